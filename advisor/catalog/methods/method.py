@@ -1,0 +1,82 @@
+"""What the catalogue knows of one fine-tuning method: a value and a few pure functions, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from advisor.domain.hardware import Source
+from advisor.domain.model import Architecture, ModelSpec
+from advisor.domain.recipe import Base, Recipe
+from advisor.domain.workload import Task
+
+Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
+"""The families of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
+
+OptionValue = int | float | str | bool | list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One hyperparameter of a method: its default and the range worth searching, each with a source.
+
+    `low`/`high` bound numbers (searched in logarithm when `log`), `choices` everything else.
+    """
+
+    default: OptionValue
+    source: Source
+    says: str = ""
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[OptionValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method. `name` is kebab-case and unique; `evidence_names` are what studies in the findings call it.
+
+    Exactly one way of attaching is set: `peft_type` (+ `peft_options`, which turns our options into keyword
+    arguments of peft's config class), or `attach`, the address "module:function" of our own implementation
+    in `advisor.assembly.adapters`, imported only when a model is built.
+    """
+
+    name: str
+    title: str
+    says: str
+    family: Family
+    subfamily: str
+    paper: Source
+    year: int | None
+    options: Mapping[str, Option]
+    learning_rate: Option
+    peft_type: str | None = None
+    peft_options: Callable[[ModelSpec, Mapping[str, Any]], dict[str, Any]] | None = None
+    attach: str | None = None
+    default_base: Base = "dtype"
+    bases: frozenset[Base] = frozenset({"dtype"})
+    architectures: frozenset[Architecture] = frozenset({"decoder", "encoder", "encoder-decoder"})
+    tasks: frozenset[Task] = frozenset({"causal-lm", "sequence-classification", "seq2seq"})
+    optimizer: str | None = None
+    """An optimizer the method is defined by (`loraplus`, `lorafa`, `galore`); None: any."""
+    checkpointing: bool = True
+    """Works under gradient checkpointing."""
+    mergeable: bool = False
+    inference_overhead: str = "none once merged"
+    serving: str = ""
+    """How several adapters are served at once, if they can be."""
+    evidence_names: tuple[str, ...] = ()
+    unrolls: bool = True
+    """False: layers share tensors or the step loops over parameters, so the tracer must trace every layer."""
+    start_up: str = ""
+    """What initialisation costs beyond loading, e.g. an SVD of every target."""
+    identity_at_start: bool = True
+    """The forward pass equals the base model's before the first step."""
+    failure_modes: tuple[str, ...] = ()
+    forgetting: str = ""
+    core: bool = False
+    """Offered by `recommend` without being asked for."""
+    refuse: Callable[[ModelSpec, Recipe, Task], str | None] | None = None
+    """A further reason this method cannot run, or None; says the nearest legal choice."""
+    sources: tuple[Source, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Ground floor: frozen values and pure arithmetic. No torch, no files, no I/O."""

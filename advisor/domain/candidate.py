@@ -1,0 +1,107 @@
+"""What the estimator says of one recipe on one machine: memory, time, money, quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from advisor.domain.hardware import Price
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.stored import Value
+from advisor.domain.workload import Workload
+
+BREAKDOWN = (
+    "base weights",
+    "adapter",
+    "gradients",
+    "optimizer state",
+    "saved activations",
+    "logits and loss",
+    "temporaries",
+    "workspace",
+    "context",
+)
+"""The parts of peak memory, in this order; they add up to `peak_device` (allocator slack is in `fragmentation`)."""
+
+
+class Memory(Value):
+    """Bytes on one device. `peak_device` = `peak_reserved` + context: what nvidia-smi would show."""
+
+    peak_allocated: Quantity
+    peak_reserved: Quantity
+    allocated_after_step: Quantity
+    peak_device: Quantity
+    breakdown: dict[str, int] = Field(description="BREAKDOWN and `fragmentation`, bytes at the moment of the peak")
+    peak_phase: str = Field(description="where in the step the peak lies: forward, loss, backward, optimizer")
+
+
+class Time(Value):
+    """Seconds. `step` is one optimizer step (all its micro-batches); `training` all steps, `None` without samples."""
+
+    step: Quantity
+    tokens_per_second: Quantity
+    training: Quantity | None = None
+    phases: dict[str, float] = Field(default_factory=dict, description="seconds of a step by phase")
+    bound_by: dict[str, float] = Field(default_factory=dict, description="share of a step: matmul, bandwidth ...")
+    advice: tuple[str, ...] = Field((), description="what would speed the step up, largest first")
+
+
+class Offer(Value):
+    """One priced way to rent the machine for this training."""
+
+    price: Price
+    spot: bool
+    usd_per_hour: float
+    cost: Quantity | None
+    stale: bool
+
+
+class Money(Value):
+    """USD of the whole training at the cheapest on-demand and spot offers; None where no price is known."""
+
+    on_demand: Quantity | None = None
+    spot: Quantity | None = None
+    offers: tuple[Offer, ...] = ()
+    note: str = ""
+
+
+class Citation(Value):
+    """One study behind a quality figure, and how far it moved it."""
+
+    study: str
+    url: str
+    says: str
+    weight: float
+
+
+class Quality(Value):
+    """Expected effect against full fine-tuning of the same model on the same data, in points (0-100 metric scale)."""
+
+    effect: Quantity
+    within_one_point: float = Field(ge=0, le=1, description="probability of being no worse than full by 1 point")
+    studies: int = Field(ge=0)
+    evidence: str = Field(description="one sentence: what it rests on, or that it rests on nothing")
+    citations: tuple[Citation, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Candidate(Value):
+    """One recipe on one machine, priced. `trainable_parameters` is peft's own count, exactly."""
+
+    workload: Workload
+    recipe: Recipe
+    gpu: str
+    gpu_count: int = 1
+    trainable_parameters: int
+    total_parameters: int
+    memory: Memory
+    fits: bool
+    limit_bytes: int
+    time: Time
+    money: Money
+    quality: Quality | None = None
+    assumptions: tuple[str, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict, description="libraries the prediction holds for")
+    facts: dict[str, Any] = Field(default_factory=dict, description="method facts for columns: mergeable, overhead ...")

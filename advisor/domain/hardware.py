@@ -1,0 +1,91 @@
+"""On what: an accelerator as catalogued, its price, and how many of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field
+
+from advisor.domain.stored import Stored, Value
+
+
+class Source(Value):
+    """Where a figure was read: an address, and the place in it."""
+
+    address: str
+    where: str = ""
+
+
+class Gpu(Stored):
+    """One accelerator of the catalogue. Tensor rates are dense with fp32 accumulation, in FLOP/s; memory in bytes.
+
+    `None` is unknown, never 0: what needs an unknown figure is refused or widened.
+    """
+
+    KIND = "gpu"
+
+    name: str
+    vendor: str
+    generation: str
+    aliases: tuple[str, ...] = ()
+    memory_bytes: int = Field(gt=0, description="as the driver reports it")
+    usable_bytes: int = Field(gt=0, description="what a framework can allocate, before its own context")
+    usable_why: str = ""
+    bandwidth_bytes_s: float | None = Field(None, gt=0)
+    fp32_flop_s: float | None = Field(None, gt=0)
+    tf32_flop_s: float | None = Field(None, gt=0)
+    bf16_flop_s: float | None = Field(None, gt=0, description="bf16 and fp16 share one rate on every card here")
+    fp8_flop_s: float | None = Field(None, gt=0)
+    int8_op_s: float | None = Field(None, gt=0)
+    bf16_supported: bool | None = None
+    compute_capability: float | None = None
+    interconnect: str | None = None
+    interconnect_bytes_s: float | None = None
+    tdp_w: float | None = None
+    measured_bf16_flop_s: float | None = Field(None, description="best dense matmul somebody measured")
+    confidence: Literal["high", "medium", "low"] = "medium"
+    sources: tuple[Source, ...] = ()
+    notes: str = ""
+
+
+class Price(Value):
+    """What one provider asked on one day, in USD an hour for the whole instance of `gpu_count` devices."""
+
+    provider: str
+    instance_type: str
+    gpu: str
+    gpu_count: int = Field(ge=1)
+    region: str
+    on_demand_usd_h: float | None = Field(None, gt=0)
+    spot_usd_h: float | None = Field(None, gt=0)
+    read_on: date | None = None
+    source: Source
+    confidence: Literal["high", "medium", "low"] = "medium"
+    note: str = ""
+    override: bool = Field(False, description="from the user's own price file")
+
+    def per_gpu(self, *, spot: bool) -> float | None:
+        """USD an hour for one device, None when this offer has no such price."""
+        whole = self.spot_usd_h if spot else self.on_demand_usd_h
+        return None if whole is None else whole / self.gpu_count
+
+    def stale(self, today: date, days: int = 90) -> bool:
+        """Older than `days`, or undated: an undated price is never fresh."""
+        return self.read_on is None or (today - self.read_on).days > days
+
+
+class Hardware(Value):
+    """The machine asked about: `count` devices of one kind, how it was resolved, and the memory left free."""
+
+    gpu: Gpu
+    count: int = Field(1, ge=1, le=10**5)
+    asked: str = Field("", description="what the user typed")
+    note: str = Field("", description="how an ambiguous name was resolved")
+    headroom: float = Field(0.05, ge=0, lt=1, description="share of usable memory to keep free")
+    usd_per_hour: float | None = Field(None, gt=0, description="the user's own price for the whole machine")
+
+    @property
+    def limit_bytes(self) -> int:
+        """What one device may hold: usable memory less the headroom (the CUDA context counts against it)."""
+        return int(self.gpu.usable_bytes * (1 - self.headroom))

@@ -1,0 +1,71 @@
+"""What to learn: the model, the task, how much data of what length, how long to train."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from advisor.domain.stored import Value
+
+Task = Literal["causal-lm", "sequence-classification", "seq2seq"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+TaskType = Literal[
+    "NLU",
+    "NLG",
+    "instruction",
+    "math",
+    "code",
+    "reasoning",
+    "QA",
+    "translation",
+    "summarization",
+    "NER",
+    "classification",
+    "vision",
+    "preference",
+    "pretraining",
+]
+"""What kind of skill is learned; evidence is grouped by it."""
+
+
+class Workload(Value):
+    """One thing to learn.
+
+    Lengths are in tokens. `seq_len` is the longest sample after truncation and decides memory;
+    `mean_seq_len` is the mean padded length of a batch's samples and decides time (default: `seq_len`).
+    `target_len` is the longest target of a seq2seq task.
+
+    Raises:
+        ValidationError: a size is not positive, or the mean exceeds the longest.
+    """
+
+    model: str
+    task: Task = "causal-lm"
+    task_type: TaskType | None = None
+    samples: int | None = Field(None, ge=1, le=10**12)
+    seq_len: int = Field(1024, ge=1, le=10**7)
+    mean_seq_len: float | None = Field(None, gt=0)
+    target_len: int | None = Field(None, ge=1, le=10**7)
+    num_labels: int = Field(2, ge=1, le=10**6)
+    epochs: float = Field(3.0, gt=0, le=10**6)
+    effective_batch_size: int = Field(16, ge=1, le=10**7)
+    lengths: str = Field("assumed: no data given", description="where the lengths come from, for the reader")
+
+    @model_validator(mode="after")
+    def _mean_within(self) -> Workload:
+        if self.mean_seq_len is not None and self.mean_seq_len > self.seq_len:
+            raise ValueError(f"mean_seq_len {self.mean_seq_len} exceeds the longest, seq_len {self.seq_len}")
+        return self
+
+    @property
+    def mean_length(self) -> float:
+        return self.seq_len if self.mean_seq_len is None else self.mean_seq_len
+
+    def optimizer_steps(self) -> int | None:
+        """Optimizer steps of the whole training, the last incomplete batch counted; None without samples."""
+        if self.samples is None:
+            return None
+        a_epoch = -(-self.samples // self.effective_batch_size)
+        return max(1, round(a_epoch * self.epochs))

@@ -1,0 +1,77 @@
+"""Which fine-tuning method to use on which GPU, what it costs, how good it will be, and how sure that is.
+
+Every verb of the command line is a function here, with the same name and arguments, imported on first
+use, so that `import advisor` costs milliseconds and loads neither torch nor the catalogue:
+
+    import advisor
+    answer = advisor.recommend("meta-llama/Llama-3.1-8B", "H100", samples=2_000)
+    answer.choice.recipe.method
+
+Wings are nouns and verbs are functions (`advisor.recommender` is a package, `advisor.recommend` a
+function), so a name means the same before and after any submodule was imported.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate as Candidate
+    from advisor.domain.finding import Finding as Finding
+    from advisor.domain.finding import Study as Study
+    from advisor.domain.hardware import Gpu as Gpu
+    from advisor.domain.hardware import Hardware as Hardware
+    from advisor.domain.hardware import Price as Price
+    from advisor.domain.model import ModelSpec as ModelSpec
+    from advisor.domain.profile import Calibration as Calibration
+    from advisor.domain.profile import Profile as Profile
+    from advisor.domain.quantity import Quantity as Quantity
+    from advisor.domain.recipe import Recipe as Recipe
+    from advisor.domain.recommendation import Recommendation as Recommendation
+    from advisor.domain.trace import Trace as Trace
+    from advisor.domain.workload import Workload as Workload
+    from advisor.errors import AdvisorError as AdvisorError
+    from advisor.errors import BadFile as BadFile
+    from advisor.errors import BadRequest as BadRequest
+    from advisor.errors import DoesNotFit as DoesNotFit
+
+VERBS: Final[dict[str, str]] = {}
+"""Name of each verb and finder -> the module that holds the function of that name."""
+
+NOUNS: Final[dict[str, str]] = {
+    "Calibration": "advisor.domain.profile",
+    "Candidate": "advisor.domain.candidate",
+    "Finding": "advisor.domain.finding",
+    "Gpu": "advisor.domain.hardware",
+    "Hardware": "advisor.domain.hardware",
+    "ModelSpec": "advisor.domain.model",
+    "Price": "advisor.domain.hardware",
+    "Profile": "advisor.domain.profile",
+    "Quantity": "advisor.domain.quantity",
+    "Recipe": "advisor.domain.recipe",
+    "Recommendation": "advisor.domain.recommendation",
+    "Study": "advisor.domain.finding",
+    "Trace": "advisor.domain.trace",
+    "Workload": "advisor.domain.workload",
+    "AdvisorError": "advisor.errors",
+    "BadFile": "advisor.errors",
+    "BadRequest": "advisor.errors",
+    "DoesNotFit": "advisor.errors",
+}
+"""The values that go in and come out, and the errors worth catching -> their module."""
+
+
+def __getattr__(name: str) -> Any:
+    module = VERBS.get(name) or NOUNS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'advisor' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *VERBS, *NOUNS})

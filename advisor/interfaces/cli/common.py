@@ -1,0 +1,178 @@
+"""What every command shares: printing a value for people or programs, and the options that recur."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import rich_click as click
+
+from advisor.domain.units import GIB, HOUR, MIB, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from advisor.domain.quantity import Quantity
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PIPED_WIDTH: Final = 140
+"""Columns of a table when nobody's terminal says (a pipe, a file): enough that no figure is cut."""
+
+
+def json_option(function: Function) -> Function:
+    """`--json`, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON-ready values: stored nouns with their schema tag, values, mappings, sequences."""
+    from pydantic import BaseModel
+
+    from advisor.domain.stored import Stored
+
+    if isinstance(value, Stored):
+        return value.to_document()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def emit(value: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -> None:
+    """Print a result on stdout: JSON for programs, else what `table(value)` makes of it for people.
+
+    `table` returns a string, anything rich can print, or an iterable of these.
+    """
+    if as_json or table is None:
+        click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+        return
+    shown = table(value)
+    screen = console()
+    parts = shown if isinstance(shown, Iterable) and not isinstance(shown, str) else [shown]
+    for part in parts:
+        screen.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console as wide as the terminal, or PIPED_WIDTH where there is none and COLUMNS does not say."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPED_WIDTH
+    return Console(file=stream, width=width)
+
+
+def grid(headings: Iterable[str], rows: Iterable[Iterable[Any]], *, title: str | None = None, right: str = "") -> Table:
+    """A table of text cells; headings named in `right` (comma separated) are set right."""
+    from rich import box
+    from rich.table import Table
+
+    aligned = {name.strip() for name in right.split(",")}
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in headings:
+        table.add_column(name, justify="right" if name in aligned else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    return table
+
+
+@contextmanager
+def progress(text: str) -> Generator[Callable[[int, int, str], None]]:
+    """A progress bar on stderr, silent where stderr is no terminal; yields `advance(done, total, what)`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    screen = console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+
+        def advance(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{text}: {what}" if what else text)
+
+        yield advance
+
+
+def amount(value: float, unit: str) -> str:
+    """One number with its unit for a reader: `21.0 GiB`, `1 h 52 m`, `5.60 USD`, `+0.3`."""
+    if unit == "B":
+        return f"{value / GIB:.1f} GiB" if abs(value) >= GIB else f"{value / MIB:.0f} MiB"
+    if unit == "s":
+        return duration(value)
+    if unit == "USD":
+        return f"{value:.2f} USD" if abs(value) < 1000 else f"{value:,.0f} USD"
+    if unit == "score":
+        return f"{value:+.1f}"
+    if unit == "FLOP":
+        return f"{value:.3g} FLOP"
+    return f"{value:,.0f} {unit}".removesuffix(" count") if abs(value) >= 100 else f"{value:.3g} {unit}"
+
+
+def span(quantity: Quantity) -> str:
+    """The interval without repeating the unit where both ends share it: `20.3–21.8`."""
+    low, high = amount(quantity.low, quantity.unit), amount(quantity.high, quantity.unit)
+    low_number, _, low_unit = low.rpartition(" ")
+    high_number, _, high_unit = high.rpartition(" ")
+    if low_unit == high_unit and low_number and " " not in low_number + high_number:
+        return f"{low_number}–{high_number}"
+    return f"{low} – {high}" if quantity.unit == "s" else f"{low}–{high}"
+
+
+def show(quantity: Quantity | None, *, basis: bool = True) -> str:
+    """A quantity for a reader, `21.0 GiB (20.3–21.8) calibrated`; `unknown` where there is none."""
+    if quantity is None:
+        return "unknown"
+    text = amount(quantity.mid, quantity.unit)
+    if quantity.low < quantity.high:
+        text += f" ({span(quantity)})"
+    return f"{text} {quantity.basis}" if basis else text
+
+
+def hours(seconds: float) -> str:
+    """Hours for a column: `1.87`."""
+    return f"{seconds / HOUR:.2f}"
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_option = click.option("--model", metavar="NAME", help="A Hub id, catalogue name or alias, or a local folder.")
+gpu_option = click.option("--gpu", metavar="NAME", help="A GPU of the catalogue: see `advisor gpus`.")
+
+machine_options = _options(
+    gpu_option,
+    click.option("--count", type=int, default=1, show_default=True, help="How many of them."),
+    click.option("--headroom", type=float, default=None, help="Share of memory to keep free.  [default: 0.05]"),
+    click.option("--usd-per-hour", type=float, default=None, help="Your own price for the whole machine."),
+)
+"""--gpu --count --headroom --usd-per-hour"""
+
+workload_options = _options(
+    model_option,
+    click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by model]"),
+    click.option("--task-type", metavar="TYPE", help="instruction, math, code, NLU, classification ...: for evidence."),
+    click.option("--samples", type=int, help="Training samples."),
+    click.option("--seq-len", type=int, help="Tokens of the longest sample: decides memory.  [default: 1024]"),
+    click.option("--mean-seq-len", type=float, help="Mean tokens of a sample: decides time.  [default: --seq-len]"),
+    click.option("--target-len", type=int, help="Tokens of the longest target (seq2seq)."),
+    click.option("--num-labels", type=int, help="Classes (sequence-classification)."),
+    click.option("--epochs", type=float, help="Passes over the samples.  [default: 3]"),
+)
+"""--model --task --task-type --samples --seq-len --mean-seq-len --target-len --num-labels --epochs"""

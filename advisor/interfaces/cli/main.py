@@ -1,0 +1,128 @@
+"""`advisor`: the list of verbs, loaded one at a time, and the one place where errors become exit codes.
+
+Exit codes: 0 answered · 2 wrong request · 3 nothing fits · 4 bad file · 130 interrupted. Anything else
+is a bug and ends in its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import rich_click as click
+from click.exceptions import Abort, ClickException, Exit, NoArgsIsHelpError, NoSuchCommand
+
+from advisor import __version__
+from advisor.errors import AdvisorError, BadRequest, UnknownName
+
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "recommend": (
+        "advisor.interfaces.cli.recommend:command",
+        "The method, batch, precision and settings to use, with reasons and what would change them.",
+    ),
+    "estimate": (
+        "advisor.interfaces.cli.estimate:command",
+        "Memory, time, money and quality of one recipe on one machine, or of many from a file.",
+    ),
+    "tune": ("advisor.interfaces.cli.tune:command", "Search the settings on your data, from the recommendation on."),
+    "methods": ("advisor.interfaces.cli.methods:command", "List, filter, explain and compare fine-tuning methods."),
+    "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue."),
+    "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),
+    "evidence": ("advisor.interfaces.cli.evidence:command", "What published studies found, and what it predicts."),
+    "calibrate": ("advisor.interfaces.cli.calibrate:command", "Fit the cost model to measured runs."),
+    "audit": ("advisor.interfaces.cli.audit:command", "Error and coverage of predictions on runs the fit did not see."),
+}
+"""Verb -> ("module:attribute" of its command, its first help line, so that listing imports nothing)."""
+
+INTERRUPTED: Final = 130
+
+
+class Verbs(click.RichGroup):
+    """A group whose commands are imported when one is run or asked for its help, never to list them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> click.Command | None:
+        """A stand-in that knows the name and the first line of help; `resolve_command` loads the real one."""
+        if cmd_name not in VERBS:
+            return None
+        return click.RichCommand(name=cmd_name, help=VERBS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None or name is None:
+            return name, stand_in, rest
+        return name, load(name), rest
+
+
+def load(verb: str) -> click.Command:
+    """The command of a verb."""
+    module, _, attribute = VERBS[verb][0].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="advisor")
+def cli() -> None:
+    """Which fine-tuning method to use on your GPU, what it costs, how good it will be, and how sure that is.
+
+    Results go to stdout, progress to stderr. With --json every verb prints one JSON document, errors
+    included. Exit codes: 0 answered, 2 wrong request, 3 nothing fits, 4 bad file.
+
+    \b
+    Examples:
+      advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000
+      advisor estimate --model meta-llama/Llama-3.2-3B --gpu L40S --method lora --batch-size 4 --seq-len 683
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and say its exit code; a bug's exception passes through with its traceback."""
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(args=arguments, prog_name="advisor", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except AdvisorError as error:
+        _report(error, as_json)
+        return error.exit_code
+    except NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except ClickException as error:
+        _report(_usage(error), as_json)
+        return error.exit_code
+    except Exit as ending:
+        return ending.exit_code
+    except (Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Nothing was left half-written; the same command starts again.", err=True)
+        return INTERRUPTED
+
+
+def _report(error: AdvisorError, as_json: bool) -> None:
+    """The error for a person on stderr; with --json its facts on stdout."""
+    if as_json:
+        click.echo(json.dumps(error.facts(), ensure_ascii=False, indent=2, default=str))
+    else:
+        click.echo(f"Error: {error}", err=True)
+
+
+def _usage(error: ClickException) -> AdvisorError:
+    """What click could not parse, told as any other wrong request."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "advisor"
+    if isinstance(error, NoSuchCommand):
+        return UnknownName.of("command", error.command_name, list(VERBS), list_with="advisor --help")
+    return BadRequest(error.format_message(), hints=[f"to see the options: {path} --help"])
+
+
+if __name__ == "__main__":
+    main()

@@ -60,6 +60,7 @@ class Price(Value):
     on_demand_usd_h: float | None = Field(None, gt=0)
     spot_usd_h: float | None = Field(None, gt=0)
     read_on: date | None = None
+    spot_read_on: date | None = Field(None, description="day of the spot price where it was read on another day")
     source: Source
     confidence: Literal["high", "medium", "low"] = "medium"
     note: str = ""
@@ -70,9 +71,10 @@ class Price(Value):
         whole = self.spot_usd_h if spot else self.on_demand_usd_h
         return None if whole is None else whole / self.gpu_count
 
-    def stale(self, today: date, days: int = 90) -> bool:
-        """Older than `days`, or undated: an undated price is never fresh."""
-        return self.read_on is None or (today - self.read_on).days > days
+    def stale(self, today: date, days: int = 90, *, spot: bool = False) -> bool:
+        """Older than `days`, or undated: an undated price is never fresh. `spot` asks about the spot price."""
+        read_on = self.spot_read_on or self.read_on if spot else self.read_on
+        return read_on is None or (today - read_on).days > days
 
 
 class Hardware(Value):

@@ -1,0 +1,279 @@
+"""The one door to files: find, upgrade, validate, write atomically.
+
+Folders, all moved together by the environment variable `ADVISOR_HOME` (then `$ADVISOR_HOME/data`, `/cache`,
+`/config`), else the platform's own:
+
+    shipped   `advisor/_data/<folder>` in a wheel, `<checkout>/<folder>` beside the package in a checkout
+    data      the user's own profiles, calibrations and findings
+    cache     what can be rebuilt: a corrupt file counts as absent, an unwritable folder as no cache
+    config    what the user writes by hand: `prices.json`
+
+Files are JSON, or JSON in gzip where the name ends in `.gz`. A write goes to a temporary file in the same folder,
+is flushed to the disk and then renamed, under a lock, so a reader sees the old file or the new one and a process
+killed half way leaves the old one whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import gzip
+import json
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from advisor.domain.stored import Stored
+from advisor.errors import BadFile, StoreUnavailable
+
+S = TypeVar("S", bound=Stored)
+log = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parent
+LOCK_SECONDS = 30.0
+SUFFIXES = (".json", ".json.gz")
+
+
+def home(part: Literal["data", "cache", "config"]) -> Path:
+    """The user's folder of one part; it may not exist yet. Read from the environment at each call."""
+    root = os.environ.get("ADVISOR_HOME")
+    if root:
+        return Path(root).expanduser() / part
+    import platformdirs
+
+    folder = {
+        "data": platformdirs.user_data_dir,
+        "cache": platformdirs.user_cache_dir,
+        "config": platformdirs.user_config_dir,
+    }[part]
+    return Path(folder("advisor", appauthor=False))
+
+
+def cache_dir() -> Path:
+    """Where rebuildable files go: `home("cache")`."""
+    return home("cache")
+
+
+def shipped(folder: str) -> Path | None:
+    """The folder that came with advisor: inside the package, else beside it in a checkout; None if neither is there."""
+    inside = PACKAGE / "_data" / folder
+    if inside.is_dir():
+        return inside
+    beside = PACKAGE.parent / folder
+    return beside if (PACKAGE.parent / "pyproject.toml").is_file() and beside.is_dir() else None
+
+
+def folders(folder: str) -> list[Path]:
+    """Every place that may hold files of `folder`: shipped first, then the user's own."""
+    places = [shipped(folder), home("data") / folder]
+    return [place for place in places if place is not None and place.is_dir()]
+
+
+def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file, without looking into it; gzip where the name ends in `.gz`.
+
+    Raises:
+        BadFile: missing, unreadable, truncated, not JSON, or JSON that is not an object.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        document: object = json.loads(text)
+    except FileNotFoundError as error:
+        raise BadFile(f"there is no file {path}", path=str(path), reason="missing") from error
+    except json.JSONDecodeError as error:
+        reason = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise _bad(path, "is not JSON, or was cut off", reason) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _bad(path, "is not a whole gzip file", str(error)) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise _bad(path, "is not JSON text", str(error)) from error
+    except OSError as error:
+        raise _bad(path, "cannot be read", error.strerror or str(error)) from error
+    if not isinstance(document, dict):
+        raise _bad(path, "is not a JSON object", f"found {type(document).__name__}")
+    return {str(key): value for key, value in document.items()}
+
+
+def read(kind: type[S], path: str | os.PathLike[str]) -> S:
+    """The value in a file, upgraded from any past schema.
+
+    Raises:
+        BadFile: as `read_document`, and when the schema is another or newer, or a field is wrong (fields `path`,
+            `field`, `reason`).
+    """
+    document = read_document(path)
+    try:
+        return kind.from_document(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise _bad(Path(path), f"is not a {kind.KIND} as expected", f"{field}: {first['msg']}{more}", field) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _bad(Path(path), f"is not a {kind.KIND} this version reads", str(error), "schema") from error
+
+
+def find(kind: type[S], folder: str, *, on_bad: Callable[[BadFile], None] | None = None) -> Iterator[tuple[Path, S]]:
+    """Every file of a kind below `folder`, shipped ones first, each place sorted by path; other kinds are passed over.
+
+    Raises:
+        BadFile: a file cannot be read, unless `on_bad` takes it; then that file is left out.
+    """
+    for place in folders(folder):
+        for path in listing(place):
+            try:
+                document = read_document(path)
+                if str(document.get("schema", "")).partition("/")[0] == kind.KIND:
+                    yield path, read(kind, path)
+            except BadFile as error:
+                if on_bad is None:
+                    raise
+                on_bad(error)
+
+
+def listing(place: Path) -> list[Path]:
+    """The JSON files below a folder, sorted; hidden and temporary ones left out."""
+    return sorted(p for p in place.rglob("*") if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str], timeout: float = LOCK_SECONDS) -> Generator[None]:
+    """Hold a folder's lock, creating the folder; the same thread may nest it. For read-change-write.
+
+    Raises:
+        StoreUnavailable: the folder cannot be created or written, or another process keeps the lock.
+    """
+    folder = Path(folder)
+    lock = _lock(os.path.abspath(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise StoreUnavailable(
+            f"another process has kept {folder} locked for {timeout:g} s",
+            hints=[f"wait for it; if no advisor runs, delete {folder / '.lock'}"],
+            path=str(folder),
+            reason="locked",
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write(value: Stored, path: str | os.PathLike[str], *, timeout: float = LOCK_SECONDS) -> Path:
+    """Write a value whole or not at all; returns the path.
+
+    Raises:
+        StoreUnavailable: read-only folder, full disk, or the lock is held; the old file is untouched.
+    """
+    return write_document(value.to_document(), path, timeout=timeout)
+
+
+def write_document(document: Mapping[str, Any], path: str | os.PathLike[str], *, timeout: float = LOCK_SECONDS) -> Path:
+    """`write` for a JSON-ready dict. NaN and infinity are refused with ValueError: they are not JSON."""
+    path = Path(path)
+    if path.suffix == ".gz":
+        compact = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        payload = gzip.compress(compact.encode(), mtime=0)
+    else:
+        payload = (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+    with locked(path.parent, timeout):
+        _replace(path, payload)
+    return path
+
+
+def read_cache(kind: type[S], path: str | os.PathLike[str]) -> S | None:
+    """A cached value, or None where it is absent, corrupt or of another schema: then it is rebuilt."""
+    try:
+        return read(kind, path)
+    except BadFile as error:
+        if error.fields.get("reason") != "missing":
+            log.info("cache entry ignored: %s", error.message)
+        return None
+
+
+def write_cache(value: Stored, path: str | os.PathLike[str]) -> bool:
+    """Cache a value if the folder allows it; False (and a log line) where it does not, since a cache is optional."""
+    try:
+        write(value, path, timeout=5.0)
+    except StoreUnavailable as error:
+        log.info("not cached: %s", error.message)
+        return False
+    return True
+
+
+@functools.cache
+def _lock(folder: str) -> FileLock:
+    """One lock object a folder and process, so that nesting is counted rather than deadlocked."""
+    return FileLock(os.path.join(folder, ".lock"))
+
+
+def _replace(path: Path, payload: bytes) -> None:
+    """Write beside and rename. The caller holds the lock, so any older temporary of this name is an orphan."""
+    prefix = f".{path.name}."
+    temporary = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        for orphan in [p for p in path.parent.iterdir() if p.name.startswith(prefix) and p.suffix == ".tmp"]:
+            orphan.unlink(missing_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system can open a folder (not on Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _bad(path: Path, what: str, reason: str, field: str = "") -> BadFile:
+    return BadFile(
+        f"{path} {what}",
+        cause=reason,
+        hints=["restore the file, or delete it if advisor wrote it and can write it again"],
+        path=str(path),
+        field=field,
+        reason=reason,
+    )
+
+
+def _unwritable(path: Path, error: Exception) -> StoreUnavailable:
+    code = getattr(error, "errno", None)
+    reason = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EROFS: "the file system is read-only",
+        errno.EACCES: "permission denied",
+        errno.EPERM: "permission denied",
+    }.get(code or 0, getattr(error, "strerror", None) or str(error))
+    return StoreUnavailable(
+        f"cannot write {path}: {reason}",
+        hints=["to use another folder: set ADVISOR_HOME"],
+        path=str(path),
+        reason=reason,
+    )

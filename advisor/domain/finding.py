@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from advisor.domain.model import Architecture
 from advisor.domain.stored import Stored, Value
 
 
+Aspect = Literal["quality", "forgetting", "cost", "law", "curve"]
+"""What a value says: how good the result is, what was forgotten, what it cost, a fitted law's constant, or
+a score met on the way through one run (`curve`: samples seen so far, not samples there were)."""
+
+
 class Finding(Value):
-    """One method's score in one setting. Written by the evidence wing; fields may grow with the schema."""
+    """One method's score in one setting. Written by the evidence wing; fields may grow with the schema.
+
+    A quality value is in points, 0-100, higher better, whenever `unit` is "points"; `printed_times` is what
+    the printed number was multiplied by to get there (fractions: 100). A metric where lower is better is
+    kept as printed and says so; it is never turned round silently.
+    """
 
     table: str
     model: str
@@ -36,10 +46,22 @@ class Finding(Value):
     own_method: bool | None = Field(None, description="the authors propose this method")
     address: str
     note: str = ""
+    aspect: Aspect = "quality"
+    unit: str = Field("points", description="points, or the metric's own unit (GB, minutes, ratio ...)")
+    printed_times: float = Field(1.0, gt=0)
+    samples_printed: str = Field("", description="a range or a size in tokens, where that is what was printed")
+    targets: Literal["attention", "mlp", "all", ""] = Field("", description="which linear layers were adapted, if said")
+    memory: str = Field("", description="training memory as printed")
+    time: str = Field("", description="training time as printed")
+    suspect: bool = Field(False, description="contradicts its own study; listed, never fitted on")
 
 
 class Study(Stored):
-    """One publication with its findings. One file a study."""
+    """One publication with its findings. One file a study.
+
+    In the file, `shared` says once what most findings have in common; a finding's own field wins. In
+    memory every finding is whole.
+    """
 
     KIND = "study"
 
@@ -50,3 +72,16 @@ class Study(Stored):
     confidence: str = ""
     own: bool = Field(False, description="measured by advisor's own users or authors")
     findings: tuple[Finding, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_shared(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "shared" not in data:
+            return data
+        whole = dict(cast("dict[str, Any]", data))
+        shared = whole.pop("shared")
+        findings = whole.get("findings")
+        if not isinstance(shared, dict) or not isinstance(findings, (list, tuple)):
+            raise ValueError("`shared` must be an object and `findings` a list")
+        whole["findings"] = [{**shared, **one} if isinstance(one, dict) else one for one in findings]
+        return whole

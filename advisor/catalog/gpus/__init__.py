@@ -1,0 +1,5 @@
+"""The accelerators: one JSON file each, figures with their sources; `gpus()` lists them, `find_gpu()` names one."""
+
+from advisor.catalog.gpus.find import find_gpu as find_gpu
+from advisor.catalog.gpus.find import gpus as gpus
+from advisor.catalog.gpus.find import unified_chips as unified_chips

@@ -1,0 +1,183 @@
+"""How candidates are ranked: stated rules over cost, expected quality and its uncertainty.
+
+A policy is a name, the sentence printed with every answer, and a function from candidates to their
+order. Add one here and to POLICIES, and it is a choice of `--policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from advisor.domain.candidate import Candidate
+from advisor.errors import UnknownName
+from advisor.recommender.weigh import chance_better, effect, has_evidence, low_effect, peak, seconds
+
+INCUMBENTS: Final = ("lora", "qlora")
+"""Preferred while nothing clearly beats them: no other method has as many studies, and in a
+leave-one-study-out check no learned choice reliably beat always taking LoRA (see `advisor evidence`)."""
+
+CHEAPER_BY: Final = 0.2
+"""A challenger must save this share of the incumbent's cost: less is within the cost model's own interval
+on a device that was never calibrated."""
+
+SURE_BY: Final = 0.75
+"""A challenger that costs more must score higher with this probability: three times in four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Candidates in order, and the sentence that says why the first is first."""
+
+    ranked: tuple[Candidate, ...]
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`says` states the rule with `{tolerance}` in points; `rank(candidates, tolerance)` applies it."""
+
+    name: str
+    says: str
+    rank: Callable[[Sequence[Candidate], float], Verdict]
+
+    def sentence(self, tolerance: float) -> str:
+        return f"{self.name}: {self.says.format(tolerance=f'{tolerance:g}')}"
+
+
+def near_best(candidates: Sequence[Candidate], tolerance: float) -> list[Candidate]:
+    """Those whose expected effect is within `tolerance` points of the best one's, the best included.
+
+    A candidate no study bears on is not near anything, whatever its prior says, unless none has evidence.
+    """
+    known = [c for c in candidates if has_evidence(c)] or list(candidates)
+    best = max(effect(c) for c in known)
+    return [c for c in known if effect(c) >= best - tolerance]
+
+
+def _then_the_rest(first: Sequence[Candidate], candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """`first` in its order, then those with evidence before those without, better before worse, cheaper first."""
+    rest = [c for c in candidates if not any(c is chosen for chosen in first)]
+    rest.sort(key=lambda c: (not has_evidence(c), -effect(c), seconds(c)))
+    return (*first, *rest)
+
+
+def _by_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda c: (seconds(c), -effect(c), peak(c)))
+
+
+def _led_by(first: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], because: str) -> Verdict:
+    return Verdict(_then_the_rest([first, *(c for c in near if c is not first)], candidates), because)
+
+
+def _balanced(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
+    """The cheapest of the near-best, LoRA standing unless a challenger clearly wins."""
+    near = _by_cost(near_best(candidates, tolerance))
+    incumbent = _incumbent(candidates)
+    if incumbent is None:
+        return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {tolerance:g} points")
+    if any(c is incumbent for c in near):
+        return _incumbent_near_best(incumbent, near, candidates, tolerance)
+    return _incumbent_behind(incumbent, near, candidates)
+
+
+def _incumbent_near_best(
+    incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], tolerance: float
+) -> Verdict:
+    """It stands unless something as good and no riskier is clearly cheaper."""
+    name = _name(incumbent)
+    for challenger in near:
+        if challenger is not incumbent and _clearly_cheaper(challenger, incumbent, tolerance):
+            saved = 1 - seconds(challenger) / seconds(incumbent)
+            because = (
+                f"{_name(challenger)} is within {tolerance:g} points of the best, no riskier than {name} "
+                f"and {saved:.0%} cheaper"
+            )
+            return _led_by(challenger, near, candidates, because)
+    because = (
+        f"{name} is within {tolerance:g} points of the best, and nothing else within them "
+        f"is {CHEAPER_BY:.0%} cheaper at no more risk"
+    )
+    return _led_by(incumbent, near, candidates, because)
+
+
+def _incumbent_behind(incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate]) -> Verdict:
+    """It yields to the cheapest of the near-best that is better with SURE_BY probability."""
+    name = _name(incumbent)
+    for challenger in near:
+        chance = chance_better(challenger, incumbent)
+        if chance >= SURE_BY:
+            gain = effect(challenger) - effect(incumbent)
+            because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, higher {chance:.0%} of the time"
+            return _led_by(challenger, near, candidates, because)
+    best = max(near, key=effect)
+    because = (
+        f"{name} stands: {_name(best)} is expected {effect(best) - effect(incumbent):.1f} points above it, but "
+        f"higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
+    )
+    return _led_by(incumbent, near, candidates, because)
+
+
+def _incumbent(candidates: Sequence[Candidate]) -> Candidate | None:
+    for name in INCUMBENTS:
+        held = [c for c in candidates if c.recipe.method == name]
+        if held:
+            return min(held, key=seconds)
+    return None
+
+
+def _clearly_cheaper(challenger: Candidate, incumbent: Candidate, tolerance: float) -> bool:
+    """Cheaper by the margin, and its bad end no more than `tolerance` below the incumbent's."""
+    if challenger.quality is None or not has_evidence(challenger):
+        return False
+    cheaper = seconds(challenger) <= (1 - CHEAPER_BY) * seconds(incumbent)
+    return cheaper and low_effect(challenger) >= low_effect(incumbent) - tolerance
+
+
+def _cheapest(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
+    near = _by_cost(near_best(candidates, tolerance))
+    return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {tolerance:g} points")
+
+
+def _best_quality(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
+    """The highest expected effect; `tolerance` plays no part."""
+    del tolerance
+    ranked = _then_the_rest((), candidates)
+    return Verdict(ranked, f"{_name(ranked[0])} has the highest expected effect")
+
+
+def _least_memory(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
+    near = sorted(near_best(candidates, tolerance), key=lambda c: (peak(c), seconds(c)))
+    return Verdict(
+        _then_the_rest(near, candidates), f"{_name(near[0])} needs the least memory within {tolerance:g} points"
+    )
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.recipe.method
+
+
+POLICIES: Final[tuple[Policy, ...]] = (
+    Policy(
+        "balanced",
+        "of all within {tolerance} points of the best expected quality the cheapest, but LoRA (or QLoRA) unless "
+        f"another is {CHEAPER_BY:.0%} cheaper at no more risk, or better {SURE_BY:.0%} of the time by more than that",
+        _balanced,
+    ),
+    Policy("cheapest", "the cheapest of all within {tolerance} points of the best expected quality", _cheapest),
+    Policy("best-quality", "the highest expected quality, whatever it costs", _best_quality),
+    Policy("least-memory", "the least memory of all within {tolerance} points of the best quality", _least_memory),
+)
+
+
+def find_policy(name: str) -> Policy:
+    """The policy of that name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    for policy in POLICIES:
+        if policy.name == name:
+            return policy
+    raise UnknownName.of("policy", name, [p.name for p in POLICIES], list_with="advisor recommend --help")

@@ -1,0 +1,98 @@
+"""The three things candidates are compared by - cost, expected quality, memory - read from a Candidate."""
+
+from __future__ import annotations
+
+import math
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.quantity import Quantity
+
+NORMAL_90 = 1.6448536269514722
+"""Half-width of a central 90 % interval in standard deviations of a normal distribution."""
+
+
+def seconds(candidate: Candidate) -> float:
+    """What the training costs: its time, or one step's time where the number of samples is unknown.
+
+    All candidates of one question run on one machine at one price and with one effective batch, so
+    order by time is order by money, and order by a step's time is order by the training's.
+    """
+    return (candidate.time.training or candidate.time.step).mid
+
+
+def usd(candidate: Candidate, *, spot: bool = False) -> Quantity | None:
+    """The whole training's price at the cheapest offer, None where no price or no sample count is known."""
+    return candidate.money.spot if spot else candidate.money.on_demand
+
+
+def effect(candidate: Candidate) -> float:
+    """Expected points against full fine-tuning; minus infinity where no quality was predicted."""
+    return -math.inf if candidate.quality is None else candidate.quality.effect.mid
+
+
+def low_effect(candidate: Candidate) -> float:
+    """The effect's lower end, worse than which it is one time in twenty."""
+    return -math.inf if candidate.quality is None else candidate.quality.effect.low
+
+
+def spread(candidate: Candidate) -> float:
+    """Standard deviation of the effect, from its 90 % interval; infinite where nothing is known."""
+    if candidate.quality is None:
+        return math.inf
+    interval = candidate.quality.effect
+    return (interval.high - interval.low) / (2 * NORMAL_90)
+
+
+def has_evidence(candidate: Candidate) -> bool:
+    """At least one study bears on it; full fine-tuning is what all studies compare with, so it always has."""
+    if candidate.recipe.method == "full":
+        return True
+    return candidate.quality is not None and candidate.quality.studies > 0
+
+
+def chance_better(one: Candidate, other: Candidate) -> float:
+    """Probability that `one` scores higher than `other`, their effects taken as independent normals.
+
+    Independence is the cautious reading: what two methods share in a study makes their difference surer.
+    """
+    gap = effect(one) - effect(other)
+    if math.isnan(gap) or math.isinf(gap):
+        return 0.5 if math.isnan(gap) else float(gap > 0)
+    noise = math.hypot(spread(one), spread(other))
+    if noise == 0:
+        return 0.5 if gap == 0 else float(gap > 0)
+    return 0.5 * (1 + math.erf(gap / noise / math.sqrt(2)))
+
+
+def peak(candidate: Candidate) -> float:
+    """Bytes on the device at the peak, context included."""
+    return candidate.memory.peak_device.mid
+
+
+def dominates(one: Candidate, other: Candidate) -> bool:
+    """`one` is nowhere worse than `other` - cost, expected effect, memory, merging - and somewhere better."""
+    mergeable = (bool(one.facts.get("mergeable")), bool(other.facts.get("mergeable")))
+    no_worse = (
+        seconds(one) <= seconds(other)
+        and effect(one) >= effect(other)
+        and peak(one) <= peak(other)
+        and mergeable[0] >= mergeable[1]
+    )
+    return no_worse and (
+        seconds(one) < seconds(other)
+        or effect(one) > effect(other)
+        or peak(one) < peak(other)
+        or mergeable[0] > mergeable[1]
+    )
+
+
+def why_dominated(one: Candidate, other: Candidate, names: tuple[str, str]) -> str:
+    """One sentence on how `one` dominates `other`."""
+    slower = seconds(other) / seconds(one) - 1
+    larger = peak(other) / peak(one) - 1
+    gap = effect(one) - effect(other)
+    parts = [f"{slower:.0%} slower" if slower >= 0.005 else "as fast"]
+    parts.append(f"{larger:.0%} more memory" if larger >= 0.005 else "as much memory")
+    if math.isfinite(gap):
+        parts.append(f"expected {gap:.1f} points lower" if gap >= 0.05 else "no better by the evidence")
+    return f"{names[0]} is nowhere worse: {names[1]} is {', '.join(parts)}"

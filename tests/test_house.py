@@ -1,0 +1,162 @@
+"""The house's own rules, read from the source: who may import whom, how large a file may be, what is registered."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import advisor
+from advisor.interfaces.cli.main import VERBS, load
+
+ROOT = Path(advisor.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+MODULES = {".".join(["advisor", *path.relative_to(ROOT).with_suffix("").parts]): path for path in SOURCES}
+
+FLOORS = {
+    "errors": 0,
+    "domain": 1,
+    "store": 2,
+    "catalog": 3,
+    "assembly": 4,
+    "tracer": 5,
+    "profiler": 5,
+    "estimator": 6,
+    "recommender": 7,
+    "tuner": 7,
+    "planner": 8,
+    "interfaces": 9,
+}
+"""Imports run down only; two wings of one floor never see each other."""
+
+MAY_IMPORT_TORCH = {"assembly", "tracer", "profiler", "tuner"}
+LINES = 420
+FUNCTION_LINES = 90
+
+
+def wing(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[tuple[str, int]]:
+    """Every module imported by a file, with its line; with `top_level_only` those that run on import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _running_on_import(tree) if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole if whole in MODULES or f"{whole}.__init__" in MODULES else str(node.module)), node.lineno
+
+
+def _running_on_import(tree: ast.Module) -> Iterator[ast.AST]:
+    stack: list[ast.AST] = list(tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack.extend(node.orelse)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield node
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def test_there_is_a_house_to_test():
+    assert len(SOURCES) > 20
+    assert {wing(name) for name in MODULES} >= set(FLOORS) - {"planner", "profiler"}
+
+
+def test_every_wing_has_its_floor():
+    assert {wing(name) for name in MODULES} - {"__init__", "_data"} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if wing(name) in FLOORS])
+def test_imports_run_down_only(name):
+    mine = wing(name)
+    for imported, line in imports(MODULES[name]):
+        if not imported.startswith("advisor.") or wing(imported) == mine:
+            continue
+        theirs = wing(imported)
+        if theirs not in FLOORS:
+            assert mine == "interfaces", f"{name}:{line} imports {imported} from the front door"
+            continue
+        assert FLOORS[theirs] < FLOORS[mine], f"{name}:{line} imports {imported}, which is not below it"
+
+
+def test_nothing_but_a_face_imports_the_front_door():
+    for name, path in MODULES.items():
+        if wing(name) != "interfaces":
+            assert not [line for imported, line in imports(path) if imported == "advisor"], name
+
+
+def test_imports_go_round_in_no_circle():
+    known = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
+    graph = {
+        name: {imported for imported, _ in imports(path, top_level_only=True) if imported in known and imported != name}
+        for name, path in known.items()
+    }
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if wing(name) not in MAY_IMPORT_TORCH])
+def test_torch_is_imported_only_where_models_are_built_or_run(name):
+    found = [line for imported, line in imports(MODULES[name]) if imported.split(".")[0] == "torch"]
+    assert not found, f"{name} imports torch on lines {found}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_and_functions_are_small_rooms(name):
+    text = MODULES[name].read_text(encoding="utf-8")
+    assert text.count("\n") <= LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES, f"{name}.{node.name}"
+
+
+def test_every_command_file_is_in_the_table_of_verbs():
+    files = {path.stem for path in (ROOT / "interfaces" / "cli").glob("*.py")}
+    assert files - {"__init__", "main", "common"} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_first_line_of_help_is_the_same_in_both_places(verb):
+    command = load(verb)
+    assert command.name == verb
+    assert (command.help or "").partition("\n\n")[0].replace("\n", " ").strip() == VERBS[verb][1]
+
+
+@pytest.mark.parametrize("name", [*advisor.VERBS, *advisor.NOUNS])
+def test_every_public_name_is_there_and_called_so(name):
+    assert getattr(advisor, name).__name__ == name
+
+
+def test_a_public_verb_stays_a_function_after_its_wing_was_imported():
+    for name, module in advisor.VERBS.items():
+        __import__(module)
+        assert callable(getattr(advisor, name))
+
+
+def test_asking_any_command_for_help_loads_no_torch():
+    program = (
+        "import sys\nfrom advisor.interfaces.cli.main import VERBS, load\n"
+        "[load(verb) for verb in VERBS]\n"
+        "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'sklearn', 'optuna', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_advisor_imports_nothing_else():
+    program = "import sys; before = set(sys.modules); import advisor; print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40

@@ -57,6 +57,9 @@ class Price(Value):
     gpu: str
     gpu_count: int = Field(ge=1)
     region: str
+    region_kind: Literal["default", "cheapest", "median", "average", "newest", "other"] = Field(
+        "default", description="median and average sum up several offers; nobody sells at them"
+    )
     on_demand_usd_h: float | None = Field(None, gt=0)
     spot_usd_h: float | None = Field(None, gt=0)
     read_on: date | None = None

@@ -1,0 +1,171 @@
+"""Offers for a GPU, cheapest first: the catalogue's dated prices, and the user's own in their place."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from advisor import store
+from advisor.catalog.gpus import find_gpu
+from advisor.domain.hardware import Price
+from advisor.domain.stored import Stored
+from advisor.errors import BadFile, BadRequest
+
+FOLDER = Path(__file__).parent
+SUMMARIES = ("median", "average")
+
+
+class PriceList(Stored):
+    """One provider's prices."""
+
+    KIND = "prices"
+
+    prices: tuple[Price, ...]
+
+
+def override_path() -> Path:
+    """The user's own price file: `ADVISOR_PRICES`, else `prices.json` in the config folder. It need not exist."""
+    named = os.environ.get("ADVISOR_PRICES")
+    return Path(named).expanduser() if named else store.home("config") / "prices.json"
+
+
+@functools.cache
+def _shipped() -> tuple[Price, ...]:
+    return tuple(price for path in store.listing(FOLDER) for price in store.read(PriceList, path).prices)
+
+
+def prices() -> tuple[Price, ...]:
+    """All prices; the user's own replace ours of the same GPU and provider.
+
+    Raises:
+        BadFile: the user's price file cannot be read; says which row and field.
+    """
+    own = _own()
+    replaced = {(price.gpu, price.provider) for price in own}
+    return (*own, *(price for price in _shipped() if (price.gpu, price.provider) not in replaced))
+
+
+def offers(gpu: str, count: int = 1, *, larger: bool = False) -> list[Price]:
+    """What one can rent with `count` devices of a GPU, cheapest first; an empty list where no price is known.
+
+    An instance of 8 is no offer for 1, since it is rented whole; with `larger`, instances of more devices come
+    along at their whole price. Medians over regions are left out, and averages over a provider's listings
+    wherever that provider has an offer of its own; of the same offer read twice the newer stays.
+    Sorted by what the whole instance costs, on demand or spot, whichever is there; the user's own prices first
+    among equals.
+
+    Args:
+        gpu: any name `find_gpu` understands.
+        count: devices wanted.
+    Raises:
+        UnknownName: no such GPU.
+        BadRequest: `count` is not positive.
+        BadFile: the user's price file cannot be read.
+    """
+    if count < 1:
+        raise BadRequest(f"a machine has at least one GPU, not {count}", count=count)
+    name = find_gpu(gpu)[0].name
+    fitting = [
+        price
+        for price in prices()
+        if price.gpu == name and (price.gpu_count == count or (larger and price.gpu_count > count))
+    ]
+    return sorted(_sold(fitting), key=lambda p: (_asked(p), not p.override, p.provider, p.instance_type, p.region))
+
+
+def _asked(price: Price) -> float:
+    """USD an hour on demand, or spot where it is only sold so."""
+    asked = price.on_demand_usd_h if price.on_demand_usd_h is not None else price.spot_usd_h
+    return float("inf") if asked is None else asked
+
+
+def _sold(found: Iterable[Price]) -> Iterable[Price]:
+    """Without summaries of offers that are listed themselves, and each offer once, as last read."""
+    found = list(found)
+    concrete = {(price.provider, price.gpu_count) for price in found if price.region_kind not in SUMMARIES}
+    newest: dict[tuple[str, str, int, str], Price] = {}
+    for price in found:
+        if price.region_kind in SUMMARIES and (price.provider, price.gpu_count) in concrete:
+            continue
+        key = (price.provider, price.instance_type, price.gpu_count, price.region)
+        if key not in newest or _freshness(price) > _freshness(newest[key]):
+            newest[key] = price
+    return newest.values()
+
+
+def _freshness(price: Price) -> tuple[date, bool]:
+    """When it was read; on the same day the row that knows the spot price too says more."""
+    return price.read_on or date.min, price.spot_usd_h is not None
+
+
+def _own() -> tuple[Price, ...]:
+    path = override_path()
+    if not path.exists():
+        if os.environ.get("ADVISOR_PRICES"):
+            raise BadFile(
+                f"there is no price file {path}",
+                hints=["ADVISOR_PRICES names it: correct or unset that variable"],
+                path=str(path),
+                reason="missing",
+            )
+        return ()
+    changed = path.stat()
+    return _read_own(path, changed.st_mtime_ns, changed.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_own(path: Path, mtime_ns: int, size: int) -> tuple[Price, ...]:
+    """The user's rows; `mtime_ns` and `size` are there so that a changed file is read again."""
+    del size
+    document = store.read_document(path)
+    schema = document.get("schema", PriceList.schema_tag())
+    rows = document.get("prices")
+    if schema != PriceList.schema_tag() or not isinstance(rows, list) or set(document) - {"schema", "prices"}:
+        raise _bad(path, "prices", 'expected {"prices": [{"gpu": ..., "on_demand_usd_h": ...}, ...]}')
+    changed = datetime.fromtimestamp(mtime_ns / 1e9).date()
+    return tuple(_own_row(path, number, row, changed) for number, row in enumerate(rows, start=1))
+
+
+def _own_row(path: Path, number: int, row: Any, changed: date) -> Price:
+    """One row. Undated rows count as read on the day the file was last changed: the user wrote them then."""
+    if not isinstance(row, dict):
+        raise _bad(path, "(whole)", "is not a JSON object", number)
+    defaults: dict[str, Any] = {
+        "provider": "own",
+        "instance_type": "own",
+        "gpu_count": 1,
+        "region": "any",
+        "read_on": changed,
+        "source": {"address": str(path), "where": f"row {number}"},
+    }
+    given = {str(key): value for key, value in row.items()}
+    try:
+        price = Price.model_validate({**defaults, **given, "override": True})
+        name = find_gpu(price.gpu)[0].name
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _bad(path, ".".join(map(str, first["loc"])) or "(whole)", first["msg"], number) from error
+    except BadRequest as error:
+        raise _bad(path, "gpu", error.message, number) from error
+    if price.on_demand_usd_h is None and price.spot_usd_h is None:
+        raise _bad(path, "on_demand_usd_h", "a price is missing: on_demand_usd_h, spot_usd_h or both", number)
+    return price.model_copy(update={"gpu": name})
+
+
+def _bad(path: Path, field: str, reason: str, row: int | None = None) -> BadFile:
+    place = f"row {row}, {field}" if row else field
+    return BadFile(
+        f"the price file {path} is wrong at {place}",
+        cause=reason,
+        hints=["correct the file, or move it away to use the catalogue's prices"],
+        path=str(path),
+        row=row,
+        field=field,
+        reason=reason,
+    )

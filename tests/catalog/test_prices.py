@@ -48,7 +48,7 @@ def test_prices_are_plausible_and_spot_is_cheaper():
         assert price.on_demand_usd_h is not None
         each = price.per_gpu(spot=False)
         assert each is not None
-        assert 0.1 < each < 40, price
+        assert 0.03 < each < 40, price
         if price.spot_usd_h is not None:
             assert 0.05 < price.spot_usd_h / price.on_demand_usd_h <= 1, price
         assert price.read_on is None or date(2025, 1, 1) < price.read_on <= TODAY

@@ -79,4 +79,16 @@ class Method:
     """Offered by `recommend` without being asked for."""
     refuse: Callable[[ModelSpec, Recipe, Task], str | None] | None = None
     """A further reason this method cannot run, or None; says the nearest legal choice."""
+    after: str | None = None
+    """Address of a function(model, options) run on the attached model, e.g. to freeze what peft leaves trainable."""
+    adapter_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What tells this method apart in an adapter_config of its peft_type: key -> value (`True`: anything set)."""
+    needs_data: bool = False
+    """Initialisation reads training batches; without them a real model starts as plain LoRA does."""
+    needs_peft: str = "0.19.0"
+    """The first peft that has the method."""
+    checkpoint: str = "the trained tensors only"
+    """What the saved adapter holds."""
+    cannot: str = ""
+    """Why this method is described but not trainable through advisor; empty for all others."""
     sources: tuple[Source, ...] = field(default=())

@@ -1,0 +1,211 @@
+"""Where things are in a transformer, found by structure: its blocks, their linear layers, sub-layers and heads.
+
+A *block* is a child of a ModuleList that holds linear layers: `model.layers.0`, `bert.encoder.layer.0`. Names
+below are dotted module paths. Families spell their layers differently, but all register a sub-layer's
+projections in the order they run, the output projection last; that order is what is relied upon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from advisor.errors import IllegalRecipe
+
+Kind = Literal["attention", "cross-attention", "feed-forward"]
+
+_ATTENTION = ("attn", "attention", "mixer", "linear_attn", "mamba")
+_CROSS = ("crossattention", "encoder_attn", "encdecattention", "cross_attn")
+_OTHER_MODALITY = ("visual", "vision_tower", "vision_model", "audio_tower", "multi_modal_projector")
+_ROUTERS = ("gate", "router", "shared_expert_gate")
+
+
+@dataclass(frozen=True, slots=True)
+class SubLayer:
+    """Attention or feed-forward of one block: the modules its input enters (I wide) and its output leaves (O wide)."""
+
+    block: str
+    index: int
+    kind: Kind
+    entry: str
+    exit: str
+    width_in: int
+    width_out: int
+
+
+def is_linear(module: nn.Module) -> bool:
+    """A weight-matrix layer that can be adapted: torch, GPT-2's transposed Conv1D, or a quantised subclass."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def widths(module: nn.Module) -> tuple[int, int]:
+    """Input and output width of a linear layer, also where 4-bit storage hides the shape."""
+    if isinstance(module, Conv1D):
+        return int(module.weight.shape[0]), int(module.weight.shape[1])
+    return int(module.in_features), int(module.out_features)  # type: ignore[arg-type]
+
+
+def blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """The repeated layers of the language model, in order: path -> module."""
+    found: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or _of_other_modality(path):
+            continue
+        if any(path.startswith(f"{block}.") for block in found):
+            continue
+        for name, child in module.named_children():
+            if any(is_linear(m) for m in child.modules()):
+                found[f"{path}.{name}"] = child
+    return found
+
+
+def _of_other_modality(path: str) -> bool:
+    return any(part in _OTHER_MODALITY for part in path.split("."))
+
+
+def _kind(relative: str) -> Kind:
+    lowered = relative.lower()
+    if any(word in lowered for word in _CROSS):
+        return "cross-attention"
+    return "attention" if any(word in lowered for word in _ATTENTION) else "feed-forward"
+
+
+def linears(model: nn.Module) -> dict[str, tuple[str, Kind]]:
+    """Linear layers inside the blocks, routers left out: path -> (path within its block, kind)."""
+    found: dict[str, tuple[str, Kind]] = {}
+    for block, module in blocks(model).items():
+        for name, child in module.named_modules():
+            if is_linear(child) and name.rpartition(".")[2] not in _ROUTERS:
+                found[f"{block}.{name}"] = (name, _kind(name))
+    return found
+
+
+def sublayers(model: nn.Module) -> Iterator[SubLayer]:
+    """Attention, cross-attention and feed-forward of every block, in the order of the blocks."""
+    for index, (block, module) in enumerate(blocks(model).items()):
+        grouped: dict[Kind, list[tuple[str, nn.Module]]] = {}
+        for name, child in module.named_modules():
+            if is_linear(child) and name.rpartition(".")[2] not in _ROUTERS:
+                grouped.setdefault(_kind(name), []).append((name, child))
+        experts = _mixture(module)
+        if experts is not None:
+            width = _hidden(module)
+            grouped.pop("feed-forward", None)
+            yield from _ends(block, index, grouped)
+            yield SubLayer(block, index, "feed-forward", f"{block}.{experts}", f"{block}.{experts}", width, width)
+        else:
+            yield from _ends(block, index, grouped)
+
+
+def _ends(block: str, index: int, grouped: dict[Kind, list[tuple[str, nn.Module]]]) -> Iterator[SubLayer]:
+    for kind in ("attention", "cross-attention", "feed-forward"):
+        members = grouped.get(kind)
+        if not members:
+            continue
+        (first, entry), (last, leave) = members[0], members[-1]
+        yield SubLayer(block, index, kind, f"{block}.{first}", f"{block}.{last}", widths(entry)[0], widths(leave)[1])
+
+
+def _mixture(block: nn.Module) -> str | None:
+    """Path of the mixture-of-experts module in a block: the parent of its `experts`."""
+    for name, _ in block.named_modules():
+        if name.rpartition(".")[2] == "experts":
+            return name.rpartition(".")[0] or name
+    return None
+
+
+def _hidden(block: nn.Module) -> int:
+    """The residual stream's width, read from the block's first linear layer."""
+    return next(widths(m)[0] for m in block.modules() if is_linear(m))
+
+
+def norms(model: nn.Module) -> list[str]:
+    """Paths of the normalisation layers over the hidden width: those of the blocks and the final one."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        and isinstance(getattr(module, "weight", None), torch.Tensor)
+        and not _of_other_modality(path)
+    ]
+
+
+def heads(model: nn.Module) -> list[str]:
+    """Children of a task model that are not its pre-trained body or its language-model head: new at the start."""
+    body = getattr(model, "base_model_prefix", "")
+    if not type(model).__name__.endswith(("Classification", "Regression")):
+        return []
+    return [
+        name
+        for name, child in model.named_children()
+        if name not in (body, "model", "transformer", "bert", "roberta", "lm_head")
+        and any(True for _ in child.parameters())
+    ]
+
+
+def select(model: nn.Module, wanted: str | list[str]) -> list[str]:
+    """Paths of the linear layers that `wanted` names: a group of TARGET_GROUPS, or module names (path endings).
+
+    Raises:
+        IllegalRecipe: a name matches no linear layer; the error says the names there are.
+    """
+    inside = linears(model)
+    if isinstance(wanted, str) and wanted in ("all-linear", "attention", "mlp", "attention-qv"):
+        chosen = [path for path, (name, kind) in inside.items() if _in_group(wanted, name, kind)]
+        if chosen:
+            return chosen
+        raise _no_match(wanted, inside)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    everything = {path for path, module in model.named_modules() if is_linear(module)}
+    chosen = []
+    for name in names:
+        hits = [path for path in everything if path == name or path.endswith(f".{name}")]
+        if not hits:
+            raise _no_match(name, inside)
+        chosen.extend(hits)
+    return [path for path, _ in model.named_modules() if path in set(chosen)]
+
+
+def _in_group(group: str, name: str, kind: Kind) -> bool:
+    if group == "all-linear":
+        return True
+    if group == "mlp":
+        return kind == "feed-forward"
+    if group == "attention":
+        return kind != "feed-forward"
+    last = name.rpartition(".")[2]
+    query_or_value = ("q", "v", "query", "value", "q_lin", "v_lin", "q_proj", "v_proj", "query_proj", "value_proj")
+    fused = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "in_proj_qkv")
+    return kind != "feed-forward" and last in query_or_value + fused
+
+
+def _no_match(name: str, inside: dict[str, tuple[str, Kind]]) -> IllegalRecipe:
+    import difflib
+
+    there = sorted({relative for relative, _ in inside.values()})
+    last = sorted({relative.rpartition(".")[2] for relative in there})
+    near = difflib.get_close_matches(name, [*last, *there], n=3, cutoff=0.4)
+    return IllegalRecipe(
+        f"target module {name!r} matches nothing in this model",
+        cause=f"its linear layers: {', '.join(there)}",
+        hints=[f"near names: {', '.join(near)}"] if near else ["target_modules = all-linear adapts all of them"],
+        target=name,
+        near=near,
+    )
+
+
+def suffixes(model: nn.Module, chosen: list[str]) -> list[str]:
+    """The shortest list of path endings that match `chosen` and no other module, as peft's `target_modules`."""
+    inside = linears(model)
+    wanted = set(chosen)
+    endings: set[str] = set()
+    paths = [path for path, _ in model.named_modules()]
+    for relative in sorted({inside[path][0] if path in inside else path for path in chosen}):
+        hits = {path for path in paths if path == relative or path.endswith(f".{relative}")}
+        endings |= {relative} if hits <= wanted else hits & wanted
+    return sorted(endings)

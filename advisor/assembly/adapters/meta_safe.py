@@ -1,0 +1,166 @@
+"""peft's adapters on a model without data: what initialisation computes from weights is replaced by its shape.
+
+Most methods of peft attach to a meta model unchanged. The rest read weight values (K-means, joint
+decompositions, sparse masks), draw permutations of every weight, or put values into tensors of another
+device. Each is dealt with by name below; the number, shape, dtype and device of all tensors are what a real
+run has. What a real run leaves on the CPU stays a CPU tensor here, of the same shape over one element of
+storage (stride 0), so that copying it to the device is seen and costs no memory. `tests/assembly/test_attach.py`
+holds every method's tensors equal to those of a real attachment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+
+
+def host_stand_in(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A CPU tensor of any size over one element of storage: for data that a real run keeps on the CPU."""
+    return torch.zeros((1,) * len(shape), dtype=dtype).expand(*shape)
+
+
+@contextmanager
+def meta_safe() -> Iterator[None]:
+    """While open, peft can attach any of its methods to a model on the meta device."""
+    with ExitStack() as stack:
+        for target, name, replacement in _replacements():
+            stack.enter_context(patch.object(target, name, replacement))
+        yield
+
+
+def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    from peft.tuners.adamss import layer as adamss
+    from peft.tuners.boft import layer as boft
+    from peft.tuners.frod import layer as frod
+    from peft.tuners.frod import model as frod_model
+    from peft.tuners.lora.layer import LoraLayer
+    from peft.tuners.shira import layer as shira
+
+    yield torch, "randperm", _permutation
+    yield torch, "svd_lowrank", _svd_lowrank(torch.svd_lowrank)
+    for name in _FILLS:
+        yield nn.init, name, _unfilled
+    yield adamss, "clustering_Z", _even_clusters
+    yield boft.BOFTLayer, "update_layer", _boft_linear(boft.BOFTLayer.update_layer)
+    yield boft.BOFTLayer, "perm2mat", _permutation_matrix
+    yield frod_model.FrodModel, "_init_frod_projections", _frod_projections
+    yield frod.FrodLayer, "_calculate_frod_u_and_lambda", _frod_factors
+    yield shira.ShiraLayer, "update_layer", _shira_layer(shira.ShiraLayer.update_layer)
+    for name in ("pissa_init", "corda_init", "olora_init", "loftq_init", "lora_ga_init", "mica_init"):
+        yield LoraLayer, name, _values_only(getattr(LoraLayer, name))
+
+
+_FILLS = (
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "xavier_uniform_",
+    "orthogonal_",
+)
+
+
+def _unfilled(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """For random fills: values drawn on the CPU would be thrown away when the tensor moves to meta."""
+    return tensor
+
+
+def _svd_lowrank(original: Callable[..., Any]) -> Callable[..., Any]:
+    def svd_lowrank(matrix: torch.Tensor, q: int = 6, niter: int = 2, M: Any = None) -> Any:
+        if matrix.device.type != "meta":
+            return original(matrix, q=q, niter=niter, M=M)
+        rows, columns = matrix.shape[-2:]
+        return matrix.new_empty(rows, q), matrix.new_empty(q), matrix.new_empty(columns, q)
+
+    return svd_lowrank
+
+
+def _permutation(n: int, **_: Any) -> torch.Tensor:
+    """For torch.randperm: valid indices of the right number, on the CPU as there; drawing n of them takes seconds."""
+    return host_stand_in(n, dtype=torch.int64)
+
+
+def _even_clusters(vectors: torch.Tensor, num_subspaces: int, iternum: int) -> tuple[torch.Tensor, int]:
+    """For AdaMSS's K-means: clusters of equal size. The trainable count does not depend on their sizes."""
+    rows = vectors.shape[0]
+    count = min(num_subspaces, rows)
+    return torch.arange(rows) * count // rows, count
+
+
+def _boft_linear(original: Callable[..., None]) -> Callable[..., None]:
+    def update_layer(self: Any, adapter_name: str, config: Any, **kwargs: Any) -> None:
+        with torch.device("meta"):
+            original(self, adapter_name, config=config, **kwargs)
+        dtype = self.get_base_layer().weight.dtype
+        for held in (self.boft_R, self.boft_s):
+            held[adapter_name] = nn.Parameter(held[adapter_name].to(dtype))
+        # a real run never moves the permutation: each forward copies it from the CPU
+        self.boft_P = host_stand_in(*self.boft_P.shape)
+
+    return update_layer
+
+
+def _permutation_matrix(self: Any, indices: torch.Tensor) -> torch.Tensor:
+    return torch.empty(len(indices), len(indices), device="meta")
+
+
+def _frod_projections(self: Any, config: Any, adapter_name: str) -> None:
+    """For FRoD's joint decomposition: one [I, I] basis and the sparse positions a projection category, on the CPU."""
+    from peft.tuners._buffer_dict import BufferDict
+    from peft.tuners.frod.model import _category_from_key
+    from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
+
+    model_config = self.get_model_config(self.model)
+    peft_config = _maybe_include_all_linear_layers(self._prepare_adapter_config(config, model_config), self.model)
+    if not hasattr(self, "frod_V"):
+        self.frod_V, self.frod_s_indices, self.frod_s_size = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+    for key, module in self.model.named_modules():
+        category = _category_from_key(key)
+        if not isinstance(module, nn.Linear) or category in self.frod_V:
+            continue
+        if not self._check_target_module_exists(peft_config, key):
+            continue
+        width = module.in_features
+        count = min(int(width * width * config.sparse_rate), width * (width - 1))
+        count = max(1, count) if config.sparse_rate > 0 and width > 1 else count
+        tensors = (
+            (self.frod_V, host_stand_in(width, width, dtype=module.weight.dtype)),
+            (self.frod_s_indices, host_stand_in(2, count, dtype=torch.int64)),
+            (self.frod_s_size, torch.tensor([width, width])),
+        )
+        for held, tensor in tensors:
+            held[category] = BufferDict({}, persistent=config.save_projection)
+            held[category][adapter_name] = tensor
+
+
+def _frod_factors(self: Any, basis: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    # in the weight's dtype at once: the caller's cast would otherwise make each stand-in a tensor of full size
+    return host_stand_in(*weight.shape, dtype=weight.dtype), torch.zeros(weight.shape[1])
+
+
+def _shira_layer(original: Callable[..., None]) -> Callable[..., None]:
+    def update_layer(
+        self: Any, adapter_name: str, mask: torch.Tensor | None, r: int, config: Any, **kwargs: Any
+    ) -> None:
+        original(self, adapter_name, None, r, config, **kwargs)
+        if mask is not None:
+            trained = self.shira_weight[adapter_name].shape[0]
+            self.shira_indices[adapter_name] = torch.empty(2, trained, dtype=torch.int32, device=mask.device)
+
+    return update_layer
+
+
+def _values_only(original: Callable[..., None]) -> Callable[..., None]:
+    """For inits that set A, B and the base weight to new values of the same shape and, after peft's casts, dtype."""
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.get_base_layer().weight.device.type != "meta":
+            original(self, *args, **kwargs)
+
+    return init

@@ -1,0 +1,68 @@
+"""Selective methods: some of the model's own parameters are trained, nothing or almost nothing is added.
+
+Full fine-tuning (all), BitFit (arXiv:2106.10199, biases), partial fine-tuning (last blocks, head, embeddings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from advisor.assembly.adapters import layers
+from advisor.assembly.adapters.wrapping import Wrapped, adapter_dtype, place_of, replace
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe
+
+Options = Mapping[str, Any]
+
+
+def attach_full(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
+    """Every floating-point parameter requires gradients."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.dtype.is_floating_point)
+    return model
+
+
+class AddedBias(Wrapped):
+    """A linear layer without bias and a trained one, zero at the start. Shapes: bias [O]."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__(inner)
+        width = layers.widths(inner)[1]
+        self.added_bias = nn.Parameter(torch.zeros(width, device=place_of(inner), dtype=adapter_dtype(inner)))
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        out = self.base_layer(x, *args, **kwargs)
+        return out + self.added_bias.to(out.dtype)
+
+    def merged(self) -> nn.Module:
+        """The inner layer with this bias as its own."""
+        like = self.base_layer.weight
+        dtype = like.dtype if like.dtype.is_floating_point else self.added_bias.dtype
+        self.base_layer.bias = nn.Parameter(self.added_bias.detach().to(dtype), requires_grad=False)
+        return self.base_layer
+
+
+def attach_bitfit(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
+    """Train every bias; with `add_missing`, linear layers of the blocks that have none get one at zero."""
+    if options["add_missing"]:
+        for path in layers.linears(model):
+            if getattr(model.get_submodule(path), "bias", None) is None:
+                replace(model, path, AddedBias)
+    found = False
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[2] in ("bias", "added_bias"):
+            parameter.requires_grad_(True)
+            found = True
+    if not found:
+        raise IllegalRecipe(
+            f"bitfit: {spec.name} has no bias to train",
+            hints=["nearest legal choice: add_missing = true, or layernorm-tuning"],
+            method="bitfit",
+        )
+    return model

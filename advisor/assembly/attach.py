@@ -1,0 +1,259 @@
+"""attach(): put a recipe's adapter on a model, with peft itself or with a module of our own; freeze the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from advisor.assembly.adapters import layers
+from advisor.assembly.adapters.meta_safe import meta_safe
+from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
+from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.shared import TARGET_GROUPS
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Task, Workload
+from advisor.errors import IllegalRecipe
+
+_TASK_TYPES: Mapping[Task, str] = {
+    "causal-lm": "CAUSAL_LM",
+    "sequence-classification": "SEQ_CLS",
+    "seq2seq": "SEQ_2_SEQ_LM",
+}
+_PROMPTS = {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE"}
+_log = logging.getLogger("advisor")
+
+
+def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> nn.Module:
+    """The model with the recipe's adapter on it, only what the method trains requiring gradients.
+
+    `model` is a transformers model on meta, cpu or cuda, its linear layers quantised or not; it is changed in
+    place. Adapters of a 16-bit base are float32, as peft makes them. A new classification head is trained too.
+
+    Raises:
+        UnknownName: no such method.
+        IllegalRecipe: the method cannot run on this model, base or task, or its settings do not fit the model.
+    """
+    if recipe.adapter_config is not None:
+        recipe = recipe.model_copy(update={"method": method_for_adapter_config(recipe.adapter_config).name})
+    method = check_recipe(spec, recipe, workload.task)
+    if method.attach is not None:
+        model.requires_grad_(False)
+        options = options_of(method, recipe.options)
+        attached: nn.Module = _load(method.attach)(model, spec, workload, recipe, options)
+        train_heads(attached)
+        return attached
+    config = peft_config(spec, workload, recipe, model)
+    attached = _with_peft(model, config, method)
+    if method.after is not None:
+        _load(method.after)(attached, recipe.options)
+    if recipe.optimizer.replace("-", "").replace("_", "") == "lorafa":
+        freeze_lora_a(attached, {})
+    return attached
+
+
+def _load(address: str) -> Callable[..., Any]:
+    module, _, name = address.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def train_heads(model: nn.Module) -> None:
+    """Let a new classification head learn: it has no pre-trained values."""
+    for name in layers.heads(model):
+        model.get_submodule(name).requires_grad_(True)
+
+
+def freeze_lora_a(model: nn.Module, options: Mapping[str, Any]) -> None:
+    """LoRA-FA trains B only (arXiv:2308.03303)."""
+    for name, parameter in model.named_parameters():
+        if ".lora_A." in name:
+            parameter.requires_grad_(False)
+
+
+def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
+    from peft import get_peft_model
+
+    on_meta = any(p.device.type == "meta" for p in model.parameters())
+    try:
+        with meta_safe() if on_meta else nullcontext():
+            attached = get_peft_model(model, config)  # type: ignore[arg-type]
+    except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as refused:
+        raise IllegalRecipe(
+            f"peft refuses {method.name} with these settings on {type(model).__name__}",
+            cause=str(refused).strip().splitlines()[0] if str(refused).strip() else type(refused).__name__,
+            hints=[f"to see its options: advisor methods {method.name}"],
+            method=method.name,
+        ) from refused
+    if on_meta:
+        _follow_the_base(attached)
+    # a cast re-registers AdaLoRA's constant current rank as a trainable parameter (peft 0.21.2)
+    for name, parameter in attached.named_parameters():
+        if ".ranknum." in name:
+            parameter.requires_grad_(False)
+    return attached
+
+
+def _follow_the_base(model: nn.Module) -> None:
+    """Put trained parameters that peft left on the CPU where a real run has them: with the base weights.
+
+    peft stops moving a parameter dict once it finds a meta tensor in it, which a real device never is.
+    """
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None and parameter.requires_grad and parameter.device.type == "cpu":
+                moved = nn.Parameter(parameter.to("meta"), requires_grad=True)
+                for owner in model.modules():
+                    for alias, other in list(owner._parameters.items()):
+                        if other is parameter:
+                            owner._parameters[alias] = moved
+
+
+def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.Module | None = None) -> Any:
+    """peft's config object for a recipe: from the method's options, or from the user's own adapter config.
+
+    With a model, groups of targets become module names and wrong names are refused; without one, a group
+    stays as written (`all-linear` is peft's own word for it).
+
+    Raises:
+        IllegalRecipe: no such peft_type here, targets the model does not have, or settings peft refuses.
+    """
+    if recipe.adapter_config is not None:
+        settings, notices = adapter_settings(recipe.adapter_config, workload.task)
+        for notice in notices:
+            _log.warning(notice)
+        method = method_for_adapter_config(recipe.adapter_config)
+        if model is not None:
+            _refuse_absent_targets(model, settings)
+    else:
+        method = find_method(recipe.method)
+        options = options_of(method, recipe.options)
+        build = method.peft_options
+        settings = {} if build is None else build(spec, options)
+        settings = {k: v for k, v in settings.items() if v is not None}
+        settings["task_type"] = _TASK_TYPES[workload.task]
+        if model is not None:
+            _name_targets(model, settings)
+            refuse_wide_ranks(model, method, settings)
+    return _config(str(method.peft_type), settings, method)
+
+
+def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[str]]:
+    """A user's adapter config as keywords for the installed peft, and what had to be left out or added, in words.
+
+    Raises:
+        IllegalRecipe: the peft_type is unknown to the installed peft.
+    """
+    method = method_for_adapter_config(config)
+    known = _fields(str(method.peft_type))
+    notices = [
+        f"adapter config: {key} = {value!r} is unknown to the installed peft and left out"
+        for key, value in config.items()
+        if key not in known and key != "peft_type" and value
+    ]
+    settings = {
+        k: v for k, v in config.items() if k in known and k not in ("peft_type", "auto_mapping", "inference_mode")
+    }
+    if not settings.get("task_type") and (task != "causal-lm" or method.peft_type in _PROMPTS):
+        settings["task_type"] = _TASK_TYPES[task]
+        notices.append(f"adapter config: no task_type; {_TASK_TYPES[task]} taken, as the task is {task}")
+    return settings, notices
+
+
+def _config_class(peft_type: str) -> Any:
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    from peft.utils.peft_types import PeftType
+
+    try:
+        return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[peft_type]]
+    except KeyError:
+        raise IllegalRecipe(
+            f"the installed peft has no {peft_type}", hints=["to install: pip install -U peft"]
+        ) from None
+
+
+def _fields(peft_type: str) -> set[str]:
+    return {field.name for field in dataclasses.fields(_config_class(peft_type)) if field.init}
+
+
+def _config(peft_type: str, settings: Mapping[str, Any], method: Method) -> Any:
+    try:
+        return _config_class(peft_type)(**settings)
+    except (ValueError, TypeError, NotImplementedError, AttributeError, KeyError, ImportError) as refused:
+        raise IllegalRecipe(
+            f"peft refuses these settings of {method.name}",
+            cause=str(refused).strip().splitlines()[0] if str(refused).strip() else type(refused).__name__,
+            hints=[f"to see its options: advisor methods {method.name}"],
+            method=method.name,
+        ) from refused
+
+
+def _name_targets(model: nn.Module, settings: dict[str, Any]) -> None:
+    wanted = settings.get("target_modules")
+    if wanted == "all-norms":
+        settings["target_modules"] = layers.norms(model)
+    elif wanted in TARGET_GROUPS or isinstance(wanted, list):
+        settings["target_modules"] = layers.suffixes(model, layers.select(model, wanted))
+
+
+def _refuse_absent_targets(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Names in a user's own config that match nothing: peft passes over them unless all fail."""
+    wanted = settings.get("target_modules")
+    if not isinstance(wanted, list | tuple | set):
+        return
+    paths = [path for path, _ in model.named_modules() if path]
+    absent = [name for name in wanted if not any(p == name or p.endswith(f".{name}") for p in paths)]
+    if absent:
+        there = sorted({p.rpartition(".")[2] for p, m in model.named_modules() if layers.is_linear(m)})
+        near = difflib.get_close_matches(absent[0], there, n=3, cutoff=0.4)
+        raise IllegalRecipe(
+            f"target module {absent[0]!r} matches nothing in this model",
+            cause=f"its linear layers: {', '.join(there)}",
+            hints=[f"near names: {', '.join(near)}"] if near else [],
+            target=absent[0],
+            near=near,
+        )
+
+
+def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, Any]) -> None:
+    """A rank above the width of every layer adapted is no low rank at all."""
+    rank = settings.get("r") or settings.get("init_r")
+    if ("rank" not in method.options and "initial_rank" not in method.options) or not isinstance(rank, int):
+        return
+    names = settings.get("target_modules")
+    if not isinstance(names, list) or method.name in ("vera", "pvera", "randlora"):
+        return
+    fits = [min(layers.widths(model.get_submodule(path))) for path in layers.select(model, names)]
+    if rank > max(fits):
+        raise IllegalRecipe(
+            f"{method.name}: rank {rank} is above the width of every layer adapted (at most {max(fits)})",
+            hints=[f"nearest legal choice: rank {max(fits)}"],
+            method=method.name,
+            rank=rank,
+            widest=max(fits),
+        )
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Numbers that are trained, as peft counts them (4-bit storage counts its real elements)."""
+    total = 0
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            total += parameter.numel() or int(getattr(parameter, "ds_numel", 0))
+    return total
+
+
+def total_parameters(model: nn.Module) -> int:
+    """Numbers in all parameters, two to the byte in bitsandbytes' 4-bit storage."""
+    total = 0
+    for parameter in model.parameters():
+        packed = type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8
+        total += parameter.numel() * (2 if packed else 1)
+    return total

@@ -1,0 +1,21 @@
+"""The fine-tuning methods: one file each, named in MODULES; `methods()` lists them, `find_method()` finds one."""
+
+from advisor.catalog.methods.registry import (
+    MODULES,
+    check_recipe,
+    find_method,
+    installed_peft_types,
+    method_for_adapter_config,
+    methods,
+    options_of,
+)
+
+__all__ = [
+    "MODULES",
+    "check_recipe",
+    "find_method",
+    "installed_peft_types",
+    "method_for_adapter_config",
+    "methods",
+    "options_of",
+]

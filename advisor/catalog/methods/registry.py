@@ -1,0 +1,260 @@
+"""Which methods there are, how they are found, and whether a recipe that names one is legal. No torch."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from advisor.catalog.methods.generic import generic_method
+from advisor.catalog.methods.method import Method, Option
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Task
+from advisor.errors import IllegalRecipe, UnknownName
+
+MODULES: tuple[str, ...] = (
+    "full",
+    "lora",
+    "rslora",
+    "dora",
+    "qlora",
+    "adalora",
+    "ia3",
+    "prompt_tuning",
+    "prefix_tuning",
+    "p_tuning",
+    "layernorm_tuning",
+    "bitfit",
+    "vera",
+    "oft",
+    "adapter_houlsby",
+    "adapter_pfeiffer",
+)
+"""One line a method: the file of this folder that holds its METHOD, in the order they are listed to people."""
+
+
+@cache
+def methods() -> tuple[Method, ...]:
+    """Every method: those with a file, then those that only the installed peft knows (a conservative entry)."""
+    written = tuple(importlib.import_module(f"advisor.catalog.methods.{name}").METHOD for name in MODULES)
+    known = {m.peft_type for m in written}
+    found = tuple(generic_method(name) for name in installed_peft_types() if name not in known)
+    return written + found
+
+
+@cache
+def installed_peft_types() -> tuple[str, ...]:
+    """The PeftType names of the installed peft, read from its source so that neither peft nor torch is imported.
+
+    Empty when peft is not installed.
+    """
+    spec = importlib.util.find_spec("peft")
+    if spec is None or not spec.submodule_search_locations:
+        return ()
+    source = Path(next(iter(spec.submodule_search_locations))) / "utils" / "peft_types.py"
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef) and node.name == "PeftType":
+            return tuple(
+                target.id
+                for line in node.body
+                if isinstance(line, ast.Assign)
+                for target in line.targets
+                if isinstance(target, ast.Name)
+            )
+    return ()
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(" ", "-")
+
+
+@cache
+def _names() -> dict[str, Method]:
+    """Every spelling a method answers to; its own name wins over another's alias, the earlier over the later."""
+    spellings: dict[str, Method] = {}
+    for method in methods():
+        spellings.setdefault(_plain(method.name), method)
+    for method in methods():
+        for name in (*method.evidence_names, method.title):
+            spellings.setdefault(_plain(name), method)
+    for method in methods():
+        if method.peft_type is not None and not method.adapter_marks:
+            spellings.setdefault(_plain(method.peft_type), method)
+            spellings.setdefault(_plain(method.peft_type).replace("-", ""), method)
+    return spellings
+
+
+def find_method(name: str) -> Method:
+    """The method of that name; its title, peft's name (`LORA`) and studies' names (`adapter_houlsby`) do too.
+
+    Raises:
+        UnknownName: nobody calls a method so; the error says the near names.
+    """
+    found = _names().get(_plain(name))
+    if found is None:
+        known = sorted({m.name for m in methods()} | set(_names()))
+        raise UnknownName.of("method", name, known, list_with="advisor methods")
+    return found
+
+
+def _bears(config: Mapping[str, Any], key: str, mark: Any) -> bool:
+    value = config.get(key)
+    if mark is True:
+        return bool(value) or (key == "init_lora_weights" and value is True)
+    if isinstance(value, str) and isinstance(mark, str):
+        return value.lower() == mark or value.lower().startswith(f"{mark}_")
+    return bool(value == mark)
+
+
+def method_for_adapter_config(config: Mapping[str, Any]) -> Method:
+    """The method that a peft `adapter_config.json` describes, LoRA's variants told apart by their settings.
+
+    Raises:
+        IllegalRecipe: no `peft_type`, or one that neither the catalogue nor the installed peft knows.
+    """
+    peft_type = str(config.get("peft_type") or "").upper().rpartition(".")[2]
+    candidates = [m for m in methods() if m.peft_type == peft_type]
+    if not candidates:
+        known = sorted({m.peft_type for m in methods() if m.peft_type})
+        near = difflib.get_close_matches(peft_type, known, n=3, cutoff=0.5)
+        said = f"peft_type {config.get('peft_type')!r}" if peft_type else "no peft_type"
+        raise IllegalRecipe(
+            f"adapter config with {said}",
+            cause=f"installed peft knows: {', '.join(known)}",
+            hints=[f"near names: {', '.join(near)}"] if near else [],
+            peft_type=config.get("peft_type"),
+            near=near,
+        )
+    marked = [
+        m for m in candidates if m.adapter_marks and all(_bears(config, k, v) for k, v in m.adapter_marks.items())
+    ]
+    plain = [m for m in candidates if not m.adapter_marks and m.default_base == "dtype" and m.optimizer is None]
+    return (sorted(marked, key=lambda m: -len(m.adapter_marks)) or plain or candidates)[0]
+
+
+def options_of(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's options with `given` in the place of defaults; an `alpha` of None becomes twice the rank.
+
+    Raises:
+        IllegalRecipe: an option the method has not, of the wrong type, or not positive where it must be.
+    """
+    unknown = [name for name in given if name not in method.options]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], method.options, n=3, cutoff=0.5)
+        takes = ", ".join(method.options) or "none"
+        raise IllegalRecipe(
+            f"{method.name} has no option {unknown[0]!r}",
+            cause=f"its options: {takes}",
+            hints=[f"near names: {', '.join(near)}"] if near else ["--adapter-config FILE passes any setting of peft"],
+            method=method.name,
+            option=unknown[0],
+        )
+    options = {name: given.get(name, option.default) for name, option in method.options.items()}
+    for name, option in method.options.items():
+        if name in given:
+            _check_option(method, name, option, given[name])
+    if "alpha" in options and options["alpha"] is None and "rank" in options:
+        options["alpha"] = 2 * options["rank"]
+    return options
+
+
+def _check_option(method: Method, name: str, option: Option, value: Any) -> None:
+    numeric = option.low is not None
+    wrong = ""
+    if numeric and value is None and option.default is None:
+        return
+    if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
+        wrong = "not a number"
+    elif numeric and isinstance(option.default, int) and not isinstance(option.default, bool) and value != int(value):
+        wrong = "not a whole number"
+    elif numeric and option.low is not None and (value < 0 or (value == 0 and option.low > 0)):
+        wrong = "must be positive"
+    elif numeric and option.high is not None and option.high <= 1 and value > 1:
+        wrong = "must not exceed 1"
+    elif option.choices and not isinstance(value, list | tuple) and value not in option.choices:
+        if name != "target_modules" or not isinstance(value, str):
+            wrong = f"must be one of {', '.join(map(str, option.choices))}"
+    if wrong:
+        raise IllegalRecipe(
+            f"{method.name}: {name} = {value!r} is {wrong}"
+            if wrong.startswith("not")
+            else f"{method.name}: {name} = {value!r} {wrong}",
+            hints=[f"default: {name} = {option.default}"]
+            + ([f"usual range: {option.low:g} to {option.high:g}"] if option.low is not None and option.high else []),
+            method=method.name,
+            option=name,
+            value=value,
+        )
+
+
+def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tuple[str, list[str]] | None:
+    """The first reason against, and what to do instead."""
+    if method.cannot:
+        return method.cannot, []
+    if method.peft_type is not None and method.peft_type not in installed_peft_types():
+        have = _peft_version()
+        return f"it needs peft {method.needs_peft} or newer, installed is {have}", ["to install: pip install -U peft"]
+    if spec.architecture not in method.architectures:
+        others = [
+            m.name for m in methods() if m.core and m.family == method.family and spec.architecture in m.architectures
+        ]
+        where = ", ".join(sorted(method.architectures))
+        return f"{spec.name} is {_article(spec.architecture)} model; it runs on {where}", _instead(others)
+    if task not in method.tasks:
+        others = [m.name for m in methods() if m.core and m.family == method.family and task in m.tasks]
+        return f"it cannot learn {task}; it learns {', '.join(sorted(method.tasks))}", _instead(others)
+    if recipe.base not in method.bases:
+        others = [m.name for m in methods() if m.core and recipe.base in m.bases]
+        return f"it does not run on a base in {recipe.base}, only in {', '.join(sorted(method.bases))}", [
+            f"nearest legal choice: --base {sorted(method.bases)[0]}",
+            *_instead(others),
+        ]
+    if recipe.gradient_checkpointing and not method.checkpointing:
+        return "it does not work under gradient checkpointing", ["nearest legal choice: --no-gradient-checkpointing"]
+    reason = method.refuse(spec, recipe, task) if method.refuse is not None else None
+    return (reason, []) if reason else None
+
+
+def _article(architecture: str) -> str:
+    return f"an {architecture}" if architecture.startswith("e") else f"a {architecture}"
+
+
+def _instead(names: list[str]) -> list[str]:
+    return [f"methods that can: {', '.join(names[:5])}"] if names else []
+
+
+def _peft_version() -> str:
+    try:
+        return importlib.metadata.version("peft")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def check_recipe(spec: ModelSpec, recipe: Recipe, task: Task) -> Method:
+    """The recipe's method, once it is sure that it may run on this model, base and task.
+
+    Raises:
+        UnknownName: no such method.
+        IllegalRecipe: the reason it cannot run, and the nearest legal choice.
+    """
+    method = find_method(recipe.method)
+    against = _why_not(method, spec, recipe, task)
+    if against is not None:
+        reason, hints = against
+        raise IllegalRecipe(
+            f"{method.name} cannot fine-tune {spec.name} so: {reason}",
+            hints=hints,
+            method=method.name,
+            model=spec.name,
+            reason=reason,
+        )
+    if recipe.adapter_config is None:
+        options_of(method, recipe.options)
+    return method

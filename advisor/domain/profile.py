@@ -86,6 +86,7 @@ class Calibration(Stored):
 
     device: str
     fitted_on: dict[str, str] = Field(description="profile id -> SHA-256 of its file")
+    models: tuple[str, ...] = Field((), description="models of those runs; for others the interval is wider")
     seed: int = 0
     time: tuple[Coefficient, ...] = ()
     memory: tuple[Coefficient, ...] = ()

@@ -1,0 +1,271 @@
+"""Memory, time, money and quality of one recipe on one machine."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+from advisor.domain.candidate import Candidate, Memory, Quality, Time
+from advisor.domain.expand import expand
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.profile import Profile
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
+from advisor.domain.timeline import Timeline
+from advisor.domain.trace import Trace
+from advisor.domain.units import gib
+from advisor.domain.workload import Task, TaskType, Workload
+from advisor.estimator.constants import load_constants
+from advisor.estimator.known import calibration_of, profile_of
+from advisor.estimator.lengths import lengths_of
+from advisor.estimator.memory import memory_of, overheads_of
+from advisor.estimator.money import money_of
+from advisor.estimator.replay import Shape, peak_allocated, replay
+from advisor.estimator.request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.speed import time_of
+
+_KEPT: Final = 32
+_timelines: OrderedDict[str, Timeline] = OrderedDict()
+
+REPEAT_NOISE: Final = 0.012
+"""Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
+
+Source: feasibility study on peft's public method comparison.
+"""
+
+
+def estimate(
+    model: str,
+    gpu: str,
+    *,
+    method: str | None = None,
+    adapter_config: Mapping[str, Any] | str | None = None,
+    rank: int | None = None,
+    alpha: float | None = None,
+    dropout: float | None = None,
+    target_modules: str | list[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+    gradient_accumulation: int | None = None,
+    seq_len: int | None = None,
+    mean_seq_len: float | None = None,
+    target_len: int | None = None,
+    num_labels: int | None = None,
+    task: Task | None = None,
+    task_type: TaskType | None = None,
+    samples: int | None = None,
+    epochs: float | None = None,
+    dtype: DType | None = None,
+    base: Base | None = None,
+    autocast: bool | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    max_grad_norm: float | None = None,
+    gradient_checkpointing: bool | None = None,
+    attn_implementation: Attention | None = None,
+    trainer: Trainer | None = None,
+    batching: Batching | None = None,
+    count: int | None = None,
+    headroom: float | None = None,
+    usd_per_hour: float | None = None,
+) -> Candidate:
+    """Memory, time, money and quality of one recipe on one machine; arguments left out take advisor's defaults.
+
+    Lengths in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
+    result says for each figure on what basis it stands, and `fits` whether the machine can hold it.
+
+    Raises:
+        BadRequest: a value that makes no sense; UnknownName and IllegalRecipe are of this kind.
+        BadFile: the adapter config, a profile or a calibration cannot be read.
+    """
+    case = {name: value for name, value in locals().items() if value is not None}
+    return answer(from_case(case))
+
+
+def answer(request: EstimateRequest) -> Candidate:
+    """The candidate a request describes. Raises as `estimate`."""
+    from advisor.catalog.methods import check_recipe
+    from advisor.catalog.models import resolve_model
+
+    hardware = hardware_of(request)
+    spec = resolve_model(request.model)
+    workload, notes = workload_of(request, spec)
+    recipe = recipe_of(request)
+    check_recipe(spec, recipe, workload.task)
+    candidate = price(workload, recipe, hardware, spec)
+    resolved = [note for note in (hardware.note, spec.where) if note]
+    return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
+
+
+def price(
+    workload: Workload,
+    recipe: Recipe,
+    hardware: Hardware,
+    spec: ModelSpec,
+    *,
+    thorough: bool = True,
+    use_measured: bool = True,
+    today: date | None = None,
+) -> Candidate:
+    """One recipe on one machine.
+
+    Args:
+        thorough: replay the caching allocator event by event; without it the reserved peak is the allocated one
+            times the usual fragmentation, which is a hundred times faster and serves to compare many recipes.
+        use_measured: where this very run is in the store, its measured figures stand instead of predictions.
+    """
+    from advisor.catalog.methods import find_method
+    from advisor.catalog.prices import offers
+
+    trace = trace_of(workload, recipe, hardware, spec)
+    timeline = timeline_of(trace)
+    lengths = lengths_of(workload, recipe)
+    calibration = calibration_of(hardware.gpu.name)
+    memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough)
+    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, calibration)
+    measured = profile_of(workload, recipe, hardware.gpu.name) if use_measured else None
+    if measured is not None:
+        memory, time = _as_measured(memory, time, measured, workload)
+    method = find_method(recipe.method)
+    return Candidate(
+        workload=workload,
+        recipe=recipe,
+        gpu=hardware.gpu.name,
+        gpu_count=hardware.count,
+        trainable_parameters=trace.trainable_parameters,
+        total_parameters=trace.total_parameters,
+        memory=memory,
+        fits=memory.peak_device.mid <= hardware.limit_bytes,
+        limit_bytes=hardware.limit_bytes,
+        time=time,
+        money=money_of(time.training, hardware, offers(hardware.gpu.name, hardware.count), today=today or date.today()),
+        quality=_quality(workload, recipe, spec, trace),
+        assumptions=(lengths.says, *notes, *trace.assumptions),
+        versions=trace.versions,
+        facts={
+            "family": method.family,
+            "mergeable": method.mergeable,
+            "inference_overhead": method.inference_overhead,
+            "start_up": method.start_up,
+        },
+    )
+
+
+def largest_micro_batch(
+    workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, at_most: int
+) -> int | None:
+    """The largest divisor of `at_most` that fits as a micro-batch, the rest left to gradient accumulation; or None.
+
+    The search compares rounded live bytes times the usual fragmentation; the allocator is then replayed for
+    the batch found and, where that says no, for the next smaller ones.
+
+    Args:
+        at_most: the effective batch size.
+    """
+    limit = hardware.limit_bytes
+    overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
+    usual = load_constants("memory")["fragmentation"].low
+    lengths = lengths_of(workload, recipe)
+    timeline: Timeline | None = None
+    for size in sorted((d for d in range(1, at_most + 1) if at_most % d == 0), reverse=True):
+        tried = recipe.model_copy(update={"micro_batch_size": size, "gradient_accumulation": at_most // size})
+        if timeline is None:
+            timeline = timeline_of(trace_of(workload, tried, hardware, spec))
+        shape = Shape(size, lengths.longest, lengths.longest_target)
+        quick = peak_allocated(
+            timeline, shape, workspace_bytes=overheads.workspace, accumulation=tried.gradient_accumulation
+        )
+        if quick.peak * usual + overheads.context.mid > limit:
+            continue
+        memory, _ = memory_of(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name))
+        if memory.peak_device.mid <= limit:
+            return size
+    return None
+
+
+def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Trace:
+    """The trace of one step, from the cache or made now."""
+    from advisor.tracer.trace import trace
+
+    return trace(spec, workload, recipe, hardware.gpu)
+
+
+def timeline_of(trace: Trace) -> Timeline:
+    """The expanded trace; the last few are kept."""
+    if trace.key in _timelines:
+        _timelines.move_to_end(trace.key)
+        return _timelines[trace.key]
+    timeline = _timelines[trace.key] = expand(trace)
+    if len(_timelines) > _KEPT:
+        _timelines.popitem(last=False)
+    return timeline
+
+
+def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) -> Quality | None:
+    """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
+    if workload.samples is None:
+        return None
+    from advisor.estimator.quality import predict_quality
+
+    return predict_quality(
+        recipe.method,
+        architecture=spec.architecture,
+        model_parameters=trace.total_parameters,
+        task_type=workload.task_type,
+        samples=workload.samples,
+        trainable_parameters=trace.trainable_parameters,
+        options=recipe.options,
+    )
+
+
+def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -> tuple[Memory, Time]:
+    """Measured figures in the place of predicted ones; what the run did not record stays predicted."""
+    why = f"this very run was measured on {run.device}: {run.source or run.id}"
+
+    def bytes_of(predicted: Quantity, value: int | None) -> Quantity:
+        return predicted if value is None else Quantity.around(value, 0.0007, 0.0007, "B", "measured", why)
+
+    reserved = bytes_of(memory.peak_reserved, run.peak_reserved_bytes)
+    context = memory.peak_device.mid - memory.peak_reserved.mid
+    allocated = bytes_of(memory.peak_allocated, run.peak_allocated_bytes)
+    breakdown = dict(memory.breakdown)
+    breakdown["fragmentation"] += round(reserved.mid - memory.peak_reserved.mid)
+    memory = memory.model_copy(
+        update={
+            "peak_reserved": reserved,
+            "peak_allocated": allocated,
+            "allocated_after_step": bytes_of(memory.allocated_after_step, run.allocated_after_step_bytes),
+            "peak_device": Quantity(
+                low=reserved.low + memory.peak_device.low - memory.peak_reserved.low,
+                mid=reserved.mid + context,
+                high=reserved.high + memory.peak_device.high - memory.peak_reserved.high,
+                unit="B",
+                basis=memory.peak_device.basis if run.context_bytes is None else "measured",
+                why=f"{gib(reserved.mid)} reserved as measured, and the CUDA context",
+            ),
+            "breakdown": breakdown,
+        }
+    )
+    if not run.step_seconds:
+        return memory, time
+    mean = sum(run.step_seconds) / len(run.step_seconds)
+    step = Quantity.around(mean, REPEAT_NOISE, REPEAT_NOISE, "s", "measured", why)
+    scale = mean / time.step.mid
+    steps = workload.optimizer_steps()
+    tokens = time.tokens_per_second.mid * time.step.mid
+    rate = Quantity.around(tokens / mean, REPEAT_NOISE, REPEAT_NOISE, "tokens/s", "measured", why)
+    time = time.model_copy(
+        update={
+            "step": step,
+            "tokens_per_second": rate,
+            "training": None if steps is None else step.times(steps, "s", f"{steps} steps"),
+            "phases": {name: seconds * scale for name, seconds in time.phases.items()},
+        }
+    )
+    return memory, time
+
+
+__all__ = ["EstimateRequest", "answer", "estimate", "from_case", "largest_micro_batch", "price", "replay"]

@@ -1,0 +1,133 @@
+"""From a replay to what a reader is told: peaks with their ranges, a breakdown that adds up, what fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from advisor.domain.candidate import BREAKDOWN, Memory
+from advisor.domain.hardware import Gpu
+from advisor.domain.profile import Calibration
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.timeline import Timeline
+from advisor.domain.units import Basis
+from advisor.estimator.constants import load_constants
+from advisor.estimator.lengths import Lengths, batches_of
+from advisor.estimator.replay import Replay, Shape, peak_allocated, replay
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """What a process takes beside tensors: bytes of one cuBLAS workspace, and of the CUDA context (with its range)."""
+
+    workspace: int
+    context: Quantity
+
+
+def overheads_of(gpu: Gpu, calibration: Calibration | None = None) -> Overheads:
+    """The overheads on one device; a measured context replaces the assumed one.
+
+    Source: aten/src/ATen/cuda/CublasHandlePool.cpp for the workspace; the catalogue's constants for the context.
+    """
+    constants = load_constants("memory")
+    large = gpu.compute_capability is not None and int(gpu.compute_capability) in (9, 10, 12)
+    workspace = constants["cublas_workspace_hopper" if large else "cublas_workspace"].value
+    for measured in calibration.memory if calibration else ():
+        if measured.name == "context":
+            spread = 2 * (measured.error or 0.0)
+            low = max(0.0, measured.value - spread)
+            return Overheads(
+                int(workspace),
+                Quantity(
+                    low=low,
+                    mid=measured.value,
+                    high=measured.value + spread,
+                    unit="B",
+                    basis="calibrated",
+                    why=f"context measured on {gpu.name}",
+                ),
+            )
+    assumed = constants["context"]
+    context = Quantity(
+        low=assumed.low, mid=assumed.value, high=assumed.high, unit="B", basis="assumed", why=assumed.says
+    )
+    return Overheads(int(workspace), context)
+
+
+def memory_of(
+    timeline: Timeline,
+    lengths: Lengths,
+    recipe: Recipe,
+    gpu: Gpu,
+    calibration: Calibration | None = None,
+    *,
+    thorough: bool = True,
+) -> tuple[Memory, Replay | None]:
+    """Peaks of one recipe on one device.
+
+    `thorough` replays the allocator; without it the reserved peak is the allocated one times the catalogue's
+    usual fragmentation, in a hundredth of the time, and the breakdown is left to a replay of the allocated bytes.
+    """
+    overheads = overheads_of(gpu, calibration)
+    interval, basis, why = _interval(calibration, gpu)
+    if thorough:
+        played = replay(
+            timeline,
+            batches_of(lengths, recipe),
+            accumulation=recipe.gradient_accumulation,
+            workspace_bytes=overheads.workspace,
+        )
+        return _memory(played, overheads, interval, basis, why), played
+    shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
+    quick = peak_allocated(
+        timeline, shape, workspace_bytes=overheads.workspace, accumulation=recipe.gradient_accumulation
+    )
+    usual = load_constants("memory")["fragmentation"]
+    bound = (usual.value - usual.low) / usual.value, (usual.high - usual.value) / usual.value
+    why = "rounded bytes alive; reserved: times the usual fragmentation"
+    reserved = Quantity.around(quick.peak * usual.value, *bound, "B", "modelled", why)
+    breakdown = {**quick.breakdown, "context": round(overheads.context.mid)}
+    breakdown["fragmentation"] = round(reserved.mid) - quick.peak
+    memory = Memory(
+        peak_allocated=Quantity.around(quick.peak, *_allocated_interval(), "B", "modelled", why),
+        peak_reserved=reserved,
+        allocated_after_step=Quantity.around(quick.after_step, *_allocated_interval(), "B", "modelled", why),
+        peak_device=reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
+        breakdown=breakdown,
+        peak_phase=quick.phase,
+    )
+    return memory, None
+
+
+def _memory(played: Replay, overheads: Overheads, interval: tuple[float, float], basis: Basis, why: str) -> Memory:
+    reserved = Quantity.around(played.peak_reserved, *interval, "B", basis, why)
+    allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
+    breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
+    breakdown["context"] = round(overheads.context.mid)
+    breakdown["fragmentation"] = played.peak_reserved - played.peak_allocated
+    return Memory(
+        peak_allocated=Quantity.around(played.peak_allocated, *_allocated_interval(), "B", "modelled", allocated_why),
+        peak_reserved=reserved,
+        allocated_after_step=Quantity.around(
+            played.allocated_after_step, *_allocated_interval(), "B", "modelled", "blocks in use between two steps"
+        ),
+        peak_device=reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
+        breakdown=breakdown,
+        peak_phase=played.peak_phase,
+    )
+
+
+def _allocated_interval() -> tuple[float, float]:
+    error = load_constants("memory")["allocated_error"]
+    return error.value - error.low, error.high - error.value
+
+
+def _interval(calibration: Calibration | None, gpu: Gpu) -> tuple[tuple[float, float], Basis, str]:
+    """Relative ends of the reserved peak: fitted where runs of this device are at hand, else the catalogue's."""
+    if calibration is not None and calibration.memory_interval is not None:
+        low, high = calibration.memory_interval
+        runs = len(calibration.fitted_on)
+        return (max(0.0, -low), max(0.0, high)), "calibrated", f"allocator replayed; range from {runs} {gpu.name} runs"
+    error = load_constants("memory")["reserved_error"]
+    ends = (error.value - error.low, error.high - error.value)
+    return ends, "modelled", f"allocator replayed; no measured run of {gpu.name} to set the range by"

@@ -1,0 +1,74 @@
+"""Steps to hours to USD. A missing price is no cost at all, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from advisor.domain.candidate import Money, Offer
+from advisor.domain.hardware import Hardware, Price
+from advisor.domain.quantity import Quantity
+from advisor.domain.units import HOUR
+
+
+def money_of(
+    training: Quantity | None, hardware: Hardware, offers: Sequence[Price], *, today: date, listed: int = 5
+) -> Money:
+    """What the training costs at each offer.
+
+    Args:
+        training: seconds of the whole training; None when the number of samples is unknown: no cost then.
+        offers: priced instances of this GPU. One that holds another number of devices than asked for is left out:
+            eight devices are not a single-device offer. The user's own price (`hardware.usd_per_hour`) comes first.
+        listed: how many offers of each kind to list, cheapest first.
+    """
+    own = _own_price(hardware, today)
+    fitting = [own] if own else [p for p in offers if p.gpu_count == hardware.count]
+    on_demand = _offers(fitting, training, today, spot=False)
+    spot = _offers(fitting, training, today, spot=True)
+    notes: list[str] = []
+    if not on_demand and not spot:
+        notes.append(f"no price is known for {hardware.count} x {hardware.gpu.name}")
+    if training is None:
+        notes.append("without a number of samples there is no training time and so no cost")
+    if on_demand and on_demand[0].stale:
+        notes.append(f"the cheapest on-demand price is older than 90 days (read {on_demand[0].price.read_on})")
+    return Money(
+        on_demand=on_demand[0].cost if on_demand else None,
+        spot=spot[0].cost if spot else None,
+        offers=(*on_demand[:listed], *spot[:listed]),
+        note="; ".join(notes),
+    )
+
+
+def _own_price(hardware: Hardware, today: date) -> Price | None:
+    if hardware.usd_per_hour is None:
+        return None
+    return Price.model_validate(
+        {
+            "provider": "your own",
+            "instance_type": "",
+            "gpu": hardware.gpu.name,
+            "gpu_count": hardware.count,
+            "region": "",
+            "on_demand_usd_h": hardware.usd_per_hour,
+            "read_on": today,
+            "source": {"address": "given with the question"},
+            "override": True,
+        }
+    )
+
+
+def _offers(prices: Sequence[Price], training: Quantity | None, today: date, *, spot: bool) -> list[Offer]:
+    """Offers of one kind, fresh before stale, each group cheapest first."""
+    made: list[Offer] = []
+    for price in prices:
+        hourly = price.spot_usd_h if spot else price.on_demand_usd_h
+        if hourly is None:
+            continue
+        read_on = (price.spot_read_on if spot else None) or price.read_on
+        why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
+        cost = None if training is None else training.times(hourly / HOUR, "USD", why)
+        stale = price.stale(today, spot=spot)
+        made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale))
+    return sorted(made, key=lambda offer: (not offer.price.override, offer.stale, offer.usd_per_hour))

@@ -1,0 +1,126 @@
+"""From two replayed clocks to what a reader is told: step time with its range, phases, bounds, advice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advisor.domain.candidate import Time
+from advisor.domain.hardware import Gpu
+from advisor.domain.profile import Calibration
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.timeline import Floats, Timeline
+from advisor.domain.trace import PHASES
+from advisor.domain.units import Basis
+from advisor.domain.workload import Workload
+from advisor.estimator.constants import load_constants
+from advisor.estimator.lengths import Lengths
+from advisor.estimator.timing import BOUNDS, TIME_NAMES, Clocks, Ops, accumulate, default_time, rates_of, run_clocks
+
+OTHER_MODEL_WIDENS = 1.5
+"""A fit on other models' runs is off by more on this one; the factor is ours until runs of many models are in."""
+
+
+def time_of(
+    timeline: Timeline,
+    lengths: Lengths,
+    workload: Workload,
+    recipe: Recipe,
+    gpu: Gpu,
+    calibration: Calibration | None = None,
+) -> tuple[Time, tuple[str, ...]]:
+    """Seconds of one optimizer step and of the whole training on one device, and notes on missing figures.
+
+    Raises:
+        BadRequest: the catalogue lacks the device's bandwidth or compute rates.
+    """
+    rates = rates_of(gpu)
+    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
+    clocks = accumulate(run_clocks(ops, rates, constants_of(calibration)), recipe.gradient_accumulation)
+    mean = float(clocks.step_s.mean())
+    below, above, basis, why = _interval(calibration, gpu, workload.model, bool(rates.notes))
+    step = Quantity.around(mean, below, above, "s", basis, why)
+    return described(step, clocks, lengths, workload, recipe), rates.notes
+
+
+def described(step: Quantity, clocks: Clocks, lengths: Lengths, workload: Workload, recipe: Recipe) -> Time:
+    """The Time of a step whose seconds are `step`; phases and bounds keep the replay's proportions."""
+    tokens = recipe.micro_batch_size * recipe.gradient_accumulation * float(lengths.typical.mean())
+    rate = Quantity(
+        low=tokens / step.high,
+        mid=tokens / step.mid,
+        high=tokens / step.low,
+        unit="tokens/s",
+        basis=step.basis,
+        why=f"{tokens:.0f} padded tokens a step",
+    )
+    steps = workload.optimizer_steps()
+    training = None if steps is None else step.times(steps, "s", f"{steps} steps")
+    total = float(clocks.step_s.mean())
+    phases = clocks.phase_s.mean(axis=0) * (step.mid / total)
+    bounds = clocks.bound_s.mean(axis=0) / total
+    shares = {name: round(float(share), 4) for name, share in zip(BOUNDS, bounds, strict=True)}
+    return Time(
+        step=step,
+        tokens_per_second=rate,
+        training=training,
+        phases={name: float(s) for name, s in zip(PHASES, phases, strict=True) if s > 0},
+        bound_by=dict(sorted(shares.items(), key=lambda item: -item[1])),
+        advice=tuple(_advice(shares, phases / max(step.mid, 1e-12), recipe)),
+    )
+
+
+def constants_of(calibration: Calibration | None) -> Floats:
+    """[len(TIME_NAMES)] the fitted constants of a device where it has them, else the catalogue's generic ones."""
+    constants = default_time()
+    for fitted in calibration.time if calibration else ():
+        if fitted.name in TIME_NAMES:
+            constants[TIME_NAMES.index(fitted.name)] = fitted.value
+    return constants
+
+
+def _interval(
+    calibration: Calibration | None, gpu: Gpu, model: str, rates_missing: bool
+) -> tuple[float, float, Basis, str]:
+    if calibration is not None and calibration.time_interval is not None:
+        low, high = calibration.time_interval
+        why = f"fitted on {len(calibration.fitted_on)} {gpu.name} runs"
+        widen = 1.0
+        if calibration.models and model not in calibration.models:
+            widen = OTHER_MODEL_WIDENS
+            why += ", none of this model: range widened"
+        return min(0.95, max(0.0, -low) * widen), max(0.0, high) * widen, "calibrated", why
+    error = load_constants("time")["time_error"]
+    below, above = error.value - error.low, error.high - error.value
+    if rates_missing:
+        return min(0.95, 2 * below), 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
+    return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"
+
+
+def _advice(shares: dict[str, float], phases: Floats, recipe: Recipe) -> list[str]:
+    """What would speed the step up, largest share first; only what the shares show."""
+    found: list[tuple[float, str]] = []
+    host = shares["host"] + shares["launches"]
+    if host > 0.25:
+        remedy = "a larger micro-batch" if recipe.gradient_accumulation > 1 else "a larger micro-batch if memory allows"
+        found.append(
+            (host, f"{host:.0%} of the step goes into issuing ops: {remedy}; torch.compile might, but is not modelled")
+        )
+    if shares["transfers"] > 0.1:
+        found.append((shares["transfers"], f"{shares['transfers']:.0%} waits for copies between host and device"))
+    optimizer = float(phases[PHASES.index("optimizer")] + phases[PHASES.index("clip")])
+    if optimizer > 0.2:
+        found.append(
+            (optimizer, f"{optimizer:.0%} is clipping and the optimizer: more gradient accumulation spreads it")
+        )
+    if shares["bandwidth"] > 0.4:
+        found.append((shares["bandwidth"], f"{shares['bandwidth']:.0%} is memory traffic of small ops: fused kernels"))
+    if recipe.gradient_checkpointing:
+        saved = float(phases[PHASES.index("backward")]) * 0.25
+        found.append((saved, "gradient checkpointing runs the forward pass twice: without it the step is shorter"))
+    return [text for _, text in sorted(found, key=lambda item: -item[0])]
+
+
+def mean_lengths(lengths: Lengths) -> float:
+    """Mean padded tokens of a sample."""
+    return float(np.mean(lengths.typical))

@@ -1,0 +1,124 @@
+"""Laws of the two clocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advisor.domain.hardware import Gpu
+from advisor.errors import BadRequest
+from advisor.estimator.sizes import Polynomials, gamma_lengths
+from advisor.estimator.timing import TIME_NAMES, Ops, Rates, accumulate, default_time, rates_of, run_clocks
+
+RATES = Rates(100e12, 20e12, 1e12)
+LENGTHS = np.array([100.0, 400.0, 900.0])
+
+
+def by_hand(ops, rates, constants):
+    """The two clocks op by op, as the module says it in words."""
+    model = dict(zip(TIME_NAMES, constants, strict=True))
+    cost = ops.host_seconds(model)
+    arithmetic, traffic, start_up = ops.device_seconds(model, rates)
+    ends = []
+    for row in range(len(arithmetic)):
+        host = device = 0.0
+        for i in range(len(cost)):
+            if ops.sync[i]:
+                host = device = max(host, device) + cost[i] + ops.bytes[row, i] / model["transfer_bytes_s"]
+                continue
+            host += cost[i]
+            if ops.device[i]:
+                device = max(host, device) + max(arithmetic[row, i], traffic[row, i]) + start_up[i]
+        ends.append(max(host, device) + model["step_s"])
+    return np.array(ends)
+
+
+@settings(max_examples=40, deadline=None)
+@given(factors=st.lists(st.floats(0.1, 10), min_size=len(TIME_NAMES), max_size=len(TIME_NAMES)))
+def test_the_vectorised_clocks_are_those_of_the_words(toys, factors):
+    ops = Ops(toys(), 2, LENGTHS)
+    constants = default_time() * np.array(factors)
+    clocks = run_clocks(ops, RATES, constants)
+    np.testing.assert_allclose(clocks.step_s, by_hand(ops, RATES, constants), rtol=1e-12)
+    np.testing.assert_allclose(clocks.phase_s.sum(axis=1), clocks.step_s, rtol=1e-9)
+    np.testing.assert_allclose(clocks.bound_s.sum(axis=1), clocks.step_s, rtol=1e-9)
+    assert (clocks.bound_s >= -1e-12).all()
+    assert (clocks.phase_s >= 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(which=st.sampled_from(TIME_NAMES), factor=st.floats(1.01, 5))
+def test_a_better_constant_never_makes_a_step_longer(toys, which, factor):
+    ops = Ops(toys(), 2, LENGTHS)
+    constants = default_time()
+    better = constants.copy()
+    cost = which.endswith("_s") and which != "transfer_bytes_s"
+    better[TIME_NAMES.index(which)] *= 1 / factor if cost else factor
+    assert (run_clocks(ops, RATES, better).step_s <= run_clocks(ops, RATES, constants).step_s + 1e-15).all()
+
+
+def test_longer_batches_take_longer(timeline):
+    steps = run_clocks(Ops(timeline, 4, LENGTHS), RATES, default_time()).step_s
+    assert (np.diff(steps) > 0).all()
+
+
+def test_accumulation_repeats_the_micro_batch_and_not_the_optimizer(timeline):
+    one = run_clocks(Ops(timeline, 4, LENGTHS), RATES, default_time())
+    four = accumulate(one, 4)
+    assert (four.step_s < 4 * one.step_s).all()
+    assert (four.step_s > 3 * one.step_s).all()
+    np.testing.assert_allclose(four.phase_s.sum(axis=1), four.step_s)
+    np.testing.assert_allclose(four.bound_s.sum(axis=1), four.step_s)
+    assert accumulate(one, 1) is one
+
+
+def test_many_small_ops_are_bound_by_the_host(maker):
+    make = maker().where(2, "forward")
+    for _ in range(1000):
+        make.op("elementwise", moved=((2.0, 1, 1, 0),))
+    clocks = run_clocks(Ops(make.timeline(), 1, LENGTHS), RATES, default_time())
+    host = clocks.bound_s[:, 5] / clocks.step_s
+    assert (host > 0.7).all()
+
+
+def test_one_large_product_is_bound_by_arithmetic(maker):
+    make = maker().where(2, "forward")
+    make.op("matmul", flop=((1e10, 1, 1, 0),), moved=((1e3, 1, 1, 0),))
+    clocks = run_clocks(Ops(make.timeline(), 8, LENGTHS), RATES, default_time())
+    assert (clocks.bound_s[:, 0] / clocks.step_s > 0.8).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(mean=st.floats(1, 5000), share=st.floats(0.05, 1), shape=st.floats(1.0, 30))
+def test_drawn_lengths_keep_the_mean_and_stay_below_the_longest(mean, share, shape):
+    lengths = gamma_lengths(mean * share, mean, shape)
+    assert lengths.max() <= mean * (1 + 1e-12)
+    assert lengths.min() > 0
+    assert lengths.mean() == pytest.approx(mean * share, rel=1e-6)
+
+
+def test_polynomials_at_many_lengths_are_those_of_the_timeline(timeline):
+    values = Polynomials(timeline).at(3, LENGTHS, LENGTHS / 2)
+    for row, length in zip(values, LENGTHS, strict=True):
+        np.testing.assert_allclose(row, timeline.values(3, length, length / 2))
+
+
+def gpu(**figures):
+    return Gpu.model_validate(
+        {"name": "x", "vendor": "v", "generation": "g", "memory_bytes": 1, "usable_bytes": 1, **figures}
+    )
+
+
+def test_a_device_without_bandwidth_is_refused_and_not_guessed():
+    with pytest.raises(BadRequest, match="bandwidth"):
+        rates_of(gpu(bf16_flop_s=1e12))
+    with pytest.raises(BadRequest):
+        rates_of(gpu(bandwidth_bytes_s=1e12))
+
+
+def test_a_missing_rate_is_stood_in_for_and_said():
+    assert "stands in" in rates_of(gpu(bandwidth_bytes_s=1e12, fp32_flop_s=1e12)).notes[0]
+    assert "stands in" in rates_of(gpu(bandwidth_bytes_s=1e12, bf16_flop_s=1e12)).notes[0]
+    assert not rates_of(gpu(bandwidth_bytes_s=1e12, bf16_flop_s=1e12, fp32_flop_s=1e11)).notes

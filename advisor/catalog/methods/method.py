@@ -89,6 +89,10 @@ class Method:
     """The first peft that has the method."""
     checkpoint: str = "the trained tensors only"
     """What the saved adapter holds."""
+    transposed: bool = True
+    """Runs on layers that hold their weight transposed (GPT-2's Conv1D)."""
+    multi_adapter: bool = True
+    """Several adapters of this method fit on one loaded model."""
     cannot: str = ""
     """Why this method is described but not trainable through advisor; empty for all others."""
     sources: tuple[Source, ...] = field(default=())

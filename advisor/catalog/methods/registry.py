@@ -36,6 +36,57 @@ MODULES: tuple[str, ...] = (
     "oft",
     "adapter_houlsby",
     "adapter_pfeiffer",
+    "pissa",
+    "olora",
+    "eva",
+    "corda",
+    "lora_ga",
+    "loftq",
+    "mica",
+    "lora_plus",
+    "lora_fa",
+    "alora",
+    "bd_lora",
+    "kasa",
+    "velora",
+    "monteclora",
+    "orthogonal_lora",
+    "loha",
+    "lokr",
+    "boft",
+    "hra",
+    "miss",
+    "randlora",
+    "fourierft",
+    "waveft",
+    "c3a",
+    "road",
+    "shira",
+    "delora",
+    "gralora",
+    "hira",
+    "lily",
+    "adamss",
+    "frod",
+    "deft",
+    "glora",
+    "peanut",
+    "psoft",
+    "pvera",
+    "vblora",
+    "unilora",
+    "tinylora",
+    "beft",
+    "osf",
+    "supertuning",
+    "trainable_tokens",
+    "llama_adapter",
+    "cpt",
+    "cartridge",
+    "shadow",
+    "multitask_prompt_tuning",
+    "poly",
+    "xlora",
 )
 """One line a method: the file of this folder that holds its METHOD, in the order they are listed to people."""
 
@@ -179,8 +230,8 @@ def _check_option(method: Method, name: str, option: Option, value: Any) -> None
     elif numeric and option.high is not None and option.high <= 1 and value > 1:
         wrong = "must not exceed 1"
     elif option.choices and not isinstance(value, list | tuple) and value not in option.choices:
-        if name != "target_modules" or not isinstance(value, str):
-            wrong = f"must be one of {', '.join(map(str, option.choices))}"
+        named = name == "target_modules" and isinstance(value, str)
+        wrong = "" if named else f"must be one of {', '.join(map(str, option.choices))}"
     if wrong:
         raise IllegalRecipe(
             f"{method.name}: {name} = {value!r} is {wrong}"
@@ -216,10 +267,18 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
             f"nearest legal choice: --base {sorted(method.bases)[0]}",
             *_instead(others),
         ]
+    if spec.model_type in _TRANSPOSED and not method.transposed:
+        others = [m.name for m in methods() if m.core and m.family == method.family and m.transposed]
+        return f"{spec.name} holds its weights transposed (Conv1D), which peft's {method.name} does not", _instead(
+            others
+        )
     if recipe.gradient_checkpointing and not method.checkpointing:
         return "it does not work under gradient checkpointing", ["nearest legal choice: --no-gradient-checkpointing"]
     reason = method.refuse(spec, recipe, task) if method.refuse is not None else None
     return (reason, []) if reason else None
+
+
+_TRANSPOSED = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 
 def _article(architecture: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import gcd
 from typing import Any
 
 from advisor.catalog.methods.method import Option
@@ -137,12 +138,31 @@ def lora_options(
     }
 
 
-def block_size_of(*widths: int | None, limit: int) -> int:
-    """The largest divisor common to all known widths that is not above `limit`."""
-    from math import gcd
+def spec_widths(spec: ModelSpec) -> list[int]:
+    """Widths that the linear layers of the blocks read and write, as far as the definition tells."""
+    config = spec.text_config
+    hidden, heads = spec.hidden, spec.heads
+    head = config.get("head_dim") or config.get("d_kv") or (hidden // heads if hidden and heads else None)
+    inner = [config.get(name) for name in ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "encoder_ffn_dim")]
+    keys = config.get("num_key_value_heads")
+    found = [hidden, *inner, head * heads if head and heads else None, head * keys if head and keys else None]
+    return [w for w in found if isinstance(w, int) and w > 0]
 
-    known = [w for w in widths if w]
+
+def largest_divisor(spec: ModelSpec, limit: int) -> int:
+    """The largest number up to `limit` that divides every width of the model's linear layers."""
+    known = spec_widths(spec)
     if not known:
         return limit
     common = gcd(*known)
     return max(d for d in range(1, min(limit, common) + 1) if common % d == 0)
+
+
+def dividing(option: str, limit: int, build: Builder) -> Builder:
+    """`build`, an option of None standing for the largest divisor of the model's widths up to `limit`."""
+
+    def divided(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = options.get(option)
+        return build(spec, {**options, option: largest_divisor(spec, limit) if chosen is None else chosen})
+
+    return divided

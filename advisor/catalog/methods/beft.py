@@ -1,0 +1,45 @@
+"""A trained bias added to chosen projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.shared import (
+    NOT_STUDIED,
+    SWITCHED,
+    UNQUANTISED,
+    comparison,
+    paper,
+    rate,
+    targets,
+)
+from advisor.domain.model import ModelSpec
+
+
+def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = options["target_modules"]
+    return {"target_modules": "attention-v" if wanted == ["v_proj"] else wanted}
+
+
+METHOD = Method(
+    name="beft",
+    title="BEFT",
+    says="a trained bias added to chosen projections",
+    family="selective",
+    subfamily="chosen bias terms",
+    paper=paper("2509.15974"),
+    year=2025,
+    options={"target_modules": targets(["v_proj"], paper("2509.15974", "the value projection's bias"))},
+    learning_rate=rate(1e-3, comparison("beft: 1e-4 as run; ten times more assumed, as for BitFit"), 1e-4, 1e-1),
+    peft_type="BEFT",
+    peft_options=_options,
+    bases=UNQUANTISED,
+    mergeable=True,
+    serving=SWITCHED,
+    transposed=False,
+    evidence_names=("beft",),
+    failure_modes=("tiny capacity",),
+    forgetting=NOT_STUDIED,
+)

@@ -1,0 +1,66 @@
+"""A prompt that starts as text and stays near it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from advisor.catalog.methods.method import Method, Option
+from advisor.catalog.methods.shared import (
+    NOT_STUDIED,
+    QUANTISED,
+    SWITCHED,
+    library,
+    paper,
+    rate,
+)
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Task
+
+
+def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    tokens = list(options["tokens"])
+    # four kinds of token a round: the template and content of an input, then of its label
+    kinds = [1 + i % 4 for i in range(len(tokens))]
+    return {
+        "cpt_token_ids": tokens,
+        "cpt_mask": [1] * len(tokens),
+        "cpt_tokens_type_mask": kinds,
+        "opt_weighted_loss_type": "none",
+    }
+
+
+def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:
+    if recipe.trainer != "trl":
+        return None
+    return "its loss reads the logits, which trl's trainer never forms; nearest legal choice: --trainer hf"
+
+
+METHOD = Method(
+    name="cpt",
+    title="context-aware prompt tuning",
+    says="a prompt that starts as text and stays near it",
+    family="additive",
+    subfamily="soft prompt from text",
+    paper=paper("2410.17222"),
+    year=2024,
+    options={
+        "tokens": Option(
+            [1, 1, 1, 1, 1, 1, 1, 1], library("cpt/config.py, cpt_token_ids"), "token ids of the text it starts from"
+        )
+    },
+    learning_rate=rate(1e-2, paper("2104.08691", "as prompt tuning's; no setting of its own known"), 1e-3, 1e-1),
+    peft_type="CPT",
+    peft_options=_options,
+    refuse=_refuse,
+    architectures=frozenset({"decoder"}),
+    tasks=frozenset({"causal-lm"}),
+    bases=QUANTISED,
+    inference_overhead="the prompt's tokens in every input and in its key-value cache",
+    serving=SWITCHED,
+    identity_at_start=False,
+    evidence_names=("cpt",),
+    failure_modes=("its loss reads the logits: not with trainers that never form them",),
+    forgetting=NOT_STUDIED,
+)

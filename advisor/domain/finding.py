@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from advisor.domain.model import Architecture
 from advisor.domain.stored import Stored, Value
 
-
 Aspect = Literal["quality", "forgetting", "cost", "law", "curve"]
 """What a value says: how good the result is, what was forgotten, what it cost, a fitted law's constant, or
 a score met on the way through one run (`curve`: samples seen so far, not samples there were)."""
@@ -53,7 +52,7 @@ class Finding(Value):
     targets: Literal["attention", "mlp", "all", ""] = Field("", description="which linear layers were adapted, if said")
     memory: str = Field("", description="training memory as printed")
     time: str = Field("", description="training time as printed")
-    suspect: bool = Field(False, description="contradicts its own study; listed, never fitted on")
+    suspect: bool = Field(False, description="its own source contradicts it or warns against comparing it; listed, never fitted on")
 
 
 class Study(Stored):

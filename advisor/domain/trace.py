@@ -41,6 +41,9 @@ ALLOC: Final = 0
 FREE: Final = 1
 OP: Final = 2
 
+FOREACH_CHUNK: Final = 110
+"""Tensors that one multi-tensor kernel takes (torch's multi_tensor_apply: 110 at depth 1, fewer deeper)."""
+
 Term = tuple[float, int, int, int]
 """coefficient * B**b * S**s * T**t"""
 Poly = tuple[Term, ...]
@@ -53,6 +56,7 @@ class Part(Value):
       (ALLOC, storage, poly)                    storage is born with poly bytes
       (FREE, storage)                           storage dies
       (OP, name, op_class, dtype, flop_poly, bytes_poly, kernels)
+    A negative `kernels` is the number of tensors in a multi-tensor op, FOREACH_CHUNK of them to a kernel.
     Polys index `Trace.polys`; -1 is zero. `bytes` of an op is what its kernels read and write; of `h2d`
     and `d2h` ops what crosses PCIe. FLOP count a multiply-add as 2.
     """
@@ -84,6 +88,7 @@ class Share(Value):
     stack: str
     layer: int
     adds: Poly
+    tensors: int = Field(0, description="tensors of this layer in the op, for its kernel count")
 
 
 class Trace(Stored):

@@ -1,0 +1,90 @@
+"""One optimizer step as each trainer really takes it: what stays alive when, and which loss it computes.
+
+The differences that matter for memory: a plain loop keeps the last outputs (with logits and key-value cache)
+alive until the next forward returns; transformers' Trainer drops them before backward and runs without a
+cache; TRL's SFTTrainer never builds the logits at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from advisor.domain.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Mark = Callable[[str], None]
+"""Told the phase that begins: between, forward, loss, backward, clip, optimizer."""
+
+
+class Stepper:
+    """Takes training steps of one recipe on one model.
+
+    `mark` is called as each phase begins. `fused_head` replaces model forward and loss where the trainer
+    never builds logits: it takes (model, inputs) and returns the loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        *,
+        mark: Mark,
+        fused_head: Callable[[nn.Module, dict[str, Any]], torch.Tensor] | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.recipe = recipe
+        self.mark = mark
+        self.fused_head = fused_head
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.outputs: Any = None
+        self.loss: torch.Tensor | None = None
+        self.inputs: dict[str, Any] = {}
+
+    def step(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
+        """One micro-batch forward and backward, clipping, the optimizer's step."""
+        import torch
+
+        self.mark("between")
+        if self.recipe.trainer == "loop":
+            self.optimizer.zero_grad()
+            self.inputs = make_inputs()
+            self.mark("forward")
+            self.outputs = self.model(**self.inputs)
+            self.loss = self.outputs.loss
+        else:
+            self.inputs = make_inputs()
+            self.mark("forward")
+            self.loss = self._trainer_loss(dict(self.inputs))
+            self.inputs = {}
+        self.mark("backward")
+        assert self.loss is not None
+        torch.autograd.backward(self.loss)
+        if self.recipe.max_grad_norm:
+            self.mark("clip")
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        self.mark("optimizer")
+        self.optimizer.step()
+        if self.recipe.trainer != "loop":
+            self.mark("between")
+            self.optimizer.zero_grad()
+
+    def _trainer_loss(self, inputs: dict[str, Any]) -> torch.Tensor:
+        if self.fused_head is not None:
+            return self.fused_head(self.model, inputs)
+        return self.model(**inputs).loss
+
+    def micro_batch(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
+        """Forward and backward alone, as the first micro-batches of a gradient accumulation."""
+        import torch
+
+        inputs = make_inputs()
+        self.mark("forward")
+        loss = self._trainer_loss(inputs)
+        self.mark("backward")
+        torch.autograd.backward(loss)

@@ -1,0 +1,136 @@
+"""Ops that cannot run on the meta device as they are, and memory that CUDA kernels take unseen.
+
+Data-dependent ops are bounded, never skipped: every mask is taken as all true (an upper bound on what
+follows), every read-back value as the one that keeps the usual path; each is named in the trace's assumptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+aten = torch.ops.aten
+
+
+def _scalar(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    if tensor.dtype == torch.bool:
+        # masks are asked whether they are all ones, to skip masking
+        recorder.assume("bool(tensor)", "a padded batch answers False, a full one True")
+        return not recorder.padded
+    recorder.assume("tensor.item()", "read as 1")
+    return 1.0 if tensor.dtype.is_floating_point else 1
+
+
+def _nonzero(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    recorder.assume("nonzero", "every element counted: an upper bound")
+    return torch.empty(tensor.numel(), tensor.dim(), dtype=torch.long, device="meta")
+
+
+def _index(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor, indices = args[0], args[1]
+    if not any(i is not None and i.dtype == torch.bool and i.device.type == "meta" for i in indices):
+        return NotImplemented
+    recorder.assume("boolean indexing", "every element selected: an upper bound")
+    return func(tensor, _integers(indices), *args[2:], **kwargs)
+
+
+def _index_put(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    indices = args[1]
+    if not any(i is not None and i.dtype == torch.bool and i.device.type == "meta" for i in indices):
+        return NotImplemented
+    recorder.assume("boolean assignment", "every element assigned: an upper bound")
+    return args[0]
+
+
+def _integers(indices: Any) -> list[Any]:
+    out: list[Any] = []
+    for index in indices:
+        if index is None or index.dtype != torch.bool:
+            out.append(index)
+        else:
+            out.extend(torch.empty(index.numel(), dtype=torch.long, device="meta") for _ in range(index.dim()))
+    return out
+
+
+def _masked_select(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor, mask = args[0], args[1]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    recorder.assume("masked_select", "every element selected: an upper bound")
+    shape = torch.broadcast_shapes(tensor.shape, mask.shape)
+    return torch.empty(shape.numel(), dtype=tensor.dtype, device="meta")
+
+
+def _bincount(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    least = int(kwargs.get("minlength") or (args[2] if len(args) > 2 else 0) or 1)
+    recorder.assume("bincount", "as many bins as minlength")
+    return torch.empty(least, dtype=torch.long, device="meta")
+
+
+STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
+    aten._local_scalar_dense: _scalar,
+    aten.nonzero: _nonzero,
+    aten.index: _index,
+    aten.index_put_: _index_put,
+    aten.masked_select: _masked_select,
+    aten.bincount: _bincount,
+}
+
+_FLASH_BLOCK = 128
+_WIDE_HEAD = 32
+
+
+def _up(value: int, to: int) -> int:
+    return -(-value // to) * to
+
+
+def hidden_temporaries(func: Any, args: Any, kwargs: Any) -> list[int]:
+    """Bytes of each temporary that the CUDA kernel of this op takes from the allocator and gives back at once."""
+    make = _HIDDEN.get(func.overloadpacket)
+    return make(args) if make else []
+
+
+def _flash_backward(args: Any) -> list[int]:
+    # flash-attention 2 accumulates dQ in fp32 over padded rows, and keeps one fp32 row sum a query; with
+    # grouped-query attention dK and dV are first made a query head wide
+    query, key = args[1], args[2]
+    batch, heads, rows, width = query.shape
+    rows, width = _up(rows, _FLASH_BLOCK), _up(width, _WIDE_HEAD)
+    sizes = [4 * batch * heads * rows * width, 4 * batch * heads * rows]
+    if key.shape[1] != heads:
+        sizes += [2 * batch * key.shape[2] * heads * query.shape[3]] * 2
+    return sizes
+
+
+def _efficient_backward(args: Any) -> list[int]:
+    # the memory-efficient kernel keeps one fp32 row sum a query and, below fp32, accumulates dQ in fp32
+    query = args[1]
+    batch, heads, rows, width = query.shape
+    sizes = [4 * batch * heads * _up(rows, 32)]
+    if query.element_size() < 4:
+        sizes.append(4 * batch * heads * _up(rows, 128) * _up(width, 32))
+    return sizes
+
+
+def _embedding_backward(args: Any) -> list[int]:
+    # above 3072 indices the rows are sorted first: two index arrays, their sorted copies and the counts
+    count = args[1].numel()
+    return [8 * count] * 5 if count > 3072 else []
+
+
+_HIDDEN: dict[Any, Callable[[Any], list[int]]] = {
+    aten._scaled_dot_product_flash_attention_backward: _flash_backward,
+    aten._scaled_dot_product_efficient_attention_backward: _efficient_backward,
+    aten.embedding_dense_backward: _embedding_backward,
+}

@@ -1,0 +1,286 @@
+"""The tracer's door: `trace()` answers from the cache where it can, else executes the step abstractly."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor import store
+from advisor.catalog.methods import find_method
+from advisor.domain.hardware import Gpu
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace import Trace
+from advisor.domain.workload import Workload
+from advisor.errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    from advisor.tracer.record import Asked, Recording, Shape
+
+TRACER = 1
+"""Raised whenever the tracer's output changes, so that older cached traces are not used."""
+
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
+_DEFAULT_CAPABILITY = 8.0
+_LAYERS_A_PERIOD = (4, 6)
+SHIPPED = Path(__file__).with_name("shipped")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The installed versions of the libraries a trace depends on; absent ones are left out."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def is_padded(recipe: Recipe) -> bool:
+    """Whether batches carry a padding mask: more than one sample, neither packed nor padding-free."""
+    return recipe.batching == "padded" and recipe.micro_batch_size > 1
+
+
+def capability_class(gpu: Gpu | None) -> float:
+    """The compute capability as far as kernels choose by it: 8.0 stands for everything since Ampere."""
+    capability = gpu.compute_capability if gpu is not None else None
+    if capability is None:
+        return _DEFAULT_CAPABILITY
+    return _DEFAULT_CAPABILITY if capability >= _DEFAULT_CAPABILITY else capability
+
+
+def settings(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None) -> dict[str, Any]:
+    """Everything the events depend on. Batch and length are not in it: a trace answers for all of them."""
+    options = json.dumps(recipe.options, sort_keys=True)
+    return {
+        "method": recipe.method,
+        "options": options,
+        "adapter_config": json.dumps(recipe.adapter_config, sort_keys=True) if recipe.adapter_config else None,
+        "task": workload.task,
+        "num_labels": workload.num_labels if workload.task == "sequence-classification" else None,
+        "dtype": recipe.dtype,
+        "autocast": recipe.autocast,
+        "base": recipe.base,
+        "optimizer": recipe.optimizer,
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "attention": recipe.attention,
+        "trainer": recipe.trainer,
+        "clipping": recipe.max_grad_norm > 0,
+        "weight_decay": recipe.weight_decay > 0,
+        "padded": is_padded(recipe),
+        "capability": capability_class(gpu),
+    }
+
+
+def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> str:
+    """SHA-256 of the settings, the model's config and the library versions."""
+    used = {k: v for k, v in versions().items() if _bears(k, recipe)}
+    asked = settings(spec, workload, recipe, gpu)
+    document = {"tracer": TRACER, "config": _bare(spec.config), "versions": used, **asked}
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _bare(config: dict[str, Any]) -> dict[str, Any]:
+    # names and dtype notes differ between copies of one architecture and change nothing
+    ignored = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
+    return {k: v for k, v in config.items() if k not in ignored}
+
+
+def _bears(library: str, recipe: Recipe) -> bool:
+    if library == "bitsandbytes":
+        return recipe.base != "dtype" or "8bit" in recipe.optimizer or "paged" in recipe.optimizer
+    return library != "trl" or recipe.trainer == "trl"
+
+
+def trace(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> Trace:
+    """The trace of a recipe: from memory, from those shipped, from the cache folder, else made and cached.
+
+    Only the last imports torch. A corrupt cached file is made anew; a cache folder that cannot be written
+    is done without.
+
+    Raises:
+        AdvisorError: the model cannot be built, the method cannot be attached (see assembly).
+    """
+    key = trace_key(spec, workload, recipe, gpu)
+    known = _remembered(key)
+    if known is not None:
+        return known
+    made = make_trace(spec, workload, recipe, gpu, key=key)
+    store.write_cache(made, cache_path(key))
+    _memory[key] = made
+    return made
+
+
+_memory: dict[str, Trace] = {}
+
+
+def _remembered(key: str) -> Trace | None:
+    if key not in _memory:
+        for path in (SHIPPED / f"{key}.json.gz", cache_path(key)):
+            found = store.read_cache(Trace, path)
+            if found is not None and found.key == key:
+                _memory[key] = found
+                break
+    return _memory.get(key)
+
+
+def is_known(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> bool:
+    """Whether `trace()` would answer without executing anything."""
+    return _remembered(trace_key(spec, workload, recipe, gpu)) is not None
+
+
+def cache_path(key: str) -> Path:
+    """Where a trace is cached."""
+    return store.cache_dir() / "traces" / key[:2] / f"{key}.json.gz"
+
+
+def make_trace(
+    spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
+) -> Trace:
+    """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
+    from advisor.tracer.compile import Irregular
+    from advisor.tracer.record import Asked
+
+    asked = Asked(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
+    method = find_method(recipe.method)
+    full, period = _depths(asked)
+    if method.unrolls and not whole and period:
+        for periods in _LAYERS_A_PERIOD:
+            depth = {field: _traced_layers(layers, period, periods) for field, layers in full.items()}
+            if any(depth[field] >= full[field] for field in full):
+                break
+            try:
+                return _assemble(asked, depth, full, period, key)
+            except Irregular:
+                continue
+    return _assemble(asked, None, full, period, key)
+
+
+def _traced_layers(layers: int, period: int, periods: int) -> int:
+    return periods * period + layers % period
+
+
+def _depths(asked: Asked) -> tuple[dict[str, int], int]:
+    """True depths by config field, and the period in which layers repeat (0: they do not)."""
+    from advisor.assembly.build import build, layer_fields, stacks
+
+    full = layer_fields(asked.spec)
+    model = build(asked.spec, asked.workload, asked.recipe.model_copy(update={"base": "dtype"}))
+    periods = [
+        _period([_signature(layer) for layer in layers])
+        for path, layers in stacks(model).items()
+        if len(layers) in full.values() and "vision" not in path and "visual" not in path
+    ]
+    if not periods or 0 in periods:
+        return full, 0
+    return full, max(periods)
+
+
+def _signature(layer: Any) -> tuple[Any, ...]:
+    told = [(type(layer).__name__, getattr(layer, "attention_type", None), getattr(layer, "layer_type", None))]
+    for name, module in layer.named_modules():
+        flags = tuple(
+            str(getattr(module, flag, None)) for flag in ("is_sliding", "sliding_window", "layer_type", "use_rope")
+        )
+        told.append((name, type(module).__name__, flags))
+    told.extend((name, tuple(p.shape)) for name, p in layer.named_parameters())
+    return tuple(told)
+
+
+def _period(signatures: list[tuple[Any, ...]]) -> int:
+    """The shortest period of a list, 0 when none below a quarter of it."""
+    for period in range(1, len(signatures) // 4 + 1):
+        if all(signatures[i] == signatures[i + period] for i in range(len(signatures) - period)):
+            return period
+    return 0
+
+
+def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
+    """Batch shapes whose products all differ, all beyond the sizes at which kernels change their ways."""
+    from advisor.tracer.record import Shape
+
+    longest = spec.context_length or 1024
+    prompts = find_method(asked.recipe.method).options.get("num_virtual_tokens")
+    if prompts is not None:
+        taken = asked.recipe.options.get("num_virtual_tokens", prompts.default)
+        longest -= taken if isinstance(taken, int) else 0
+    # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
+    step = 128 if longest >= 384 else max(8, longest // 3 // 8 * 8)
+    for batch, length, target in ((9, 3, 1), (17, 2, 3), (29, 1, 2), (11, 3, 3), (35, 1, 1), (19, 2, 2)):
+        yield Shape(batch * 128 // step, length * step, target * step)
+
+
+def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], period: int, key: str) -> Trace:
+    """Record at two shapes, more where a size needs them, and compile."""
+    from advisor.tracer.compile import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
+    from advisor.tracer.record import record
+
+    recordings: list[Recording] = []
+    compiled: Compiled | None = None
+    for shape in _shapes(asked.spec, asked):
+        recordings.append(record(asked, shape, depth))
+        if len(recordings) < 2:
+            continue
+        try:
+            compiled = compile_recordings(recordings)
+            break
+        except Unresolved:
+            continue
+        except Irregular as error:
+            if depth is not None:
+                raise
+            raise UnsupportedModel(
+                f"{asked.spec.name} with {asked.recipe.method}: the step differs between batch shapes",
+                cause=str(error),
+            ) from error
+    if compiled is None:
+        raise UnsupportedModel(f"{asked.spec.name} with {asked.recipe.method}: sizes are no polynomial of the batch")
+    first = recordings[0]
+    deep = {stack: _full_depth(stack, full) for stack in first.depths}
+    repeats = plan_repeats(compiled, deep, first.depths, period) if depth else ()
+    counts = (first.trainable, first.total) if depth is None else _counts(asked)
+    return Trace(
+        key=key or trace_key(asked.spec, asked.workload, asked.recipe),
+        model=asked.spec.name,
+        method=asked.recipe.method,
+        settings=settings(asked.spec, asked.workload, asked.recipe, None),
+        versions=versions(),
+        layers=deep or full,
+        trainable_parameters=counts[0],
+        total_parameters=counts[1],
+        names=compiled.names,
+        dtypes=compiled.dtypes,
+        polys=compiled.polys,
+        shares=compiled.shares,
+        storages=compiled.storages,
+        stacks=compiled.stacks,
+        parts=compiled.parts,
+        repeats=repeats,
+        assumptions=first.assumptions,
+    )
+
+
+def _full_depth(stack: str, full: dict[str, int]) -> int:
+    fields = list(full)
+    if len(fields) == 1:
+        return full[fields[0]]
+    return full[fields[1]] if "decoder" in stack.split(".") else full[fields[0]]
+
+
+def _counts(asked: Asked) -> tuple[int, int]:
+    """Trainable and total parameters at full depth, counted on the full model with its adapter."""
+    from advisor.tracer.record import assemble, packing
+
+    model, _ = assemble(asked, None)
+    trainable = total = 0
+    for p in model.parameters():
+        total += p.numel() * packing(p)
+        trainable += p.numel() if p.requires_grad else 0
+    return trainable, total

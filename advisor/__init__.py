@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from advisor.catalog.gpus import gpus as gpus
+    from advisor.catalog.methods import methods as methods
+    from advisor.catalog.models import models as models
     from advisor.domain.candidate import Candidate as Candidate
     from advisor.domain.finding import Finding as Finding
     from advisor.domain.finding import Study as Study
@@ -37,8 +40,18 @@ if TYPE_CHECKING:
     from advisor.errors import BadFile as BadFile
     from advisor.errors import BadRequest as BadRequest
     from advisor.errors import DoesNotFit as DoesNotFit
+    from advisor.estimator.estimate import estimate as estimate
+    from advisor.recommender.recommend import recommend as recommend
+    from advisor.tracer.trace import trace as trace
 
-VERBS: Final[dict[str, str]] = {}
+VERBS: Final[dict[str, str]] = {
+    "estimate": "advisor.estimator.estimate",
+    "gpus": "advisor.catalog.gpus",
+    "methods": "advisor.catalog.methods",
+    "models": "advisor.catalog.models",
+    "recommend": "advisor.recommender.recommend",
+    "trace": "advisor.tracer.trace",
+}
 """Name of each verb and finder -> the module that holds the function of that name."""
 
 NOUNS: Final[dict[str, str]] = {

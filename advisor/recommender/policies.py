@@ -1,7 +1,7 @@
 """How candidates are ranked: stated rules over cost, expected quality and its uncertainty.
 
-A policy is a name, the sentence printed with every answer, and a function from candidates to their
-order. Add one here and to POLICIES, and it is a choice of `--policy`.
+A policy is a name, the sentence printed with every answer, and a rule from candidates to their order.
+Add one here and to POLICIES, and it is a choice of `--policy`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`says` states the rule with `{tolerance}` in points; `rank(candidates, tolerance)` applies it."""
+    """`says` states the rule with `{tolerance}` in points; `rank` applies it."""
 
     name: str
     says: str
-    rank: Callable[[Sequence[Candidate], float], Verdict]
+    rule: Callable[[Sequence[Candidate], float], Verdict]
+
+    def rank(self, candidates: Sequence[Candidate], tolerance: float) -> Verdict:
+        """The rule applied; without any predicted quality it has nothing to weigh, and LoRA stands by default."""
+        if any(c.quality is not None for c in candidates):
+            return self.rule(candidates, tolerance)
+        near = _by_cost(candidates)
+        first = _incumbent(candidates) or near[0]
+        because = f"{_name(first)} by default: without a number of samples no quality can be predicted"
+        return _led_by(first, near, candidates, because)
 
     def sentence(self, tolerance: float) -> str:
         return f"{self.name}: {self.says.format(tolerance=f'{tolerance:g}')}"

@@ -45,9 +45,9 @@ def spread(candidate: Candidate) -> float:
 
 def has_evidence(candidate: Candidate) -> bool:
     """At least one study bears on it; full fine-tuning is what all studies compare with, so it always has."""
-    if candidate.recipe.method == "full":
-        return True
-    return candidate.quality is not None and candidate.quality.studies > 0
+    if candidate.quality is None:
+        return False
+    return candidate.recipe.method == "full" or candidate.quality.studies > 0
 
 
 def chance_better(one: Candidate, other: Candidate) -> float:
@@ -56,11 +56,11 @@ def chance_better(one: Candidate, other: Candidate) -> float:
     Independence is the cautious reading: what two methods share in a study makes their difference surer.
     """
     gap = effect(one) - effect(other)
-    if math.isnan(gap) or math.isinf(gap):
-        return 0.5 if math.isnan(gap) else float(gap > 0)
     noise = math.hypot(spread(one), spread(other))
-    if noise == 0:
-        return 0.5 if gap == 0 else float(gap > 0)
+    if math.isnan(gap) or gap == 0:
+        return 0.5
+    if math.isinf(gap) or noise == 0:
+        return float(gap > 0)
     return 0.5 * (1 + math.erf(gap / noise / math.sqrt(2)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -76,3 +77,84 @@ def make_candidate(
 @pytest.fixture
 def candidate() -> Callable[..., Candidate]:
     return make_candidate
+
+
+class TextbookCosts:
+    """An estimator in a few lines: weights, states and activations by rule of thumb, a table of qualities."""
+
+    BYTES: ClassVar = {"dtype": 2.0, "int8": 1.0, "nf4": 0.56}
+    EFFECT: ClassVar = {"full": 0.0, "lora": -0.4, "qlora": -0.6, "dora": -0.3, "prompt-tuning": -6.0, "ia3": -2.0}
+
+    def __init__(self, *, traced: bool = True, price_usd: float | None = 3.0) -> None:
+        self.traced = traced
+        self.price_usd = price_usd
+        self.asked: list[tuple[str, str, bool, int]] = []
+
+    def _bytes(self, workload, recipe, spec) -> float:
+        base = spec.parameters * self.BYTES[recipe.base]
+        states = spec.parameters * 12.0 if recipe.method == "full" else spec.parameters * 0.01
+        kept = 2 if recipe.gradient_checkpointing else 34
+        return base + states + recipe.micro_batch_size * workload.seq_len * spec.hidden * spec.layers * kept
+
+    def price(self, workload, recipe, hardware, spec, *, thorough=True) -> Candidate:
+        self.asked.append((recipe.method, recipe.base, recipe.gradient_checkpointing, recipe.micro_batch_size))
+        size = self._bytes(workload, recipe, spec)
+        work = 6.0 if recipe.method == "full" else 4.2
+        work *= (4 / 3 if recipe.gradient_checkpointing else 1) * (1.4 if recipe.base != "dtype" else 1)
+        tokens = workload.effective_batch_size * workload.mean_length
+        step = tokens * work * spec.parameters / 4e14 + recipe.gradient_accumulation * 0.01
+        steps = workload.optimizer_steps()
+        made = make_candidate(
+            recipe.method,
+            hours=(steps or 188) * step / 3600,
+            gib=size / GIB,
+            limit_gib=hardware.limit_bytes / GIB,
+            mergeable=recipe.method != "prompt-tuning",
+            usd_per_hour=self.price_usd,
+            effect=None,
+        )
+        update = {
+            "workload": workload,
+            "recipe": recipe,
+            "gpu": hardware.gpu.name,
+            "total_parameters": spec.parameters,
+            "limit_bytes": hardware.limit_bytes,
+            "fits": size <= hardware.limit_bytes,
+        }
+        if steps is None:
+            update["time"] = made.time.model_copy(update={"training": None})
+            update["money"] = Money()
+        made = made.model_copy(update=update)
+        if workload.samples is None:
+            return made
+        return made.model_copy(update={"quality": self.quality(made, spec, workload.samples)})
+
+    def largest_micro_batch(self, workload, recipe, hardware, spec, at_most) -> int | None:
+        for size in range(at_most, 0, -1):
+            tried = recipe.model_copy(update={"micro_batch_size": size})
+            if at_most % size == 0 and self._bytes(workload, tried, spec) <= hardware.limit_bytes:
+                return size
+        return None
+
+    def quality(self, candidate, spec, samples) -> Quality:
+        effect = self.EFFECT.get(candidate.recipe.method, -1.0)
+        if samples < 500 and candidate.recipe.method != "full":
+            effect -= 12
+        half = 0.0 if candidate.recipe.method == "full" else 2.0
+        known = 0 if candidate.recipe.method not in self.EFFECT else 4
+        return Quality(effect=quantity(effect, "score", half), within_one_point=0.6, studies=known, evidence="by hand")
+
+    def at_hand(self, workload, recipe, hardware, spec) -> bool:
+        return self.traced
+
+
+@pytest.fixture
+def costs() -> TextbookCosts:
+    return TextbookCosts()
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path):
+    """No network, and nobody's own catalogue or cache."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))

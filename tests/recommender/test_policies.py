@@ -117,3 +117,10 @@ def test_best_quality_ignores_cost_and_least_memory_ignores_time(candidate):
 def test_an_unknown_policy_is_told_the_near_names():
     with pytest.raises(UnknownName, match="balanced"):
         find_policy("balance")
+
+
+def test_without_quality_no_policy_falls_for_what_is_merely_cheap(candidate):
+    blind = [candidate("prompt-tuning", hours=0.1, effect=None), candidate("lora", effect=None)]
+    for policy in POLICIES:
+        assert first(policy.name, blind) == "lora"
+        assert "samples" in policy.rank(blind, 1.0).because

@@ -72,6 +72,7 @@ def test_full_is_the_yardstick_and_always_has_evidence(candidate):
     assert has_evidence(candidate("full", studies=0))
     assert not has_evidence(candidate("new", studies=0))
     assert not has_evidence(candidate("new", effect=None))
+    assert not has_evidence(candidate("full", effect=None))
 
 
 def test_the_reason_says_how_much_slower_larger_and_worse(candidate):

@@ -158,16 +158,16 @@ gpu_option = click.option("--gpu", metavar="NAME", help="A GPU of the catalogue:
 
 machine_options = _options(
     gpu_option,
-    click.option("--count", type=int, default=1, show_default=True, help="How many of them."),
-    click.option("--headroom", type=float, default=None, help="Share of memory to keep free.  [default: 0.05]"),
-    click.option("--usd-per-hour", type=float, default=None, help="Your own price for the whole machine."),
+    click.option("--count", type=int, help="How many of them.  [default: 1]"),
+    click.option("--headroom", type=float, help="Share of memory to keep free.  [default: 0.05]"),
+    click.option("--usd-per-hour", type=float, help="Your own price for the machine."),
 )
 """--gpu --count --headroom --usd-per-hour"""
 
 workload_options = _options(
     model_option,
     click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by model]"),
-    click.option("--task-type", metavar="TYPE", help="instruction, math, code, NLU, classification ...: for evidence."),
+    click.option("--task-type", metavar="TYPE", help="NLU, NLG, instruction, math, code, reasoning ...: for evidence."),
     click.option("--samples", type=int, help="Training samples."),
     click.option("--seq-len", type=int, help="Tokens of the longest sample: decides memory.  [default: 1024]"),
     click.option("--mean-seq-len", type=float, help="Mean tokens of a sample: decides time.  [default: --seq-len]"),
@@ -176,3 +176,21 @@ workload_options = _options(
     click.option("--epochs", type=float, help="Passes over the samples.  [default: 3]"),
 )
 """--model --task --task-type --samples --seq-len --mean-seq-len --target-len --num-labels --epochs"""
+
+precision_options = _options(
+    click.option("--dtype", metavar="DTYPE", help="bfloat16, float16 or float32.  [default: bfloat16]"),
+    click.option("--optimizer", metavar="NAME", help="As transformers names them.  [default: adamw_torch]"),
+    click.option("--trainer", metavar="NAME", help="loop, hf or trl: they hold memory differently.  [default: hf]"),
+    click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Recompute activations."),
+)
+"""--dtype --optimizer --trainer --gradient-checkpointing"""
+
+
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were typed: what is None or an empty repeated option takes its default behind the verb."""
+    return {name: value for name, value in arguments.items() if value is not None and value != ()}
+
+
+def names_in(values: Iterable[str]) -> tuple[str, ...]:
+    """The names of a repeated option, each of which may hold several: `--method lora,dora --method full`."""
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())

@@ -1,0 +1,188 @@
+"""`advisor estimate`: one recipe on one machine, or many from a file of cases, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+import advisor
+from advisor.errors import AdvisorError, BadFile, BadRequest
+from advisor.interfaces.cli.common import (
+    amount,
+    emit,
+    given,
+    grid,
+    json_option,
+    machine_options,
+    names_in,
+    plain,
+    precision_options,
+    show,
+    workload_options,
+)
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate
+
+
+@click.command("estimate")
+@workload_options
+@machine_options
+@click.option("--method", metavar="NAME", help="A method of the catalogue: see `advisor methods`.")
+@click.option("--adapter-config", metavar="FILE", help="Your own peft adapter_config.json, instead of --method.")
+@click.option("--rank", type=int, help="Rank of the method, if it has one.")
+@click.option("--alpha", type=float, help="Scaling of the method, if it has one.")
+@click.option("--dropout", type=float, help="Dropout of the method, if it has one.")
+@click.option("--target-modules", metavar="NAMES", multiple=True, help="Modules to adapt, comma separated.")
+@click.option("--option", "options", metavar="NAME=VALUE", multiple=True, help="Any other option of the method.")
+@click.option("--batch-size", type=int, help="Samples of one forward pass.  [default: 1]")
+@click.option("--gradient-accumulation", type=int, help="Forward passes of one optimizer step.  [default: 1]")
+@precision_options
+@click.option("--base", metavar="BASE", help="How frozen weights are held: dtype, int8 or nf4.  [default: by method]")
+@click.option("--autocast/--no-autocast", default=None, help="Mixed precision: float32 weights, products in --dtype.")
+@click.option("--attn-implementation", metavar="NAME", help="sdpa, eager or flash_attention_2.  [default: sdpa]")
+@click.option("--batching", metavar="HOW", help="padded, packed or padding-free.  [default: padded]")
+@click.option("--from", "cases", type=click.Path(allow_dash=True), help="Cases, one JSON object a line; - is stdin.")
+@json_option
+def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
+    """Memory, time, money and quality of one recipe on one machine, or of many from a file.
+
+    With --from, each line of the file is a JSON object with these options as keys (model, gpu, method or
+    adapter_config, batch_size, seq_len ...; options given here are defaults for all lines), and one JSON
+    object a line is printed in the same order. A bad line becomes an error object and the others go on; the
+    exit code is 0 when at least one line was answered, else that of the first error.
+
+    \b
+    Examples:
+      advisor estimate --model meta-llama/Llama-3.2-3B --gpu L40S --method lora --rank 32 --batch-size 4 --seq-len 683
+      advisor estimate --model meta-llama/Llama-3.1-8B --gpu H100 --method qlora --seq-len 2048 --samples 2000 --json
+      advisor estimate --from cases.jsonl --gpu L40S
+    """
+    asked = _asked(arguments)
+    if cases is not None:
+        return _many(cases, asked)
+    for name in ("model", "gpu"):
+        if name not in asked:
+            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
+    emit(advisor.estimate(**asked), as_json, candidate_table)
+    return 0
+
+
+def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The options typed, as keywords of `advisor.estimate`."""
+    asked = given(arguments)
+    if "target_modules" in asked:
+        modules = names_in(asked["target_modules"])
+        asked["target_modules"] = modules[0] if len(modules) == 1 else list(modules)
+    if "options" in asked:
+        asked["options"] = dict(_pair(text) for text in asked["options"])
+    return asked
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """`name=value` with the value read as JSON where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise BadRequest(f"--option {text!r} is not NAME=VALUE", hints=["for example: --option block_size=32"])
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _many(path: str, defaults: dict[str, Any]) -> int:
+    """Answer each line as it is read; the exit code."""
+    answered, first_error = 0, 0
+    for number, line in _lines(path):
+        result, code = _one(line, defaults)
+        if code:
+            result["line"] = number
+            first_error = first_error or code
+        else:
+            answered += 1
+        click.echo(json.dumps(result, ensure_ascii=False, allow_nan=False, default=str))
+        sys.stdout.flush()
+    if not answered and not first_error:
+        example = '{"model": "meta-llama/Llama-3.2-3B", "gpu": "L40S", "method": "lora", "seq_len": 683}'
+        raise BadFile(f"{path} holds no case", hints=[f"each line is a JSON object, for example: {example}"], path=path)
+    return 0 if answered else first_error
+
+
+def _one(line: str, defaults: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The answer to one line and 0, or the facts of its error and its exit code."""
+    from advisor.estimator.estimate import answer, from_case
+
+    try:
+        return plain(answer(from_case(_case(line, defaults)))), 0
+    except AdvisorError as error:
+        return error.facts(), error.exit_code
+    except Exception as error:
+        # a bug in one line must not cost the others their answer; its traceback is kept
+        traceback.print_exc()
+        return {"error": type(error).__name__, "message": str(error), "exit_code": 1}, 1
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers, read as they come."""
+    try:
+        with click.open_file(path, encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise BadFile(f"cannot read {path}", cause=error.strerror or str(error), path=path) from error
+
+
+def _case(line: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """One line as a case of the estimator, over the defaults."""
+    try:
+        case = json.loads(line)
+    except ValueError as error:
+        raise BadRequest("this line is not JSON", cause=str(error)) from error
+    if not isinstance(case, dict):
+        raise BadRequest(f"this line is not a JSON object but a {type(case).__name__}")
+    return {**defaults, **case}
+
+
+def candidate_table(candidate: Candidate) -> Iterator[Any]:
+    """The four answers, each with its interval and basis, then where the memory goes."""
+    memory, time, money = candidate.memory, candidate.time, candidate.money
+    recipe, workload = candidate.recipe, candidate.workload
+    share = candidate.trainable_parameters / max(1, candidate.total_parameters)
+    base = "" if recipe.base == "dtype" else f" on {recipe.base}"
+    yield (
+        f"{workload.model} · {recipe.method}{base} · {recipe.micro_batch_size} x {workload.seq_len} tokens"
+        f"{f' x {recipe.gradient_accumulation} accumulated' if recipe.gradient_accumulation > 1 else ''} · "
+        f"{candidate.gpu} · trains {candidate.trainable_parameters:,} parameters ({share:.3%})"
+    )
+    verdict = "fits" if candidate.fits else "does not fit"
+    rows = [
+        ("peak memory", show(memory.peak_device), f"{verdict} in {amount(candidate.limit_bytes, 'B')}"),
+        ("  reserved", show(memory.peak_reserved), memory.peak_reserved.why),
+        ("  allocated", show(memory.peak_allocated), f"peaks in {memory.peak_phase}"),
+        ("one step", show(time.step), time.step.why),
+        ("throughput", show(time.tokens_per_second), ""),
+        ("training", show(time.training), time.training.why if time.training else "give --samples"),
+        ("price", show(money.on_demand), money.on_demand.why if money.on_demand else money.note),
+    ]
+    if money.spot is not None:
+        rows.append(("  spot", show(money.spot), money.spot.why))
+    if candidate.quality is not None:
+        quality = candidate.quality
+        rows.append(("quality vs full", f"{show(quality.effect)}", quality.evidence))
+        rows.append(("  within 1 point", f"{quality.within_one_point:.0%}", "probability"))
+    yield grid(("", "expected (9 in 10)", "basis"), rows)
+    parts = sorted(memory.breakdown.items(), key=lambda item: -item[1])
+    total = max(1, sum(memory.breakdown.values()))
+    yield grid(
+        ("at the peak", "", "share"),
+        [(name, amount(size, "B"), f"{size / total:.0%}") for name, size in parts if size],
+        right=",share",
+    )
+    for text in (*candidate.assumptions, *time.advice):
+        yield f"- {text}"

@@ -1,0 +1,155 @@
+"""`advisor recommend`: the method, batch, precision and settings to use, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+import advisor
+from advisor.errors import BadRequest
+from advisor.interfaces.cli.common import (
+    amount,
+    emit,
+    given,
+    grid,
+    json_option,
+    machine_options,
+    names_in,
+    precision_options,
+    progress,
+    show,
+    workload_options,
+)
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate
+    from advisor.domain.recommendation import Recommendation
+
+
+@click.command("recommend")
+@workload_options
+@click.option("--data", metavar="FILE", help="Your samples, JSONL, CSV or Parquet: number, lengths and task from it.")
+@click.option("--effective-batch-size", type=int, help="Samples of one optimizer step.  [default: 16]")
+@machine_options
+@click.option("--budget-usd", type=float, help="Most the whole training may be expected to cost.")
+@click.option("--deadline-hours", type=float, help="Most time it may be expected to take.")
+@click.option("--spot", is_flag=True, default=None, help="Count the budget at spot prices.")
+@click.option("--method", "methods", metavar="NAMES", multiple=True, help="Choose among these only, comma separated.")
+@click.option("--exclude", metavar="NAMES", multiple=True, help="Leave these methods out, comma separated.")
+@click.option("--base", "bases", metavar="BASES", multiple=True, help="Hold frozen weights so only: dtype, int8, nf4.")
+@click.option("--must-merge", is_flag=True, default=None, help="Only methods that merge into the base weights.")
+@precision_options
+@click.option("--tolerance", "tolerance_points", type=float, help="Points worth giving up for cost.  [default: 1]")
+@click.option("--policy", metavar="NAME", help="balanced, cheapest, best-quality or least-memory.  [default: balanced]")
+@click.option("--explain", is_flag=True, help="Print the studies behind the answer, all refusals and assumptions.")
+@json_option
+def command(explain: bool, as_json: bool, **arguments: Any) -> None:
+    """The method, batch, precision and settings to use, with reasons and what would change them.
+
+    Without --samples or --data nothing is known of time, cost and quality: memory and step time decide.
+
+    \b
+    Examples:
+      advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000
+      advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --samples 5000 --budget-usd 20 --must-merge
+      advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
+    """
+    asked = given(arguments)
+    for name in ("model", "gpu"):
+        if name not in asked:
+            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
+    for name in ("methods", "exclude", "bases"):
+        if name in asked:
+            asked[name] = names_in(asked[name])
+    with progress("tracing") as advance:
+        found = advisor.recommend(**asked, on_progress=advance)
+    emit(found, as_json, explained if explain else recommendation_table)
+
+
+def recommendation_table(found: Recommendation) -> Iterator[Any]:
+    """The choice in a sentence, the ranking, its settings, why, and what would change it."""
+    choice, recipe = found.choice, found.choice.recipe
+    base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
+    checkpointing = "with" if recipe.gradient_checkpointing else "without"
+    yield (
+        f"Use {recipe.method}{base} for {found.workload.model} on {choice.gpu}: "
+        f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples a step, {checkpointing} checkpointing."
+    )
+    yield ""
+    yield _ranking(found)
+    if found.settings:
+        yield grid(("setting", "value", "range", "why"), [_setting(s) for s in found.settings])
+    yield from _section("why", found.why)
+    yield from _section("would change it", found.would_change)
+    if found.refused:
+        refusals = [(r.method, r.kind, r.reason) for r in found.refused]
+        yield grid(("not offered", "because", ""), refusals)
+    yield f"policy  {found.policy}"
+    yield from (f"note    {note}" for note in found.notes if not note.startswith("assumed: "))
+
+
+def _ranking(found: Recommendation) -> Any:
+    headings = ("", "method", "batch", "ckpt", "base", "peak memory", "step", "training", "cost", "vs full", "≥ full−1")
+    rows = [(number, *_cells(c)) for number, c in enumerate(found.ranked, 1)]
+    return grid((*headings, "merges", "basis"), rows, right=",batch,step")
+
+
+def _cells(candidate: Candidate) -> tuple[Any, ...]:
+    recipe, quality, money = candidate.recipe, candidate.quality, candidate.money
+    return (
+        recipe.method,
+        f"{recipe.micro_batch_size} x {recipe.gradient_accumulation}",
+        "yes" if recipe.gradient_checkpointing else "no",
+        recipe.dtype if recipe.base == "dtype" else recipe.base,
+        show(candidate.memory.peak_device, basis=False),
+        amount(candidate.time.step.mid, "s"),
+        show(candidate.time.training, basis=False),
+        show(money.on_demand, basis=False) if money.on_demand else "unknown",
+        "unknown" if quality is None else show(quality.effect, basis=False),
+        "" if quality is None else f"{quality.within_one_point:.0%}",
+        _merges(candidate),
+        candidate.memory.peak_device.basis,
+    )
+
+
+def _merges(candidate: Candidate) -> str:
+    if candidate.recipe.method == "full":
+        return "is whole"
+    return "yes" if candidate.facts.get("mergeable") else "no"
+
+
+def _setting(setting: Any) -> tuple[str, str, str, str]:
+    if setting.low is not None and setting.high is not None:
+        span = f"{setting.low:g}–{setting.high:g}"
+    else:
+        span = ", ".join(setting.choices)
+    value = f"{setting.value:g}" if isinstance(setting.value, float) else str(setting.value)
+    return setting.name, value, span, setting.why + (f" [conflict: {setting.conflict}]" if setting.conflict else "")
+
+
+def _section(title: str, lines: tuple[str, ...]) -> Iterator[str]:
+    if lines:
+        yield title
+        yield from (f"  - {line}" for line in lines)
+        yield ""
+
+
+def explained(found: Recommendation) -> Iterator[Any]:
+    """The table, then the studies behind each candidate, the sources of the settings, and all assumptions."""
+    yield from recommendation_table(found)
+    yield ""
+    for candidate in found.ranked:
+        quality = candidate.quality
+        if quality is None:
+            continue
+        yield f"evidence for {candidate.recipe.method}: {quality.evidence}"
+        yield from (f"  ! {warning}" for warning in quality.warnings)
+        if quality.citations:
+            rows = [(c.study, f"{c.weight:.0%}", c.says, c.url) for c in quality.citations]
+            yield grid(("study", "weight", "says", "address"), rows, right="weight")
+    sources = [(s.name, source) for s in found.settings for source in s.sources]
+    if sources:
+        yield grid(("setting", "source"), sources)
+    yield from _section("assumed", tuple(n.removeprefix("assumed: ") for n in found.notes if n.startswith("assumed: ")))

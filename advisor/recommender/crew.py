@@ -1,0 +1,146 @@
+"""All methods of a question fitted: here where traces are at hand, in worker processes where they must be made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO, Any, Final
+
+from advisor.domain.recommendation import Refusal
+from advisor.recommender.fit import Costs, Fit
+from advisor.recommender.question import Question
+from advisor.recommender.worker import fit_or_say
+
+WORKERS: Final = 2
+"""Each loads torch, transformers and peft, most of a GiB; two stay under the promised 2.5 GiB together."""
+
+WORTH_STARTING: Final = 3
+"""Methods without a trace from which on workers pay for their start."""
+
+Progress = Callable[[int, int, str], None]
+"""Told (done, total, what) as the work goes on."""
+
+
+def fit_all(
+    question: Question, names: Sequence[str], costs: Costs, missing: int, on_progress: Progress | None
+) -> dict[str, Fit]:
+    """The Fit of each method, in the order of `names`; `missing` is how many have no stored trace yet."""
+    tell = on_progress or _silent
+    cores = os.cpu_count() or 1
+    if missing >= WORTH_STARTING and cores > 1 and sys.executable:
+        return _in_processes(question, names, min(WORKERS, cores, len(names)), tell)
+    found: dict[str, Fit] = {}
+    for name in names:
+        tell(len(found), len(names), name)
+        found[name] = fit_or_say(question, name, costs)
+    tell(len(names), len(names), "")
+    return found
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    del done, total, what
+
+
+def _in_processes(question: Question, names: Sequence[str], workers: int, tell: Progress) -> dict[str, Fit]:
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    found: dict[str, Fit] = {}
+    stopped = threading.Event()
+    crew = [_Worker(question) for _ in range(workers)]
+
+    def serve(worker: _Worker) -> None:
+        while not stopped.is_set():
+            try:
+                name = waiting.get_nowait()
+            except queue.Empty:
+                return
+            tell(len(found), len(names), name)
+            found[name] = worker.fit(name)
+
+    threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in crew]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(timeout=0.2)
+    finally:
+        stopped.set()
+        for worker in crew:
+            worker.end()
+    tell(len(names), len(names), "")
+    return {name: found[name] for name in names}
+
+
+class _Worker:
+    """A worker process, started again if it died; what it prints is kept for the reason it died of."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.process: subprocess.Popen[str] | None = None
+        self.said: IO[str] | None = None
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self.process is None:
+            self.said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+            environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "advisor.recommender.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.said,
+                env=environment,
+                encoding="utf-8",
+            )
+            _write(self.process, self.question.model_dump_json())
+        return self.process
+
+    def fit(self, name: str) -> Fit:
+        try:
+            process = self._running()
+            _write(process, json.dumps(name))
+            assert process.stdout is not None
+            answer = process.stdout.readline()
+        except OSError:
+            answer = ""
+        if answer:
+            return Fit.model_validate_json(answer)
+        reason = self._last_words()
+        self.end()
+        return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
+
+    def _last_words(self) -> str:
+        code = self.process.wait(timeout=10) if self.process else None
+        lines: list[str] = []
+        if self.said is not None:
+            self.said.seek(0)
+            lines = [line for line in self.said.read().splitlines() if line.strip()]
+        last = f": {lines[-1].strip()[:300]}" if lines else ""
+        killed = " (killed: out of memory?)" if code == -9 else ""
+        return f"its worker process ended with code {code}{killed}{last}"
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        if self.said is not None:
+            self.said.close()
+        self.process = self.said = None
+
+
+def _write(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()

@@ -1,0 +1,187 @@
+"""Why this one, why not the others, and what would change the answer - each sentence computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.recommendation import Refusal
+from advisor.domain.units import duration, gib
+from advisor.recommender.fit import Costs, Fit
+from advisor.recommender.nofit import describe, larger_gpus
+from advisor.recommender.policies import Policy, Verdict
+from advisor.recommender.question import Question
+from advisor.recommender.weigh import dominates, effect, peak, seconds, usd, why_dominated
+
+TOLERANCES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+"""Points at which another tolerance is tried, to say where the answer changes."""
+
+SAMPLE_FACTORS: Final = (0.1, 10.0, 100.0)
+"""Other amounts of data at which the choice is made again. A crossover is not searched for: the evidence
+does not support a point, only that the answer at ten times the data is or is not another."""
+
+
+def drop_dominated(ranked: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], list[Refusal]]:
+    """The candidates that nothing beats in every respect; the first is kept, since the policy chose it."""
+    kept: list[Candidate] = []
+    refused: list[Refusal] = []
+    for candidate in ranked:
+        better = [c for c in ranked if dominates(c, candidate)]
+        if candidate is ranked[0] or not better:
+            kept.append(candidate)
+            continue
+        best = next((c for c in better if c is ranked[0]), better[0])
+        names = (best.recipe.method, candidate.recipe.method)
+        refused.append(Refusal(method=names[1], reason=why_dominated(best, candidate, names), kind="dominated"))
+    return tuple(kept), refused
+
+
+def why(question: Question, verdict: Verdict) -> tuple[str, ...]:
+    """What speaks for the choice: the policy's own reason, its fit, its cost, its evidence; then each rival's price."""
+    choice = verdict.ranked[0]
+    recipe = choice.recipe
+    said = [verdict.because]
+    share = peak(choice) / choice.limit_bytes
+    said.append(
+        f"{describe(choice)} peaks at {gib(peak(choice))}, {share:.0%} of the {gib(choice.limit_bytes)} allowed"
+    )
+    if recipe.gradient_checkpointing:
+        said.append("checkpointing: without it no micro-batch, or only a slower one, fits")
+    if recipe.base != "dtype" and question.request.bases is None:
+        said.append(f"{recipe.base} base: in {recipe.dtype} the weights leave too little room")
+    if choice.quality is not None:
+        said.append(f"quality: {choice.quality.evidence}")
+    said.extend(_against(rival, choice) for rival in verdict.ranked[1:4])
+    return tuple(said)
+
+
+def _against(rival: Candidate, choice: Candidate) -> str:
+    """`not full: 2.1 times as long, 3.0 times the memory, expected +0.4 points`"""
+    time, room = seconds(rival) / seconds(choice), peak(rival) / peak(choice)
+    parts = [f"{time:.2g} times the time", f"{room:.2g} times the memory"]
+    gap = effect(rival) - effect(choice)
+    if rival.quality is not None and choice.quality is not None:
+        parts.append(f"expected {gap:+.1f} points")
+    if rival.facts.get("mergeable") is False and choice.facts.get("mergeable"):
+        parts.append("cannot be merged")
+    return f"not {rival.recipe.method}: {', '.join(parts)}"
+
+
+def would_change(
+    question: Question,
+    policy: Policy,
+    candidates: Sequence[Candidate],
+    choice: Candidate,
+    fits: Mapping[str, Fit],
+    refused: Sequence[Refusal],
+    costs: Costs,
+) -> tuple[str, ...]:
+    """What would make the answer another one, each tried: tolerance, data, memory, merging, limits."""
+    return (
+        *_other_tolerance(question, policy, candidates, choice),
+        *_other_samples(question, policy, candidates, choice, costs),
+        *_more_memory(question, choice, fits, costs),
+        *_merging(question, policy, candidates, choice),
+        *_wider_limits(choice, fits, refused),
+    )
+
+
+def _other_tolerance(
+    question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate
+) -> list[str]:
+    """The nearest tolerance on either side at which another method is chosen."""
+    mine = question.request.tolerance_points
+    said: list[str] = []
+    for tolerances in (sorted((t for t in TOLERANCES if t < mine), reverse=True), [t for t in TOLERANCES if t > mine]):
+        for tolerance in tolerances:
+            other = policy.rank(candidates, tolerance).ranked[0]
+            if other.recipe.method != choice.recipe.method:
+                said.append(f"with --tolerance {tolerance:g}: {other.recipe.method}{_difference(other, choice)}")
+                break
+    return said
+
+
+def _difference(other: Candidate, choice: Candidate) -> str:
+    gap = effect(other) - effect(choice)
+    points = f"expected {gap:+.1f} points, " if other.quality is not None and choice.quality is not None else ""
+    return f" ({points}{seconds(other) / seconds(choice):.2g} times the time and cost)"
+
+
+def _other_samples(
+    question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate, costs: Costs
+) -> list[str]:
+    """The choice made again as if there were a tenth, ten or a hundred times the data."""
+    samples = question.workload.samples
+    if samples is None:
+        return []
+    said: list[str] = []
+    for factor in SAMPLE_FACTORS:
+        number = int(samples * factor)
+        if not 10 <= number <= 10**9:
+            continue
+        again = [c.model_copy(update={"quality": costs.quality(c, question.spec, number)}) for c in candidates]
+        other = policy.rank(again, question.request.tolerance_points).ranked[0]
+        if other.recipe.method == choice.recipe.method or other.quality is None:
+            continue
+        held = next(c for c in again if c.recipe == choice.recipe)
+        interval = other.quality.effect
+        said.append(
+            f"with {number:,} samples: {other.recipe.method} (expected {effect(other) - effect(held):+.1f} points; "
+            f"against full {interval.mid:+.1f}, {interval.low:+.1f} to {interval.high:+.1f})"
+        )
+    return said
+
+
+def _more_memory(question: Question, choice: Candidate, fits: Mapping[str, Fit], costs: Costs) -> list[str]:
+    """What each better method that does not fit needs, and the cheapest GPU that has it."""
+    said: list[str] = []
+    samples = question.workload.samples
+    for name, found in fits.items():
+        if found.smallest is None or found.candidate is not None:
+            continue
+        need = peak(found.smallest)
+        gain = ""
+        if samples is not None and choice.quality is not None:
+            quality = found.smallest.quality or costs.quality(found.smallest, question.spec, samples)
+            gap = quality.effect.mid - choice.quality.effect.mid
+            if gap <= 0:
+                continue
+            gain = f": expected {gap:+.1f} points"
+        elif name != "full":
+            continue
+        larger = larger_gpus(question, need)
+        where = f", for example {larger[0][0].name}{_hourly(larger[0][1])}" if larger else ", no GPU of the catalogue"
+        said.append(f"with {gib(need)} instead of {gib(choice.limit_bytes)} {name} fits{where}{gain}")
+    return said
+
+
+def _hourly(usd_per_hour: float | None) -> str:
+    return "" if usd_per_hour is None else f" from {usd_per_hour:.2f} USD/h"
+
+
+def _merging(question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate) -> list[str]:
+    """The choice if it had to merge, where the present one cannot."""
+    if choice.facts.get("mergeable") is not False or question.request.must_merge or choice.recipe.method == "full":
+        return []
+    merging = [c for c in candidates if c.facts.get("mergeable") or c.recipe.method == "full"]
+    if not merging:
+        return []
+    other = policy.rank(merging, question.request.tolerance_points).ranked[0]
+    return [f"if it must merge into the base weights: {other.recipe.method}{_difference(other, choice)}"]
+
+
+def _wider_limits(choice: Candidate, fits: Mapping[str, Fit], refused: Sequence[Refusal]) -> list[str]:
+    """What a larger budget or a later deadline would open, where that is expected to be better."""
+    said: list[str] = []
+    for refusal in refused:
+        candidate = fits[refusal.method].candidate if refusal.method in fits else None
+        if refusal.kind not in ("over-budget", "over-deadline") or candidate is None:
+            continue
+        gap = effect(candidate) - effect(choice)
+        if candidate.quality is None or gap <= 0:
+            continue
+        cost, time = usd(candidate), candidate.time.training
+        limit = f"{cost.mid:.2f} USD" if refusal.kind == "over-budget" and cost else duration(time.mid) if time else "?"
+        said.append(f"with {limit}: {refusal.method} (expected {gap:+.1f} points)")
+    return said

@@ -1,0 +1,167 @@
+"""The recommender's door: every legal recipe fitted and priced, weighed by a stated policy, and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.recipe import Attention, Base, DType, Trainer
+from advisor.domain.recommendation import Recommendation, Refusal
+from advisor.domain.workload import Task, TaskType
+from advisor.errors import BadRequest
+from advisor.recommender.crew import Progress, fit_all
+from advisor.recommender.evidence import settings_of, with_settings
+from advisor.recommender.explain import drop_dominated, why, would_change
+from advisor.recommender.fit import Costs, Estimator, Fit
+from advisor.recommender.limits import check_limits, may_exceed, nothing_within_limits, over_limits
+from advisor.recommender.nofit import nothing_fits
+from advisor.recommender.policies import find_policy
+from advisor.recommender.question import Question, checked, resolve
+from advisor.recommender.recipes import bases_to_try, make_recipe, methods_asked, with_micro_batch
+
+
+def recommend(
+    model: str,
+    gpu: str,
+    *,
+    count: int = 1,
+    samples: int | None = None,
+    data: str | None = None,
+    task: Task | None = None,
+    task_type: TaskType | None = None,
+    seq_len: int | None = None,
+    mean_seq_len: float | None = None,
+    target_len: int | None = None,
+    num_labels: int | None = None,
+    epochs: float | None = None,
+    effective_batch_size: int | None = None,
+    budget_usd: float | None = None,
+    deadline_hours: float | None = None,
+    headroom: float | None = None,
+    usd_per_hour: float | None = None,
+    spot: bool = False,
+    methods: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    bases: Sequence[Base] | None = None,
+    gradient_checkpointing: bool | None = None,
+    must_merge: bool = False,
+    trainer: Trainer = "hf",
+    dtype: DType | None = None,
+    optimizer: str | None = None,
+    attention: Attention = "sdpa",
+    tolerance_points: float = 1.0,
+    policy: str = "balanced",
+    on_progress: Progress | None = None,
+    costs: Costs | None = None,
+) -> Recommendation:
+    """Which method to fine-tune `model` with on `gpu`, at which batch and settings, and why.
+
+    Args:
+        model: a Hub id, a name or alias of the catalogue, or a local folder.
+        gpu: a name `advisor gpus` knows.
+        samples: training samples; without them there is no training time, cost or expected quality.
+        data: a JSONL, CSV or Parquet file; samples, lengths and task are then read from it.
+        seq_len: tokens of the longest sample, which decides memory; `mean_seq_len` decides time.
+        budget_usd, deadline_hours: limits on the expected cost and time of the whole training.
+        headroom: share of the GPU's memory to keep free (default 0.05).
+        methods, exclude: names of methods to choose among (default: the core ones), and not to.
+        bases: precisions the frozen base may be held in (default: each method's own, smaller if need be).
+        must_merge: only methods that merge into the base weights.
+        tolerance_points: points of the usual metric (0-100) worth giving up for a lower cost.
+        policy: how cost and quality are weighed, see `advisor.recommender.policies`.
+        on_progress: told (done, total, what) while traces are made.
+        costs: another estimator, for tests.
+
+    Returns:
+        `ranked[0]` is the choice; `why`, `refused` and `would_change` explain it.
+
+    Raises:
+        BadRequest: the question makes no sense as put (UnknownName, UnsupportedModel ... are of this kind).
+        DoesNotFit: nothing fits the memory, the budget or the deadline; says by how much and what would.
+        BadFile: the data file cannot be read.
+    """
+    asked: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("on_progress", "costs")}
+    return answer(resolve(checked(asked)), costs or Estimator(), on_progress)
+
+
+def answer(question: Question, costs: Costs, on_progress: Progress | None = None) -> Recommendation:
+    """The recommendation for a resolved question. Raises as `recommend`."""
+    policy = find_policy(question.request.policy)
+    check_limits(question)
+    tried, turned_away = methods_asked(question)
+    question = with_settings(question, [m.name for m in tried])
+    names = [m.name for m in tried]
+    fits = fit_all(question, names, costs, _missing(question, names, costs), on_progress)
+    refused = [*turned_away, *(f.refusal for f in fits.values() if f.refusal is not None)]
+    priced = [f.candidate for f in fits.values() if f.candidate is not None]
+    if not priced:
+        raise _none_left(question, fits, refused, costs)
+    candidates, over = _within_limits(question, priced)
+    refused.extend(over)
+    if not candidates:
+        raise nothing_within_limits(question, priced, refused)
+    verdict = policy.rank(candidates, question.request.tolerance_points)
+    ranked, dominated = drop_dominated(verdict.ranked)
+    choice = ranked[0]
+    return Recommendation(
+        workload=question.workload,
+        hardware=question.hardware,
+        policy=policy.sentence(question.request.tolerance_points),
+        ranked=ranked,
+        settings=settings_of(question, choice),
+        why=why(question, verdict),
+        refused=(*refused, *dominated),
+        would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
+        notes=(*question.notes, *may_exceed(question, choice), *_notes(choice)),
+    )
+
+
+def _missing(question: Question, names: Sequence[str], costs: Costs) -> int:
+    """How many of the methods have no trace of their usual recipe yet."""
+    from advisor.catalog.methods import find_method
+
+    effective = question.workload.effective_batch_size
+    count = 0
+    for name in names:
+        method = find_method(name)
+        base = next(bases_to_try(question, method))
+        recipe = make_recipe(question, method, base, checkpointing=bool(question.request.gradient_checkpointing))
+        whole = with_micro_batch(recipe, effective, effective)
+        count += not costs.at_hand(question.workload, whole, question.hardware, question.spec)
+    return count
+
+
+def _none_left(question: Question, fits: dict[str, Fit], refused: Sequence[Refusal], costs: Costs) -> Exception:
+    """Nothing fits, or nothing could be tried at all."""
+    if any(f.smallest is not None for f in fits.values()):
+        return nothing_fits(question, list(fits.values()), refused, costs)
+    reasons = [f"{r.method}: {r.reason}" for r in refused]
+    return BadRequest(
+        f"no method is left to fine-tune {question.spec.name} with",
+        cause=reasons[0] if reasons else "",
+        hints=[*reasons[1:4], "to list what there is: advisor methods"],
+        refused=[r.model_dump() for r in refused],
+    )
+
+
+def _within_limits(question: Question, priced: Sequence[Candidate]) -> tuple[list[Candidate], list[Refusal]]:
+    kept: list[Candidate] = []
+    over: list[Refusal] = []
+    for candidate in priced:
+        refusal = over_limits(question, candidate)
+        if refusal is None:
+            kept.append(candidate)
+        else:
+            over.append(refusal)
+    return kept, over
+
+
+def _notes(choice: Candidate) -> list[str]:
+    """What the choice's figures rest on."""
+    notes = [f"memory: {choice.memory.peak_device.basis}, {choice.memory.peak_device.why}"]
+    notes.append(f"time: {choice.time.step.basis}, {choice.time.step.why}")
+    if choice.money.note:
+        notes.append(f"price: {choice.money.note}")
+    notes.extend(f"assumed: {text}" for text in choice.assumptions)
+    return notes

@@ -1,0 +1,294 @@
+"""The door, with textbook costs: what it chooses, refuses and says, for good questions and bad."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import advisor
+from advisor.domain.recommendation import Recommendation
+from advisor.domain.units import GIB
+from advisor.errors import AdvisorError, BadRequest, DoesNotFit, UnknownName
+from advisor.recommender.weigh import dominates, effect, peak, seconds, usd
+
+MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100"
+SOME = ["full", "lora", "qlora", "dora", "prompt-tuning"]
+
+
+def ask(costs, model=MODEL, gpu=GPU, **more):
+    return advisor.recommend(model, gpu, costs=costs, **{"samples": 2000, "methods": SOME, **more})
+
+
+def methods_of(found):
+    return [c.recipe.method for c in found.ranked]
+
+
+def test_the_choice_fits_and_is_named_with_reasons(costs):
+    found = ask(costs)
+    assert found.choice.recipe.method == "lora"
+    assert all(c.fits for c in found.ranked)
+    assert found.why
+    assert "lora" in found.why[0]
+    assert "balanced" in found.policy
+
+
+def test_every_method_asked_about_is_ranked_or_refused_once(costs):
+    found = ask(costs, methods=None)
+    core = {m.name for m in advisor.methods() if m.core}
+    named = [*methods_of(found), *(r.method for r in found.refused)]
+    assert sorted(named) == sorted(core)
+
+
+def test_the_effective_batch_is_met_exactly(costs):
+    for effective in (1, 6, 16, 17, 96):
+        for candidate in ask(costs, effective_batch_size=effective).ranked:
+            recipe = candidate.recipe
+            assert recipe.micro_batch_size * recipe.gradient_accumulation == effective
+
+
+def test_no_larger_micro_batch_would_have_fitted(costs):
+    found = ask(costs, seq_len=4096, effective_batch_size=64)
+    for candidate in found.ranked:
+        recipe = candidate.recipe
+        larger = [d for d in range(recipe.micro_batch_size + 1, 65) if 64 % d == 0]
+        for size in larger:
+            bigger = recipe.model_copy(update={"micro_batch_size": size, "gradient_accumulation": 64 // size})
+            from advisor.catalog.models import resolve_model
+
+            assert not costs.price(found.workload, bigger, found.hardware, resolve_model(MODEL)).fits
+
+
+def test_what_is_offered_beside_the_choice_is_not_dominated(costs):
+    found = ask(costs)
+    for candidate in found.ranked[1:]:
+        assert not any(dominates(other, candidate) for other in found.ranked)
+
+
+def test_a_method_too_large_says_what_it_needs_and_what_would_hold_it(costs):
+    found = ask(costs)
+    refusal = next(r for r in found.refused if r.method == "full")
+    assert refusal.kind == "does-not-fit"
+    assert "GiB" in refusal.reason
+    assert any("full fits" in text and "points" in text for text in found.would_change)
+
+
+def test_checkpointing_is_used_only_where_it_lets_more_fit(costs):
+    roomy = ask(costs, seq_len=128).choice.recipe
+    tight = ask(costs, gpu="RTX 4090", seq_len=4096, methods=["lora"]).choice.recipe
+    assert not roomy.gradient_checkpointing
+    assert tight.gradient_checkpointing
+
+
+def test_a_quantised_base_is_tried_only_where_the_plain_one_does_not_fit(costs):
+    assert ask(costs, methods=["lora"]).choice.recipe.base == "dtype"
+    assert {base for _, base, _, _ in costs.asked} == {"dtype"}
+    assert ask(costs, methods=["lora"], gpu="T4").choice.recipe.base == "int8"
+
+
+def test_few_samples_turn_the_choice_to_full_tuning_where_it_fits(costs):
+    assert ask(costs, model="google-bert/bert-base-uncased", seq_len=128, samples=100).choice.recipe.method == "full"
+
+
+def test_what_other_data_would_choose_is_computed(costs):
+    found = ask(costs, model="google-bert/bert-base-uncased", seq_len=128, samples=2000, tolerance_points=1)
+    again = ask(costs, model="google-bert/bert-base-uncased", seq_len=128, samples=200, tolerance_points=1)
+    assert found.choice.recipe.method != again.choice.recipe.method
+    assert any("200 samples" in text and again.choice.recipe.method in text for text in found.would_change)
+
+
+def test_another_tolerance_named_does_change_the_choice(costs):
+    found = ask(costs, gpu="H200", policy="cheapest", tolerance_points=0)
+    named = [text for text in found.would_change if "--tolerance" in text]
+    assert named
+    for text in named:
+        tolerance = float(text.split("--tolerance ")[1].split(":")[0])
+        other = ask(costs, gpu="H200", policy="cheapest", tolerance_points=tolerance).choice.recipe.method
+        assert other == text.split(": ")[1].split(" ")[0]
+        assert other != found.choice.recipe.method
+
+
+def test_a_budget_is_kept_and_what_exceeds_it_is_named(costs):
+    free = ask(costs, gpu="H200", seq_len=256)
+    dear = max(free.ranked, key=seconds)
+    budget = usd(dear).mid * 0.99
+    found = ask(costs, gpu="H200", seq_len=256, budget_usd=budget)
+    assert all(usd(c).mid <= budget for c in found.ranked)
+    assert any(r.kind == "over-budget" and r.method == dear.recipe.method for r in found.refused)
+
+
+def test_a_deadline_is_kept(costs):
+    free = ask(costs, gpu="H200", seq_len=256)
+    deadline = max(map(seconds, free.ranked)) * 0.99 / 3600
+    found = ask(costs, gpu="H200", seq_len=256, deadline_hours=deadline)
+    assert all(seconds(c) <= deadline * 3600 for c in found.ranked)
+    assert any(r.kind == "over-deadline" for r in found.refused)
+
+
+def test_a_hopeless_budget_says_what_would_keep_it(costs):
+    with pytest.raises(DoesNotFit) as caught:
+        ask(costs, budget_usd=0.05)
+    share = caught.value.fields["share"]
+    assert 0 < share < 1
+    epochs = float(next(h for h in caught.value.hints if "--epochs" in h).split("--epochs ")[1])
+    assert usd(ask(costs, budget_usd=0.05, epochs=epochs).choice).mid <= 0.05
+
+
+def test_a_budget_without_a_known_price_is_not_taken_as_kept(costs):
+    costs.price_usd = None
+    with pytest.raises(BadRequest, match="price"):
+        ask(costs, budget_usd=100)
+    assert usd(ask(costs).choice) is None
+
+
+@pytest.mark.parametrize("limit", [{"budget_usd": 5.0}, {"deadline_hours": 2.0}])
+def test_a_limit_without_samples_is_refused(costs, limit):
+    with pytest.raises(BadRequest, match="samples"):
+        ask(costs, samples=None, **limit)
+
+
+def test_without_samples_there_is_an_answer_but_no_cost_and_no_quality(costs):
+    found = ask(costs, samples=None)
+    assert found.choice.recipe.method == "lora"
+    assert found.choice.quality is None
+    assert found.choice.time.training is None
+    assert usd(found.choice) is None
+
+
+def test_what_does_not_fit_says_by_how_much_and_each_hint_fits(costs):
+    with pytest.raises(DoesNotFit) as caught:
+        ask(costs, gpu="T4", methods=["full"])
+    error = caught.value
+    assert error.exit_code == 3
+    assert error.fields["short_bytes"] == error.fields["need_bytes"] - error.fields["limit_bytes"] > 0
+    larger = error.fields["larger_gpus"][0]
+    assert ask(costs, gpu=larger, methods=["full"]).choice.fits
+    assert any("--method" in hint for hint in error.hints)
+    assert any("--gpu" in hint for hint in error.hints)
+
+
+def test_a_shorter_length_is_suggested_where_it_fits(costs):
+    with pytest.raises(DoesNotFit) as caught:
+        ask(costs, gpu="T4", methods=["qlora"], seq_len=100_000)
+    length = int(next(h for h in caught.value.hints if "--seq-len" in h).split()[3])
+    assert ask(costs, gpu="T4", methods=["qlora"], seq_len=length).choice.fits
+    with pytest.raises(DoesNotFit):
+        ask(costs, gpu="T4", methods=["qlora"], seq_len=int(length * 1.1))
+
+
+def test_must_merge_leaves_only_what_merges(costs):
+    found = ask(costs, must_merge=True)
+    assert "prompt-tuning" not in methods_of(found)
+    assert any(r.method == "prompt-tuning" and r.kind == "excluded" for r in found.refused)
+
+
+def test_excluded_is_not_offered(costs):
+    found = ask(costs, exclude=["lora"])
+    assert "lora" not in methods_of(found)
+    assert any(r.method == "lora" and r.kind == "excluded" for r in found.refused)
+
+
+def test_more_headroom_never_raises_the_peak(costs):
+    peaks = [peak(ask(costs, headroom=h, methods=["lora"], seq_len=4096).choice) for h in (0.0, 0.2, 0.5)]
+    assert peaks == sorted(peaks, reverse=True)
+    limit = ask(costs, headroom=0.5, methods=["lora"]).hardware.limit_bytes
+    assert peaks[2] <= limit < 41 * GIB
+
+
+def test_the_same_question_gets_the_same_answer_and_survives_json_and_pickle(costs):
+    one, other = ask(costs), ask(costs)
+    assert one == other
+    assert Recommendation.from_document(one.to_document()) == one
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_best_quality_ranks_by_expected_effect(costs):
+    found = ask(costs, gpu="H200", policy="best-quality", seq_len=256)
+    assert effect(found.choice) == max(map(effect, found.ranked))
+
+
+def test_notes_say_how_the_names_were_read(costs):
+    notes = " ".join(ask(costs, model="llama-3.1-8b", gpu="a100", samples=10).notes)
+    assert "meta-llama/Llama-3.1-8B" in notes
+    assert "A100-" in notes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"samples": 0}, "samples"),
+        ({"samples": -5}, "samples"),
+        ({"samples": 10**13}, "samples"),
+        ({"seq_len": 0}, "seq-len"),
+        ({"seq_len": 10**6}, "context"),
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"epochs": float("inf")}, "epochs"),
+        ({"effective_batch_size": 0}, "effective-batch-size"),
+        ({"mean_seq_len": -1.0}, "mean-seq-len"),
+        ({"mean_seq_len": 900.0, "seq_len": 512}, "mean-seq-len"),
+        ({"headroom": 1.0}, "headroom"),
+        ({"headroom": -0.1}, "headroom"),
+        ({"budget_usd": -1}, "budget-usd"),
+        ({"deadline_hours": 0}, "deadline-hours"),
+        ({"tolerance_points": -1}, "tolerance"),
+        ({"count": 0}, "count"),
+        ({"count": 8}, "one GPU"),
+        ({"task": "seq2seq", "model": "google-bert/bert-base-uncased"}, "seq2seq"),
+        ({"methods": []}, "method"),
+        ({"methods": ["qlora"], "bases": ["dtype"]}, "qlora"),
+    ],
+)
+def test_a_size_or_limit_that_cannot_be_is_refused_by_name(costs, wrong, said):
+    with pytest.raises(BadRequest, match=said):
+        ask(costs, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ({"model": "meta-llama/Llama-3.1-8C"}, "meta-llama/Llama-3.1-8B"),
+        ({"gpu": "h10"}, "H100"),
+        ({"task": "causal"}, "causal-lm"),
+        ({"task_type": "maths"}, "math"),
+        ({"trainer": "hff"}, "hf"),
+        ({"dtype": "bfloat"}, "bfloat16"),
+        ({"policy": "balance"}, "balanced"),
+        ({"methods": ["loraa"]}, "lora"),
+        ({"exclude": ["loraa"]}, "lora"),
+        ({"bases": ["nf3"]}, "nf4"),
+    ],
+)
+def test_an_unknown_name_is_told_the_near_ones(costs, wrong, near):
+    with pytest.raises(UnknownName) as caught:
+        ask(costs, **wrong)
+    assert near in str(caught.value)
+
+
+def test_one_methods_bug_is_its_own_refusal_and_not_the_end(costs, monkeypatch):
+    honest = costs.price
+
+    def price(workload, recipe, *rest, **more):
+        if recipe.method == "dora":
+            raise ZeroDivisionError("a bug")
+        return honest(workload, recipe, *rest, **more)
+
+    monkeypatch.setattr(costs, "price", price)
+    found = ask(costs)
+    assert found.choice.recipe.method == "lora"
+    assert next(r for r in found.refused if r.method == "dora").kind == "error"
+
+
+def test_progress_counts_up_to_all_methods(costs):
+    told = []
+    ask(costs, on_progress=lambda done, total, what: told.append((done, total)))
+    assert told[-1] == (len(SOME), len(SOME))
+    assert told == sorted(told)
+
+
+def test_errors_are_ours_and_survive_another_process(costs):
+    for wrong in ({"samples": 0}, {"gpu": "T4", "methods": ["full"]}, {"budget_usd": 0.01}):
+        with pytest.raises(AdvisorError) as caught:
+            ask(costs, **wrong)
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert again.facts() == caught.value.facts()

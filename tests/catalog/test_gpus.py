@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find as find_module
-from advisor.catalog.gpus import find_gpu, gpus, unified_chips
+from advisor.catalog.gpus import find_gpu, gpus, listing, unified_chips
 from advisor.domain.hardware import Gpu
 from advisor.domain.units import GIB
 from advisor.errors import BadFile, BadRequest, UnknownName
@@ -206,6 +206,21 @@ def test_the_users_own_file_adds_a_gpu_and_replaces_one_of_the_same_name(own_hom
     find_module._entries.cache_clear()
     with pytest.raises(BadFile, match=r"X9000\.json"):
         find_gpu("L40S")
+
+
+def test_a_search_finds_by_name_vendor_and_generation():
+    assert {gpu.name for gpu in listing("h100")} == {"H100-SXM", "H100-PCIe", "H100-NVL"}
+    assert {gpu.name for gpu in listing("rtx4090")} == {"RTX-4090"}
+    assert {gpu.vendor for gpu in listing("apple")} == {"apple"}
+    assert {gpu.generation for gpu in listing("Hopper")} == {"Hopper"}
+    assert len(listing()) == len(listing("  ")) == 63
+    assert gpus("apple") == ()
+
+
+@pytest.mark.parametrize("typed", ["h10000", "---"])
+def test_a_search_without_a_match_says_so(typed: str):
+    with pytest.raises(UnknownName):
+        listing(typed)
 
 
 def test_loading_them_all_needs_no_torch():

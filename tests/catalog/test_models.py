@@ -138,7 +138,9 @@ def test_a_search_wants_all_its_words():
     found = models("qwen3 moe")
     assert found
     assert all("qwen3" in entry.id.lower() for entry in found)
-    assert models("no such model") == ()
+    with pytest.raises(UnknownName) as caught:
+        models("Qwen/Qwen3-9B")
+    assert "Qwen/Qwen3-8B" in caught.value.fields["near"]
     assert models() == models("")
 
 
@@ -291,7 +293,8 @@ def test_an_unreachable_hub_costs_two_seconds_once_and_nothing_after(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("typed", "near"), [("meta-llama/Llama-3.1-9B", "meta-llama/Llama-3.1-8B"), ("gpt3", "gpt2"), ("brt-base", "")]
+    ("typed", "near"),
+    [("meta-llama/Llama-3.1-9B", "meta-llama/Llama-3.1-8B"), ("gpt3", "gpt2"), ("brt-base", "bart-base")],
 )
 def test_an_unknown_model_is_refused_with_near_names(typed: str, near: str):
     with pytest.raises(UnknownName) as caught:

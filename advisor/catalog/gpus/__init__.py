@@ -2,4 +2,5 @@
 
 from advisor.catalog.gpus.find import find_gpu as find_gpu
 from advisor.catalog.gpus.find import gpus as gpus
+from advisor.catalog.gpus.find import listing as listing
 from advisor.catalog.gpus.find import unified_chips as unified_chips

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from advisor import store
@@ -39,9 +38,22 @@ def entries() -> tuple[Gpu | UnifiedChip, ...]:
     return _entries(store.home("data") / OWN_FOLDER)
 
 
-def gpus() -> tuple[Gpu, ...]:
-    """All accelerators with memory of their own. For the rest see `unified_chips`."""
-    return tuple(entry for entry in entries() if isinstance(entry, Gpu))
+def listing(search: str = "") -> tuple[Gpu | UnifiedChip, ...]:
+    """Entries all of whose search words occur in their name, aliases, vendor or generation; all without a search.
+
+    Raises:
+        UnknownName: a search that nothing matches; the field `near` holds names that exist.
+    """
+    words = _words(search)
+    found = tuple(entry for entry in entries() if all(word in _text(entry) for word in words))
+    if search.strip() and not (found and words):
+        raise _unknown(search, words)
+    return found
+
+
+def gpus(search: str = "") -> tuple[Gpu, ...]:
+    """Accelerators with memory of their own, all or those that match as in `listing`."""
+    return tuple(entry for entry in listing(search) if isinstance(entry, Gpu))
 
 
 def unified_chips() -> tuple[UnifiedChip, ...]:
@@ -85,10 +97,20 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word for word in re.findall(r"[a-z0-9]+", spaced) if word not in _VENDOR_WORDS)
 
 
-def _spellings(entry: Gpu | UnifiedChip) -> Iterator[tuple[str, ...]]:
-    yield _words(entry.name)
-    for alias in entry.aliases:
-        yield _words(alias)
+def _spellings(entry: Gpu | UnifiedChip) -> tuple[tuple[str, ...], ...]:
+    return _spelled(entry.name, entry.aliases)
+
+
+@functools.cache
+def _spelled(name: str, aliases: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The words of the name and of each alias."""
+    return tuple(_words(spelling) for spelling in (name, *aliases))
+
+
+def _text(entry: Gpu | UnifiedChip) -> str:
+    """What a search looks into; words are matched as parts, so `4090` and `rtx4090` both hit."""
+    spelled = [" ".join((*words, "".join(words))) for words in _spellings(entry)]
+    return " ".join((*spelled, entry.vendor, entry.generation.lower()))
 
 
 def _exact(words: tuple[str, ...]) -> Gpu | UnifiedChip | None:
@@ -97,7 +119,7 @@ def _exact(words: tuple[str, ...]) -> Gpu | UnifiedChip | None:
     if not words:
         return None
     for entry in entries():
-        if "".join(_words(entry.name)) == joined:
+        if "".join(_spellings(entry)[0]) == joined:
             return entry
     for entry in entries():
         if any("".join(spelling) == joined for spelling in _spellings(entry)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pydantic import Field
 from advisor import store
 from advisor.domain.model import TaskClass
 from advisor.domain.stored import Stored, Value
+from advisor.errors import UnknownName
 
 FOLDER = Path(__file__).parent
 
@@ -63,9 +65,16 @@ def _all() -> tuple[ModelEntry, ...]:
 
 
 def models(search: str = "") -> tuple[ModelEntry, ...]:
-    """Entries all of whose search words occur in their id, an alias, family, type or task; all without a search."""
+    """Entries all of whose search words occur in their id, an alias, family, type or task; all without a search.
+
+    Raises:
+        UnknownName: a search that nothing matches; the field `near` holds names that exist.
+    """
     words = search.lower().split()
-    return tuple(entry for entry in _all() if all(word in _text(entry) for word in words))
+    found = tuple(entry for entry in _all() if all(word in _text(entry) for word in words))
+    if not found:
+        raise unknown(search)
+    return found
 
 
 def lookup(name: str) -> ModelEntry | None:
@@ -76,6 +85,17 @@ def lookup(name: str) -> ModelEntry | None:
         return ids.get(key) or aliases.get(key)
     owners = tails.get(key, ())
     return owners[0] if len(owners) == 1 else None
+
+
+def unknown(name: str) -> UnknownName:
+    """The error for a name that no entry has; near names are sought without owners where none was given."""
+    known = {name.rpartition("/")[2].lower(): name for name in reversed(names())}
+    typed = _key(name)
+    near = [] if "/" in name else [known[tail] for tail in difflib.get_close_matches(typed, known, n=4, cutoff=0.5)]
+    if not near:
+        return UnknownName.of("model", name, names(), list_with="advisor models")
+    hints = [f"near names: {', '.join(near)}", "to list all: advisor models"]
+    return UnknownName(f"unknown model: {name!r}", hints=hints, kind="model", name=name, near=near)
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from advisor import store
 from advisor.catalog.models import hub
 from advisor.catalog.models.definition import same_sizes, spec_of
-from advisor.catalog.models.index import ModelEntry, lookup, names
+from advisor.catalog.models.index import ModelEntry, lookup, unknown
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, UnknownName, UnsupportedModel
 
@@ -43,7 +43,7 @@ def resolve_model(name: str) -> ModelSpec:
         why = found
     if entry is not None:
         return _of_catalogue(entry, asked, why)
-    error = UnknownName.of("model", name, names(), list_with="advisor models")
+    error = unknown(name)
     error.cause = f"no folder here has that name, the catalogue does not, and {why}"
     error.hints = (*error.hints, "or give a folder with the model's config.json")
     raise error
@@ -69,11 +69,12 @@ def _local(name: str, asked: str) -> ModelSpec | None:
     if not name:
         return None
     looks_like_path = name.startswith((".", "/", "~", "\\")) or name.endswith(".json")
-    path = Path(name).expanduser()
+    path, folder, file = Path(name), False, False
     try:
+        path = path.expanduser()
         folder, file = path.is_dir(), path.is_file()
-    except (OSError, ValueError):
-        folder = file = False
+    except (OSError, ValueError, RuntimeError):
+        pass  # too long, a null byte, nobody's home: no path, perhaps a name
     if folder and (path / "config.json").is_file():
         return _read(path / "config.json", str(path), asked, "folder", weights=_weights(path))
     if file and path.suffix == ".json":

@@ -79,6 +79,11 @@ def offers(gpu: str, count: int = 1, *, larger: bool = False) -> list[Price]:
     return sorted(_sold(fitting), key=lambda p: (_asked(p), not p.override, p.provider, p.instance_type, p.region))
 
 
+def cheapest(gpu: str, count: int = 1) -> Price | None:
+    """The first of `offers`, None where there is none."""
+    return next(iter(offers(gpu, count)), None)
+
+
 def _asked(price: Price) -> float:
     """USD an hour on demand, or spot where it is only sold so."""
     asked = price.on_demand_usd_h if price.on_demand_usd_h is not None else price.spot_usd_h

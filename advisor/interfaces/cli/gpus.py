@@ -1,0 +1,94 @@
+"""`advisor gpus [SEARCH]`: the accelerators of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from advisor.domain.units import gib
+from advisor.interfaces.cli.common import emit, grid, json_option
+
+if TYPE_CHECKING:
+    from advisor.catalog.gpus.unified import UnifiedChip
+    from advisor.domain.hardware import Gpu, Price
+
+    Row = tuple[Gpu | UnifiedChip, Price | None]
+
+HEADINGS = ("GPU", "made by", "memory", "usable", "bandwidth", "bf16", "tf32", "watt", "from USD/h", "figures")
+RIGHT = "memory,usable,bandwidth,bf16,tf32,watt,from USD/h"
+
+
+@click.command("gpus")
+@click.argument("search", required=False, default="")
+@json_option
+def command(search: str, as_json: bool) -> None:
+    """List and search the GPUs of the catalogue: by name, alias, maker or generation.
+
+    Tensor rates are dense, in TFLOP/s; bandwidth in GB/s. The price is the cheapest known of a machine with
+    one such GPU; * marks one older than 90 days or undated. A single match is shown with its sources.
+
+    \b
+    Examples:
+      advisor gpus h100
+      advisor gpus "NVIDIA L40S" --json
+    """
+    from advisor.catalog.gpus import listing
+    from advisor.catalog.gpus.unified import UnifiedChip
+    from advisor.catalog.prices import cheapest
+
+    rows = [(entry, None if isinstance(entry, UnifiedChip) else cheapest(entry.name)) for entry in listing(search)]
+    if as_json:
+        emit([_document(row) for row in rows], True)
+    else:
+        emit(rows, False, table=_shown)
+
+
+def _document(row: Row) -> dict[str, Any]:
+    entry, price = row
+    return {**entry.to_document(), "cheapest_offer": price and price.model_dump(mode="json")}
+
+
+def _shown(rows: Sequence[Row]) -> list[Any]:
+    parts: list[Any] = [grid(HEADINGS, [_cells(row, date.today()) for row in rows], right=RIGHT)]
+    if len(rows) == 1:
+        parts.append(_details(rows[0]))
+    return parts
+
+
+def _cells(row: Row, today: date) -> list[str | None]:
+    entry, price = row
+    memory: int | None = getattr(entry, "memory_bytes", None)
+    usd = price and (price.on_demand_usd_h or price.spot_usd_h)
+    return [
+        entry.name,
+        entry.vendor,
+        "shared" if memory is None else gib(memory),
+        None if memory is None else gib(getattr(entry, "usable_bytes", memory)),
+        _scaled(entry.bandwidth_bytes_s, 1e9),
+        _scaled(getattr(entry, "bf16_flop_s", None), 1e12),
+        _scaled(getattr(entry, "tf32_flop_s", None), 1e12),
+        _scaled(getattr(entry, "tdp_w", None), 1),
+        f"{usd:.2f}{'*' if price.stale(today) else ''}" if price and usd else None,
+        entry.confidence,
+    ]
+
+
+def _scaled(value: float | None, unit: float) -> str | None:
+    return None if value is None else f"{value / unit:,.0f}"
+
+
+def _details(row: Row) -> str:
+    """Aliases, notes and sources of the one match."""
+    entry, price = row
+    lines = [f"also called: {', '.join(entry.aliases)}"] if entry.aliases else []
+    if why := getattr(entry, "usable_why", ""):
+        lines.append(f"usable memory: {why}")
+    if entry.notes:
+        lines.append(f"notes: {entry.notes}")
+    if price:
+        lines.append(f"cheapest: {price.provider} {price.instance_type}, read {price.read_on or 'on an unknown day'}")
+    lines.extend(f"source: {source.address} ({source.where})" for source in entry.sources)
+    return "\n".join(lines)

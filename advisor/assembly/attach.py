@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from advisor.assembly.adapters import layers
+from advisor.assembly.adapters import layers, starts
 from advisor.assembly.adapters.meta_safe import meta_safe
 from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
 from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import TARGET_GROUPS
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Task, Workload
@@ -52,6 +51,8 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
         train_heads(attached)
         return attached
     config = peft_config(spec, workload, recipe, model)
+    if method.needs_data and not starts.prepared(model):
+        config = starts.without_data(config, method, on_meta=_on_meta(model))
     attached = _with_peft(model, config, method)
     if method.after is not None:
         _load(method.after)(attached, recipe.options)
@@ -78,10 +79,14 @@ def freeze_lora_a(model: nn.Module, options: Mapping[str, Any]) -> None:
             parameter.requires_grad_(False)
 
 
+def _on_meta(model: nn.Module) -> bool:
+    return any(p.device.type == "meta" for p in model.parameters())
+
+
 def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
     from peft import get_peft_model
 
-    on_meta = any(p.device.type == "meta" for p in model.parameters())
+    on_meta = _on_meta(model)
     try:
         with meta_safe() if on_meta else nullcontext():
             attached = get_peft_model(model, config)  # type: ignore[arg-type]
@@ -107,7 +112,7 @@ def _follow_the_base(model: nn.Module) -> None:
     peft stops moving a parameter dict once it finds a meta tensor in it, which a real device never is.
     """
     for module in model.modules():
-        for name, parameter in list(module._parameters.items()):
+        for parameter in list(module._parameters.values()):
             if parameter is not None and parameter.requires_grad and parameter.device.type == "cpu":
                 moved = nn.Parameter(parameter.to("meta"), requires_grad=True)
                 for owner in model.modules():
@@ -199,8 +204,12 @@ def _name_targets(model: nn.Module, settings: dict[str, Any]) -> None:
     wanted = settings.get("target_modules")
     if wanted == "all-norms":
         settings["target_modules"] = layers.norms(model)
-    elif wanted in TARGET_GROUPS or isinstance(wanted, list):
-        settings["target_modules"] = layers.suffixes(model, layers.select(model, wanted))
+    elif isinstance(wanted, str | list):
+        chosen = layers.select(model, wanted)
+        settings["target_modules"] = layers.suffixes(model, chosen)
+        if settings.pop("_rescale_inputs", False):
+            ends = {place.exit for place in layers.sublayers(model) if place.kind == "feed-forward"}
+            settings["feedforward_modules"] = layers.suffixes(model, [path for path in chosen if path in ends])
 
 
 def _refuse_absent_targets(model: nn.Module, settings: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from advisor.assembly.adapters.wrapping import Wrapped, adapter_dtype, first_of,
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe
 
 Options = Mapping[str, Any]
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
@@ -87,3 +88,90 @@ def attach_pfeiffer(
 ) -> nn.Module:
     """After the feed-forward of every block."""
     return serial(model, ("feed-forward",), options)
+
+
+def attach_adapter_drop(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Pfeiffer adapters in all but the first `dropped` blocks (Rueckle et al. 2021, arXiv:2010.11918).
+
+    Raises:
+        IllegalRecipe: no block would keep an adapter.
+    """
+    count = len(layers.blocks(model))
+    if options["dropped"] >= count:
+        raise IllegalRecipe(
+            f"adapter-drop: {spec.name} has {count} blocks, all would lose their adapter",
+            hints=[f"nearest legal choice: dropped {count - 1}"],
+            method="adapter-drop",
+        )
+    return serial(model, ("feed-forward",), options, skip_first=options["dropped"])
+
+
+class ParallelAdapter(Wrapped):
+    """A whole sub-layer held in one module, and a bottleneck beside it: f(x) + scale * adapter(x)."""
+
+    def __init__(self, inner: nn.Module, adapter: nn.Module, scale: float) -> None:
+        super().__init__(inner)
+        self.adapter, self.scale = adapter, scale
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        output = self.base_layer(x, *args, **kwargs)
+        y = first_of(output)
+        return with_first(output, y + self.scale * self.adapter(x).to(y.dtype))
+
+
+class Entry(Wrapped):
+    """The first layer of a sub-layer; keeps its input until the sub-layer's Exit takes it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__(inner)
+        self.seen: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        self.seen = x
+        return self.base_layer(x, *args, **kwargs)
+
+
+class Exit(Wrapped):
+    """The last layer of a sub-layer, the bottleneck of the sub-layer's input added to its output."""
+
+    def __init__(self, inner: nn.Module, adapter: nn.Module, scale: float, entry: Entry) -> None:
+        super().__init__(inner)
+        self.adapter, self.scale = adapter, scale
+        # a tuple, so that the entry is not registered here a second time
+        self._entry = (entry,)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.base_layer(*args, **kwargs)
+        x, self._entry[0].seen = self._entry[0].seen, None
+        if x is None:
+            raise RuntimeError("a parallel adapter's exit ran before its entry")
+        y = first_of(output)
+        return with_first(output, y + self.scale * self.adapter(x).to(y.dtype))
+
+
+def parallel(model: nn.Module, kinds: tuple[str, ...], options: Options, scale: float) -> nn.Module:
+    """Put a bottleneck beside every sub-layer of these kinds, from its input to its output."""
+    for place in list(layers.sublayers(model)):
+        if place.kind not in kinds:
+            continue
+        inner = model.get_submodule(place.exit)
+        device, dtype = place_of(inner), adapter_dtype(inner)
+        width, middle = place.width_in, options["bottleneck"]
+        made = Bottleneck(width, place.width_out, middle, options["activation"], device, dtype)
+        if place.entry == place.exit:
+            replace(model, place.exit, lambda m, made=made: ParallelAdapter(m, made, scale))
+        else:
+            replace(model, place.entry, Entry)
+            entry = model.get_submodule(place.entry)
+            replace(model, place.exit, lambda m, made=made, entry=entry: Exit(m, made, scale, entry))
+    return model
+
+
+def attach_parallel(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Beside the feed-forward, and beside attention too with `attention` (He et al. 2022, arXiv:2110.04366)."""
+    kinds = ("attention", "cross-attention", "feed-forward") if options.get("attention") else ("feed-forward",)
+    return parallel(model, kinds, options, options["scale"])

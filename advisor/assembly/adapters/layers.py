@@ -155,8 +155,9 @@ def select(model: nn.Module, wanted: str | list[str]) -> list[str]:
         IllegalRecipe: a name matches no linear layer; the error says the names there are.
     """
     inside = linears(model)
-    if isinstance(wanted, str) and wanted in ("all-linear", "attention", "mlp", "attention-qv"):
-        chosen = [path for path, (name, kind) in inside.items() if _in_group(wanted, name, kind)]
+    if isinstance(wanted, str) and wanted in GROUPS:
+        last = {place.exit for place in sublayers(model) if place.kind == "feed-forward"}
+        chosen = [path for path, (name, kind) in inside.items() if _in_group(wanted, name, kind, path in last)]
         if chosen:
             return chosen
         raise _no_match(wanted, inside)
@@ -171,17 +172,27 @@ def select(model: nn.Module, wanted: str | list[str]) -> list[str]:
     return [path for path, _ in model.named_modules() if path in set(chosen)]
 
 
-def _in_group(group: str, name: str, kind: Kind) -> bool:
+_QUERIES = ("q", "query", "q_lin", "q_proj", "query_proj")
+_KEYS = ("k", "key", "k_lin", "k_proj", "key_proj")
+_VALUES = ("v", "value", "v_lin", "v_proj", "value_proj")
+_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "in_proj_qkv", "kv_b_proj")
+GROUPS = ("all-linear", "attention", "attention-qv", "attention-v", "mlp", "keys-values-mlp")
+"""Groups of targets by role; `keys-values-mlp` is what (IA)3 rescales, the feed-forward by its last layer."""
+
+
+def _in_group(group: str, name: str, kind: Kind, ends_feed_forward: bool) -> bool:
     if group == "all-linear":
         return True
     if group == "mlp":
         return kind == "feed-forward"
-    if group == "attention":
-        return kind != "feed-forward"
-    last = name.rpartition(".")[2]
-    query_or_value = ("q", "v", "query", "value", "q_lin", "v_lin", "q_proj", "v_proj", "query_proj", "value_proj")
-    fused = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "in_proj_qkv")
-    return kind != "feed-forward" and last in query_or_value + fused
+    if kind == "feed-forward":
+        return group == "keys-values-mlp" and ends_feed_forward
+    chosen = {
+        "attention-qv": _QUERIES + _VALUES + _FUSED,
+        "attention-v": _VALUES + _FUSED,
+        "keys-values-mlp": _KEYS + _VALUES + _FUSED,
+    }
+    return group == "attention" or name.rpartition(".")[2] in chosen[group]
 
 
 def _no_match(name: str, inside: dict[str, tuple[str, Kind]]) -> IllegalRecipe:

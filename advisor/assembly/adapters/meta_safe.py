@@ -18,6 +18,8 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
+from advisor.assembly.adapters import layers
+
 
 def host_stand_in(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """A CPU tensor of any size over one element of storage: for data that a real run keeps on the CPU."""
@@ -38,7 +40,9 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     from peft.tuners.boft import layer as boft
     from peft.tuners.frod import layer as frod
     from peft.tuners.frod import model as frod_model
+    from peft.tuners.lora import monteclora
     from peft.tuners.lora.layer import LoraLayer
+    from peft.tuners.lora.variants import KasaLinearVariant, MontecloraLinearVariant
     from peft.tuners.shira import layer as shira
 
     yield torch, "randperm", _permutation
@@ -51,6 +55,9 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     yield frod_model.FrodModel, "_init_frod_projections", _frod_projections
     yield frod.FrodLayer, "_calculate_frod_u_and_lambda", _frod_factors
     yield shira.ShiraLayer, "update_layer", _shira_layer(shira.ShiraLayer.update_layer)
+    yield KasaLinearVariant, "init", staticmethod(_kasa_at_once(KasaLinearVariant.init))
+    yield monteclora.BufferedMontecloraSampler, "__init__", _sample_buffer(monteclora.BufferedMontecloraSampler.__init__)
+    yield MontecloraLinearVariant, "init", staticmethod(_sampler_at_once(MontecloraLinearVariant))
     for name in ("pissa_init", "corda_init", "olora_init", "loftq_init", "lora_ga_init", "mica_init"):
         yield LoraLayer, name, _values_only(getattr(LoraLayer, name))
 
@@ -122,11 +129,11 @@ def _frod_projections(self: Any, config: Any, adapter_name: str) -> None:
         self.frod_V, self.frod_s_indices, self.frod_s_size = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
     for key, module in self.model.named_modules():
         category = _category_from_key(key)
-        if not isinstance(module, nn.Linear) or category in self.frod_V:
+        if not layers.is_linear(module) or category in self.frod_V:
             continue
         if not self._check_target_module_exists(peft_config, key):
             continue
-        width = module.in_features
+        width = layers.widths(module)[0]
         count = min(int(width * width * config.sparse_rate), width * (width - 1))
         count = max(1, count) if config.sparse_rate > 0 and width > 1 else count
         tensors = (
@@ -154,6 +161,48 @@ def _shira_layer(original: Callable[..., None]) -> Callable[..., None]:
             self.shira_indices[adapter_name] = torch.empty(2, trained, dtype=torch.int32, device=mask.device)
 
     return update_layer
+
+
+def _kasa_at_once(original: Callable[..., None]) -> Callable[..., None]:
+    """KaSA cuts the base weight's values at the first forward on meta, and refuses where they are missing still."""
+
+    def init(module: Any, adapter_name: str, config: Any, **kwargs: Any) -> None:
+        original(module, adapter_name, config, **kwargs)
+        module._lora_kasa_truncation_deferred.discard(adapter_name)
+
+    return init
+
+
+def _sampler_at_once(variant: Any) -> Callable[..., None]:
+    """MonteCLoRA leaves its trained sampler out of a meta adapter until the first forward."""
+    original, create = variant.init, variant._create_sampler
+
+    def init(module: Any, adapter_name: str, config: Any, **kwargs: Any) -> None:
+        original(module, adapter_name, config, **kwargs)
+        samplers = module.lora_monteclora_sampler
+        if adapter_name not in samplers:
+            samplers[adapter_name] = create(module, adapter_name, config.monteclora_config)
+
+    return init
+
+
+def _sample_buffer(original: Callable[..., None]) -> Callable[..., None]:
+    """MonteCLoRA's stock of random samples, drawn in advance and kept where A is; its Wishart draws need values."""
+
+    def init(self: Any, model: Any, buffer_size: int = 150, device: Any = None) -> None:
+        if str(device) != "meta":
+            original(self, model, buffer_size=buffer_size, device=device)
+            return
+        self.model, self.device, self.buffer_size, self.index = model, device, buffer_size, 0
+        size = {"device": "meta", "dtype": model.dtype}
+        normal = torch.empty(buffer_size, model.num_samples, model.in_features, model.out_features, **size)
+        weights = torch.empty(buffer_size, model.num_samples, **size)
+        self.buffer = [
+            {"z_mvn": z, "z_wishart": torch.empty(model.out_features, model.out_features, **size), "z_dirichlet": w}
+            for z, w in zip(normal, weights, strict=True)
+        ]
+
+    return init
 
 
 def _values_only(original: Callable[..., None]) -> Callable[..., None]:

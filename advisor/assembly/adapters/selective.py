@@ -66,3 +66,69 @@ def attach_bitfit(model: nn.Module, spec: ModelSpec, workload: Workload, recipe:
             method="bitfit",
         )
     return model
+
+
+def attach_partial(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Train the last `blocks` blocks and what follows them (final norm, head); of an encoder-decoder, the decoder's.
+
+    Raises:
+        IllegalRecipe: more blocks than the model has.
+    """
+    inside = layers.blocks(model)
+    if options["blocks"] > len(inside):
+        raise IllegalRecipe(
+            f"partial: {spec.name} has {len(inside)} blocks, {options['blocks']} asked for",
+            hints=[f"nearest legal choice: blocks {len(inside)}, or full"],
+            method="partial",
+        )
+    last = list(inside)[-options["blocks"] :]
+    for path in last:
+        inside[path].requires_grad_(True)
+    for path in layers.norms(model):
+        if not any(path.startswith(f"{block}.") for block in inside) and "embed" not in path:
+            model.get_submodule(path).requires_grad_(True)
+    return model
+
+
+def attach_head_only(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Train only the output layer: the classification head, or the language-model head where it is untied.
+
+    Raises:
+        IllegalRecipe: the model has no head of its own (tied to the embeddings).
+    """
+    names = layers.heads(model)
+    if not names and hasattr(model, "lm_head"):
+        tied = model.get_input_embeddings().weight is model.lm_head.weight  # type: ignore[operator,union-attr]
+        names = [] if tied else ["lm_head"]
+    if not names:
+        raise IllegalRecipe(
+            f"linear-probe: {spec.name} has no output layer apart from its embeddings",
+            hints=["nearest legal choice: partial (the last blocks), or a classification task"],
+            method="linear-probe",
+        )
+    for name in names:
+        model.get_submodule(name).requires_grad_(True)
+    return model
+
+
+def attach_embeddings(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Train the token embeddings (and the output layer, where it is tied to them)."""
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    embeddings.weight.requires_grad_(True)
+    return model
+
+
+def attach_cross_attention(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
+) -> nn.Module:
+    """Train the decoder's attention over the encoder (Gheini et al. 2021, arXiv:2104.08771)."""
+    for path, (_, kind) in layers.linears(model).items():
+        if kind == "cross-attention":
+            model.get_submodule(path).requires_grad_(True)
+    return model

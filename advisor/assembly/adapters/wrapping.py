@@ -1,4 +1,4 @@
-"""What our own adapters share: a module around a frozen one, delta wrappers that merge, adapters' dtype, save and load."""
+"""What our own adapters share: modules around frozen ones, deltas that merge, adapters' dtype, save and load."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def merge(model: nn.Module) -> nn.Module:
     """The model with every adapter of ours merged into the weights, wrappers gone.
 
     Raises:
-        IllegalRecipe: an adapter here cannot be merged (it is not linear in the layer's input), or the base is quantised.
+        IllegalRecipe: an adapter here cannot be merged, or the base is quantised.
     """
     wrappers = [(path, module) for path, module in model.named_modules() if isinstance(module, Wrapped)]
     stuck = sorted({type(m).__name__ for _, m in wrappers if not hasattr(type(m), "merged")})

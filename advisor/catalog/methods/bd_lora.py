@@ -11,10 +11,10 @@ from advisor.catalog.methods.shared import (
     NOT_STUDIED,
     UNQUANTISED,
     comparison,
+    library,
     lora_keywords,
     lora_options,
     number,
-    paper,
     rate,
 )
 from advisor.domain.model import ModelSpec
@@ -40,7 +40,7 @@ METHOD = Method(
     says="LoRA with block-diagonal factors, made for tensor-parallel serving",
     family="reparameterised",
     subfamily="block-diagonal low-rank",
-    paper=paper("2510.23346"),
+    paper=library("lora/config.py, BdLoraConfig"),
     year=2025,
     options=lora_options(
         blocks=number(

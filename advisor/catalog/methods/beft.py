@@ -1,27 +1,16 @@
 """A trained bias added to chosen projections."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.shared import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,
     comparison,
+    keywords,
     paper,
     rate,
     targets,
 )
-from advisor.domain.model import ModelSpec
-
-
-def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = options["target_modules"]
-    return {"target_modules": "attention-v" if wanted == ["v_proj"] else wanted}
-
 
 METHOD = Method(
     name="beft",
@@ -31,10 +20,10 @@ METHOD = Method(
     subfamily="chosen bias terms",
     paper=paper("2509.15974"),
     year=2025,
-    options={"target_modules": targets(["v_proj"], paper("2509.15974", "the value projection's bias"))},
+    options={"target_modules": targets("attention-v", paper("2509.15974", "the value projection's bias"))},
     learning_rate=rate(1e-3, comparison("beft: 1e-4 as run; ten times more assumed, as for BitFit"), 1e-4, 1e-1),
     peft_type="BEFT",
-    peft_options=_options,
+    peft_options=keywords(),
     bases=UNQUANTISED,
     mergeable=True,
     serving=SWITCHED,

@@ -46,7 +46,8 @@ METHOD = Method(
     transposed=False,
     evidence_names=("boft",),
     failure_modes=(
-        "7 times LoRA's time in peft's comparison (6926 s against 942 s): a width x width permutation is copied from the CPU at every layer and step",
+        "7 times LoRA's time in peft's comparison (6926 s against 942 s)",
+        "a width x width permutation is copied from the CPU at every layer and step",
         "inverts every block in float32 at every step",
         "block_size must divide the input width",
     ),

@@ -45,7 +45,7 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_data=True,
-    start_up="forward passes over training batches with an incremental SVD at every target, until the directions settle",
+    start_up="forward passes over training batches with an incremental SVD at every target, until it settles",
     evidence_names=("eva",),
     failure_modes=(
         "ranks differ by layer after initialisation: parameters and memory may differ from the equal ranks priced here",

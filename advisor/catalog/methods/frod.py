@@ -10,7 +10,6 @@ from advisor.catalog.methods.shared import (
     keywords,
     library,
     number,
-    paper,
     rate,
     targets,
 )
@@ -21,7 +20,7 @@ METHOD = Method(
     says="full-rank update from a basis shared by all layers of a kind, trained sparsely",
     family="reparameterised",
     subfamily="full-rank, rotational degrees",
-    paper=paper("2512.23485"),
+    paper=library("frod/config.py"),
     year=2025,
     options={
         "sparsity": number(

@@ -1,7 +1,7 @@
 """(IA)3: learned vectors rescale keys, values and the feed-forward's inner activations."""
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import MIXED, QUANTISED, keywords, library, paper, rate
+from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.shared import MIXED, QUANTISED, keywords, paper, rate, targets
 
 METHOD = Method(
     name="ia3",
@@ -12,20 +12,13 @@ METHOD = Method(
     paper=paper("2205.05638", "section 3.3"),
     year=2022,
     options={
-        "target_modules": Option(
-            None,
-            library("ia3/config.py, target_modules"),
-            "layers rescaled (None: keys, values and the feed-forward's last layer, by family)",
-        ),
-        "feedforward_modules": Option(
-            None, library("ia3/config.py, feedforward_modules"), "those of them whose input is rescaled, not the output"
-        ),
+        "target_modules": targets("keys-values-mlp", paper("2205.05638", "section 3.3: keys, values, feed-forward")),
     },
     learning_rate=rate(
         5e-3, paper("2205.05638", "section 3.3: 3e-3; 5e-3 best of three in peft's comparison"), 5e-4, 5e-2
     ),
     peft_type="IA3",
-    peft_options=keywords(),
+    peft_options=keywords(_rescale_inputs=True),
     bases=QUANTISED,
     mergeable=True,
     inference_overhead="none once merged; peft does not merge into an 8- or 4-bit base",

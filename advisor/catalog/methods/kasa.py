@@ -27,6 +27,7 @@ METHOD = Method(
     adapter_marks={"kasa_config": True},
     bases=UNQUANTISED,
     mergeable=True,
+    transposed=False,
     serving=SWITCHED,
     needs_peft="0.21.0",
     start_up="an exact SVD of every target, in float32",

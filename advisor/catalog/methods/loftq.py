@@ -54,7 +54,8 @@ METHOD = Method(
     identity_at_start=False,
     failure_modes=(
         "starts from 16-bit weights: the machine that initialises must hold them",
-        "here the base is held in 16 bits with 4-bit values, as peft's initialisation leaves it; save it and load it in 4 bits to save memory",
+        "peft leaves the base in 16 bits with 4-bit values: save it and load it in 4 bits to save memory",
+        "its start needs a GPU",
     ),
     forgetting=NOT_STUDIED,
 )

@@ -48,6 +48,7 @@ METHOD = Method(
     unrolls=False,
     evidence_names=("monteclora",),
     transposed=False,
-    failure_modes=("its regulariser acts only where the trainer adds it to the loss",),
+    failure_modes=("keeps 150 x samples x width x rank numbers drawn in advance on the device: gigabytes over all layers",
+        "its regulariser acts only where the trainer adds it to the loss",),
     forgetting=NOT_STUDIED,
 )

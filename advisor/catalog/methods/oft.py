@@ -39,6 +39,7 @@ METHOD = Method(
     ),
     bases=QUANTISED,
     mergeable=True,
+    transposed=False,
     serving=SWITCHED,
     core=True,
     evidence_names=("oft", "qoft"),

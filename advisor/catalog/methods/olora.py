@@ -27,6 +27,7 @@ METHOD = Method(
     adapter_marks={"init_lora_weights": "olora"},
     bases=UNQUANTISED,
     mergeable=True,
+    transposed=False,
     serving=LORA_SERVED,
     start_up="a QR decomposition of every target, in float32",
     checkpoint="A and B; without conversion to LoRA the changed base weights are needed besides",

@@ -84,7 +84,7 @@ def flag(default: bool, source: Source, says: str) -> Option:
     return Option(default, source, says, choices=(False, True))
 
 
-TARGET_GROUPS = ("all-linear", "attention", "attention-qv", "mlp")
+TARGET_GROUPS = ("all-linear", "attention", "attention-qv", "attention-v", "mlp", "keys-values-mlp")
 
 
 def targets(default: str | list[str] = "all-linear", source: Source = ALL_LAYERS) -> Option:

@@ -12,7 +12,7 @@ import pytest
 from advisor.catalog.gpus import gpus
 from advisor.catalog.prices import offers, prices
 from advisor.domain.hardware import Price, Source
-from advisor.errors import BadFile, BadRequest, UnknownName
+from advisor.errors import BadFile, BadRequest
 
 NOT_CATALOGUED = {"TPU-v2 device", "TPU-v2 pod", "TPU-v3 device", "TPU-v3 pod", "TPU-v4 pod"}
 NOT_CATALOGUED |= {"RTX-PRO-4500", "Quadro-RTX-6000", "A10 (half)"}
@@ -111,9 +111,13 @@ def test_no_price_is_an_empty_list_and_never_free():
     assert all(_ > 0 for price in prices() for _ in (price.on_demand_usd_h, price.spot_usd_h) if _ is not None)
 
 
-def test_an_unknown_gpu_and_an_absurd_count_are_refused():
-    with pytest.raises(UnknownName):
-        offers("H10")
+def test_a_gpu_outside_the_catalogue_has_the_price_listed_for_it_or_none():
+    assert offers("TPU-v2 device")
+    assert offers("H10") == []
+    assert offers("cpu") == []
+
+
+def test_an_absurd_count_is_refused():
     with pytest.raises(BadRequest):
         offers("H100", 0)
 

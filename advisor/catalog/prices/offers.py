@@ -15,7 +15,7 @@ from advisor import store
 from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Price
 from advisor.domain.stored import Stored
-from advisor.errors import BadFile, BadRequest
+from advisor.errors import BadFile, BadRequest, UnknownName
 
 FOLDER = Path(__file__).parent
 SUMMARIES = ("median", "average")
@@ -61,22 +61,29 @@ def offers(gpu: str, count: int = 1, *, larger: bool = False) -> list[Price]:
     among equals.
 
     Args:
-        gpu: any name `find_gpu` understands.
+        gpu: any name `find_gpu` understands, or as the price list has it. What is in neither has no price.
         count: devices wanted.
     Raises:
-        UnknownName: no such GPU.
         BadRequest: `count` is not positive.
         BadFile: the user's price file cannot be read.
     """
     if count < 1:
         raise BadRequest(f"a machine has at least one GPU, not {count}", count=count)
-    name = find_gpu(gpu)[0].name
+    name = _canonical(gpu)
     fitting = [
         price
         for price in prices()
         if price.gpu == name and (price.gpu_count == count or (larger and price.gpu_count > count))
     ]
     return sorted(_sold(fitting), key=lambda p: (_asked(p), not p.override, p.provider, p.instance_type, p.region))
+
+
+def _canonical(gpu: str) -> str:
+    """The catalogue's name; others stay, since machines are priced, or described by users, that are not in it."""
+    try:
+        return find_gpu(gpu)[0].name
+    except UnknownName:
+        return gpu
 
 
 def cheapest(gpu: str, count: int = 1) -> Price | None:

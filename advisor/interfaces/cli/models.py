@@ -19,9 +19,9 @@ HEADINGS = ("model", "type", "task class", "parameters", "context", "licence", "
 @click.argument("search", required=False, default="")
 @json_option
 def command(search: str, as_json: bool) -> None:
-    """List and search the models of the catalogue: by id, alias, family, type or task class.
+    """List and search the models of the catalogue.
 
-    Any other model is taken from a local folder with its config.json, from the Hub's cache, or from the Hub.
+    A search looks into ids, aliases, families, types and task classes. Any other model is taken from a local folder with its config.json, from the Hub's cache, or from the Hub.
     A single match is shown with its sources.
 
     \b

@@ -115,6 +115,20 @@ def test_parameters_are_more_than_the_embedding_and_a_verified_count_is_the_publ
         assert entry.text_parameters < entry.parameters
 
 
+def test_transformers_reads_every_definition_with_the_sizes_we_read():
+    from transformers import AutoConfig
+
+    for entry in models():
+        spec, config = resolve_model(entry.id), AutoConfig.from_pretrained(FOLDER / "configs" / entry.config)
+        assert config.model_type == entry.model_type
+        text = config.get_text_config()
+        assert (text.hidden_size, text.num_attention_heads) == (spec.hidden, spec.heads), entry.id
+        layers = spec.layers if entry.model_type != "whisper" else config.encoder_layers
+        assert text.num_hidden_layers == layers, entry.id
+        if spec.vocabulary is not None:
+            assert text.vocab_size == spec.vocabulary, entry.id
+
+
 def test_every_id_and_alias_is_found_whatever_the_case():
     for entry in models():
         for name in (entry.id, *entry.aliases):

@@ -27,8 +27,9 @@ RIGHT = "memory,usable,bandwidth,bf16,tf32,watt,from USD/h"
 def command(search: str, as_json: bool) -> None:
     """List and search the GPUs of the catalogue.
 
-    A search looks into names, aliases, makers and generations. Tensor rates are dense, in TFLOP/s; bandwidth in GB/s. The price is the cheapest known of a machine with
-    one such GPU; * marks one older than 90 days or undated. A single match is shown with its sources.
+    A search looks into names, aliases, makers and generations. Tensor rates are dense, in TFLOP/s;
+    bandwidth in GB/s. The price is the cheapest known of a machine with one such GPU; * marks one older
+    than 90 days or undated. A single match is shown with its sources.
 
     \b
     Examples:

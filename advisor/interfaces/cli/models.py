@@ -21,8 +21,9 @@ HEADINGS = ("model", "type", "task class", "parameters", "context", "licence", "
 def command(search: str, as_json: bool) -> None:
     """List and search the models of the catalogue.
 
-    A search looks into ids, aliases, families, types and task classes. Any other model is taken from a local folder with its config.json, from the Hub's cache, or from the Hub.
-    A single match is shown with its sources.
+    A search looks into ids, aliases, families, types and task classes. Any other model is taken from a
+    local folder with its config.json, from the Hub's cache, or from the Hub. A single match is shown with
+    its sources.
 
     \b
     Examples:

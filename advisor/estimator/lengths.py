@@ -1,8 +1,11 @@
 """Which batches a run meets: their lengths for time, and their order for memory.
 
-A plain `loop` is the one of peft's public benchmark: the cache is emptied every few steps, so the longest batch
-meets an allocator without leftovers of shorter ones. transformers' and TRL's trainers never empty it, so the
-longest batch comes on top of what shorter ones left behind.
+A plain `loop` is the one of peft's public benchmark: batches come from buckets of twenty, long ones first, and the
+cache is emptied every ten steps, so the longest batch of all meets an emptied cache and the outputs of a short
+batch before it. transformers' and TRL's trainers never empty the cache, so the longest batch comes on top of what
+shorter ones left behind.
+
+Source: method_comparison/MetaMathQA/run.py and utils.py of github.com/huggingface/peft.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Lengths:
     says: str
 
 
-def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 8) -> Lengths:
+def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Lengths:
     """The lengths a workload's batches have under a recipe.
 
     Packed batches are all as long as `seq_len`. Else lengths follow a gamma law around the mean. Targets of
@@ -54,9 +57,18 @@ def batches_of(lengths: Lengths, recipe: Recipe) -> list[Shape | str]:
     longest = Shape(batch, lengths.longest, lengths.longest_target)
     if len(lengths.typical) == 1:
         return [longest, longest]
-    picked = [int(q * (len(lengths.typical) - 1)) for q in (0.5, 0.25, 0.85)]
-    before = [Shape(batch, float(lengths.typical[i]), float(lengths.targets[i])) for i in picked]
+    typical = sorted(zip(lengths.typical.tolist(), lengths.targets.tolist(), strict=True), reverse=True)
+
+    def at(share: float) -> Shape:
+        """The batch that a share of all batches is longer than."""
+        length, target = typical[round(share * (len(typical) - 1))]
+        return Shape(batch, length, target)
+
+    mean = Shape(batch, float(lengths.typical.mean()), float(lengths.targets.mean()))
     if recipe.trainer == "loop":
-        mean = Shape(batch, float(lengths.typical.mean()), float(lengths.targets.mean()))
-        return [mean, mean, EMPTY_CACHE, longest]
-    return [*before, longest]
+        return [at(0), mean, EMPTY_CACHE, mean, at(1), EMPTY_CACHE, longest]
+    return [at(0.5), mean, at(0.15), longest]
+
+
+MEAN_STEP = 1
+"""Which of the steps of `batches_of` has the mean length: it says what is alive between two steps on average."""

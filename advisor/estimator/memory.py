@@ -12,7 +12,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.timeline import Timeline
 from advisor.domain.units import Basis
 from advisor.estimator.constants import load_constants
-from advisor.estimator.lengths import Lengths, batches_of
+from advisor.estimator.lengths import MEAN_STEP, Lengths, batches_of
 from advisor.estimator.replay import Replay, Shape, peak_allocated, replay
 
 
@@ -109,7 +109,11 @@ def _memory(played: Replay, overheads: Overheads, interval: tuple[float, float],
         peak_allocated=Quantity.around(played.peak_allocated, *_allocated_interval(), "B", "modelled", allocated_why),
         peak_reserved=reserved,
         allocated_after_step=Quantity.around(
-            played.allocated_after_step, *_allocated_interval(), "B", "modelled", "blocks in use between two steps"
+            played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)],
+            *_allocated_interval(),
+            "B",
+            "modelled",
+            "blocks in use between two steps",
         ),
         peak_device=reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
         breakdown=breakdown,

@@ -45,12 +45,12 @@ class Replay:
     """What the allocator did. Bytes; `breakdown` adds up to `peak_allocated` exactly.
 
     `allocated`, `reserved`, `phase` are [E], after each event; `step_ends` the E-index at which each step ended.
-    `fits` is False when the limit was hit: then the numbers are those up to that moment.
+    `after_steps` is what is allocated after each step. `fits` is False when the limit was hit: then the numbers are those up to that moment.
     """
 
     peak_allocated: int
     peak_reserved: int
-    allocated_after_step: int
+    after_steps: tuple[int, ...]
     breakdown: dict[str, int]
     peak_phase: str
     fits: bool
@@ -244,7 +244,7 @@ def _result(run: _Run, ends: list[int], fits: bool) -> Replay:
     return Replay(
         peak_allocated=run.allocator.peak_allocated,
         peak_reserved=run.allocator.peak_reserved,
-        allocated_after_step=int(allocated[ends[-1] - 1]) if ends and ends[-1] else 0,
+        after_steps=tuple(int(allocated[end - 1]) if end else 0 for end in ends),
         breakdown={name: int(b) for name, b in zip(BREAKDOWN, sums, strict=True)},
         peak_phase=PHASES[int(phase[peak])] if peak >= 0 else "setup",
         fits=fits,

@@ -45,7 +45,7 @@ BOUNDS: Final = ("matmul", "attention", "bandwidth", "launches", "transfers", "h
 
 _CLASS: Final = {name: i for i, name in enumerate(OP_CLASSES)}
 _MICRO: Final = [PHASES.index(p) for p in ("forward", "loss", "backward")]
-_HALF: Final = frozenset({"bfloat16", "float16", "int8", "uint8", "float8_e4m3fn"})
+_HALF: Final = frozenset({"bf16", "fp16", "bfloat16", "float16", "int8", "uint8", "float8_e4m3fn"})
 
 
 @dataclass(frozen=True, slots=True)

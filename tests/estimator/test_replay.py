@@ -28,7 +28,7 @@ def test_what_is_alive_after_a_step_is_weights_state_gradients_and_held_outputs(
     played = replay(timeline, [Shape(1, 1000), Shape(1, 1000)])
     logits = 32_000 * 1000
     kept = 3 * (32 + 3 + 3 + 6) * MIB + logits
-    assert kept <= played.allocated_after_step <= kept + 2 * MIB
+    assert kept <= played.after_steps[1] <= kept + 2 * MIB
 
 
 @pytest.mark.parametrize("holds", [True, False])
@@ -36,8 +36,7 @@ def test_what_is_alive_after_a_step_is_weights_state_gradients_and_held_outputs(
 def test_steady_steps_leak_nothing(toys, holds, accumulation):
     timeline = toys(holds_outputs=holds)
     played = replay(timeline, [Shape(2, 300)] * 6, accumulation=accumulation)
-    after = [int(played.allocated[end - 1]) for end in played.step_ends]
-    assert len(set(after[1:])) == 1, f"allocated after each step: {after}"
+    assert len(set(played.after_steps[1:])) == 1, f"allocated after each step: {played.after_steps}"
     assert played.fits
 
 

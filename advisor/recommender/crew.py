@@ -1,4 +1,4 @@
-"""All methods of a question fitted: here where traces are at hand, in worker processes where they must be made."""
+"""All methods of a question fitted: from memory, else in worker processes, since fitting is Python work."""
 
 from __future__ import annotations
 
@@ -14,28 +14,39 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
 from advisor.domain.recommendation import Refusal
-from advisor.recommender.fit import Costs, Fit
+from advisor.recommender.fit import Costs, Estimator, Fit
 from advisor.recommender.question import Question
+from advisor.recommender.remember import keep, recall
 from advisor.recommender.worker import fit_or_say
 
 WORKERS: Final = 2
 """Each loads torch, transformers and peft, most of a GiB; two stay under the promised 2.5 GiB together."""
 
-WORTH_STARTING: Final = 3
-"""Methods without a trace from which on workers pay for their start."""
+WORTH_STARTING: Final = 4
+"""Methods from which on workers pay for their start."""
 
 Progress = Callable[[int, int, str], None]
 """Told (done, total, what) as the work goes on."""
 
 
 def fit_all(
-    question: Question, names: Sequence[str], costs: Costs, missing: int, on_progress: Progress | None
+    question: Question, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
 ) -> dict[str, Fit]:
-    """The Fit of each method, in the order of `names`; `missing` is how many have no stored trace yet."""
+    """The Fit of each method, in the order of `names`: remembered, else worked out and remembered."""
     tell = on_progress or _silent
-    cores = os.cpu_count() or 1
-    if missing >= WORTH_STARTING and cores > 1 and sys.executable:
-        return _in_processes(question, names, min(WORKERS, cores, len(names)), tell)
+    real = isinstance(costs, Estimator)
+    known = recall(question) if real else {}
+    wanted = [name for name in names if name not in known]
+    if real and len(wanted) >= WORTH_STARTING and (os.cpu_count() or 1) > 1 and sys.executable:
+        found = _in_processes(question, wanted, min(WORKERS, os.cpu_count() or 1), tell)
+    else:
+        found = _here(question, wanted, costs, tell)
+    if real and found:
+        keep(question, {**known, **found})
+    return {name: known[name] if name in known else found[name] for name in names}
+
+
+def _here(question: Question, names: Sequence[str], costs: Costs, tell: Progress) -> dict[str, Fit]:
     found: dict[str, Fit] = {}
     for name in names:
         tell(len(found), len(names), name)

@@ -32,8 +32,8 @@ forward pass, a third of a step's arithmetic for full fine-tuning and no less th
 class Costs(Protocol):
     """The estimator as the recommender needs it; tests bring their own.
 
-    `price(thorough=False)` may leave out the allocator's fragmentation. `at_hand` says whether a price needs
-    no new trace. `largest_micro_batch` answers with a divisor of `at_most`, or None.
+    `price(thorough=False)` may leave out the allocator's fragmentation. `largest_micro_batch` answers with a
+    divisor of `at_most`, or None.
     """
 
     def price(
@@ -45,8 +45,6 @@ class Costs(Protocol):
     ) -> int | None: ...
 
     def quality(self, candidate: Candidate, spec: ModelSpec, samples: int) -> Quality: ...
-
-    def at_hand(self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +77,6 @@ class Estimator:
             trainable_parameters=candidate.trainable_parameters,
             options=candidate.recipe.options,
         )
-
-    def at_hand(self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> bool:
-        from advisor.tracer.trace import is_known
-
-        return is_known(spec, workload, recipe, hardware.gpu)
 
 
 class Fit(Value):
@@ -131,7 +124,7 @@ def _largest_that_fits(question: Question, recipe: Recipe, costs: Costs) -> Cand
     effective = question.workload.effective_batch_size
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
     chosen = with_micro_batch(recipe, micro or 1, effective)
-    return costs.price(question.workload, chosen, question.hardware, question.spec)
+    return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
 
 
 def _worth_recomputing(question: Question, found: Candidate, costs: Costs) -> bool:
@@ -140,7 +133,7 @@ def _worth_recomputing(question: Question, found: Candidate, costs: Costs) -> bo
     if found.recipe.micro_batch_size >= effective:
         return False
     at_once = with_micro_batch(found.recipe, effective, effective)
-    whole = costs.price(question.workload, at_once, question.hardware, question.spec, thorough=False)
+    whole = costs.price(question.workload_at(effective), at_once, question.hardware, question.spec, thorough=False)
     return seconds(found) > WORTH_RECOMPUTING * seconds(whole)
 
 

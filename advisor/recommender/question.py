@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
@@ -81,7 +81,14 @@ class Question(Value):
     dtype: DType
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its recommended options")
     rates: dict[str, float] = Field(default_factory=dict, description="method -> its recommended learning rate")
+    padded: dict[int, float] = Field(default_factory=dict, description="micro-batch -> mean padded length of the data")
     notes: tuple[str, ...] = ()
+
+    def workload_at(self, micro: int) -> Workload:
+        """The workload as batches of `micro` samples see it: padded to their longest, where the data is known."""
+        if micro not in self.padded:
+            return self.workload
+        return self.workload.model_copy(update={"mean_seq_len": self.padded[micro]})
 
     @property
     def deadline_seconds(self) -> float | None:
@@ -144,7 +151,7 @@ def resolve(request: Request) -> Question:
         given["usd_per_hour"] = request.usd_per_hour
     notes = [f"model: {spec.name}, {spec.where}"]
     notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
-    workload, more = _workload(request, spec)
+    workload, more, padded = _workload(request, spec)
     dtype, why = _precision(request, gpu.bf16_supported)
     return Question(
         request=request,
@@ -152,6 +159,7 @@ def resolve(request: Request) -> Question:
         workload=workload,
         hardware=Hardware.model_validate(given),
         dtype=dtype,
+        padded=padded,
         notes=(*notes, *more, *why),
     )
 
@@ -165,8 +173,8 @@ def _precision(request: Request, bf16: bool | None) -> tuple[DType, list[str]]:
     return "bfloat16", []
 
 
-def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str]]:
-    found, notes = _from_data(request, spec) if request.data else ({}, [])
+def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:
+    found, notes, padded = _from_data(request, spec) if request.data else ({}, [], {})
     fields: dict[str, Any] = {"model": spec.name, **found}
     for name in ("samples", "task_type", "mean_seq_len", "target_len", "num_labels", "epochs", "effective_batch_size"):
         value = getattr(request, name)
@@ -190,7 +198,9 @@ def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str]]:
         fields["mean_seq_len"] = float(fields["seq_len"])
     if request.seq_len is not None and not request.data:
         fields["lengths"] = "as given"
-    return Workload.model_validate(fields), notes
+    if request.mean_seq_len is not None:
+        padded = {}
+    return Workload.model_validate(fields), notes, padded
 
 
 def _task(asked: Task | None, spec: ModelSpec) -> Task:
@@ -231,6 +241,35 @@ def _length(request: Request, from_data: int | None, spec: ModelSpec) -> tuple[i
     return wanted, "" if from_data else f"lengths: {wanted} tokens assumed, no data or --seq-len given"
 
 
-def _from_data(request: Request, spec: ModelSpec) -> tuple[dict[str, Any], list[str]]:
-    """Samples, task and lengths of the user's file."""
-    raise NotImplementedError(Path(request.data or ""))
+def _from_data(request: Request, spec: ModelSpec) -> tuple[dict[str, Any], list[str], dict[int, float]]:
+    """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
+    from advisor.assembly.dataset import measure_lengths, read_rows
+
+    rows = read_rows(str(request.data), request.task)
+    lengths = measure_lengths(rows, spec, request.seq_len or spec.context_length)
+    fields: dict[str, Any] = {
+        "samples": rows.count,
+        "task": rows.task,
+        "seq_len": lengths.max,
+        "mean_seq_len": lengths.mean,
+        "lengths": lengths.how,
+    }
+    if lengths.target_max is not None:
+        fields["target_len"] = lengths.target_max
+    if rows.task == "sequence-classification" and len(rows.labels) > 1:
+        fields["num_labels"] = len(rows.labels)
+    notes = [f"data: {rows.count:,} {rows.kind} samples of {lengths.mean:.0f} tokens, at most {lengths.max}"]
+    notes.append(f"lengths: {lengths.how}")
+    notes.extend(f"data: {warning}" for warning in rows.warnings)
+    if lengths.cut:
+        notes.append(f"data: {lengths.cut:.1%} of samples are cut at {lengths.max} tokens")
+    if lengths.max > 2 * lengths.p95:
+        notes.append(f"data: the longest sample decides memory; --seq-len {lengths.p95:.0f} would cut one in twenty")
+    effective = request.effective_batch_size or Workload.model_fields["effective_batch_size"].default
+    padded = {size: min(lengths.max, lengths.padded_mean(size)) for size in _divisors(effective)}
+    return fields, notes, padded
+
+
+def _divisors(number: int) -> list[int]:
+    small = [size for size in range(1, math.isqrt(number) + 1) if number % size == 0]
+    return sorted({*small, *(number // size for size in small)})

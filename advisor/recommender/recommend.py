@@ -18,7 +18,7 @@ from advisor.recommender.limits import check_limits, may_exceed, nothing_within_
 from advisor.recommender.nofit import nothing_fits
 from advisor.recommender.policies import find_policy
 from advisor.recommender.question import Question, checked, resolve
-from advisor.recommender.recipes import bases_to_try, make_recipe, methods_asked, with_micro_batch
+from advisor.recommender.recipes import methods_asked
 
 
 def recommend(
@@ -92,7 +92,7 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
     tried, turned_away = methods_asked(question)
     question = with_settings(question, [m.name for m in tried])
     names = [m.name for m in tried]
-    fits = fit_all(question, names, costs, _missing(question, names, costs), on_progress)
+    fits = fit_all(question, names, costs, on_progress)
     refused = [*turned_away, *(f.refusal for f in fits.values() if f.refusal is not None)]
     priced = [f.candidate for f in fits.values() if f.candidate is not None]
     if not priced:
@@ -115,21 +115,6 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
         notes=(*question.notes, *may_exceed(question, choice), *_notes(choice)),
     )
-
-
-def _missing(question: Question, names: Sequence[str], costs: Costs) -> int:
-    """How many of the methods have no trace of their usual recipe yet."""
-    from advisor.catalog.methods import find_method
-
-    effective = question.workload.effective_batch_size
-    count = 0
-    for name in names:
-        method = find_method(name)
-        base = next(bases_to_try(question, method))
-        recipe = make_recipe(question, method, base, checkpointing=bool(question.request.gradient_checkpointing))
-        whole = with_micro_batch(recipe, effective, effective)
-        count += not costs.at_hand(question.workload, whole, question.hardware, question.spec)
-    return count
 
 
 def _none_left(question: Question, fits: dict[str, Fit], refused: Sequence[Refusal], costs: Costs) -> Exception:

@@ -85,8 +85,7 @@ class TextbookCosts:
     BYTES: ClassVar = {"dtype": 2.0, "int8": 1.0, "nf4": 0.56}
     EFFECT: ClassVar = {"full": 0.0, "lora": -0.4, "qlora": -0.6, "dora": -0.3, "prompt-tuning": -6.0, "ia3": -2.0}
 
-    def __init__(self, *, traced: bool = True, price_usd: float | None = 3.0) -> None:
-        self.traced = traced
+    def __init__(self, *, price_usd: float | None = 3.0) -> None:
         self.price_usd = price_usd
         self.asked: list[tuple[str, str, bool, int]] = []
 
@@ -143,9 +142,6 @@ class TextbookCosts:
         half = 0.0 if candidate.recipe.method == "full" else 2.0
         known = 0 if candidate.recipe.method not in self.EFFECT else 4
         return Quality(effect=quantity(effect, "score", half), within_one_point=0.6, studies=known, evidence="by hand")
-
-    def at_hand(self, workload, recipe, hardware, spec) -> bool:
-        return self.traced
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def grid(headings: Iterable[str], rows: Iterable[Iterable[Any]], *, title: str |
     from rich import box
     from rich.table import Table
 
-    aligned = {name.strip() for name in right.split(",")}
+    aligned = {name.strip() for name in right.split(",")} if right else set[str]()
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in headings:
         table.add_column(name, justify="right" if name in aligned else "left", overflow="fold")
@@ -116,7 +116,8 @@ def amount(value: float, unit: str) -> str:
         return f"{value:+.1f}"
     if unit == "FLOP":
         return f"{value:.3g} FLOP"
-    return f"{value:,.0f} {unit}".removesuffix(" count") if abs(value) >= 100 else f"{value:.3g} {unit}"
+    number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return number if unit == "count" else f"{number} {unit}"
 
 
 def span(quantity: Quantity) -> str:

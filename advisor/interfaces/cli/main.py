@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import rich_click as click
-from click.exceptions import Abort, ClickException, Exit, NoArgsIsHelpError, NoSuchCommand
+from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
 
 from advisor import __version__
 from advisor.errors import AdvisorError, BadRequest, UnknownName
@@ -89,13 +89,10 @@ def run(arguments: list[str]) -> int:
     """Run one command line and say its exit code; a bug's exception passes through with its traceback."""
     as_json = "--json" in arguments
     try:
-        code = cli.main(args=arguments, prog_name="advisor", standalone_mode=False)
+        code = cli.main(args=arguments or ["--help"], prog_name="advisor", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except AdvisorError as error:
         _report(error, as_json)
-        return error.exit_code
-    except NoArgsIsHelpError as error:
-        error.show()
         return error.exit_code
     except ClickException as error:
         _report(_usage(error), as_json)

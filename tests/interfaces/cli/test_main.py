@@ -1,0 +1,150 @@
+"""The command line's one place where errors become text, facts and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import rich_click as click
+
+from advisor import errors
+from advisor.interfaces.cli import main as face
+from advisor.interfaces.cli.main import VERBS, run
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Put a command in the place of `recommend` that does what is given."""
+
+    def put(action):
+        @click.command("recommend")
+        @click.option("--json", "as_json", is_flag=True)
+        def command(as_json):
+            return action()
+
+        monkeypatch.setattr(face, "load", lambda name: command)
+
+    return put
+
+
+def throws(error):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.BadRequest("no", cause="because", hints=["do this"], size=0), 2),
+        (errors.UnknownName.of("gpu", "h10", ["h100"], list_with="advisor gpus"), 2),
+        (errors.DoesNotFit("no", need_bytes=5), 3),
+        (errors.BadFile("no", path="x"), 4),
+        (errors.StoreUnavailable("no"), 4),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code_and_stays_off_stdout(verb, capsys, error, code):
+    verb(throws(error))
+    assert run(["recommend"]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"Error: {error}\n"
+
+
+def test_with_json_an_errors_facts_are_on_stdout(verb, capsys):
+    error = errors.DoesNotFit("no", cause="large", hints=["to fit: less"], need_bytes=5)
+    verb(throws(error))
+    assert run(["recommend", "--json"]) == 3
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == error.facts()
+    assert shown.err == ""
+
+
+def test_an_error_is_told_in_three_parts(verb, capsys):
+    verb(throws(errors.BadRequest("what", cause="why", hints=["do this", "or that"])))
+    run(["recommend"])
+    assert capsys.readouterr().err.splitlines() == ["Error: what", "  why", "  do this", "  or that"]
+
+
+def test_a_bug_keeps_its_traceback(verb):
+    verb(throws(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run(["recommend"])
+
+
+def test_an_interruption_is_130_and_a_kind_line(verb, capsys):
+    verb(throws(KeyboardInterrupt()))
+    assert run(["recommend"]) == 130
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.strip().startswith("Interrupted")
+    assert "Traceback" not in shown.err
+
+
+def test_a_commands_return_value_is_the_exit_code(verb):
+    verb(lambda: 3)
+    assert run(["recommend"]) == 3
+    verb(lambda: None)
+    assert run(["recommend"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["estimate", "--nonsense"], ["estimate", "--rank", "many"]])
+def test_a_wrong_option_is_a_wrong_request(capsys, arguments):
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "--help" in shown.err
+    assert run([*arguments, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
+def test_a_misspelt_verb_is_told_the_near_one(capsys):
+    assert run(["recomend", "--json"]) == 2
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["error"] == "UnknownName"
+    assert "recommend" in facts["near"]
+
+
+def test_no_arguments_print_the_help(capsys):
+    assert run([]) == 0
+    assert "recommend" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys):
+    import advisor
+
+    assert run(["--version"]) == 0
+    assert advisor.__version__ in capsys.readouterr().out
+
+
+def test_listing_the_verbs_imports_none_of_them():
+    program = (
+        "import sys\nfrom advisor.interfaces.cli.main import run\nrun(['--help'])\n"
+        "print([m for m in sys.modules if m.startswith('advisor.interfaces.cli.') and not m.endswith('main')])\n"
+        "print('pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "False"]
+    assert all(name in done.stdout for name in VERBS)
+
+
+def test_help_is_there_at_once():
+    """The promise is 0.3 s on an idle machine (benchmarks/start_up.py); a loaded one may take thrice that."""
+    best = min(_seconds([sys.executable, "-m", "advisor.interfaces.cli.main", "--help"]) for _ in range(3))
+    assert best < 0.9
+
+
+def _seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"{sys.executable} -m advisor.interfaces.cli.main gpus --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

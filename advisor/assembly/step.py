@@ -24,7 +24,7 @@ class Stepper:
     """Takes training steps of one recipe on one model.
 
     `mark` is called as each phase begins. `fused_head` replaces model forward and loss where the trainer
-    never builds logits: it takes (model, inputs) and returns the loss.
+    never builds logits: it takes (model, inputs) and returns the loss. `backward` runs the backward pass.
     """
 
     def __init__(
@@ -35,12 +35,16 @@ class Stepper:
         *,
         mark: Mark,
         fused_head: Callable[[nn.Module, dict[str, Any]], torch.Tensor] | None = None,
+        backward: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
+        import torch
+
         self.model = model
         self.optimizer = optimizer
         self.recipe = recipe
         self.mark = mark
         self.fused_head = fused_head
+        self.backward = backward or torch.autograd.backward
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.outputs: Any = None
         self.loss: torch.Tensor | None = None
@@ -64,7 +68,7 @@ class Stepper:
             self.inputs = {}
         self.mark("backward")
         assert self.loss is not None
-        torch.autograd.backward(self.loss)
+        self.backward(self.loss)
         if self.recipe.max_grad_norm:
             self.mark("clip")
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
@@ -81,10 +85,8 @@ class Stepper:
 
     def micro_batch(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
         """Forward and backward alone, as the first micro-batches of a gradient accumulation."""
-        import torch
-
         inputs = make_inputs()
         self.mark("forward")
         loss = self._trainer_loss(inputs)
         self.mark("backward")
-        torch.autograd.backward(loss)
+        self.backward(loss)

@@ -52,7 +52,9 @@ class Finding(Value):
     targets: Literal["attention", "mlp", "all", ""] = Field("", description="which linear layers were adapted, if said")
     memory: str = Field("", description="training memory as printed")
     time: str = Field("", description="training time as printed")
-    suspect: bool = Field(False, description="its own source contradicts it or warns against comparing it; listed, never fitted on")
+    suspect: bool = Field(
+        False, description="its own source contradicts it or warns against comparing it; listed, never fitted on"
+    )
 
 
 class Study(Stored):

@@ -87,7 +87,6 @@ class Polys:
                     return tuple(picked)
         raise Unresolved(tuple(values))
 
-
     def _shifted(self, values: np.ndarray) -> Poly | None:
         """c * B^b * L^i * (L+k)^j with whole c and k: lengths grown by virtual tokens, a shift, a padded end.
 
@@ -184,9 +183,7 @@ def compile_recordings(recordings: Sequence[Recording]) -> Compiled:
     )  # fmt: skip
 
 
-def _order_deaths(
-    parts: list[tuple[tuple[int, str, Home], list[tuple[int, ...]]]], storages: Sequence[Stored]
-) -> None:
+def _order_deaths(parts: list[tuple[tuple[int, str, Home], list[tuple[int, ...]]]], storages: Sequence[Stored]) -> None:
     """Deaths in a row happen at one moment, in an order that follows addresses: put them in one that does not."""
     for (_, _, home), rows in parts:
         layer = home[1] if home else 0
@@ -216,21 +213,19 @@ def _same_structure(first: Recording, other: Recording) -> None:
         raise Irregular(f"{len(first.events)} events at {first.shape}, {len(other.events)} at {other.shape}")
     for number, (a, b) in enumerate(zip(first.events, other.events, strict=True)):
         if (a.kind, a.step, a.phase, a.home, a.storage, a.name) != (b.kind, b.step, b.phase, b.home, b.storage, b.name):
-            raise Irregular(f"event {number} is {a.name or a.kind} at {first.shape}, {b.name or b.kind} at {other.shape}")
+            raise Irregular(
+                f"event {number} is {a.name or a.kind} at {first.shape}, {b.name or b.kind} at {other.shape}"
+            )
 
 
 def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Event, Home]]:
     """Events with the layer that answers for them.
 
-    A death outside any layer belongs to the storage's layer. Backward work between two layers (sums of
-    gradients) belongs to the layer that follows it, so that every layer's stretch has the same form.
+    What dies as a layer returns belongs to that layer; what happens between two layers otherwise (a sum of
+    gradients) to the layer that follows, so that every layer's stretch has the same form; any other death outside
+    a layer to the storage's own.
     """
-    homes: list[Home] = []
-    for event in events:
-        home = event.home
-        if home is None and event.kind == FREE:
-            home = storages[event.storage].home
-        homes.append(home)
+    homes: list[Home] = [event.home for event in events]
     pending: list[int] = []
     previous: Home = None
     where: tuple[int, str] | None = None
@@ -240,6 +235,9 @@ def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Ev
         if event.phase not in ("forward", "backward"):
             continue
         home = homes[number]
+        if home is None and event.kind == FREE and event.phase == "forward" and previous is not None and not pending:
+            homes[number] = previous
+            continue
         if home is None:
             pending.append(number)
             continue
@@ -247,6 +245,9 @@ def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Ev
             for waiting in pending:
                 homes[waiting] = home
         pending, previous = [], home
+    for number, event in enumerate(events):
+        if homes[number] is None and event.kind == FREE:
+            homes[number] = storages[event.storage].home
     return list(zip(events, homes, strict=True))
 
 
@@ -261,7 +262,12 @@ def _size_index(polys: Polys, recordings: Sequence[Recording], storage: int) -> 
 
 
 def _op_row(
-    polys: Polys, recordings: Sequence[Recording], number: int, event: Event, names: dict[str, int], dtypes: dict[str, int]
+    polys: Polys,
+    recordings: Sequence[Recording],
+    number: int,
+    event: Event,
+    names: dict[str, int],
+    dtypes: dict[str, int],
 ) -> tuple[int, ...]:
     same = [r.events[number] for r in recordings]
     shares: tuple[tuple[str, int, tuple[int, ...], int], ...] = ()

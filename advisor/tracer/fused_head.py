@@ -102,7 +102,9 @@ class _Head(torch.autograd.Function):
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
         traffic = 4 * tokens * weight.shape[0] * hidden.element_size()
-        recorder.note("fused_head_backward", "matmul", _name(hidden), flop, (weight.numel() * weight.element_size(),), 2)
+        recorder.note(
+            "fused_head_backward", "matmul", _name(hidden), flop, (weight.numel() * weight.element_size(),), 2
+        )
         recorder.note("fused_head_fold", "elementwise", _name(hidden), 0, (traffic,), 1)
         del tile
         return (

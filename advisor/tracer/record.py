@@ -40,7 +40,7 @@ class Shape:
 
 @dataclass(slots=True)
 class Recording:
-    """What was recorded at one shape, and the model's counts. `depths`: traced layers of each stack that was cut."""
+    """What was recorded at one shape, and the model's counts. `depths`: traced layers of each stack."""
 
     shape: Shape
     events: list[Event]
@@ -48,6 +48,7 @@ class Recording:
     depths: dict[str, int]
     trainable: int
     total: int
+    layer_counts: dict[tuple[str, int], tuple[int, int]]
     assumptions: tuple[str, ...]
 
 
@@ -86,8 +87,22 @@ def record(asked: Asked, shape: Shape, depth: Mapping[str, int] | None) -> Recor
         depths=_cut_stacks(asked.spec, watched, depth),
         trainable=sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad),
         total=sum(counts),
+        layer_counts=_layer_counts(model),
         assumptions=tuple(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items())),
     )
+
+
+def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
+    """(trainable, total) parameters of each layer of each stack."""
+    layered = _homes(model)
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for name, p in model.named_parameters():
+        home = _home_of(name, layered)
+        if home is not None:
+            trainable, total = found.get(home, (0, 0))
+            size = p.numel() * packing(p)
+            found[home] = (trainable + (size if p.requires_grad else 0), total + size)
+    return found
 
 
 def packing(parameter: nn.Parameter) -> int:
@@ -107,8 +122,9 @@ def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, 
         model.config.use_cache = False
     if asked.recipe.gradient_checkpointing:
         # random state is kept on the host and costs no device memory; meta has none to keep
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         settings = {"use_reentrant": False, "preserve_rng_state": False}
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)  # pyright: ignore
+        enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
     return model, base
@@ -118,11 +134,12 @@ def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, 
 def _collected_between_steps() -> Iterator[None]:
     """Python's cycle collector runs at moments of its own choosing; here only between steps, so that streams agree."""
     collected = gc.isenabled()
-    gc.collect()
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         if collected:
             gc.enable()
 
@@ -133,7 +150,10 @@ def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
     force = {"eager": None, "sdpa": None, "flash_attention_2": "flash"}[asked.recipe.attention]
     devices = [*torch.utils._foreach_utils._get_foreach_kernels_supported_devices(), "meta"]
     with ExitStack() as modes:
-        for module in (importlib.import_module("torch.utils._foreach_utils"), sys.modules[torch.optim.Optimizer.__module__]):
+        for module in (
+            importlib.import_module("torch.utils._foreach_utils"),
+            sys.modules[torch.optim.Optimizer.__module__],
+        ):
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
                 modes.enter_context(mock.patch.object(module, name, lambda: devices))
         modes.enter_context(AsOnCuda(asked.capability, force))
@@ -206,7 +226,7 @@ def _two_steps(
         return batch
 
     head = fused_head(recorder, asked.recipe) if asked.recipe.trainer == "trl" and _has_head(asked) else None
-    stepper = Stepper(model, optimizer, asked.recipe, mark=mark, fused_head=head)
+    stepper = Stepper(model, optimizer, asked.recipe, mark=mark, fused_head=head, backward=_backward)
     for number in (1, 2):
         recorder.begin_step(number)
         gc.collect()
@@ -218,6 +238,14 @@ def _two_steps(
     recorder.close()
 
 
+def _backward(loss: torch.Tensor) -> None:
+    # torch.autograd.backward would leave the function modes before it runs, and recomputation needs them
+    from torch.autograd.graph import _engine_run_backward
+
+    seed = (torch.ones_like(loss, memory_format=torch.preserve_format),)
+    _engine_run_backward((loss,), seed, False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
 def _has_head(asked: Asked) -> bool:
     return asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
 
@@ -225,11 +253,10 @@ def _has_head(asked: Asked) -> bool:
 def _cut_stacks(
     spec: ModelSpec, watched: Mapping[str, nn.ModuleList], depth: Mapping[str, int] | None
 ) -> dict[str, int]:
-    """Which stacks the cut depths belong to: path -> traced layers."""
-    if not depth:
-        return {}
+    """Which stacks the depths belong to: path -> traced layers."""
     found: dict[str, int] = {}
-    fields = list(layer_fields(spec))
+    depth = depth or layer_fields(spec)
+    fields = list(depth)
     for path, layers in watched.items():
         for field in fields:
             mine = len(fields) == 1 or ("decoder" in path.split(".")) == (field == fields[1])
@@ -245,9 +272,9 @@ def _categorise(recorder: Recorder) -> None:
             continue
         if storage.tail:
             storage.category = "logits and loss"
-        elif storage.born_phase in ("forward", "loss") and storage.freed_phase not in ("forward", "loss"):
-            storage.category = "saved activations"
-        elif storage.born_phase == "forward" and storage.freed_step > storage.born_step:
+        elif (storage.born_phase in ("forward", "loss") and storage.freed_phase not in ("forward", "loss")) or (
+            storage.born_phase == "forward" and storage.freed_step > storage.born_step
+        ):
             storage.category = "saved activations"
         else:
             storage.category = "temporaries"

@@ -15,7 +15,7 @@ from advisor.catalog.methods import find_method
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.trace import Trace
+from advisor.domain.trace import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import UnsupportedModel
 
@@ -169,6 +169,18 @@ def _traced_layers(layers: int, period: int, periods: int) -> int:
 
 def _depths(asked: Asked) -> tuple[dict[str, int], int]:
     """True depths by config field, and the period in which layers repeat (0: they do not)."""
+    from advisor.assembly.build import layer_fields
+
+    key = json.dumps([_bare(asked.spec.config), asked.workload.task], sort_keys=True, default=str)
+    if key not in _periods:
+        _periods[key] = _layer_period(asked)
+    return layer_fields(asked.spec), _periods[key]
+
+
+_periods: dict[str, int] = {}
+
+
+def _layer_period(asked: Asked) -> int:
     from advisor.assembly.build import build, layer_fields, stacks
 
     full = layer_fields(asked.spec)
@@ -178,9 +190,7 @@ def _depths(asked: Asked) -> tuple[dict[str, int], int]:
         for path, layers in stacks(model).items()
         if len(layers) in full.values() and "vision" not in path and "visual" not in path
     ]
-    if not periods or 0 in periods:
-        return full, 0
-    return full, max(periods)
+    return 0 if not periods or 0 in periods else max(periods)
 
 
 def _signature(layer: Any) -> tuple[Any, ...]:
@@ -245,7 +255,7 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
     first = recordings[0]
     deep = {stack: _full_depth(stack, full) for stack in first.depths}
     repeats = plan_repeats(compiled, deep, first.depths, period) if depth else ()
-    counts = (first.trainable, first.total) if depth is None else _counts(asked)
+    trainable, total = _grown_counts(first, repeats)
     return Trace(
         key=key or trace_key(asked.spec, asked.workload, asked.recipe),
         model=asked.spec.name,
@@ -253,8 +263,8 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
         settings=settings(asked.spec, asked.workload, asked.recipe, None),
         versions=versions(),
         layers=deep or full,
-        trainable_parameters=counts[0],
-        total_parameters=counts[1],
+        trainable_parameters=trainable,
+        total_parameters=total,
         names=compiled.names,
         dtypes=compiled.dtypes,
         polys=compiled.polys,
@@ -267,20 +277,19 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
     )
 
 
+def _grown_counts(first: Recording, repeats: tuple[Repeat, ...]) -> tuple[int, int]:
+    """Trainable and total parameters with the copied layers counted."""
+    trainable, total = first.trainable, first.total
+    for repeat in repeats:
+        for layer in range(repeat.first, repeat.first + repeat.period):
+            mine = first.layer_counts.get((repeat.stack, layer), (0, 0))
+            trainable += mine[0] * repeat.extra
+            total += mine[1] * repeat.extra
+    return trainable, total
+
+
 def _full_depth(stack: str, full: dict[str, int]) -> int:
     fields = list(full)
     if len(fields) == 1:
         return full[fields[0]]
     return full[fields[1]] if "decoder" in stack.split(".") else full[fields[0]]
-
-
-def _counts(asked: Asked) -> tuple[int, int]:
-    """Trainable and total parameters at full depth, counted on the full model with its adapter."""
-    from advisor.tracer.record import assemble, packing
-
-    model, _ = assemble(asked, None)
-    trainable = total = 0
-    for p in model.parameters():
-        total += p.numel() * packing(p)
-        trainable += p.numel() if p.requires_grad else 0
-    return trainable, total

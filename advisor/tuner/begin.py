@@ -1,0 +1,333 @@
+"""From a user's question to a request: rows split, model found, starts chosen, space drawn, folder made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from advisor import store
+from advisor.catalog.methods import check_recipe, find_method
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.recommendation import Recommendation
+from advisor.domain.study import Budget, Objective
+from advisor.domain.units import HOUR
+from advisor.domain.workload import Task, Workload
+from advisor.errors import BadRequest
+from advisor.tuner.data import Row, load_splits, write_splits
+from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
+from advisor.tuner.metrics import find_metric
+from advisor.tuner.prepare import weights_folder
+from advisor.tuner.pruning import PRUNERS, SAMPLERS
+from advisor.tuner.space import make_dimensions
+from advisor.tuner.worker import REQUEST_FILE
+
+DEFAULT_TRIALS: Final = 16
+LONGEST_DEFAULT: Final = 1024
+"""Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
+HYPERBAND_FROM: Final = 30
+"""Trials from which successive halving has enough to halve; below, the median rule."""
+UNSURE_METHOD: Final = "lora"
+"""Where no recommendation is given (a machine without a GPU): the method most studied, legal nearly everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A study's request and its rows, before anything is written."""
+
+    request: TuneRequest
+    rows: dict[str, list[Row]]
+    notes: tuple[str, ...]
+
+
+def make_request(
+    model: str,
+    data: str,
+    *,
+    recommendation: Recommendation | None = None,
+    method: str | Sequence[str] = "auto",
+    eval_data: str | None = None,
+    test_data: str | None = None,
+    task: Task | None = None,
+    metric: str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    usd: float | None = None,
+    usd_per_hour: float | None = None,
+    name: str | None = None,
+    objectives: Sequence[Objective] = ("quality",),
+    search: Sequence[str] | None = None,
+    sampler: str = "tpe",
+    pruner: str = "auto",
+    seq_len: int | None = None,
+    epochs: float | None = None,
+    effective_batch_size: int | None = None,
+    learning_rate: float | None = None,
+    trainer: str | None = None,
+    dtype: str | None = None,
+    base: str | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Begun:
+    """Everything checked before anything is written.
+
+    Raises:
+        AdvisorError: whatever of the question makes no sense; nothing was written then.
+    """
+    from advisor.catalog.models import resolve_model
+
+    spec = resolve_model(model)
+    weights_folder(spec)
+    rows, splits, task = load_splits(data, eval_data, test_data, task, seed=seed)
+    chosen = find_metric(metric, task)
+    budget = _budget(trials, hours, usd, usd_per_hour, recommendation)
+    workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
+    fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
+    starts, more = _starts(spec, workload, recommendation, method, {k: v for k, v in fields.items() if v is not None})
+    if pruner == "auto":
+        pruner = _pruner(budget, objectives, settings.get("seeds", 1))
+    if sampler not in SAMPLERS or pruner not in PRUNERS:
+        raise BadRequest(
+            f"no such sampler or pruner: {sampler}, {pruner}",
+            hints=[f"samplers: {', '.join(SAMPLERS)}", f"pruners: {', '.join(PRUNERS)}, auto"],
+        )
+    if len(objectives) > 1 and pruner != "none":
+        raise BadRequest("several objectives cannot be pruned by one score", hints=["--pruner none"])
+    if "quality" not in objectives:
+        raise BadRequest("quality must be among the objectives", hints=["--objective quality --objective time"])
+    request = TuneRequest(
+        name=_name(name or f"{Path(spec.name).name}-{Path(data).name.partition('.')[0]}"),
+        spec=spec,
+        workload=workload,
+        starts=starts,
+        hardware=_hardware(recommendation),
+        splits=splits,
+        dimensions=make_dimensions(starts, workload, search),
+        metric=chosen.name,
+        higher_is_better=chosen.higher_is_better,
+        objectives=tuple(objectives),
+        budget=budget,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **settings,
+    )
+    return Begun(request, rows, (*splits.notes, *notes, *more))
+
+
+def write_request(begun: Begun, folder: Path) -> None:
+    """The study's folder: its request and its rows.
+
+    Raises:
+        BadRequest: the folder holds a study with another question.
+        StoreUnavailable: it cannot be written.
+    """
+    path = folder / REQUEST_FILE
+    if path.exists():
+        before = store.read(TuneRequest, path)
+        differ = [k for k, v in begun.request.question().items() if before.question().get(k) != v]
+        if differ:
+            raise BadRequest(
+                f"{folder} holds a study already, with another {' and '.join(differ)}",
+                hints=["to begin another: --name OTHER or --out FOLDER", f"to go on: advisor tune --resume {folder}"],
+                folder=str(folder),
+                differ=differ,
+            )
+    with store.locked(folder):
+        write_splits(begun.rows, folder / "data")
+    store.write(begun.request, path)
+
+
+def read_request(folder: Path) -> TuneRequest:
+    """The request of a study's folder.
+
+    Raises:
+        BadRequest: no study lies there.
+        BadFile: its request cannot be read.
+    """
+    path = folder / REQUEST_FILE
+    if not path.is_file():
+        raise BadRequest(f"no study lies in {folder}", hints=["give the folder that --out named"], folder=str(folder))
+    return store.read(TuneRequest, path)
+
+
+def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
+    """Make a study's folder on another machine from the same files; they must hold the same rows.
+
+    Raises:
+        BadRequest: a file is missing here, or its rows are others.
+    """
+    sources = {**request.splits.sources, **data}
+    absent = [path for path in sources.values() if not Path(path).is_file()]
+    if absent:
+        raise BadRequest(
+            f"this machine has no {absent[0]}",
+            hints=["give the study's files as they lie here: --data, --eval, --test"],
+            missing=absent,
+        )
+    rows, splits, _ = load_splits(
+        sources["train"], sources.get("evaluation"), sources.get("test"), request.workload.task, seed=request.seed
+    )
+    other = [name for name in SPLITS if splits.sha256[name] != request.splits.sha256[name]]
+    if other:
+        raise BadRequest(f"the {other[0]} rows here are not the study's", hints=["copy its files to this machine"])
+    local = request.model_copy(update={"spec": _local_weights(request.spec)})
+    write_request(Begun(local, rows, ()), folder)
+
+
+def _local_weights(spec: ModelSpec) -> ModelSpec:
+    """The model as this machine has it."""
+    from advisor.catalog.models import resolve_model
+
+    here = spec if spec.weights and Path(spec.weights).is_dir() else resolve_model(spec.asked)
+    weights_folder(here)
+    return here
+
+
+def _budget(
+    trials: int | None, hours: float | None, usd: float | None, per_hour: float | None, told: Recommendation | None
+) -> Budget:
+    if trials is None and hours is None and usd is None:
+        trials = DEFAULT_TRIALS
+    for value, option in ((trials, "--trials"), (hours, "--hours"), (usd, "--usd"), (per_hour, "--usd-per-hour")):
+        if value is not None and not value > 0:
+            raise BadRequest(f"{option} must be above 0, not {value}", option=option)
+    if per_hour is None and told is not None:
+        offers = [o.usd_per_hour for o in told.choice.money.offers if not o.spot]
+        per_hour = told.hardware.usd_per_hour or (min(offers) if offers else None)
+    if usd is not None and per_hour is None:
+        raise BadRequest("a budget in USD needs a price", hints=["--usd-per-hour PRICE, or a --gpu with known prices"])
+    return Budget(trials=trials, seconds=hours * HOUR if hours else None, usd=usd, usd_per_hour=per_hour)
+
+
+def _workload(
+    spec: ModelSpec,
+    task: Task,
+    splits: Splits,
+    rows: dict[str, list[Row]],
+    seq_len: int | None,
+    epochs: float | None,
+    batch: int | None,
+    told: Recommendation | None,
+) -> tuple[Workload, list[str]]:
+    """What to learn, with the lengths the rows really have."""
+    longest, mean, target, how = _lengths(spec, task, splits, rows)
+    most = min(spec.context_length or LONGEST_DEFAULT, seq_len or LONGEST_DEFAULT)
+    notes: list[str] = []
+    if seq_len and spec.context_length and seq_len > spec.context_length:
+        raise BadRequest(
+            f"--seq-len {seq_len} is beyond the model's context of {spec.context_length} tokens",
+            hints=[f"at most: --seq-len {spec.context_length}"],
+        )
+    if longest > most:
+        notes.append(f"the longest row has {longest} tokens; rows are cut to {most} (rule: advisor.tuner.encode)")
+    base = told.workload if told else None
+    return Workload(
+        model=spec.name,
+        task=task,
+        task_type=base.task_type if base else ("classification" if task == "sequence-classification" else None),
+        samples=splits.rows["train"],
+        seq_len=min(longest, most),
+        mean_seq_len=min(mean, longest, most),
+        target_len=target,
+        num_labels=max(2, len(splits.labels)),
+        epochs=epochs or (base.epochs if base else 3.0),
+        effective_batch_size=batch or (base.effective_batch_size if base else min(16, splits.rows["train"])),
+        lengths=how,
+    ), notes
+
+
+def _lengths(
+    spec: ModelSpec, task: Task, splits: Splits, rows: dict[str, list[Row]]
+) -> tuple[int, float, int | None, str]:
+    """(longest, mean, longest target of an encoder-decoder) in tokens, measured with the model's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    from advisor.tuner.encode import Encoder
+
+    tokenizer = AutoTokenizer.from_pretrained(weights_folder(spec))
+    pairs = spec.architecture == "encoder-decoder" and task == "seq2seq"
+    far = Workload(model=spec.name, task=task, seq_len=10**6, target_len=10**6)
+    examples = Encoder(tokenizer, far, splits.kind, splits.labels, pairs=pairs).encode(rows["train"])
+    if not examples:
+        raise BadRequest("no training row leaves a token to learn")
+    sizes = [len(e.input_ids) for e in examples]
+    targets = [len(e.labels) for e in examples if not isinstance(e.labels, int)] if pairs else []
+    how = f"measured on {len(sizes)} rows with the model's tokenizer"
+    return max(sizes), sum(sizes) / len(sizes), max(targets) if targets else None, how
+
+
+def _starts(
+    spec: ModelSpec,
+    workload: Workload,
+    told: Recommendation | None,
+    method: str | Sequence[str],
+    fields: dict[str, Any],
+) -> tuple[tuple[Start, ...], list[str]]:
+    """The recipes to begin from: the recommendation's, or the catalogue's defaults for methods named."""
+    names = [method] if isinstance(method, str) else list(method)
+    notes: list[str] = []
+    if names == ["auto"] and told is not None:
+        names = [told.choice.recipe.method]
+    elif names == ["auto"]:
+        names = [UNSURE_METHOD]
+        notes.append(f"method: {UNSURE_METHOD}, since no GPU was named to recommend for; --method A,B searches several")
+    starts: list[Start] = []
+    for name in dict.fromkeys(find_method(n).name for n in names):
+        found = next((c for c in told.ranked if c.recipe.method == name), None) if told else None
+        recipe = found.recipe if found else _plain_recipe(name, workload, told)
+        recipe = recipe.model_copy(update=fields)
+        check_recipe(spec, recipe, workload.task)
+        settings = told.settings if told and found is told.choice else ()
+        starts.append(Start(recipe=recipe, settings=settings, predicted=found))
+    return tuple(starts), notes
+
+
+def _plain_recipe(name: str, workload: Workload, told: Recommendation | None) -> Recipe:
+    """The catalogue's default recipe of a method; float32 on a CPU, whose 16-bit arithmetic is slow or missing."""
+    method = find_method(name)
+    rate = method.learning_rate.default
+    like = told.choice.recipe if told else None
+    return Recipe(
+        method=name,
+        learning_rate=float(rate) if isinstance(rate, (int, float)) else None,
+        micro_batch_size=like.micro_batch_size if like else min(8, workload.effective_batch_size),
+        dtype=like.dtype if like else "float32",
+        autocast=like.autocast if like else False,
+        base=method.default_base,
+        gradient_checkpointing=bool(like and like.gradient_checkpointing and method.checkpointing),
+        trainer=like.trainer if like else "hf",
+    )
+
+
+def _hardware(told: Recommendation | None) -> Hardware | None:
+    """The GPU recommended for, where this machine has one; without any, its CPU."""
+    if told is None:
+        return None
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BadRequest(
+            f"the recommendation is for {told.hardware.gpu.name}, and torch finds no GPU on this machine",
+            hints=["to tune on this machine's CPU: leave out --gpu", "or run it on the machine with the GPU"],
+        )
+    return told.hardware
+
+
+def _pruner(budget: Budget, objectives: Sequence[str], seeds: int) -> str:
+    if len(objectives) > 1:
+        return "none"
+    if seeds > 2:
+        return "wilcoxon"
+    return "hyperband" if budget.trials is None or budget.trials >= HYPERBAND_FROM else "median"
+
+
+def _name(text: str) -> str:
+    """A study's name as a folder may be called."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "study"

@@ -1,0 +1,163 @@
+"""From a budget to a plan before anything starts, and from finished trials to what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.study import Plan
+from advisor.domain.units import HOUR, duration
+from advisor.domain.workload import Workload
+from advisor.tuner import ledger
+from advisor.tuner.job import TuneRequest
+from advisor.tuner.predict import Past, predict, tokens_of
+from advisor.tuner.pruning import noise_of, not_worth_more
+from advisor.tuner.space import apply, neighbours, start_params
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+UNBOUNDED_TRIALS: Final = 1000
+"""Of a plan whose budget is hours or USD, before the first trial told how long one takes."""
+PRUNED_SHARE: Final = 0.6
+"""What a median-pruned study's trials cost on average of a full one: half of them end within a few rungs.
+
+Assumed, not measured: it only widens the plan's interval downwards.
+"""
+FLOOR_TRIALS: Final = 20
+"""A search is never called flat before this many trials, or twice its dimensions."""
+
+
+def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ()) -> Plan:
+    """How many trials the budget pays for, and what they will take; from the cost model, or from past trials."""
+    start = start_params(request.dimensions)
+    recipe, workload = apply(start, request.dimensions, request.starts, request.workload)
+    prediction = predict(request, recipe, workload, past)
+    trial = prediction.seconds
+    if trial is not None and request.seeds > 1:
+        trial = trial.times(request.seeds, "s", f"{trial.why}; {request.seeds} seeds a trial")
+    limits: dict[str, float] = {}
+    budget = request.budget
+    if budget.trials is not None:
+        limits["trials"] = budget.trials
+    if trial is not None and budget.seconds is not None:
+        limits["hours"] = max(1.0, budget.seconds * workers / trial.mid)
+    if trial is not None and budget.usd is not None and budget.usd_per_hour is not None:
+        limits["usd"] = max(1.0, budget.usd / budget.usd_per_hour * HOUR / trial.mid)
+    if not limits:
+        limits["hours" if budget.seconds is not None else "usd"] = UNBOUNDED_TRIALS
+    bound = min(limits, key=lambda name: limits[name])
+    trials = max(1, int(limits[bound]))
+    notes = list(prediction.notes)
+    if trial is None:
+        notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
+    total = usd = None
+    if trial is not None:
+        whole = trial.times(trials / workers, "s", f"{trials} trials on {workers} workers; {trial.why}")
+        low = whole.low if request.pruner == "none" else whole.low * PRUNED_SHARE
+        total = whole.model_copy(update={"low": low})
+        if budget.usd_per_hour is not None:
+            usd = total.times(workers * budget.usd_per_hour / HOUR, "USD", "at your price an hour")
+    return Plan(
+        trials=trials,
+        bound_by=bound,  # type: ignore[arg-type]
+        trial=trial,
+        seconds=total,
+        usd=usd,
+        rungs=ledger.rungs_of(request),
+        workers=workers,
+        sampler=request.sampler,
+        pruner=request.pruner,
+        first=("the recommendation", *(name for name, _ in neighbours(request.dimensions, request.neighbours)))[
+            :trials
+        ],
+        notes=tuple(notes),
+    )
+
+
+def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:
+    """(seconds, USD) left; None where that is not limited. Running trials count up to now."""
+    wall, total = ledger.busy_seconds(trials)
+    budget = request.budget
+    seconds = None if budget.seconds is None else budget.seconds - wall
+    usd = None
+    if budget.usd is not None and budget.usd_per_hour is not None:
+        usd = budget.usd - total * budget.usd_per_hour / HOUR
+    return seconds, usd
+
+
+def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
+    """Which budget is used up, or None."""
+    budget, run = request.budget, len(ledger.counted(trials))
+    if budget.trials is not None and run >= budget.trials:
+        return f"{run} trials were asked for"
+    seconds, usd = left(request, trials)
+    if seconds is not None and seconds <= 0 and run:
+        assert budget.seconds is not None
+        return f"the budget of {duration(budget.seconds)} is spent"
+    if usd is not None and usd <= 0 and run:
+        return f"the budget of {budget.usd:.2f} USD is spent"
+    return None
+
+
+def worth(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
+    """Why more trials are not worth their price, or None. Only where one score decides."""
+    if len(request.objectives) > 1:
+        return None
+    scored = [t for t in trials if t.value is not None]
+    if not scored:
+        return None
+    values = [t.value for t in scored if t.value is not None]
+    best = max(values) if request.higher_is_better else min(values)
+    floor = max(FLOOR_TRIALS, 2 * len(request.dimensions))
+    patience = request.patience or floor
+
+    def price(count: int) -> str:
+        _, total = ledger.busy_seconds(trials)
+        each = total / max(1, len(ledger.counted(trials)))
+        usd = request.budget.usd_per_hour
+        return duration(each * count) + (f", {each * count * usd / HOUR:.2f} USD" if usd else "")
+
+    noise = noise_of(request.metric, best, request.splits.rows["evaluation"])
+    return not_worth_more(scored, higher=request.higher_is_better, patience=patience, noise=noise, price=price)
+
+
+def past_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Past]:
+    """What finished trials teach of the next ones; pruned ones count for the share they ran."""
+    found: list[Past] = []
+    for trial in trials:
+        result = ledger.outcome_of(trial)
+        if result is None or result.status not in ("complete", "pruned") or not result.curve or not result.seconds:
+            continue
+        recipe, workload = settings_of(request, trial)
+        share = result.curve[-1][0] / 100 if request.seeds == 1 else 1.0
+        said = trial.user_attrs.get(ledger.PREDICTED, {})
+        found.append(
+            Past(
+                tokens=tokens_of(request, workload) * share,
+                train_seconds=result.seconds["train"],
+                other_seconds=result.seconds["total"] - result.seconds["train"],
+                predicted_bytes=raw_bytes(said),
+                measured_bytes=result.peak_reserved_bytes or result.peak_process_bytes,
+                predicted_seconds=said.get("seconds", {}).get("mid"),
+            )
+        )
+    return found
+
+
+def raw_bytes(said: dict[str, dict[str, float]]) -> float | None:
+    """The model's own word for memory, before trials of this study corrected it."""
+    model = said.get("model_bytes")
+    return None if model is None else model["mid"]
+
+
+def settings_of(request: TuneRequest, trial: FrozenTrial) -> tuple[Recipe, Workload]:
+    """What a trial ran."""
+    return apply(trial.params, request.dimensions, request.starts, request.workload)
+
+
+def quantity(document: dict[str, object] | None) -> Quantity | None:
+    """A quantity as a trial carries it."""
+    return None if document is None else Quantity.model_validate(document)

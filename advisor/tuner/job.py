@@ -1,0 +1,149 @@
+"""What passes between the processes of a study as files: the request, one trial's job, its result."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.recommendation import Setting
+from advisor.domain.stored import Stored, Value
+from advisor.domain.study import Budget, Dimension, Objective
+from advisor.domain.workload import Workload
+
+RowKind = Literal["text-label", "text", "prompt-completion", "messages"]
+SPLITS = ("train", "evaluation", "test")
+
+
+class Splits(Value):
+    """The rows as the trials read them: `data/<split>.jsonl` in the study's folder."""
+
+    kind: RowKind
+    rows: dict[str, int]
+    sha256: dict[str, str]
+    labels: tuple[str, ...] = ()
+    sources: dict[str, str] = Field(default_factory=dict, description="split -> the file it came from")
+    notes: tuple[str, ...] = ()
+
+
+class Start(Value):
+    """One recipe to begin from, with the settings around it and what was predicted of it."""
+
+    recipe: Recipe
+    settings: tuple[Setting, ...] = ()
+    predicted: Candidate | None = None
+
+
+class TuneRequest(Stored):
+    """All a worker on any machine needs to know of a study; `fingerprint` names its question."""
+
+    KIND = "tune-request"
+
+    name: str
+    spec: ModelSpec
+    workload: Workload
+    starts: tuple[Start, ...] = Field(min_length=1, description="the first is the recommendation")
+    hardware: Hardware | None = Field(None, description="None: this machine's CPU")
+    splits: Splits
+    dimensions: tuple[Dimension, ...]
+    metric: str
+    higher_is_better: bool
+    objectives: tuple[Objective, ...] = ("quality",)
+    budget: Budget
+    sampler: str = "tpe"
+    pruner: str = "median"
+    neighbours: int = Field(4, ge=0)
+    evaluations: int = Field(8, ge=1, le=100, description="scorings of one training")
+    evaluation_rows: int = Field(1000, ge=1, description="rows of an intermediate scoring; the last one takes all")
+    early_stopping: int = Field(0, ge=0, description="scorings without a gain after which a training ends; 0: never")
+    seeds: int = Field(1, ge=1, le=100, description="trainings of one trial, each with its own seed")
+    finalists: int = Field(3, ge=1, le=100)
+    final_seeds: int = Field(3, ge=1, le=100)
+    retrain: bool = False
+    patience: int = Field(0, ge=0, description="stop after so many trials without a gain; 0: chosen from the space")
+    memory_bytes: int | None = Field(None, gt=0, description="what a trial may use; None: the hardware's limit")
+    threads: int | None = Field(None, ge=1, description="of a trial on a CPU; None: the cores shared by the workers")
+    trial_seconds: float | None = Field(None, gt=0, description="a trial that runs longer is ended")
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    max_retries: int = Field(2, ge=0)
+    report_to: tuple[str, ...] = ()
+    seed: int = 0
+    store: bool = Field(True, description="keep profiles and findings in the user's own store")
+    created: str = ""
+
+    def question(self) -> dict[str, Any]:
+        """What must not differ between two sessions of one study: model, data, metric, objectives and space."""
+        return {
+            "model": self.spec.name,
+            "task": self.workload.task,
+            "metric": self.metric,
+            "objectives": list(self.objectives),
+            "data": dict(sorted(self.splits.sha256.items())),
+            "space": [
+                d.model_dump(mode="json", include={"name", "kind", "low", "high", "log", "choices", "method"})
+                for d in self.dimensions
+            ],
+        }
+
+
+class TrialJob(Stored):
+    """One training, or the finish of one (`mode` finish: load the best weights, score the test rows, export)."""
+
+    KIND = "trial-job"
+
+    mode: Literal["train", "finish"] = "train"
+    study: str
+    number: int
+    folder: str = Field(description="of this training; everything it writes lies there")
+    data: str = Field(description="folder of the splits")
+    splits: Splits
+    spec: ModelSpec
+    workload: Workload
+    recipe: Recipe
+    metric: str
+    higher_is_better: bool
+    seed: int
+    train_on: tuple[str, ...] = ("train",)
+    evaluations: int = 8
+    evaluation_rows: int = 1000
+    early_stopping: int = 0
+    checkpoint_seconds: float = 60.0
+    device: str = Field("auto", description="auto, cpu, cuda")
+    threads: int | None = Field(None, ge=1)
+    report_to: tuple[str, ...] = ()
+    weights: str | None = Field(None, description="finish: the trained parameters to load")
+    export: str | None = Field(None, description="finish: folder of the adapter")
+
+
+class TrialResult(Stored):
+    """How one training went. Written once, whole, at its end; no file means that the process died."""
+
+    KIND = "trial-result"
+
+    status: Literal["complete", "pruned", "oom", "failed", "interrupted"]
+    reason: str = ""
+    score: float | None = Field(None, description="the metric at the best scoring, on all evaluation rows")
+    metrics: dict[str, float] = Field(default_factory=dict)
+    curve: tuple[tuple[int, float], ...] = ()
+    test: dict[str, float] = Field(default_factory=dict)
+    steps: int = 0
+    resumed_from: int = 0
+    tokens_per_step: float | None = None
+    step_seconds: tuple[float, ...] = Field((), description="the last 200 optimizer steps after warm-up")
+    seconds: dict[str, float] = Field(default_factory=dict)
+    peak_allocated_bytes: int | None = Field(None, description="torch's own count, CUDA only")
+    peak_reserved_bytes: int | None = None
+    peak_process_bytes: int | None = Field(None, description="resident memory of the process above its start")
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    weights: str | None = Field(None, description="trained parameters at the best scoring, safetensors")
+    adapter: str | None = None
+    reloaded: bool | None = Field(None, description="the exported adapter, loaded again, gave the same outputs")
+    truncated: dict[str, int] = Field(default_factory=dict, description="rows cut to the length, by split")
+    device: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,148 @@
+"""Scores people use, from predictions and references; pure functions, no model.
+
+Scores are fractions (0..1) except `loss` (nats a token, or a row of a classification) and `perplexity`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from advisor.domain.workload import Task
+from advisor.errors import BadRequest, UnknownName
+
+Needs = Literal["labels", "loss", "generation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One score: which way is better, for which tasks, and what must be computed for it."""
+
+    name: str
+    higher_is_better: bool
+    tasks: frozenset[Task]
+    needs: Needs
+    says: str
+
+
+_CLASSES: Final = frozenset[Task]({"sequence-classification"})
+_TEXT: Final = frozenset[Task]({"causal-lm", "seq2seq"})
+_ALL: Final = _CLASSES | _TEXT
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("accuracy", True, _CLASSES, "labels", "share of rows whose class is right"),
+    Metric("f1", True, _CLASSES, "labels", "F1, macro average over the classes"),
+    Metric("loss", False, _ALL, "loss", "mean cross-entropy: nats a trained token, or a row"),
+    Metric("perplexity", False, _TEXT, "loss", "exp of the loss"),
+    Metric("exact_match", True, _TEXT, "generation", "share of outputs equal to the reference, blanks and case apart"),
+    Metric("rouge1", True, _TEXT, "generation", "ROUGE-1 F-measure"),
+    Metric("rouge2", True, _TEXT, "generation", "ROUGE-2 F-measure"),
+    Metric("rougeL", True, _TEXT, "generation", "ROUGE-L F-measure"),
+)
+
+DEFAULT_METRIC: Final[dict[Task, str]] = {
+    "sequence-classification": "accuracy",
+    "causal-lm": "loss",
+    "seq2seq": "loss",
+}
+
+
+def find_metric(name: str | None, task: Task) -> Metric:
+    """The metric of a name, or the task's default.
+
+    Raises:
+        UnknownName: no such metric.
+        BadRequest: it says nothing about this task.
+    """
+    wanted = name or DEFAULT_METRIC[task]
+    for metric in METRICS:
+        if metric.name.lower() == wanted.lower():
+            if task not in metric.tasks:
+                fit = ", ".join(m.name for m in METRICS if task in m.tasks)
+                raise BadRequest(f"{metric.name} does not score {task}", hints=[f"one of: {fit}"], metric=metric.name)
+            return metric
+    raise UnknownName.of("metric", wanted, [m.name for m in METRICS], list_with="advisor tune --help")
+
+
+def classification_scores(predicted: Sequence[int], wanted: Sequence[int]) -> dict[str, float]:
+    """Accuracy and macro F1. Classes that occur in neither list do not enter the average.
+
+    Raises:
+        ValueError: the lists are empty or of different lengths.
+    """
+    if not wanted or len(predicted) != len(wanted):
+        raise ValueError(f"{len(predicted)} predictions for {len(wanted)} rows")
+    right = sum(p == w for p, w in zip(predicted, wanted, strict=True))
+    hits = Counter(p for p, w in zip(predicted, wanted, strict=True) if p == w)
+    said, true = Counter(predicted), Counter(wanted)
+    classes = set(said) | set(true)
+    f1 = sum(2 * hits[c] / (said[c] + true[c]) for c in classes) / len(classes)
+    return {"accuracy": right / len(wanted), "f1": f1}
+
+
+def loss_scores(total: float, count: int) -> dict[str, float]:
+    """Mean loss and its exponential; a perplexity beyond a double's range is left out, not made infinite."""
+    mean = total / count
+    scores = {"loss": mean}
+    if mean < 700:
+        scores["perplexity"] = math.exp(mean)
+    return scores
+
+
+def generation_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Exact match and ROUGE-1/2/L, each the mean over rows.
+
+    Raises:
+        ValueError: the lists are empty or of different lengths.
+    """
+    if not references or len(outputs) != len(references):
+        raise ValueError(f"{len(outputs)} outputs for {len(references)} references")
+    sums = {"exact_match": 0.0, "rouge1": 0.0, "rouge2": 0.0, "rougeL": 0.0}
+    for output, reference in zip(outputs, references, strict=True):
+        said, true = words(output), words(reference)
+        sums["exact_match"] += float(_squeezed(output) == _squeezed(reference))
+        sums["rouge1"] += rouge_n(said, true, 1)
+        sums["rouge2"] += rouge_n(said, true, 2)
+        sums["rougeL"] += rouge_l(said, true)
+    return {name: value / len(references) for name, value in sums.items()}
+
+
+def words(text: str) -> list[str]:
+    """Lower-case runs of letters and digits of any script, without stemming."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def rouge_n(said: Sequence[str], true: Sequence[str], n: int) -> float:
+    """F-measure of shared n-grams, counted with multiplicity; 0 where either side has none.
+
+    Source:
+        Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 2.
+    """
+    ours = Counter(tuple(said[i : i + n]) for i in range(len(said) - n + 1))
+    theirs = Counter(tuple(true[i : i + n]) for i in range(len(true) - n + 1))
+    return _f_measure((ours & theirs).total(), ours.total(), theirs.total())
+
+
+def rouge_l(said: Sequence[str], true: Sequence[str]) -> float:
+    """F-measure of the longest common subsequence (Lin 2004, section 3), precision and recall weighed alike."""
+    row = [0] * (len(true) + 1)
+    for word in said:
+        diagonal = 0
+        for j, other in enumerate(true, start=1):
+            above = row[j]
+            row[j] = diagonal + 1 if word == other else max(above, row[j - 1])
+            diagonal = above
+    return _f_measure(row[-1], len(said), len(true))
+
+
+def _f_measure(shared: int, said: int, true: int) -> float:
+    return 2 * shared / (said + true) if said and true else 0.0
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())

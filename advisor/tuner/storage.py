@@ -1,0 +1,157 @@
+"""Where a study lives: any Optuna storage by its URL, opened so that a database may go away for a while."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from advisor.errors import BadRequest, MissingExtra, StoreUnavailable
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+ENVIRONMENT: Final = "OPTUNA_STORAGE"
+HEARTBEAT_SECONDS: Final = 10
+GRACE_SECONDS: Final = 60
+"""A trial without a beat for so long has lost its worker."""
+PATIENCE_SECONDS: Final = 600.0
+"""How long a worker waits for a storage that went away."""
+
+
+def storage_url(asked: str | None, folder: Path) -> str:
+    """What was asked for, else OPTUNA_STORAGE, else SQLite in the study's folder."""
+    return asked or os.environ.get(ENVIRONMENT) or f"sqlite:///{folder.resolve() / 'study.db'}"
+
+
+def quiet() -> None:
+    """Leave out Optuna's notices of what is experimental: heartbeats and retries have been since 2.9."""
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning
+
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+
+
+def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
+    """A storage by URL: `sqlite:///…`, `postgresql://…`, `mysql://…`; `journal:FILE`; `grpc://HOST:PORT`.
+
+    Raises:
+        BadRequest: the URL cannot be read.
+        MissingExtra: its database driver is not installed.
+        StoreUnavailable: it cannot be reached.
+    """
+    import optuna
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    scheme, _, rest = url.partition(":")
+    try:
+        if scheme == "journal":
+            return _journal(Path(rest.removeprefix("//")))
+        if scheme == "grpc":
+            return _grpc(rest.removeprefix("//"))
+        arguments: dict[str, Any] = {"pool_pre_ping": True}
+        if scheme.startswith("sqlite"):
+            # waits for another worker's write instead of failing at once
+            arguments["connect_args"] = {"timeout": 60}
+        return RDBStorage(
+            url,
+            engine_kwargs=arguments,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=max_retries),
+        )
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise BadRequest(
+            f"not a storage URL: {shown(url)!r}",
+            hints=["sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE, journal:FILE or grpc://HOST:PORT"],
+        ) from error
+    except ImportError as error:
+        driver = error.name or str(error)
+        raise MissingExtra.of(driver, extra=_EXTRAS.get(driver, driver), why=f"the storage {shown(url)}") from error
+    except Exception as error:
+        if not transient(error):
+            raise
+        raise unreachable(url, error) from error
+
+
+_EXTRAS: Final = {"psycopg": "postgresql", "psycopg2": "postgresql", "grpc": "grpc"}
+
+
+def unreachable(url: str, error: BaseException) -> StoreUnavailable:
+    """The error for a storage that does not answer."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return StoreUnavailable(
+        f"the storage {shown(url)} cannot be reached",
+        cause=lines[0] if lines else type(error).__name__,
+        hints=["trials that have finished are kept; once it is back: advisor tune --resume"],
+        storage=shown(url),
+    )
+
+
+def transient(error: BaseException) -> bool:
+    """Whether waiting may help: connections, locks, full disks. A wrong query or argument is a bug."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+
+    if isinstance(error, (StorageInternalError, OperationalError, InterfaceError, TimeoutError, OSError)):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return type(error).__module__.startswith("grpc") and hasattr(error, "code")
+
+
+def patiently(
+    url: str, call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, alive: Callable[[], bool] = lambda: True
+) -> T:
+    """The call's result, tried again with growing pauses while the storage is away.
+
+    Raises:
+        StoreUnavailable: it stayed away for `seconds`, or `alive` says to give up.
+    """
+    began, pause = time.monotonic(), 0.2
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not transient(error):
+                raise
+            if time.monotonic() - began > seconds or not alive():
+                raise unreachable(url, error) from error
+            log.warning("storage %s does not answer, trying again: %s", shown(url), type(error).__name__)
+            time.sleep(pause)
+            pause = min(pause * 2, 10.0)
+
+
+def _journal(path: Path) -> BaseStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _grpc(address: str) -> BaseStorage:
+    from optuna.storages import GrpcStorageProxy
+
+    host, _, port = address.partition(":")
+    if not port.isdigit():
+        raise BadRequest(f"not a gRPC address: {address!r}", hints=["grpc://HOST:PORT"])
+    proxy = GrpcStorageProxy(host=host, port=int(port))
+    proxy.wait_server_ready(timeout=10)
+    return proxy

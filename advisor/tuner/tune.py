@@ -1,0 +1,244 @@
+"""The tuner's door: from data and a recommendation to the best adapter, through an Optuna study that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from advisor import store
+from advisor.domain.recommendation import Recommendation
+from advisor.domain.study import Objective, Plan, TunedStudy
+from advisor.domain.workload import Task
+from advisor.errors import BadRequest
+from advisor.tuner import ledger
+from advisor.tuner.begin import make_request, read_request, rebuild, write_request
+from advisor.tuner.budget import make_plan, past_of
+from advisor.tuner.crew import Crew
+from advisor.tuner.finals import choose, finish
+from advisor.tuner.job import TuneRequest
+from advisor.tuner.results import tuned_study
+from advisor.tuner.space import neighbours, start_params
+from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_url
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+STUDY_FILE: Final = "study.json"
+FOLDER: Final = "advisor-tune"
+
+OnPlan = Callable[[Plan, Sequence[str]], None]
+OnView = Callable[[TunedStudy], None]
+
+
+def tune(
+    model: str,
+    data: str,
+    *,
+    recommendation: Recommendation | None = None,
+    method: str | Sequence[str] = "auto",
+    eval_data: str | None = None,
+    test_data: str | None = None,
+    task: Task | None = None,
+    metric: str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    usd: float | None = None,
+    usd_per_hour: float | None = None,
+    workers: int = 1,
+    storage: str | None = None,
+    name: str | None = None,
+    out: str | None = None,
+    objectives: Sequence[Objective] = ("quality",),
+    search: Sequence[str] | None = None,
+    sampler: str = "tpe",
+    pruner: str = "auto",
+    seq_len: int | None = None,
+    epochs: float | None = None,
+    effective_batch_size: int | None = None,
+    learning_rate: float | None = None,
+    trainer: str | None = None,
+    dtype: str | None = None,
+    base: str | None = None,
+    seed: int = 0,
+    on_plan: OnPlan = lambda plan, notes: None,
+    on_view: OnView | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+    **settings: Any,
+) -> TunedStudy:
+    """Search the settings around a recommendation on the user's own data; returns the best adapter and its study.
+
+    Args:
+        data: JSON lines, CSV or Parquet with text and label; text; prompt and completion; or messages. Evaluation
+            and test rows are cut from it where no files are given.
+        recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space. Without
+            one the method's own defaults are, on this machine's CPU.
+        method: `auto` takes the recommended one; several names let the search choose among them.
+        trials, hours, usd: the budget; any of them ends the search. Default: 16 trials.
+        objectives: more than `quality` gives a Pareto front, without pruning.
+        search: names of the settings to search (default: learning rate, rank, alpha, dropout, targets, batch,
+            warm-up, epochs, as far as the method has them).
+        storage: an Optuna storage URL (default: OPTUNA_STORAGE, else SQLite in the study's folder).
+        on_plan: told the plan and the doubts about the data before anything starts.
+        on_view: told the study as it stands, about twice a second.
+        settings: the other fields of `advisor.tuner.job.TuneRequest`: seeds, finalists, final_seeds, evaluations,
+            early_stopping, retrain, memory_bytes, trial_seconds, report_to ...
+
+    Raises:
+        BadRequest: data, model, metric or budget make no sense; nothing was written.
+        BadFile: a data file cannot be read; StoreUnavailable: storage away or disk full, nothing is lost.
+        DoesNotFit: no trial could be completed.
+        KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
+    """
+    asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED and k != "settings"} | settings
+    begun = make_request(**asked)
+    folder = Path(out) if out else Path(FOLDER) / begun.request.name
+    if (folder / STUDY_FILE).exists():
+        raise BadRequest(
+            f"{folder} holds a finished study",
+            hints=["to begin another: --name OTHER", f"to go on with it: advisor tune --resume {folder} --trials MORE"],
+            folder=str(folder),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_request(begun, folder)
+    url = storage_url(storage, folder)
+    study = ledger.create(begun.request, url)
+    enqueue(study, begun.request)
+    return _go(folder, begun.request, study, url, workers, begun.notes, on_plan, on_view, patience_seconds)
+
+
+_NOT_ASKED: Final = frozenset({"workers", "storage", "out", "on_plan", "on_view", "patience_seconds"})
+
+
+def resume(
+    folder: str,
+    *,
+    storage: str | None = None,
+    workers: int = 1,
+    trials: int | None = None,
+    hours: float | None = None,
+    usd: float | None = None,
+    on_plan: OnPlan = lambda plan, notes: None,
+    on_view: OnView | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> TunedStudy:
+    """Go on with a study where it stopped; finished trials stay, interrupted ones continue from their checkpoint.
+
+    Args:
+        trials, hours, usd: a new whole budget in place of the old one.
+
+    Raises:
+        As `tune`.
+    """
+    place = Path(folder)
+    request = read_request(place)
+    changed = {
+        k: v for k, v in {"trials": trials, "seconds": hours and hours * 3600, "usd": usd}.items() if v is not None
+    }
+    if changed:
+        request = request.model_copy(update={"budget": request.budget.model_copy(update=changed)})
+        store.write(request, place / "request.json")
+    url = storage_url(storage, place)
+    study = ledger.create(request, url)
+    study.set_user_attr(ledger.STOPPED, None)
+    enqueue(study, request)
+    return _go(place, request, study, url, workers, request.splits.notes, on_plan, on_view, patience_seconds)
+
+
+def join(
+    name: str,
+    storage: str,
+    *,
+    out: str | None = None,
+    workers: int = 1,
+    data: dict[str, str] | None = None,
+    on_view: OnView | None = None,
+) -> TunedStudy:
+    """Help with a study that another machine began: run its trials here until its budget is spent.
+
+    Args:
+        name: of the study in the storage.
+        data: split -> file, where this machine has them elsewhere; their rows must be the study's.
+
+    Raises:
+        BadRequest: no such study there, or this machine has not its data or model.
+    """
+    study, request = ledger.load(name, storage)
+    folder = Path(out) if out else Path(FOLDER) / name
+    rebuild(request, folder, data or {})
+    plan = make_plan(request, workers)
+    url = storage_url(storage, folder)
+
+    def watch() -> None:
+        if on_view is not None:
+            on_view(tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan))
+
+    stopped = Crew(folder, url, workers, watch).run()
+    return tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan, stopped=stopped)
+
+
+def enqueue(study: Study, request: TuneRequest) -> None:
+    """Ask for the recommendation first, then its neighbours; nothing is asked for twice."""
+    wanted = [("recommendation", start_params(request.dimensions))]
+    wanted += [(f"neighbour: {name}", params) for name, params in neighbours(request.dimensions, request.neighbours)]
+    there = [t.system_attrs.get("fixed_params") for t in study.get_trials(deepcopy=False)]
+    for origin, params in wanted:
+        if params not in there:
+            study.enqueue_trial(params, user_attrs={ledger.ORIGIN: origin}, skip_if_exists=False)
+            there.append(params)
+
+
+def _go(
+    folder: Path,
+    request: TuneRequest,
+    study: Study,
+    url: str,
+    workers: int,
+    notes: Sequence[str],
+    on_plan: OnPlan,
+    on_view: OnView | None,
+    patience_seconds: float,
+) -> TunedStudy:
+    """Search, re-rank, finish, write everything down."""
+    import warnings
+
+    with warnings.catch_warnings():
+        quiet()
+        return _searched(folder, request, study, url, workers, notes, on_plan, on_view, patience_seconds)
+
+
+def _searched(
+    folder: Path,
+    request: TuneRequest,
+    study: Study,
+    url: str,
+    workers: int,
+    notes: Sequence[str],
+    on_plan: OnPlan,
+    on_view: OnView | None,
+    patience_seconds: float,
+) -> TunedStudy:
+    from advisor.tuner.closing import keep
+
+    if workers < 1:
+        raise BadRequest(f"--workers must be 1 or more, not {workers}")
+    trials = study.get_trials(deepcopy=False)
+    plan = make_plan(request, workers, past_of(request, trials))
+    on_plan(plan, tuple(notes))
+
+    def now(**more: Any) -> TunedStudy:
+        found = patiently(url, lambda: study.get_trials(deepcopy=False), seconds=patience_seconds)
+        return tuned_study(request, folder, url, found, plan, notes=notes, **more)
+
+    def watch() -> None:
+        if on_view is not None:
+            on_view(now())
+
+    stopped = Crew(folder, url, workers, watch, patience_seconds).run()
+    found = study.get_trials(deepcopy=False)
+    chosen = choose(request, folder, found, workers=workers, said=lambda text: None)
+    finished = finish(request, folder, chosen)
+    result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")
+    keep(request, folder, result, found)
+    store.write(result, folder / STUDY_FILE)
+    return result

@@ -142,7 +142,7 @@ def _more_memory(question: Question, choice: Candidate, fits: Mapping[str, Fit],
             continue
         need = peak(found.smallest)
         gain = ""
-        if samples is not None and choice.quality is not None:
+        if choice.quality is not None:
             quality = found.smallest.quality or costs.quality(found.smallest, question.spec, samples)
             gap = quality.effect.mid - choice.quality.effect.mid
             if gap <= 0:

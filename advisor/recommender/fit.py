@@ -44,7 +44,7 @@ class Costs(Protocol):
         self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, at_most: int
     ) -> int | None: ...
 
-    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int) -> Quality: ...
+    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Estimator:
 
         return largest_micro_batch(workload, recipe, hardware, spec, at_most)
 
-    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int) -> Quality:
+    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality:
         from advisor.estimator.quality import predict_quality
 
         return predict_quality(

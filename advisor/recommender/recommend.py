@@ -60,7 +60,7 @@ def recommend(
     Args:
         model: a Hub id, a name or alias of the catalogue, or a local folder.
         gpu: a name `advisor gpus` knows.
-        samples: training samples; without them there is no training time, cost or expected quality.
+        samples: training samples; without them there is no training time and no cost, and quality is an average.
         data: a JSONL, CSV or Parquet file; samples, lengths and task are then read from it.
         seq_len: tokens of the longest sample, which decides memory; `mean_seq_len` decides time.
         budget_usd, deadline_hours: limits on the expected cost and time of the whole training.
@@ -94,7 +94,7 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
     names = [m.name for m in tried]
     fits = fit_all(question, names, costs, on_progress)
     refused = [*turned_away, *(f.refusal for f in fits.values() if f.refusal is not None)]
-    priced = [f.candidate for f in fits.values() if f.candidate is not None]
+    priced = [_with_quality(question, f.candidate, costs) for f in fits.values() if f.candidate is not None]
     if not priced:
         raise _none_left(question, fits, refused, costs)
     candidates, over = _within_limits(question, priced)
@@ -113,8 +113,15 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
         why=why(question, verdict),
         refused=(*refused, *dominated),
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
-        notes=(*question.notes, *may_exceed(question, choice), *_notes(choice)),
+        notes=(*question.notes, *_samples_note(question), *may_exceed(question, choice), *_notes(choice)),
     )
+
+
+def _with_quality(question: Question, candidate: Candidate, costs: Costs) -> Candidate:
+    """The estimator predicts no quality without a number of samples; to compare methods an average over it will do."""
+    if candidate.quality is not None:
+        return candidate
+    return candidate.model_copy(update={"quality": costs.quality(candidate, question.spec, None)})
 
 
 def _none_left(question: Question, fits: dict[str, Fit], refused: Sequence[Refusal], costs: Costs) -> Exception:
@@ -140,6 +147,12 @@ def _within_limits(question: Question, priced: Sequence[Candidate]) -> tuple[lis
         else:
             over.append(refusal)
     return kept, over
+
+
+def _samples_note(question: Question) -> list[str]:
+    if question.workload.samples is not None:
+        return []
+    return ["quality: over all numbers of samples, since none was given (--samples or --data); no time and no cost"]
 
 
 def _notes(choice: Candidate) -> list[str]:

@@ -137,7 +137,7 @@ class TextbookCosts:
 
     def quality(self, candidate, spec, samples) -> Quality:
         effect = self.EFFECT.get(candidate.recipe.method, -1.0)
-        if samples < 500 and candidate.recipe.method != "full":
+        if samples is not None and samples < 500 and candidate.recipe.method != "full":
             effect -= 12
         half = 0.0 if candidate.recipe.method == "full" else 2.0
         known = 0 if candidate.recipe.method not in self.EFFECT else 4

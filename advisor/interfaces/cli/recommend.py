@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def command(explain: bool, as_json: bool, **arguments: Any) -> None:
     """The method, batch, precision and settings to use, with reasons and what would change them.
 
-    Without --samples or --data nothing is known of time, cost and quality: memory and step time decide.
+    Without --samples or --data there is no training time and no cost, and quality is an average over sizes.
 
     \b
     Examples:

@@ -9,9 +9,10 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
 from advisor.errors import DoesNotFit
-from advisor.recommender.fit import Costs, Fit, fit
+from advisor.recommender.fit import Costs, Fit
 from advisor.recommender.question import Question
 from advisor.recommender.weigh import peak
+from advisor.recommender.worker import fit_or_say
 
 FRUGAL = ("lora", "qlora", "prompt-tuning")
 """Methods to suggest where what was asked for does not fit: quantised, and next to nothing to train."""
@@ -76,7 +77,7 @@ def _other_methods(question: Question, costs: Costs) -> list[str]:
     free = request.model_copy(update={"methods": None, "bases": None, "gradient_checkpointing": None})
     wider = question.model_copy(update={"request": free})
     for name in FRUGAL:
-        found = fit(wider, name, costs).candidate
+        found = fit_or_say(wider, name, costs).candidate
         if found is not None:
             recipe = found.recipe
             checkpointing = " --gradient-checkpointing" if recipe.gradient_checkpointing else ""

@@ -7,6 +7,7 @@ is a bug and ends in its traceback.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and say its exit code; a bug's exception passes through with its traceback."""
     as_json = "--json" in arguments
+    # it warns of CPU kernels that no prediction needs
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         code = cli.main(args=arguments or ["--help"], prog_name="advisor", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,20 @@ def examples_of(verb: str) -> list[str]:
     text = load(verb).help or ""
     _, _, after = text.partition("Example")
     return re.findall(r"^\s*(advisor .+)$", after, re.MULTILINE)
+
+
+EXAMPLES = [(verb, example) for verb in VERBS for example in examples_of(verb)]
+CHEAP = {"gpus", "models", "methods", "evidence"}
+"""Verbs that only read the catalogue; the examples of others are parsed here and their commands run elsewhere."""
+
+
+@pytest.mark.parametrize(("verb", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
+def test_every_example_parses_and_the_cheap_ones_run(verb, example, tmp_path):
+    arguments = shlex.split(example)[2:]
+    load(verb).make_context(verb, list(arguments))
+    if verb in CHEAP:
+        environment = {**os.environ, "ADVISOR_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "advisor.interfaces.cli.main", verb, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()

@@ -10,9 +10,18 @@ from advisor.domain.recommendation import Refusal
 from advisor.domain.units import duration, gib
 from advisor.recommender.fit import Costs, Fit
 from advisor.recommender.nofit import describe, larger_gpus
-from advisor.recommender.policies import Policy, Verdict
+from advisor.recommender.policies import Policy
 from advisor.recommender.question import Question
-from advisor.recommender.weigh import dominates, effect, peak, seconds, usd, why_dominated
+from advisor.recommender.weigh import (
+    chance_better,
+    dominates,
+    effect,
+    has_evidence,
+    peak,
+    seconds,
+    usd,
+    why_dominated,
+)
 
 TOLERANCES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 """Points at which another tolerance is tried, to say where the answer changes."""
@@ -32,16 +41,16 @@ def drop_dominated(ranked: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], 
             kept.append(candidate)
             continue
         best = next((c for c in better if c is ranked[0]), better[0])
-        names = (best.recipe.method, candidate.recipe.method)
-        refused.append(Refusal(method=names[1], reason=why_dominated(best, candidate, names), kind="dominated"))
+        name = candidate.recipe.method
+        refused.append(Refusal(method=name, reason=why_dominated(best, candidate), kind="dominated"))
     return tuple(kept), refused
 
 
-def why(question: Question, verdict: Verdict) -> tuple[str, ...]:
-    """What speaks for the choice: the policy's own reason, its fit, its cost, its evidence; then each rival's price."""
-    choice = verdict.ranked[0]
+def why(question: Question, ranked: Sequence[Candidate], because: str) -> tuple[str, ...]:
+    """What speaks for the first: the policy's own reason, its fit, its evidence; then what the next would cost."""
+    choice = ranked[0]
     recipe = choice.recipe
-    said = [verdict.because]
+    said = [because]
     share = peak(choice) / choice.limit_bytes
     said.append(
         f"{describe(choice)} peaks at {gib(peak(choice))}, {share:.0%} of the {gib(choice.limit_bytes)} allowed"
@@ -52,17 +61,18 @@ def why(question: Question, verdict: Verdict) -> tuple[str, ...]:
         said.append(f"{recipe.base} base: in {recipe.dtype} the weights leave too little room")
     if choice.quality is not None:
         said.append(f"quality: {choice.quality.evidence}")
-    said.extend(_against(rival, choice) for rival in verdict.ranked[1:4])
+    said.extend(_against(rival, choice) for rival in ranked[1:])
     return tuple(said)
 
 
 def _against(rival: Candidate, choice: Candidate) -> str:
-    """`not full: 2.1 times as long, 3.0 times the memory, expected +0.4 points`"""
-    time, room = seconds(rival) / seconds(choice), peak(rival) / peak(choice)
-    parts = [f"{time:.2g} times the time", f"{room:.2g} times the memory"]
-    gap = effect(rival) - effect(choice)
+    """`not full: 2.1 times the time and cost, expected +0.4 points, better 55% of the time`"""
+    parts = [f"{seconds(rival) / seconds(choice):.2g} times the time and cost"]
     if rival.quality is not None and choice.quality is not None:
-        parts.append(f"expected {gap:+.1f} points")
+        parts.append(f"expected {effect(rival) - effect(choice):+.1f} points")
+        parts.append(f"better {chance_better(rival, choice):.0%} of the time")
+        if not has_evidence(rival):
+            parts.append("no study bears on it")
     if rival.facts.get("mergeable") is False and choice.facts.get("mergeable"):
         parts.append("cannot be merged")
     return f"not {rival.recipe.method}: {', '.join(parts)}"

@@ -12,7 +12,7 @@ from typing import Final
 
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
-from advisor.recommender.weigh import chance_better, effect, has_evidence, low_effect, peak, seconds
+from advisor.recommender.weigh import chance_better, effect, has_evidence, low_effect, seconds
 
 INCUMBENTS: Final = ("lora", "qlora")
 """Preferred while nothing clearly beats them: no other method has as many studies, and in a
@@ -73,7 +73,7 @@ def _then_the_rest(first: Sequence[Candidate], candidates: Sequence[Candidate]) 
 
 
 def _by_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda c: (seconds(c), -effect(c), peak(c)))
+    return sorted(candidates, key=lambda c: (seconds(c), -effect(c)))
 
 
 def _led_by(first: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], because: str) -> Verdict:
@@ -156,13 +156,6 @@ def _best_quality(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
     return Verdict(ranked, f"{_name(ranked[0])} has the highest expected effect")
 
 
-def _least_memory(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
-    near = sorted(near_best(candidates, tolerance), key=lambda c: (peak(c), seconds(c)))
-    return Verdict(
-        _then_the_rest(near, candidates), f"{_name(near[0])} needs the least memory within {tolerance:g} points"
-    )
-
-
 def _name(candidate: Candidate) -> str:
     return candidate.recipe.method
 
@@ -176,7 +169,6 @@ POLICIES: Final[tuple[Policy, ...]] = (
     ),
     Policy("cheapest", "the cheapest of all within {tolerance} points of the best expected quality", _cheapest),
     Policy("best-quality", "the highest expected quality, whatever it costs", _best_quality),
-    Policy("least-memory", "the least memory of all within {tolerance} points of the best quality", _least_memory),
 )
 
 

@@ -70,29 +70,25 @@ def peak(candidate: Candidate) -> float:
 
 
 def dominates(one: Candidate, other: Candidate) -> bool:
-    """`one` is nowhere worse than `other` - cost, expected effect, memory, merging - and somewhere better."""
+    """`one` is nowhere worse than `other` - cost, expected effect, merging - and somewhere better.
+
+    Memory is not among them: each candidate has the largest micro-batch that fits, so its peak says how full
+    the GPU is and not how little the method could do with.
+    """
     mergeable = (bool(one.facts.get("mergeable")), bool(other.facts.get("mergeable")))
-    no_worse = (
-        seconds(one) <= seconds(other)
-        and effect(one) >= effect(other)
-        and peak(one) <= peak(other)
-        and mergeable[0] >= mergeable[1]
-    )
-    return no_worse and (
-        seconds(one) < seconds(other)
-        or effect(one) > effect(other)
-        or peak(one) < peak(other)
-        or mergeable[0] > mergeable[1]
-    )
+    no_worse = seconds(one) <= seconds(other) and effect(one) >= effect(other) and mergeable[0] >= mergeable[1]
+    return no_worse and (seconds(one) < seconds(other) or effect(one) > effect(other) or mergeable[0] > mergeable[1])
 
 
-def why_dominated(one: Candidate, other: Candidate, names: tuple[str, str]) -> str:
+def why_dominated(one: Candidate, other: Candidate) -> str:
     """One sentence on how `one` dominates `other`."""
     slower = seconds(other) / seconds(one) - 1
-    larger = peak(other) / peak(one) - 1
     gap = effect(one) - effect(other)
-    parts = [f"{slower:.0%} slower" if slower >= 0.005 else "as fast"]
-    parts.append(f"{larger:.0%} more memory" if larger >= 0.005 else "as much memory")
+    parts = [f"{slower:.0%} slower" if slower >= 0.005 else "no faster"]
     if math.isfinite(gap):
         parts.append(f"expected {gap:.1f} points lower" if gap >= 0.05 else "no better by the evidence")
-    return f"{names[0]} is nowhere worse: {names[1]} is {', '.join(parts)}"
+    if not has_evidence(other):
+        parts.append("no study bears on it")
+    return f"{one.recipe.method} is nowhere worse: {other.recipe.method} is {', '.join(parts[:2])}" + "".join(
+        f"; {part}" for part in parts[2:]
+    )

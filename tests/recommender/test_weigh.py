@@ -75,9 +75,13 @@ def test_full_is_the_yardstick_and_always_has_evidence(candidate):
     assert not has_evidence(candidate("full", effect=None))
 
 
-def test_the_reason_says_how_much_slower_larger_and_worse(candidate):
-    lora, other = candidate("lora", hours=1, gib=20), candidate("boft", hours=3, gib=22, effect=-1)
-    said = why_dominated(lora, other, ("lora", "boft"))
-    assert "200% slower" in said
-    assert "10% more memory" in said
-    assert "1.0 points lower" in said
+def test_how_full_the_gpu_is_decides_nothing(candidate):
+    roomy, tight = candidate("a", gib=10), candidate("b", gib=70)
+    assert not dominates(roomy, tight)
+    assert not dominates(tight, roomy)
+
+
+def test_the_reason_says_how_much_slower_and_worse_and_what_nobody_studied(candidate):
+    lora, other = candidate("lora", hours=1), candidate("boft", hours=3, effect=-1)
+    assert why_dominated(lora, other) == "lora is nowhere worse: boft is 200% slower, expected 1.0 points lower"
+    assert why_dominated(lora, candidate("new", hours=3, studies=0)).endswith("no study bears on it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.units import weakest
 from advisor.errors import BadRequest
 from advisor.interfaces.cli.common import (
     amount,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--must-merge", is_flag=True, default=None, help="Only methods that merge into the base weights.")
 @precision_options
 @click.option("--tolerance", "tolerance_points", type=float, help="Points worth giving up for cost.  [default: 1]")
-@click.option("--policy", metavar="NAME", help="balanced, cheapest, best-quality or least-memory.  [default: balanced]")
+@click.option("--policy", metavar="NAME", help="balanced, cheapest or best-quality.  [default: balanced]")
 @click.option("--explain", is_flag=True, help="Print the studies behind the answer, all refusals and assumptions.")
 @json_option
 def command(explain: bool, as_json: bool, **arguments: Any) -> None:
@@ -91,27 +92,29 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
 
 
 def _ranking(found: Recommendation) -> Any:
-    headings = ("", "method", "batch", "ckpt", "base", "peak memory", "step", "training", "cost", "vs full", "≥ full−1")
-    rows = [(number, *_cells(c)) for number, c in enumerate(found.ranked, 1)]
-    return grid((*headings, "merges", "basis"), rows, right=",batch,step")
+    """One row a candidate; a column in which nothing is known is left out."""
+    rows = [{"": str(number), **_cells(c)} for number, c in enumerate(found.ranked, 1)]
+    known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
+    return grid(known, [[row[name] for name in known] for row in rows], right="batch,step,≥ full-1")
 
 
-def _cells(candidate: Candidate) -> tuple[Any, ...]:
+def _cells(candidate: Candidate) -> dict[str, str]:
     recipe, quality, money = candidate.recipe, candidate.quality, candidate.money
-    return (
-        recipe.method,
-        f"{recipe.micro_batch_size} x {recipe.gradient_accumulation}",
-        "yes" if recipe.gradient_checkpointing else "no",
-        recipe.dtype if recipe.base == "dtype" else recipe.base,
-        show(candidate.memory.peak_device, basis=False),
-        amount(candidate.time.step.mid, "s"),
-        show(candidate.time.training, basis=False),
-        show(money.on_demand, basis=False) if money.on_demand else "unknown",
-        "unknown" if quality is None else show(quality.effect, basis=False),
-        "" if quality is None else f"{quality.within_one_point:.0%}",
-        _merges(candidate),
-        candidate.memory.peak_device.basis,
-    )
+    basis = weakest(candidate.memory.peak_device.basis, candidate.time.step.basis)
+    return {
+        "method": recipe.method,
+        "batch": f"{recipe.micro_batch_size} x {recipe.gradient_accumulation}",
+        "ckpt": "yes" if recipe.gradient_checkpointing else "no",
+        "base": recipe.dtype if recipe.base == "dtype" else recipe.base,
+        "peak memory": show(candidate.memory.peak_device, basis=False),
+        "step": amount(candidate.time.step.mid, "s"),
+        "training": show(candidate.time.training, basis=False),
+        "cost": show(money.on_demand, basis=False),
+        "vs full": "unknown" if quality is None else show(quality.effect, basis=False),
+        "≥ full-1": "" if quality is None else f"{quality.within_one_point:.0%}",
+        "merges": _merges(candidate),
+        "basis": basis,
+    }
 
 
 def _merges(candidate: Candidate) -> str:

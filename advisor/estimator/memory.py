@@ -17,6 +17,20 @@ from advisor.estimator.replay import Replay, Shape, peak_allocated, replay
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What a fit changes in predicted bytes: blocks alive all along, added; and reserved bytes, scaled."""
+
+    offset_bytes: float = 0.0
+    reserved_scale: float = 1.0
+
+
+def correction_of(calibration: Calibration | None) -> Correction:
+    """The correction a device's fit asks for; none without one."""
+    found = {c.name: c.value for c in calibration.memory} if calibration else {}
+    return Correction(found.get("offset_bytes", 0.0), found.get("reserved_scale", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
 class Overheads:
     """What a process takes beside tensors: bytes of one cuBLAS workspace, and of the CUDA context (with its range)."""
 
@@ -77,7 +91,7 @@ def memory_of(
             accumulation=recipe.gradient_accumulation,
             workspace_bytes=overheads.workspace,
         )
-        return _memory(played, overheads, interval, basis, why), played
+        return _memory(played, correction_of(calibration), overheads, interval, basis, why), played
     shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
     quick = peak_allocated(
         timeline, shape, workspace_bytes=overheads.workspace, accumulation=recipe.gradient_accumulation
@@ -99,23 +113,31 @@ def memory_of(
     return memory, None
 
 
-def _memory(played: Replay, overheads: Overheads, interval: tuple[float, float], basis: Basis, why: str) -> Memory:
-    reserved = Quantity.around(played.peak_reserved, *interval, "B", basis, why)
-    allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
+def _memory(
+    played: Replay,
+    correction: Correction,
+    overheads: Overheads,
+    interval: tuple[float, float],
+    basis: Basis,
+    why: str,
+) -> Memory:
+    """The Memory of a replay; what a fit adds to the blocks in use counts under workspace."""
+    offset = round(max(correction.offset_bytes, -played.breakdown["workspace"]))
+    allocated = played.peak_allocated + offset
+    reserved = round(max(played.peak_reserved * correction.reserved_scale, allocated))
+    after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + offset
     breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
+    breakdown["workspace"] += offset
     breakdown["context"] = round(overheads.context.mid)
-    breakdown["fragmentation"] = played.peak_reserved - played.peak_allocated
+    breakdown["fragmentation"] = reserved - allocated
+    allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
+    ends = _allocated_interval()
+    of_reserved = Quantity.around(reserved, *interval, "B", basis, why)
     return Memory(
-        peak_allocated=Quantity.around(played.peak_allocated, *_allocated_interval(), "B", "modelled", allocated_why),
-        peak_reserved=reserved,
-        allocated_after_step=Quantity.around(
-            played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)],
-            *_allocated_interval(),
-            "B",
-            "modelled",
-            "blocks in use between two steps",
-        ),
-        peak_device=reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
+        peak_allocated=Quantity.around(allocated, *ends, "B", "modelled", allocated_why),
+        peak_reserved=of_reserved,
+        allocated_after_step=Quantity.around(after, *ends, "B", "modelled", "blocks in use between two steps"),
+        peak_device=of_reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
         breakdown=breakdown,
         peak_phase=played.peak_phase,
     )

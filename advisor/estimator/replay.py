@@ -45,7 +45,8 @@ class Replay:
     """What the allocator did. Bytes; `breakdown` adds up to `peak_allocated` exactly.
 
     `allocated`, `reserved`, `phase` are [E], after each event; `step_ends` the E-index at which each step ended.
-    `after_steps` is what is allocated after each step. `fits` is False when the limit was hit: then the numbers are those up to that moment.
+    `after_steps` is what is allocated after each step.
+    `fits` is False when the limit was hit: then the numbers are those up to that moment.
     """
 
     peak_allocated: int

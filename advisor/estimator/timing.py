@@ -29,6 +29,8 @@ TIME_NAMES: Final = (
     "matmul_single",
     "attention",
     "bandwidth",
+    "cache_gain",
+    "cache_bytes",
     "kernel_s",
     "forward_op_s",
     "backward_op_s",
@@ -152,7 +154,8 @@ class Ops:
         share = np.where(self.is_attention, model["attention"], share)
         rate = np.where(self.single, rates.single_flop_s, rates.half_flop_s) * share
         arithmetic = self.flop / rate * (self.is_product | self.is_attention)
-        traffic = self.bytes / (rates.bytes_s * model["bandwidth"]) * self.device
+        cached = 1 + model["cache_gain"] / (1 + self.bytes / model["cache_bytes"])
+        traffic = self.bytes / (rates.bytes_s * model["bandwidth"] * cached) * self.device
         return arithmetic, traffic, model["kernel_s"] * self.kernels * self.device
 
 
@@ -205,6 +208,33 @@ def _bounds(ops: Ops, arithmetic: Floats, traffic: Floats, start_up: Floats, cop
     out[:, 3] = start_up.sum()
     out[:, 4] = (copy * ops.sync).sum(axis=1)
     return out
+
+
+def step_seconds(ops: Ops, rates: Rates, constants: Floats) -> Floats:
+    """[L] what `run_clocks` gives as `step_s`, without the account of where the time went: for fitting."""
+    model: dict[str, float] = dict(zip(TIME_NAMES, constants.tolist(), strict=True))
+    issued = np.cumsum(ops.host_seconds(model))
+    arithmetic, traffic, start_up = ops.device_seconds(model, rates)
+    busy = np.maximum(arithmetic, traffic)
+    busy += start_up
+    work = np.cumsum(busy, axis=1)
+    copy = ops.bytes[:, ops.sync] / model["transfer_bytes_s"]
+    host = device = np.zeros(len(busy))
+    issued_before = work_before = 0.0
+    on_device = ops.device
+    for number, (start, stop) in enumerate(ops.segments):
+        if stop > start:
+            chosen = np.flatnonzero(on_device[start:stop]) + start
+            if chosen.size:
+                first = np.max(issued[chosen] - work[:, chosen] + busy[:, chosen], axis=1)
+                ended = work[:, stop - 1]
+                device = np.maximum(first - issued_before + host + ended, device + ended - work_before)
+            host = host + issued[stop - 1] - issued_before
+        if stop < len(issued):
+            waited = np.maximum(host, device) + issued[stop] - (issued[stop - 1] if stop else 0.0)
+            host = device = waited + copy[:, number]
+            issued_before, work_before = issued[stop], work[:, stop]
+    return np.maximum(host, device) + model["step_s"]
 
 
 def accumulate(clocks: Clocks, accumulation: int) -> Clocks:

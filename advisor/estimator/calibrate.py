@@ -1,0 +1,213 @@
+"""Fits the cost model to what devices measured, and says how wrong it then is on runs it did not see."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from advisor import store
+from advisor.domain.profile import Calibration, Coefficient, HeldOut, Profile
+from advisor.errors import BadRequest, UnknownName
+from advisor.estimator import known
+from advisor.estimator.constants import load_constants
+from advisor.estimator.design import would_narrow
+from advisor.estimator.fit import Fit, fit_time
+from advisor.estimator.holdout import (
+    TARGETS,
+    Bytes,
+    Missed,
+    conformal,
+    fit_memory,
+    leave_out,
+    predicted_bytes,
+    summary,
+)
+from advisor.estimator.memory import Correction
+from advisor.estimator.runs import Progress, Run, prepare
+from advisor.estimator.timing import TIME_NAMES
+
+POOLED: Final = "pooled"
+"""Name of the fit over all devices, which serves those that were never measured."""
+FEWEST: Final = 3
+"""Runs below which a device is not fitted: an interval from two errors would be none."""
+
+
+def calibrate(
+    gpu: str | None = None,
+    *,
+    write: bool = True,
+    into: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Calibration, ...]:
+    """A calibration per device with enough measured runs, and one pooled over devices where there are several.
+
+    Deterministic: the same profiles and libraries give the same constants.
+
+    Args:
+        gpu: fit only this device.
+        write: store the result; `into` names the folder, else the user's own calibration folder.
+    Raises:
+        BadRequest: no device has enough complete profiles whose recipes can still be traced.
+        BadFile: a profile is damaged or of another schema; names the file and field.
+        StoreUnavailable: the folder cannot be written.
+    """
+    chosen = _chosen(gpu)
+    notes: list[str] = []
+    runs = prepare(
+        chosen, progress=progress, left_out=lambda profile, why: notes.append(f"left out {profile.id}: {why}")
+    )
+    by_device: dict[str, list[Run]] = {}
+    for run in runs:
+        by_device.setdefault(run.profile.device, []).append(run)
+    fits = [fit_device(name, own, notes, progress) for name, own in by_device.items() if len(own) >= FEWEST]
+    if not fits:
+        raise BadRequest(
+            f"no device has {FEWEST} complete profiles to fit",
+            cause="; ".join(notes[:3]),
+            hints=["to measure: advisor profile", "profiles are read from profiles/ and from the user's data folder"],
+        )
+    if gpu is None and len(by_device) > 1:
+        fits.append(fit_device(POOLED, runs, notes, progress))
+    if write:
+        folder = Path(into) if into is not None else store.home("data") / known.CALIBRATION
+        for fitted in fits:
+            store.write(fitted, folder / f"{fitted.device.lower().replace(' ', '-')}.json")
+        known.forget()
+    return tuple(fits)
+
+
+def fit_device(name: str, runs: Sequence[Run], notes: Sequence[str], progress: Progress | None = None) -> Calibration:
+    """One device's calibration from its runs; for POOLED, from all runs, judged on devices left out."""
+    predicted = [predicted_bytes(run.asked) for run in runs]
+    whole = fit_time(runs)
+    correction = fit_memory(runs, predicted)
+    schemes = ["leave-one-device"] if name == POOLED else ["leave-one-run", "leave-one-method", "leave-one-model"]
+    held: list[HeldOut] = []
+    widest: list[Missed] = []
+    for scheme in schemes:
+        missed = leave_out(runs, scheme, whole=whole, predicted=predicted, progress=progress)
+        held.extend(found for target in TARGETS if (found := summary(missed, target, scheme)) is not None)
+        if scheme in ("leave-one-method", "leave-one-device") or not widest:
+            widest = missed or widest
+    return Calibration.model_validate(
+        {
+            "device": name,
+            "fitted_on": {run.profile.id: run.sha256 for run in runs},
+            "models": tuple(sorted({run.model for run in runs})),
+            "time": tuple(_time_coefficients(whole)) if any(run.step_seconds for run in runs) else (),
+            "memory": tuple(_memory_coefficients(runs, predicted, correction)),
+            "time_interval": _interval(widest, "step_time"),
+            "memory_interval": _interval(widest, "peak_reserved"),
+            "held_out": tuple(held),
+            "would_narrow": would_narrow(whole, [run.asked for run in runs]),
+            "versions": _versions(runs),
+            "fitted_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "notes": "; ".join(notes),
+        }
+    )
+
+
+def _chosen(gpu: str | None) -> list[Profile]:
+    found = [profile for _, profile in known.profiles()]
+    if gpu is None:
+        return found
+    from advisor.catalog.gpus import find_gpu
+
+    name = find_gpu(gpu)[0].name
+    own = [profile for profile in found if profile.device == name]
+    if not own:
+        raise UnknownName(
+            f"no profile of {name} is in the store",
+            hints=[f"measured devices: {', '.join(sorted({p.device for p in found})) or 'none'}"],
+            gpu=name,
+        )
+    return own
+
+
+def _time_coefficients(fit: Fit) -> Iterable[Coefficient]:
+    constants = load_constants("time")
+    for name, value in zip(TIME_NAMES, fit.constants.tolist(), strict=True):
+        prior = constants[name]
+        yield Coefficient(
+            name=name,
+            value=value,
+            error=value * fit.log_error(name),
+            unit=prior.unit,
+            prior=prior.value,
+            says=prior.says,
+        )
+
+
+def _memory_coefficients(
+    runs: Sequence[Run], predicted: Sequence[Bytes], correction: Correction
+) -> Iterable[Coefficient]:
+    after = [
+        (run.profile.allocated_after_step_bytes - p.allocated_after_step)
+        for run, p in zip(runs, predicted, strict=True)
+        if run.profile.allocated_after_step_bytes is not None
+    ]
+    scales = [
+        run.profile.peak_reserved_bytes / p.peak_reserved
+        for run, p in zip(runs, predicted, strict=True)
+        if run.profile.peak_reserved_bytes is not None
+    ]
+    yield Coefficient(
+        name="offset_bytes",
+        value=correction.offset_bytes,
+        error=_robust_error(after),
+        unit="B",
+        prior=0.0,
+        says="blocks in use all along beyond the traced ones: workspaces, and what lengths and libraries leave over",
+    )
+    yield Coefficient(
+        name="reserved_scale",
+        value=correction.reserved_scale,
+        error=_robust_error(scales),
+        unit="ratio",
+        prior=1.0,
+        says="true over replayed peak reserved: the order and the longest batch of real data",
+    )
+    contexts = [run.profile.context_bytes for run in runs if run.profile.context_bytes is not None]
+    if contexts:
+        yield Coefficient(
+            name="context",
+            value=float(np.median(contexts)),
+            error=float(np.std(contexts)),
+            unit="B",
+            prior=load_constants("memory")["context"].value,
+            says="CUDA context with its kernels, outside the allocator",
+        )
+
+
+def _robust_error(values: Sequence[float]) -> float | None:
+    """Standard error of a median, from the median absolute deviation; None below three values."""
+    if len(values) < FEWEST:
+        return None
+    spread = 1.4826 * float(np.median(np.abs(np.array(values) - np.median(values))))
+    return 1.2533 * spread / math.sqrt(len(values))
+
+
+def _interval(missed: Sequence[Missed], target: str) -> tuple[float, float] | None:
+    errors = [m.error for m in missed if m.target == target]
+    if len(errors) < FEWEST:
+        return None
+    half = conformal(errors)
+    return (-half, half)
+
+
+def _versions(runs: Sequence[Run]) -> dict[str, str]:
+    """What the runs measured with, and what they were traced with; several versions are listed."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for library, version in run.profile.versions.items():
+            found.setdefault(library, set()).add(version)
+    named = {library: ", ".join(sorted(seen)) for library, seen in sorted(found.items())}
+    for library in ("torch", "transformers", "peft"):
+        named[f"traced with {library}"] = importlib.metadata.version(library)
+    return named

@@ -1,0 +1,112 @@
+"""Measured runs made ready for fitting: each profile with its trace, its ops at the run's lengths, its device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from advisor.domain.hardware import Gpu, Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.profile import Profile
+from advisor.domain.recipe import Recipe
+from advisor.domain.timeline import Timeline
+from advisor.domain.workload import Workload
+from advisor.errors import AdvisorError, BadFile
+from advisor.estimator.lengths import Lengths, lengths_of
+from advisor.estimator.timing import Ops, Rates, rates_of
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A recipe on a machine, traced: all that its predicted cost depends on but the fitted constants."""
+
+    workload: Workload
+    recipe: Recipe
+    gpu: Gpu
+    timeline: Timeline
+    lengths: Lengths
+    ops: Ops
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured run: what was asked, what came out, and the SHA-256 of its profile."""
+
+    profile: Profile
+    sha256: str
+    asked: Question
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean seconds of a step; None where the run did not measure it."""
+        seconds = self.profile.step_seconds
+        return sum(seconds) / len(seconds) if seconds else None
+
+    @property
+    def method(self) -> str:
+        return self.profile.recipe.method
+
+    @property
+    def model(self) -> str:
+        return self.profile.workload.model
+
+
+def sha256_of(profile: Profile) -> str:
+    """Digest of a profile's content, the same however the file is laid out."""
+    text = json.dumps(profile.to_document(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, *, points: int = 6) -> Question:
+    """A recipe made ready to be priced with any constants.
+
+    Raises:
+        BadRequest: the catalogue lacks the device's rates; and as `trace()`.
+    """
+    from advisor.estimator.estimate import timeline_of, trace_of
+
+    timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
+    lengths = lengths_of(workload, recipe, points=points)
+    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
+    return Question(workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu))
+
+
+def prepare(
+    profiles: Iterable[Profile], *, progress: Progress | None = None, left_out: Callable[[Profile, str], None]
+) -> list[Run]:
+    """Complete profiles, traced. One whose recipe can no longer be built is handed to `left_out` with the reason.
+
+    A profile whose trainable parameters differ from what the installed libraries make measured something else
+    than we would trace, and is left out too.
+    """
+    from advisor.catalog.gpus import find_gpu
+    from advisor.catalog.models import resolve_model
+
+    chosen = [p for p in profiles if p.status == "complete"]
+    runs: list[Run] = []
+    for number, profile in enumerate(chosen):
+        if progress:
+            progress(number, len(chosen), profile.id)
+        try:
+            gpu, _ = find_gpu(profile.device)
+            spec = _as_run(resolve_model(profile.workload.model), profile)
+            asked = question(profile.workload, profile.recipe, Hardware.model_validate({"gpu": gpu}), spec)
+        except BadFile:
+            raise
+        except AdvisorError as error:
+            left_out(profile, error.message)
+            continue
+        runs.append(Run(profile, sha256_of(profile), asked))
+    return runs
+
+
+def _as_run(spec: ModelSpec, profile: Profile) -> ModelSpec:
+    """The model as it was run: campaigns cut models down to fewer layers."""
+    if not profile.config_overrides:
+        return spec
+    return spec.model_copy(update={"config": {**spec.config, **profile.config_overrides}, "parameters": None})

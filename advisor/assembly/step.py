@@ -49,6 +49,7 @@ class Stepper:
         self.outputs: Any = None
         self.loss: torch.Tensor | None = None
         self.inputs: dict[str, Any] = {}
+        self.taken = 0
 
     def step(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
         """One micro-batch forward and backward, clipping, the optimizer's step."""
@@ -74,9 +75,17 @@ class Stepper:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         self.mark("optimizer")
         self.optimizer.step()
+        self._reallocate()
         if self.recipe.trainer != "loop":
             self.mark("between")
             self.optimizer.zero_grad()
+
+    def _reallocate(self) -> None:
+        """AdaLoRA's own part of a step: importance scores from the gradients, as peft prescribes after each step."""
+        reallocate = getattr(getattr(self.model, "base_model", None), "update_and_allocate", None)
+        if reallocate is not None:
+            self.taken += 1
+            reallocate(self.taken)
 
     def _trainer_loss(self, inputs: dict[str, Any]) -> torch.Tensor:
         if self.fused_head is not None:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from advisor.tracer.sparse import Coo
+
 aten = torch.ops.aten
 
 _FLASH_WIDEST = 256
@@ -38,6 +40,8 @@ class AsOnCuda(TorchFunctionMode):
             return self.attention(*args, **kwargs)
         if func in (F.dropout, torch.dropout):
             return _dropout(*args, **kwargs)
+        if func is torch.sparse_coo_tensor and len(args) >= 3 and "meta" in (args[0].device.type, args[1].device.type):
+            return Coo(*args[:3])
         return func(*args, **kwargs)
 
     def attention(

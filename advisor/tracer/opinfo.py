@@ -70,7 +70,7 @@ def touched(tensor: torch.Tensor) -> int:
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list[Any]) -> Told | None:
+def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list[Any], out: Any) -> Told | None:
     """Class, FLOP, bytes and kernels of one dispatched op; None for what is no work at all (an empty tensor)."""
     packet = func.overloadpacket
     if packet in _NO_KERNEL:
@@ -92,7 +92,7 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
     traffic = tuple(touched(t) for t in (*inputs, *outputs) if t.device.type == "meta")
     flop = 0
     if packet in flop_registry:
-        flop = int(flop_registry[packet](*args, **kwargs, out_val=outputs[0] if len(outputs) == 1 else tuple(outputs)))
+        flop = int(flop_registry[packet](*args, **kwargs, out_val=out))
     if packet in _MATMUL:
         return Told(name, "matmul", dtype, flop or _matmul_flop(inputs, outputs), traffic, _KERNELS.get(packet, 1))
     if packet in _ATTENTION:

@@ -206,7 +206,7 @@ class Recorder(TorchDispatchMode):
             elif at is None and self.phase in ("optimizer", "clip", "setup", "between") and inputs:
                 at = self.home_of(inputs[0])
             self._see(tensor, at, args if in_lists else None)
-        told = describe(func, args, kwargs, inputs, outputs)
+        told = describe(func, args, kwargs, inputs, outputs, out)
         if told is None:
             return
         shares = None

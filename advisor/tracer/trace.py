@@ -17,7 +17,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace import Repeat, Trace
 from advisor.domain.workload import Workload
-from advisor.errors import UnsupportedModel
+from advisor.errors import IllegalRecipe, UnsupportedModel
 
 if TYPE_CHECKING:
     from advisor.tracer.record import Asked, Recording, Shape
@@ -158,7 +158,8 @@ def make_trace(
                 break
             try:
                 return _assemble(asked, depth, full, period, key)
-            except Irregular:
+            except (Irregular, IllegalRecipe):
+                # layers differ, or the method counts on more of them than were kept
                 continue
     return _assemble(asked, None, full, period, key)
 

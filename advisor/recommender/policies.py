@@ -12,18 +12,18 @@ from typing import Final
 
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
-from advisor.recommender.weigh import chance_better, effect, has_evidence, low_effect, seconds
+from advisor.recommender.weigh import chance_better, dominates, effect, has_evidence, seconds
 
 INCUMBENTS: Final = ("lora", "qlora")
 """Preferred while nothing clearly beats them: no other method has as many studies, and in a
 leave-one-study-out check no learned choice reliably beat always taking LoRA (see `advisor evidence`)."""
 
 CHEAPER_BY: Final = 0.2
-"""A challenger must save this share of the incumbent's cost: less is within the cost model's own interval
-on a device that was never calibrated."""
+"""A challenger must save this share of the incumbent's cost, being nowhere worse: less is within the cost
+model's own interval on a device that was never calibrated."""
 
 SURE_BY: Final = 0.75
-"""A challenger that costs more must score higher with this probability: three times in four."""
+"""What replaces an incumbent that is behind by more than the tolerance must score higher with this probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`says` states the rule with `{tolerance}` in points; `rank` applies it."""
+    """`says` states the rule with `{tolerance}` in it; `rank` applies it."""
 
     name: str
     says: str
@@ -52,7 +52,7 @@ class Policy:
         return _led_by(first, near, candidates, because)
 
     def sentence(self, tolerance: float) -> str:
-        return f"{self.name}: {self.says.format(tolerance=f'{tolerance:g}')}"
+        return f"{self.name}: {self.says.format(tolerance=points(tolerance))}"
 
 
 def near_best(candidates: Sequence[Candidate], tolerance: float) -> list[Candidate]:
@@ -85,7 +85,7 @@ def _balanced(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
     near = _by_cost(near_best(candidates, tolerance))
     incumbent = _incumbent(candidates)
     if incumbent is None:
-        return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {tolerance:g} points")
+        return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {points(tolerance)}")
     if any(c is incumbent for c in near):
         return _incumbent_near_best(incumbent, near, candidates, tolerance)
     return _incumbent_behind(incumbent, near, candidates)
@@ -94,19 +94,16 @@ def _balanced(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
 def _incumbent_near_best(
     incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], tolerance: float
 ) -> Verdict:
-    """It stands unless something as good and no riskier is clearly cheaper."""
+    """It stands unless something that is nowhere worse is clearly cheaper."""
     name = _name(incumbent)
     for challenger in near:
-        if challenger is not incumbent and _clearly_cheaper(challenger, incumbent, tolerance):
-            saved = 1 - seconds(challenger) / seconds(incumbent)
-            because = (
-                f"{_name(challenger)} is within {tolerance:g} points of the best, no riskier than {name} "
-                f"and {saved:.0%} cheaper"
-            )
+        saved = 1 - seconds(challenger) / seconds(incumbent)
+        if saved >= CHEAPER_BY and dominates(challenger, incumbent):
+            because = f"{_name(challenger)} is nowhere worse than {name} and {saved:.0%} cheaper"
             return _led_by(challenger, near, candidates, because)
     because = (
-        f"{name} is within {tolerance:g} points of the best, and nothing else within them "
-        f"is {CHEAPER_BY:.0%} cheaper at no more risk"
+        f"{name} is within {points(tolerance)} of the best, and nothing as good and as easily merged is "
+        f"{CHEAPER_BY:.0%} cheaper"
     )
     return _led_by(incumbent, near, candidates, because)
 
@@ -136,17 +133,9 @@ def _incumbent(candidates: Sequence[Candidate]) -> Candidate | None:
     return None
 
 
-def _clearly_cheaper(challenger: Candidate, incumbent: Candidate, tolerance: float) -> bool:
-    """Cheaper by the margin, and its bad end no more than `tolerance` below the incumbent's."""
-    if challenger.quality is None or not has_evidence(challenger):
-        return False
-    cheaper = seconds(challenger) <= (1 - CHEAPER_BY) * seconds(incumbent)
-    return cheaper and low_effect(challenger) >= low_effect(incumbent) - tolerance
-
-
 def _cheapest(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
     near = _by_cost(near_best(candidates, tolerance))
-    return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {tolerance:g} points")
+    return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {points(tolerance)}")
 
 
 def _best_quality(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
@@ -160,14 +149,19 @@ def _name(candidate: Candidate) -> str:
     return candidate.recipe.method
 
 
+def points(tolerance: float) -> str:
+    """`1 point`, `0.5 points`"""
+    return f"{tolerance:g} point{'' if tolerance == 1 else 's'}"
+
+
 POLICIES: Final[tuple[Policy, ...]] = (
     Policy(
         "balanced",
-        "of all within {tolerance} points of the best expected quality the cheapest, but LoRA (or QLoRA) unless "
-        f"another is {CHEAPER_BY:.0%} cheaper at no more risk, or better {SURE_BY:.0%} of the time by more than that",
+        "LoRA (or QLoRA) where its expected quality is within {tolerance} of the best, unless something nowhere worse "
+        f"is {CHEAPER_BY:.0%} cheaper; else the cheapest within them that is better {SURE_BY:.0%} of the time",
         _balanced,
     ),
-    Policy("cheapest", "the cheapest of all within {tolerance} points of the best expected quality", _cheapest),
+    Policy("cheapest", "the cheapest of all within {tolerance} of the best expected quality", _cheapest),
     Policy("best-quality", "the highest expected quality, whatever it costs", _best_quality),
 )
 

@@ -30,11 +30,6 @@ def effect(candidate: Candidate) -> float:
     return -math.inf if candidate.quality is None else candidate.quality.effect.mid
 
 
-def low_effect(candidate: Candidate) -> float:
-    """The effect's lower end, worse than which it is one time in twenty."""
-    return -math.inf if candidate.quality is None else candidate.quality.effect.low
-
-
 def spread(candidate: Candidate) -> float:
     """Standard deviation of the effect, from its 90 % interval; infinite where nothing is known."""
     if candidate.quality is None:

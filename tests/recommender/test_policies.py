@@ -84,9 +84,11 @@ def test_a_clearly_cheaper_method_as_good_unseats_lora(candidate):
     assert first("balanced", [candidate("lora"), candidate("ia3", hours=1 - CHEAPER_BY * 1.1)]) == "ia3"
 
 
-def test_a_cheaper_but_riskier_method_does_not_unseat_lora(candidate):
-    risky = candidate("ia3", hours=0.3, half=9)
-    assert first("balanced", [candidate("lora", half=2), risky]) == "lora"
+def test_a_clearly_cheaper_method_unseats_lora_only_if_nowhere_worse(candidate):
+    cheap = {"method": "ia3", "hours": 0.3}
+    assert first("balanced", [candidate("lora"), candidate(**cheap, effect=0.1)]) == "ia3"
+    assert first("balanced", [candidate("lora"), candidate(**cheap, effect=-0.1)]) == "lora"
+    assert first("balanced", [candidate("lora"), candidate(**cheap, mergeable=False)]) == "lora"
 
 
 def test_a_method_nobody_studied_is_not_chosen_over_a_studied_one(candidate):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import rich_click as click
 
-from advisor.domain.units import GIB, HOUR, MIB, duration
+from advisor.domain.units import GIB, MIB, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,15 +74,25 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width)
 
 
-def grid(headings: Iterable[str], rows: Iterable[Iterable[Any]], *, title: str | None = None, right: str = "") -> Table:
-    """A table of text cells; headings named in `right` (comma separated) are set right."""
+def grid(
+    headings: Iterable[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    title: str | None = None,
+    right: str = "",
+    whole: str = "",
+) -> Table:
+    """A table of text cells; headings named in `right` (comma separated) are set right, in `whole` never wrapped."""
     from rich import box
     from rich.table import Table
 
-    aligned = {name.strip() for name in right.split(",")} if right else set[str]()
+    aligned, unbroken = (
+        {name.strip() for name in names.split(",")} if names else set[str]() for names in (right, whole)
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in headings:
-        table.add_column(name, justify="right" if name in aligned else "left", overflow="fold")
+        justify = "right" if name in aligned else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name in unbroken)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     return table
@@ -127,7 +137,7 @@ def span(quantity: Quantity) -> str:
     high_number, _, high_unit = high.rpartition(" ")
     if low_unit == high_unit and low_number and " " not in low_number + high_number:
         return f"{low_number}–{high_number}"
-    return f"{low} – {high}" if quantity.unit == "s" else f"{low}–{high}"
+    return f"{low} to {high}" if quantity.unit in ("s", "score") else f"{low}–{high}"
 
 
 def show(quantity: Quantity | None, *, basis: bool = True) -> str:
@@ -140,9 +150,12 @@ def show(quantity: Quantity | None, *, basis: bool = True) -> str:
     return f"{text} {quantity.basis}" if basis else text
 
 
-def hours(seconds: float) -> str:
-    """Hours for a column: `1.87`."""
-    return f"{seconds / HOUR:.2f}"
+def stacked(quantity: Quantity | None) -> str:
+    """A quantity for a narrow column: the number, and its interval on a line below."""
+    if quantity is None:
+        return "unknown"
+    below = f"\n{span(quantity)}" if quantity.low < quantity.high else ""
+    return amount(quantity.mid, quantity.unit) + below
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:

@@ -20,13 +20,16 @@ from advisor.interfaces.cli.common import (
     names_in,
     precision_options,
     progress,
-    show,
+    stacked,
     workload_options,
 )
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
     from advisor.domain.recommendation import Recommendation
+
+
+SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 @click.command("recommend")
@@ -95,7 +98,9 @@ def _ranking(found: Recommendation) -> Any:
     """One row a candidate; a column in which nothing is known is left out."""
     rows = [{"": str(number), **_cells(c)} for number, c in enumerate(found.ranked, 1)]
     known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
-    return grid(known, [[row[name] for name in known] for row in rows], right="batch,step,≥ full-1")
+    return grid(
+        known, [[row[name] for name in known] for row in rows], right="batch,step,≥ full-1", whole=",".join(known)
+    )
 
 
 def _cells(candidate: Candidate) -> dict[str, str]:
@@ -105,12 +110,12 @@ def _cells(candidate: Candidate) -> dict[str, str]:
         "method": recipe.method,
         "batch": f"{recipe.micro_batch_size} x {recipe.gradient_accumulation}",
         "ckpt": "yes" if recipe.gradient_checkpointing else "no",
-        "base": recipe.dtype if recipe.base == "dtype" else recipe.base,
-        "peak memory": show(candidate.memory.peak_device, basis=False),
+        "base": SHORT[recipe.dtype] if recipe.base == "dtype" else recipe.base,
+        "peak memory": stacked(candidate.memory.peak_device),
         "step": amount(candidate.time.step.mid, "s"),
-        "training": show(candidate.time.training, basis=False),
-        "cost": show(money.on_demand, basis=False),
-        "vs full": "unknown" if quality is None else show(quality.effect, basis=False),
+        "training": stacked(candidate.time.training),
+        "cost": stacked(money.on_demand),
+        "vs full": "unknown" if quality is None else stacked(quality.effect),
         "≥ full-1": "" if quality is None else f"{quality.within_one_point:.0%}",
         "merges": _merges(candidate),
         "basis": basis,

@@ -67,7 +67,9 @@ def _load(address: str) -> Callable[..., Any]:
 
 
 def train_heads(model: nn.Module) -> None:
-    """Let a new classification head learn: it has no pre-trained values."""
+    """Let a new classification head learn: it has no pre-trained values. peft's own models see to theirs."""
+    if hasattr(model, "peft_config"):
+        return
     for name in layers.heads(model):
         model.get_submodule(name).requires_grad_(True)
 

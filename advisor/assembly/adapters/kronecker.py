@@ -127,9 +127,7 @@ def _square_factor(width: int) -> int:
     return max(d for d in range(1, int(width**0.5) + 1) if width % d == 0)
 
 
-def attach_krona(
-    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
-) -> nn.Module:
+def attach_krona(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """Both factors as even in size as the layer's widths allow, which is the fewest parameters."""
 
     def make(inner: nn.Module) -> nn.Module:

@@ -56,7 +56,11 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     yield frod.FrodLayer, "_calculate_frod_u_and_lambda", _frod_factors
     yield shira.ShiraLayer, "update_layer", _shira_layer(shira.ShiraLayer.update_layer)
     yield KasaLinearVariant, "init", staticmethod(_kasa_at_once(KasaLinearVariant.init))
-    yield monteclora.BufferedMontecloraSampler, "__init__", _sample_buffer(monteclora.BufferedMontecloraSampler.__init__)
+    yield (
+        monteclora.BufferedMontecloraSampler,
+        "__init__",
+        _sample_buffer(monteclora.BufferedMontecloraSampler.__init__),
+    )
     yield MontecloraLinearVariant, "init", staticmethod(_sampler_at_once(MontecloraLinearVariant))
     for name in ("pissa_init", "corda_init", "olora_init", "loftq_init", "lora_ga_init", "mica_init"):
         yield LoraLayer, name, _values_only(getattr(LoraLayer, name))

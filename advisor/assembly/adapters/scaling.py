@@ -57,17 +57,13 @@ class ScaleShift(Wrapped):
         return inner
 
 
-def attach_ssf(
-    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
-) -> nn.Module:
+def attach_ssf(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """After every linear layer of the blocks."""
     wrap_linears(model, options["target_modules"], lambda inner: ScaleShift(inner, layers.widths(inner)[1]))
     return model
 
 
-def attach_red(
-    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
-) -> nn.Module:
+def attach_red(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """After the feed-forward of every block."""
     for place in list(layers.sublayers(model)):
         if place.kind == "feed-forward":
@@ -91,7 +87,8 @@ class Intervention(nn.Module):
             nn.init.orthogonal_(self.rotate.weight)
             if device.type != "meta":
                 self.learned.weight.data.copy_(self.rotate.weight.data)
-            nn.utils.parametrizations.orthogonal(self.rotate, orthogonal_map="householder")
+            # without trivialization: it would keep a [D, D] buffer a block
+            nn.utils.parametrizations.orthogonal(self.rotate, orthogonal_map="householder", use_trivialization=False)
         else:
             nn.init.normal_(self.rotate.weight, std=0.02)
             nn.init.zeros_(self.learned.weight)
@@ -143,17 +140,11 @@ def _reft(model: nn.Module, options: Options, orthogonal: bool) -> nn.Module:
     return model
 
 
-def attach_loreft(
-    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
-) -> nn.Module:
+def attach_loreft(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """Low-rank edits with orthonormal rows on the output of every block."""
     return _reft(model, options, orthogonal=True)
 
 
-def attach_direft(
-    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
-) -> nn.Module:
+def attach_direft(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """LoReFT without the orthogonality and without subtracting the old coordinates: faster."""
     return _reft(model, options, orthogonal=False)
-
-

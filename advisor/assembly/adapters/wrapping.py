@@ -1,10 +1,8 @@
-"""What our own adapters share: modules around frozen ones, deltas that merge, adapters' dtype, save and load."""
+"""What our own adapters share: modules around frozen ones, deltas that merge, adapters' dtype."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from advisor.assembly.adapters import layers
-from advisor.errors import BadFile, IllegalRecipe
+from advisor.errors import IllegalRecipe
 
 
 class Wrapped(nn.Module):
@@ -95,77 +93,12 @@ def _plain_weight(inner: nn.Module) -> torch.Tensor:
     return weight
 
 
-def merge(model: nn.Module) -> nn.Module:
-    """The model with every adapter of ours merged into the weights, wrappers gone.
-
-    Raises:
-        IllegalRecipe: an adapter here cannot be merged, or the base is quantised.
-    """
-    wrappers = [(path, module) for path, module in model.named_modules() if isinstance(module, Wrapped)]
-    stuck = sorted({type(m).__name__ for _, m in wrappers if not hasattr(type(m), "merged")})
-    if stuck:
-        raise IllegalRecipe(f"{', '.join(stuck)} cannot be merged: its change is not one of the weights")
-    with torch.no_grad():
-        for path, _ in wrappers:
-            replace(model, path, lambda m: m.merged())  # type: ignore[attr-defined]
-    return model
-
-
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters a method trains, by name; what `save_adapter` keeps."""
+    """The parameters a method trains, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-FILE = "adapter_model.safetensors"
-CONFIG = "advisor_adapter.json"
-
-
-def save_adapter(model: nn.Module, folder: Path, describe: Mapping[str, Any] | None = None) -> Path:
-    """Write the trained parameters (safetensors) and a description (JSON) into `folder`; returns the weights' path."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().cpu().contiguous().clone() for name, p in trained(model).items()}
-    save_file(tensors, folder / FILE)
-    (folder / CONFIG).write_text(json.dumps({"schema": "adapter/1", **(describe or {})}, indent=1), encoding="utf-8")
-    return folder / FILE
-
-
-def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
-    """Put saved parameters into a model that has the same adapter attached.
-
-    Raises:
-        BadFile: nothing there, not safetensors, or parameters of another model or method.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / FILE
-    try:
-        saved = load_file(path)
-    except (OSError, SafetensorError) as broken:
-        raise BadFile(f"no readable adapter in {folder}", cause=str(broken), path=str(path)) from broken
-    here = trained(model)
-    wrong = sorted(set(saved) ^ set(here)) or sorted(n for n in saved if saved[n].shape != here[n].shape)
-    if wrong:
-        raise BadFile(
-            f"the adapter in {folder} is of another model or method",
-            cause=f"first difference: {wrong[0]}",
-            hints=["attach the method it was saved from, with the same options"],
-            path=str(path),
-        )
-    with torch.no_grad():
-        for name, parameter in here.items():
-            parameter.copy_(saved[name])
-    return model
 
 
 def wrap_linears(model: nn.Module, wanted: str | list[str], make: Callable[[nn.Module], nn.Module]) -> None:
     """Replace every linear layer that `wanted` names (see `layers.select`)."""
     for path in layers.select(model, wanted):
         replace(model, path, make)
-
-
-def trainable(names: Iterable[tuple[str, nn.Parameter]]) -> None:
-    for _, parameter in names:
-        parameter.requires_grad_(True)

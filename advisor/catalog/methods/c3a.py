@@ -37,6 +37,7 @@ METHOD = Method(
     peft_options=dividing("block_size", 256, keywords()),
     bases=UNQUANTISED,
     mergeable=True,
+    identity_at_start=False,
     serving=SWITCHED,
     transposed=False,
     evidence_names=("c3a",),

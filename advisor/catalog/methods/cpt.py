@@ -11,6 +11,7 @@ from advisor.catalog.methods.shared import (
     QUANTISED,
     SWITCHED,
     library,
+    number,
     paper,
     rate,
 )
@@ -28,6 +29,8 @@ def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
         "cpt_mask": [1] * len(tokens),
         "cpt_tokens_type_mask": kinds,
         "opt_weighted_loss_type": "none",
+        "opt_projection_epsilon": options["reach"],
+        "opt_projection_format_epsilon": options["reach"],
     }
 
 
@@ -48,7 +51,10 @@ METHOD = Method(
     options={
         "tokens": Option(
             [1, 1, 1, 1, 1, 1, 1, 1], library("cpt/config.py, cpt_token_ids"), "token ids of the text it starts from"
-        )
+        ),
+        "reach": number(
+            0.1, library("cpt/config.py, opt_projection_epsilon"), 0.01, 10, "how far it may move from its text", True
+        ),
     },
     learning_rate=rate(1e-2, paper("2104.08691", "as prompt tuning's; no setting of its own known"), 1e-3, 1e-1),
     peft_type="CPT",

@@ -36,6 +36,7 @@ METHOD = Method(
     peft_options=keywords({"frequencies": "n_frequency"}),
     bases=UNQUANTISED,
     mergeable=True,
+    identity_at_start=False,
     serving=SWITCHED,
     evidence_names=("fourierft",),
     failure_modes=(

@@ -46,9 +46,13 @@ METHOD = Method(
     serving=SWITCHED,
     needs_peft="0.21.0",
     unrolls=False,
+    checkpointing=False,
     evidence_names=("monteclora",),
     transposed=False,
-    failure_modes=("keeps 150 x samples x width x rank numbers drawn in advance on the device: gigabytes over all layers",
-        "its regulariser acts only where the trainer adds it to the loss",),
+    failure_modes=(
+        "keeps 150 x samples x width x rank numbers drawn in advance on the device: gigabytes over all layers",
+        "draws new samples when a block is recomputed: does not work under gradient checkpointing",
+        "its regulariser acts only where the trainer adds it to the loss",
+    ),
     forgetting=NOT_STUDIED,
 )

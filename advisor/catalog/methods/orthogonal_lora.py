@@ -4,7 +4,7 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.shared import (
     LORA_SERVED,
     NOT_STUDIED,
-    QUANTISED,
+    UNQUANTISED,
     REPOSITORIES,
     lora_keywords,
     lora_options,
@@ -25,9 +25,12 @@ METHOD = Method(
     peft_type="LORA",
     peft_options=lora_keywords(init_lora_weights="orthogonal"),
     adapter_marks={"init_lora_weights": "orthogonal"},
-    bases=QUANTISED,
+    bases=UNQUANTISED,
     mergeable=True,
     serving=LORA_SERVED,
-    failure_modes=("the rank must be even",),
+    failure_modes=(
+        "the rank must be even",
+        "its factors take the dtype of the base weight: not for a quantised base",
+    ),
     forgetting=NOT_STUDIED,
 )

@@ -39,11 +39,10 @@ METHOD = Method(
     serving=SWITCHED,
     unrolls=False,
     start_up="an SVD of every target",
-    identity_at_start=False,
     evidence_names=("tinylora",),
     failure_modes=(
         "made for reinforcement learning of a few bits; tiny capacity for anything else",
-        "does not start as the base model",
+        "slow start: its numbers begin near zero",
     ),
     forgetting=NOT_STUDIED,
 )

@@ -45,6 +45,7 @@ METHOD = Method(
     peft_options=dividing("vector_length", 256, keywords({"vectors": "num_vectors", "dropout": "vblora_dropout"})),
     bases=UNQUANTISED,
     mergeable=True,
+    identity_at_start=False,
     serving=SWITCHED,
     unrolls=False,
     evidence_names=("vblora", "vb-lora"),

@@ -1,0 +1,30 @@
+"""Trains the token embeddings only."""
+
+from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.shared import (
+    NOT_STUDIED,
+    UNQUANTISED,
+    paper,
+    rate,
+)
+
+METHOD = Method(
+    name="embedding-tuning",
+    title="embedding tuning",
+    says="trains the token embeddings only",
+    family="selective",
+    subfamily="embeddings",
+    paper=paper("2104.08691", "what prompt tuning restricts"),
+    year=2021,
+    options={},
+    learning_rate=rate(1e-4, paper("2104.08691", "no setting in our evidence: assumed"), 1e-5, 1e-2),
+    attach="advisor.assembly.adapters.selective:attach_embeddings",
+    bases=UNQUANTISED,
+    mergeable=True,
+    inference_overhead="none",
+    serving="a copy of the embeddings per task",
+    checkpoint="the embeddings",
+    evidence_names=("embeddings",),
+    failure_modes=("full backward pass for embeddings only: saves optimizer memory, not time",),
+    forgetting=NOT_STUDIED,
+)

@@ -61,10 +61,10 @@ class Dimension(Value):
 class Budget(Value):
     """What the search may cost. Seconds are of wall clock from the first trial, earlier sessions included."""
 
-    trials: int | None = Field(None, ge=1, le=10**6)
-    seconds: float | None = Field(None, gt=0)
-    usd: float | None = Field(None, gt=0)
-    usd_per_hour: float | None = Field(None, gt=0, description="price of one worker's device for an hour")
+    trials: int | None = Field(default=None, ge=1, le=10**6)
+    seconds: float | None = Field(default=None, gt=0)
+    usd: float | None = Field(default=None, gt=0)
+    usd_per_hour: float | None = Field(default=None, gt=0, description="price of one worker's device for an hour")
 
     @model_validator(mode="after")
     def _bounded(self) -> Budget:
@@ -80,14 +80,16 @@ class Plan(Value):
 
     trials: int = Field(ge=1, description="most trials that the budget pays for")
     bound_by: Literal["trials", "hours", "usd"]
-    trial: Quantity | None = Field(None, description="seconds; None until the first trial was measured")
+    trial: Quantity | None = Field(default=None, description="seconds; None until the first trial was measured")
     seconds: Quantity | None = None
     usd: Quantity | None = None
-    rungs: tuple[int, ...] = Field((), description="per cent of a training at which it is scored and may be pruned")
+    rungs: tuple[int, ...] = Field(
+        default=(), description="per cent of a training at which it is scored and may be pruned"
+    )
     workers: int = 1
     sampler: str = "tpe"
     pruner: str = "median"
-    first: tuple[str, ...] = Field((), description="the trials asked for by name before the sampler chooses")
+    first: tuple[str, ...] = Field(default=(), description="the trials asked for by name before the sampler chooses")
     notes: tuple[str, ...] = ()
 
 
@@ -101,16 +103,16 @@ class TunedTrial(Value):
     params: dict[str, Level] = Field(default_factory=dict)
     recipe: Recipe | None = None
     workload: Workload | None = None
-    values: tuple[float, ...] = Field((), description="one an objective, in the study's order")
+    values: tuple[float, ...] = Field(default=(), description="one an objective, in the study's order")
     metrics: dict[str, float] = Field(default_factory=dict)
-    curve: tuple[tuple[int, float], ...] = Field((), description="(per cent of the training, score)")
+    curve: tuple[tuple[int, float], ...] = Field(default=(), description="(per cent of the training, score)")
     seconds: dict[str, float] = Field(default_factory=dict, description="load, train, evaluate, save, total")
     predicted_bytes: Quantity | None = None
     measured_bytes: int | None = None
     predicted_seconds: Quantity | None = None
     measured_seconds: float | None = None
-    retry_of: int | None = Field(None, description="the trial that died with these settings")
-    origin: str = Field("sampler", description="recommendation, neighbour, sampler, retry")
+    retry_of: int | None = Field(default=None, description="the trial that died with these settings")
+    origin: str = Field(default="sampler", description="recommendation, neighbour, sampler, retry")
     worker: str = ""
 
 
@@ -120,8 +122,8 @@ class Finalist(Value):
     number: int
     scores: tuple[float, ...] = Field(description="one a seed, the search's own first")
     mean: float
-    spread: float | None = Field(None, description="standard deviation over seeds; None with one seed")
-    better: float | None = Field(None, description="bootstrap probability of being the best of the finalists")
+    spread: float | None = Field(default=None, description="standard deviation over seeds; None with one seed")
+    better: float | None = Field(default=None, description="bootstrap probability of being the best of the finalists")
 
 
 class TunedStudy(Stored):
@@ -145,15 +147,15 @@ class TunedStudy(Stored):
     best_params: dict[str, Level] = Field(default_factory=dict)
     best_recipe: Recipe | None = None
     finalists: tuple[Finalist, ...] = ()
-    pareto: tuple[int, ...] = Field((), description="trials no other beats in every objective")
+    pareto: tuple[int, ...] = Field(default=(), description="trials no other beats in every objective")
     test: dict[str, float] = Field(default_factory=dict, description="scores on rows no trial has seen")
     test_rows: int = 0
     adapter: str | None = None
     report: str | None = None
-    stopped: str = Field("", description="why no more trials were run")
+    stopped: str = Field(default="", description="why no more trials were run")
     finished: bool = False
     seconds: float = 0.0
     usd: float | None = None
-    notes: tuple[str, ...] = Field((), description="rows dropped, cut or shared between splits; other warnings")
+    notes: tuple[str, ...] = Field(default=(), description="rows dropped, cut or shared between splits; other warnings")
     versions: dict[str, str] = Field(default_factory=dict)
-    resume: str = Field("", description="the command that goes on from here")
+    resume: str = Field(default="", description="the command that goes on from here")

@@ -228,18 +228,20 @@ def _workload(
     if longest > most:
         notes.append(f"the longest row has {longest} tokens; rows are cut to {most} (rule: advisor.tuner.encode)")
     base = told.workload if told else None
-    return Workload(
-        model=spec.name,
-        task=task,
-        task_type=base.task_type if base else ("classification" if task == "sequence-classification" else None),
-        samples=splits.rows["train"],
-        seq_len=min(longest, most),
-        mean_seq_len=min(mean, longest, most),
-        target_len=target,
-        num_labels=max(2, len(splits.labels)),
-        epochs=epochs or (base.epochs if base else 3.0),
-        effective_batch_size=batch or (base.effective_batch_size if base else min(16, splits.rows["train"])),
-        lengths=how,
+    return Workload.model_validate(
+        {
+            "model": spec.name,
+            "task": task,
+            "task_type": base.task_type if base else ("classification" if task == "sequence-classification" else None),
+            "samples": splits.rows["train"],
+            "seq_len": min(longest, most),
+            "mean_seq_len": min(mean, longest, most),
+            "target_len": target,
+            "num_labels": max(2, len(splits.labels)),
+            "epochs": epochs or (base.epochs if base else 3.0),
+            "effective_batch_size": batch or (base.effective_batch_size if base else min(16, splits.rows["train"])),
+            "lengths": how,
+        }
     ), notes
 
 
@@ -253,7 +255,7 @@ def _lengths(
 
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(spec))
     pairs = spec.architecture == "encoder-decoder" and task == "seq2seq"
-    far = Workload(model=spec.name, task=task, seq_len=10**6, target_len=10**6)
+    far = Workload.model_validate({"model": spec.name, "task": task, "seq_len": 10**6, "target_len": 10**6})
     examples = Encoder(tokenizer, far, splits.kind, splits.labels, pairs=pairs).encode(rows["train"])
     if not examples:
         raise BadRequest("no training row leaves a token to learn")
@@ -294,15 +296,17 @@ def _plain_recipe(name: str, workload: Workload, told: Recommendation | None) ->
     method = find_method(name)
     rate = method.learning_rate.default
     like = told.choice.recipe if told else None
-    return Recipe(
-        method=name,
-        learning_rate=float(rate) if isinstance(rate, (int, float)) else None,
-        micro_batch_size=like.micro_batch_size if like else min(8, workload.effective_batch_size),
-        dtype=like.dtype if like else "float32",
-        autocast=like.autocast if like else False,
-        base=method.default_base,
-        gradient_checkpointing=bool(like and like.gradient_checkpointing and method.checkpointing),
-        trainer=like.trainer if like else "hf",
+    return Recipe.model_validate(
+        {
+            "method": name,
+            "learning_rate": float(rate) if isinstance(rate, (int, float)) else None,
+            "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
+            "dtype": like.dtype if like else "float32",
+            "autocast": like.autocast if like else False,
+            "base": method.default_base,
+            "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
+            "trainer": like.trainer if like else "hf",
+        }
     )
 
 

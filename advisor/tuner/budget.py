@@ -131,7 +131,7 @@ def past_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Past]:
         result = ledger.outcome_of(trial)
         if result is None or result.status not in ("complete", "pruned") or not result.curve or not result.seconds:
             continue
-        recipe, workload = settings_of(request, trial)
+        _, workload = settings_of(request, trial)
         share = result.curve[-1][0] / 100 if request.seeds == 1 else 1.0
         said = trial.user_attrs.get(ledger.PREDICTED, {})
         found.append(

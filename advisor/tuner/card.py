@@ -21,7 +21,8 @@ def card(study: TunedStudy) -> str:
     """The card's text."""
     best = next(t for t in study.trials if t.number == study.best)
     recipe, workload = best.recipe, best.workload
-    assert recipe is not None and workload is not None
+    assert recipe is not None
+    assert workload is not None
     parts = [
         _header(study),
         f"# {_plain(study.name)}",

@@ -98,27 +98,31 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
         before = best.get(trial.method)
         if before is not None and sign * before.value >= sign * value * scale:
             continue
-        best[trial.method] = Finding(
-            table=f"study {study.name}, trial {trial.number}",
-            model=request.spec.name,
-            model_parameters=request.spec.parameters,
-            architecture=request.spec.architecture,
-            task=Path(request.splits.sources.get("train", study.name)).name,
-            task_type=request.workload.task_type or request.workload.task,
-            samples=request.splits.rows["train"],
-            method=trial.method,
-            settings=json.dumps(trial.params, sort_keys=True),
-            learning_rate=trial.recipe.learning_rate,
-            training=f"{trial.workload.epochs:g} epochs",
-            metric=study.metric,
-            higher_is_better=study.higher_is_better,
-            value=value * scale,
-            spread=again.spread * scale if again and again.spread is not None else None,
-            seeds=len(again.scores) if again else request.seeds,
-            full_value=full * scale if full is not None else None,
-            learning_rate_tuned=True,
-            address=f"file:{study.folder}",
-            note="score on the evaluation rows that the settings were chosen by",
+        best[trial.method] = Finding.model_validate(
+            {
+                "table": f"study {study.name}, trial {trial.number}",
+                "model": request.spec.name,
+                "model_parameters": request.spec.parameters,
+                "architecture": request.spec.architecture,
+                "task": Path(request.splits.sources.get("train", study.name)).name,
+                "task_type": request.workload.task_type or request.workload.task,
+                "samples": request.splits.rows["train"],
+                "method": trial.method,
+                "settings": json.dumps(trial.params, sort_keys=True),
+                "learning_rate": trial.recipe.learning_rate,
+                "training": f"{trial.workload.epochs:g} epochs",
+                "metric": study.metric,
+                "higher_is_better": study.higher_is_better,
+                "value": value * scale,
+                "spread": again.spread * scale if again and again.spread is not None else None,
+                "seeds": len(again.scores) if again else request.seeds,
+                "full_value": full * scale if full is not None else None,
+                "learning_rate_tuned": True,
+                "address": f"file:{study.folder}",
+                "note": "score on the evaluation rows that the settings were chosen by",
+                "unit": "points" if scale == 100.0 else "nats" if study.metric == "loss" else "ratio",
+                "printed_times": scale,
+            }
         )
     if not best:
         return None

@@ -72,7 +72,7 @@ class Coach:
         """Start the clocks and listen for SIGTERM (main thread only)."""
         self._mark = self._saved = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: self._interrupted.set())
+            signal.signal(signal.SIGTERM, lambda number, frame: self._interrupted.set())
 
     def rungs(self) -> dict[int, int]:
         """Optimizer step -> per cent of the training, for each scoring; the last one is at 100."""

@@ -23,7 +23,8 @@ def finish(job: TrialJob) -> TrialResult:
         AdvisorError: what `prepare` raises.
         ValueError: the weights are not those of this recipe.
     """
-    assert job.weights is not None and job.export is not None
+    assert job.weights is not None
+    assert job.export is not None
     began = time.monotonic()
     prepared = prepare(job)
     load_trainable(prepared.model, Path(job.weights))

@@ -47,7 +47,7 @@ class TuneRequest(Stored):
     spec: ModelSpec
     workload: Workload
     starts: tuple[Start, ...] = Field(min_length=1, description="the first is the recommendation")
-    hardware: Hardware | None = Field(None, description="None: this machine's CPU")
+    hardware: Hardware | None = Field(default=None, description="None: this machine's CPU")
     splits: Splits
     dimensions: tuple[Dimension, ...]
     metric: str
@@ -56,23 +56,31 @@ class TuneRequest(Stored):
     budget: Budget
     sampler: str = "tpe"
     pruner: str = "median"
-    neighbours: int = Field(4, ge=0)
-    evaluations: int = Field(8, ge=1, le=100, description="scorings of one training")
-    evaluation_rows: int = Field(1000, ge=1, description="rows of an intermediate scoring; the last one takes all")
-    early_stopping: int = Field(0, ge=0, description="scorings without a gain after which a training ends; 0: never")
-    seeds: int = Field(1, ge=1, le=100, description="trainings of one trial, each with its own seed")
-    finalists: int = Field(3, ge=1, le=100)
-    final_seeds: int = Field(3, ge=1, le=100)
+    neighbours: int = Field(default=4, ge=0)
+    evaluations: int = Field(default=8, ge=1, le=100, description="scorings of one training")
+    evaluation_rows: int = Field(
+        default=1000, ge=1, description="rows of an intermediate scoring; the last one takes all"
+    )
+    early_stopping: int = Field(
+        default=0, ge=0, description="scorings without a gain after which a training ends; 0: never"
+    )
+    seeds: int = Field(default=1, ge=1, le=100, description="trainings of one trial, each with its own seed")
+    finalists: int = Field(default=3, ge=1, le=100)
+    final_seeds: int = Field(default=3, ge=1, le=100)
     retrain: bool = False
-    patience: int = Field(0, ge=0, description="stop after so many trials without a gain; 0: chosen from the space")
-    memory_bytes: int | None = Field(None, gt=0, description="what a trial may use; None: the hardware's limit")
-    threads: int | None = Field(None, ge=1, description="of a trial on a CPU; None: the cores shared by the workers")
-    trial_seconds: float | None = Field(None, gt=0, description="a trial that runs longer is ended")
-    checkpoint_seconds: float = Field(60.0, ge=0)
-    max_retries: int = Field(2, ge=0)
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many trials without a gain; 0: chosen from the space"
+    )
+    memory_bytes: int | None = Field(default=None, gt=0, description="what a trial may use; None: the hardware's limit")
+    threads: int | None = Field(
+        default=None, ge=1, description="of a trial on a CPU; None: the cores shared by the workers"
+    )
+    trial_seconds: float | None = Field(default=None, gt=0, description="a trial that runs longer is ended")
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    max_retries: int = Field(default=2, ge=0)
     report_to: tuple[str, ...] = ()
     seed: int = 0
-    store: bool = Field(True, description="keep profiles and findings in the user's own store")
+    store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
     created: str = ""
 
     def question(self) -> dict[str, Any]:
@@ -112,11 +120,11 @@ class TrialJob(Stored):
     evaluation_rows: int = 1000
     early_stopping: int = 0
     checkpoint_seconds: float = 60.0
-    device: str = Field("auto", description="auto, cpu, cuda")
-    threads: int | None = Field(None, ge=1)
+    device: str = Field(default="auto", description="auto, cpu, cuda")
+    threads: int | None = Field(default=None, ge=1)
     report_to: tuple[str, ...] = ()
-    weights: str | None = Field(None, description="finish: the trained parameters to load")
-    export: str | None = Field(None, description="finish: folder of the adapter")
+    weights: str | None = Field(default=None, description="finish: the trained parameters to load")
+    export: str | None = Field(default=None, description="finish: folder of the adapter")
 
 
 class TrialResult(Stored):
@@ -126,23 +134,23 @@ class TrialResult(Stored):
 
     status: Literal["complete", "pruned", "oom", "failed", "interrupted"]
     reason: str = ""
-    score: float | None = Field(None, description="the metric at the best scoring, on all evaluation rows")
+    score: float | None = Field(default=None, description="the metric at the best scoring, on all evaluation rows")
     metrics: dict[str, float] = Field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
     test: dict[str, float] = Field(default_factory=dict)
     steps: int = 0
     resumed_from: int = 0
     tokens_per_step: float | None = None
-    step_seconds: tuple[float, ...] = Field((), description="the last 200 optimizer steps after warm-up")
+    step_seconds: tuple[float, ...] = Field(default=(), description="the last 200 optimizer steps after warm-up")
     seconds: dict[str, float] = Field(default_factory=dict)
-    peak_allocated_bytes: int | None = Field(None, description="torch's own count, CUDA only")
+    peak_allocated_bytes: int | None = Field(default=None, description="torch's own count, CUDA only")
     peak_reserved_bytes: int | None = None
-    peak_process_bytes: int | None = Field(None, description="resident memory of the process above its start")
+    peak_process_bytes: int | None = Field(default=None, description="resident memory of the process above its start")
     trainable_parameters: int | None = None
     total_parameters: int | None = None
-    weights: str | None = Field(None, description="trained parameters at the best scoring, safetensors")
+    weights: str | None = Field(default=None, description="trained parameters at the best scoring, safetensors")
     adapter: str | None = None
-    reloaded: bool | None = Field(None, description="the exported adapter, loaded again, gave the same outputs")
+    reloaded: bool | None = Field(default=None, description="the exported adapter, loaded again, gave the same outputs")
     truncated: dict[str, int] = Field(default_factory=dict, description="rows cut to the length, by split")
     device: str = ""
     versions: dict[str, str] = Field(default_factory=dict)

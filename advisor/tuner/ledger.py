@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psutil
 
@@ -23,7 +23,7 @@ from advisor.errors import BadFile, BadRequest
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialResult, TuneRequest
 from advisor.tuner.pruning import make_pruner, make_sampler
-from advisor.tuner.storage import GRACE_SECONDS, HEARTBEAT_SECONDS, open_storage
+from advisor.tuner.storage import GRACE_SECONDS, HEARTBEAT_SECONDS, id_of, open_storage, storage_of
 from advisor.tuner.trial import RESULT
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def create(request: TuneRequest, url: str) -> Study:
     import optuna
 
     storage = open_storage(url, max_retries=request.max_retries)
-    directions = [_direction(request, objective) for objective in request.objectives]
+    directions: list[Any] = [_direction(request, objective) for objective in request.objectives]
     study = optuna.create_study(
         study_name=request.name,
         storage=storage,
@@ -117,7 +117,7 @@ def rungs_of(request: TuneRequest) -> tuple[int, ...]:
     return tuple(round(100 * k / request.evaluations) for k in range(1, request.evaluations + 1))
 
 
-def _direction(request: TuneRequest, objective: str) -> str:
+def _direction(request: TuneRequest, objective: str) -> Literal["maximize", "minimize"]:
     return "maximize" if objective == "quality" and request.higher_is_better else "minimize"
 
 
@@ -275,7 +275,7 @@ def tell(study: Study, trial: FrozenTrial, result: TrialResult, request: TuneReq
     """Write a finished training into the study; once only, whoever comes first."""
     from optuna.trial import TrialState
 
-    storage, trial_id = study._storage, trial._trial_id
+    storage, trial_id = storage_of(study), id_of(trial)
     ran = {"oom": 1.0, "failed": 1.0}.get(result.status, 0.0)
     with _unless_finished():
         for percent, score in result.curve if len(request.objectives) == 1 and request.seeds == 1 else ():
@@ -298,7 +298,7 @@ def give_up(study: Study, trial: FrozenTrial, result: TrialResult, *, retry: boo
     """Mark a trial failed; one to be retried says so before its state changes, so that no crash loses it."""
     from optuna.trial import TrialState
 
-    storage, trial_id = study._storage, trial._trial_id
+    storage, trial_id = storage_of(study), id_of(trial)
     with _unless_finished():
         storage.set_trial_user_attr(trial_id, OUTCOME, outcome(result))
         storage.set_trial_user_attr(trial_id, RETRY, retry)

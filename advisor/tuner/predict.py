@@ -32,6 +32,8 @@ class Prediction:
     model_bytes: Quantity | None = None
     """The cost model's own word, before this study's trials corrected it."""
     notes: tuple[str, ...] = ()
+    illegal: str = ""
+    """Why the settings cannot be run at all, where they cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,18 @@ def cpu_hardware(workers: int = 1) -> Hardware:
     import psutil
 
     memory = psutil.virtual_memory()
-    gpu = Gpu(
-        name="cpu",
-        vendor="this machine",
-        generation="cpu",
-        memory_bytes=memory.total,
-        usable_bytes=max(1, memory.available // workers),
-        usable_why="available memory when the study began, shared among its workers",
-        confidence="low",
+    gpu = Gpu.model_validate(
+        {
+            "name": "cpu",
+            "vendor": "this machine",
+            "generation": "cpu",
+            "memory_bytes": memory.total,
+            "usable_bytes": max(1, memory.available // workers),
+            "usable_why": "memory available when asked, shared among the workers",
+            "confidence": "low",
+        }
     )
-    return Hardware(gpu=gpu, asked="cpu", headroom=0.1)
+    return Hardware.model_validate({"gpu": gpu, "asked": "cpu", "headroom": 0.1})
 
 
 def predict(request: TuneRequest, recipe: Recipe, workload: Workload, past: Sequence[Past] = ()) -> Prediction:

@@ -14,6 +14,7 @@ from advisor.domain.study import TunedStudy, TunedTrial
 from advisor.domain.units import duration, gib
 
 TEMPLATE = "report.html.j2"
+SNIPPET = "window.vegaEmbed = vegaEmbed;"
 WIDTH = 640
 HEIGHT = 300
 
@@ -285,7 +286,7 @@ def _library() -> str:
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.javascript_bundle(vl_version=version).replace("</script", "<\\/script")
+    return vl_convert.javascript_bundle(snippet=SNIPPET, vl_version=version).replace("</script", "<\\/script")
 
 
 def _safe_json(value: Any) -> str:

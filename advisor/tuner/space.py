@@ -71,10 +71,12 @@ def suggest(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, Level]:
         if d.kind == "choice":
             params[d.key] = trial.suggest_categorical(d.key, [_plain(c) for c in d.choices])
         elif d.kind == "int":
-            assert d.low is not None and d.high is not None
+            assert d.low is not None
+            assert d.high is not None
             params[d.key] = trial.suggest_int(d.key, int(d.low), int(d.high), log=d.log)
         else:
-            assert d.low is not None and d.high is not None
+            assert d.low is not None
+            assert d.high is not None
             params[d.key] = trial.suggest_float(d.key, d.low, d.high, log=d.log)
     return params
 
@@ -151,7 +153,8 @@ def _moved(d: Dimension, factor: float) -> Level:
     if d.kind == "choice":
         numbers = [c for c in d.choices if isinstance(c, (int, float))]
         return min(numbers, key=lambda c: abs(math.log(c / target)))
-    assert d.low is not None and d.high is not None
+    assert d.low is not None
+    assert d.high is not None
     moved = min(max(target, d.low), d.high)
     return round(moved) if d.kind == "int" else moved
 

@@ -160,9 +160,13 @@ class _Resident:
     """Resident memory of this process: its peak above what the imports took."""
 
     def __init__(self) -> None:
+        import importlib
+
         import psutil
-        import torch  # noqa: F401  its libraries belong to the start, not to the training
-        import transformers  # noqa: F401
+
+        for name in ("torch", "transformers"):
+            # their libraries belong to the start, not to the training
+            importlib.import_module(name)
 
         self.start = psutil.Process().memory_info().rss
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from advisor import store
-from advisor.errors import AdvisorError, BadFile, StoreUnavailable
+from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner import ledger
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 from advisor.tuner.predict import Past, Prediction, predict
 from advisor.tuner.process import Child
 from advisor.tuner.space import apply, suggest
-from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_url
+from advisor.tuner.storage import PATIENCE_SECONDS, id_of, patiently, quiet, storage_of, storage_url
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -58,7 +58,7 @@ class Worker:
         self.stop = threading.Event()
         self.study, _ = self._patiently(lambda: ledger.load(self.request.name, url))
         self.study.sampler = ledger.sampler_of(self.request, index)
-        self.pulse = ledger.Pulse(self.study._storage)
+        self.pulse = ledger.Pulse(storage_of(self.study))
         self.refused = 0
 
     def run(self) -> str:
@@ -101,8 +101,8 @@ class Worker:
                     return None
             trial = self.study.ask()
             trial.set_user_attr(ledger.OWNER, ledger.me() | {"index": self.index})
-            self.pulse = ledger.Pulse(self.study._storage)
-            self.pulse.beat(trial._trial_id)
+            self.pulse = ledger.Pulse(storage_of(self.study))
+            self.pulse.beat(id_of(trial))
             return trial
 
     def _one(self, trial: Trial) -> None:
@@ -205,7 +205,7 @@ class Worker:
     def _interruption(self, trial: Trial) -> str | None:
         """Why a running trial must end: we were told to, our parent is gone, or the deadline has come."""
         try:
-            self.pulse.beat(trial._trial_id)
+            self.pulse.beat(id_of(trial))
         except Exception as error:
             from advisor.tuner.storage import transient
 
@@ -227,8 +227,8 @@ class Worker:
         }
         trial.set_user_attr(ledger.PREDICTED, said)
         for name, value in self._constraints(prediction).items():
-            if name not in trial.storage.get_trial_system_attrs(trial._trial_id):
-                trial.storage.set_trial_system_attr(trial._trial_id, f"constraints:{name}", value)
+            if name not in trial.storage.get_trial_system_attrs(id_of(trial)):
+                trial.storage.set_trial_system_attr(id_of(trial), f"constraints:{name}", value)
         return self._frozen(trial)
 
     def _constraints(self, prediction: Prediction) -> dict[str, float]:
@@ -262,7 +262,7 @@ class Worker:
         return past_of(self.request, self.study.get_trials(deepcopy=False))
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return trial.storage.get_trial(trial._trial_id)
+        return trial.storage.get_trial(id_of(trial))
 
     def _threads(self) -> int | None:
         if self.request.threads is not None or self.request.hardware is not None:
@@ -323,14 +323,11 @@ def main(arguments: list[str]) -> int:
         quiet()
         url = storage_url(given.storage, given.folder)
         worker = Worker(given.folder, url, index=given.index, share=given.share, patience=given.patience)
-        signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
+        signal.signal(signal.SIGTERM, lambda number, frame: worker.stop.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         watch_parent(worker.stop)
         print(worker.run(), flush=True)
     except AdvisorError as error:
-        print(f"Error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except BadFile as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0

@@ -13,7 +13,10 @@ from advisor.domain.model import ModelSpec
 
 WORDS = [f"w{i}" for i in range(60)]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "</s>"]
-CHAT = "{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' </s> ' }}{% endfor %}{% if add_generation_prompt %}assistant : {% endif %}"
+CHAT = (
+    "{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' </s> ' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant : {% endif %}"
+)
 
 
 def make_tokenizer(folder: Path, *, encoder: bool) -> Any:
@@ -154,3 +157,10 @@ def chats(count: int, seed: int = 0) -> list[dict[str, Any]]:
 def put_rows(path: Path, rows: list[Any]) -> Path:
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     return path
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own store."""
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)

@@ -54,7 +54,7 @@ class Loop:
             scaler.step(optimizer)
             scaler.update()
             coach.after_optimizer(step)
-            schedule.step()
+            schedule.step()  # pyright: ignore[reportCallIssue]
             optimizer.zero_grad()
             say = coach.after_step(step, total)
             if say.checkpoint:

@@ -27,7 +27,9 @@ class Trl:
         if importlib.util.find_spec("trl") is None:
             raise MissingExtra.of("trl", extra="trl", why="--trainer trl")
         from datasets import Dataset
-        from trl import SFTConfig, SFTTrainer, pack_dataset
+        from trl.data_utils import pack_dataset
+        from trl.trainer.sft_config import SFTConfig
+        from trl.trainer.sft_trainer import SFTTrainer
 
         class Watched(SFTTrainer):
             """Keeps the last losses where the callback can see them."""

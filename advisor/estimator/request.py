@@ -225,7 +225,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
 
 def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:
     if not isinstance(given, str):
-        return given
+        return given or None  # peft's public runs write {} for full fine-tuning
     path = Path(given).expanduser()
     return store.read_document(path / "adapter_config.json" if path.is_dir() else path)
 

@@ -1,0 +1,79 @@
+"""`advisor audit`: predictions against measurements that the fit did not see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from advisor.interfaces.cli.common import amount, emit, gpu_option, grid, json_option, progress
+
+if TYPE_CHECKING:
+    from advisor.estimator.audit import Audit
+
+SCHEMES = ("leave-one-run", "leave-one-method", "leave-one-model", "leave-one-device", "uncalibrated")
+
+
+@click.command("audit")
+@gpu_option
+@click.option(
+    "--scheme",
+    type=click.Choice(SCHEMES),
+    default="leave-one-method",
+    show_default=True,
+    help="What a prediction must not have seen.",
+)
+@click.option("--plot", "plot_path", type=click.Path(dir_okay=False), help="Also draw it: FILE.html, .png or .svg.")
+@json_option
+def command(gpu: str | None, scheme: str, plot_path: str | None, as_json: bool) -> None:
+    """Score predictions on measured runs that the fit did not see.
+
+    \b
+    Examples:
+      advisor audit --scheme uncalibrated
+      advisor audit --gpu L40S --plot audit.html
+    """
+    from advisor.estimator.audit import audit, plot
+
+    with progress("auditing") as advance:
+        result = audit(gpu, scheme=scheme, progress=advance)
+    if plot_path:
+        plot(result, plot_path)
+    emit(result, as_json, table=_shown)
+
+
+def _shown(audit: Audit) -> list[Any]:
+    rows = [
+        (
+            row.profile,
+            row.method,
+            row.target.replace("_", " "),
+            amount(row.measured, "s" if row.target == "step_time" else "B"),
+            amount(row.predicted, "s" if row.target == "step_time" else "B"),
+            f"{row.error:+.2%}",
+            {True: "yes", False: "NO", None: ""}[row.inside],
+        )
+        for row in audit.rows
+    ]
+    runs = grid(
+        ("run", "method", "target", "measured", "predicted", "error", "in interval"),
+        rows,
+        title=f"predictions of runs not seen ({audit.scheme})",
+        right="measured,predicted,error",
+    )
+    sums = grid(
+        ("target", "runs", "median", "90 % below", "worst", "in the 90 % interval"),
+        [
+            (
+                h.target.replace("_", " "),
+                h.runs,
+                f"{h.median:.2%}",
+                f"{h.p90:.2%}",
+                f"{h.worst:.2%}",
+                "" if h.coverage is None else f"{h.coverage:.0%}",
+            )
+            for h in audit.summary
+        ],
+        right="runs,median,90 % below,worst,in the 90 % interval",
+    )
+    return [runs, sums, *audit.notes]

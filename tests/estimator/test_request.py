@@ -1,0 +1,131 @@
+"""Bad requests get a clear error; good ones become the three nouns."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from advisor.domain.model import ModelSpec
+from advisor.errors import BadFile, BadRequest, IllegalRecipe, UnknownName
+from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
+
+CASE = {"model": "m", "gpu": "L40S", "method": "lora", "batch_size": 4, "seq_len": 128}
+
+
+def spec(architecture="decoder", context=512):
+    return ModelSpec.model_validate(
+        {
+            "name": "m",
+            "asked": "m",
+            "source": "folder",
+            "where": "",
+            "config": {},
+            "task_class": "CausalLM",
+            "architecture": architecture,
+            "context_length": context,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": -3}, "batch_size"),
+        ({"batch_size": 10**9}, "batch_size"),
+        ({"batch_size": "four"}, "batch_size"),
+        ({"seq_len": 0}, "seq_len"),
+        ({"dtype": "int4"}, "dtype"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"rank": 0}, "rank"),
+        ({"trainer": "keras"}, "trainer"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"adapter_config": 7}, "adapter_config"),
+        ({"batchsize": 4}, "batch_size"),
+        ({"method": None}, "method"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field(change, said):
+    with pytest.raises(BadRequest) as caught:
+        from_case({**CASE, **change})
+    assert said in str(caught.value)
+
+
+def test_an_unknown_method_and_gpu_name_the_near_ones():
+    with pytest.raises(UnknownName, match="lora"):
+        recipe_of(from_case({**CASE, "method": "loraa"}))
+    with pytest.raises(UnknownName, match="near names"):
+        hardware_of(from_case({**CASE, "gpu": "L40Z"}))
+
+
+def test_a_hyperparameter_of_the_method_may_stand_beside_the_other_keys():
+    recipe = recipe_of(from_case({"model": "m", "gpu": "L40S", "method": "prompt-tuning", "virtual_tokens": 7}))
+    assert recipe.options == {"virtual_tokens": 7}
+    recipe = recipe_of(from_case({**CASE, "rank": 9, "options": {"alpha": 3}}))
+    assert recipe.options == {"rank": 9, "alpha": 3}
+
+
+def test_short_dtype_names_are_understood():
+    assert from_case({**CASE, "dtype": "bf16"}).dtype == "bfloat16"
+    assert from_case({**CASE, "dtype": "torch.float32"}).dtype == "float32"
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+def test_an_adapter_config_says_its_method(tmp_path, as_path):
+    config = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(config))
+    given = str(path) if as_path else config
+    recipe = recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": given}))
+    assert recipe.method == "lora"
+    assert recipe.adapter_config == config
+    folder = recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": str(tmp_path)}))
+    assert folder == recipe
+
+
+def test_an_empty_adapter_config_with_a_method_is_that_method():
+    recipe = recipe_of(from_case({"model": "m", "gpu": "L40S", "method": "full", "adapter_config": {}}))
+    assert (recipe.method, recipe.adapter_config) == ("full", None)
+    with pytest.raises(BadRequest):
+        from_case({"model": "m", "gpu": "L40S"})
+
+
+def test_bad_adapter_configs_are_refused(tmp_path):
+    with pytest.raises(BadFile):
+        recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": str(tmp_path / "none.json")}))
+    (tmp_path / "cut.json").write_text('{"peft_type": ')
+    with pytest.raises(BadFile):
+        recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": str(tmp_path / "cut.json")}))
+    with pytest.raises(IllegalRecipe):
+        recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": {"peft_type": "NOPE"}}))
+    with pytest.raises(BadRequest, match="beside an adapter config"):
+        recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": {"peft_type": "LORA"}, "rank": 4}))
+    with pytest.raises(BadRequest, match="was given with an adapter config"):
+        recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": {"peft_type": "LORA"}, "method": "vera"}))
+
+
+def test_a_length_beyond_the_context_is_refused_and_the_longest_said():
+    with pytest.raises(BadRequest, match="512"):
+        workload_of(from_case({**CASE, "seq_len": 513}), spec())
+    assert workload_of(from_case({**CASE, "seq_len": 512}), spec())[0].seq_len == 512
+
+
+def test_a_mean_above_the_longest_is_refused():
+    with pytest.raises(BadRequest, match="exceeds the longest"):
+        workload_of(from_case({**CASE, "mean_seq_len": 400}), spec())
+
+
+def test_what_was_assumed_is_said():
+    case = {key: value for key, value in CASE.items() if key != "seq_len"}
+    workload, notes = workload_of(from_case(case), spec())
+    assert workload.seq_len == 512
+    assert "no length was given" in notes[0]
+    workload, notes = workload_of(from_case(CASE), spec("encoder-decoder"))
+    assert (workload.task, workload.target_len) == ("seq2seq", 32)
+    assert "target" in notes[0]
+
+
+def test_several_devices_are_refused_rather_than_guessed():
+    with pytest.raises(BadRequest, match="only one is modelled"):
+        hardware_of(from_case({**CASE, "count": 8}))

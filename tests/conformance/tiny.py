@@ -90,7 +90,7 @@ class Tiny:
             steps = torch.arange(LENGTH)[None] * (shift + labels)[:, None]
             return {"input_ids": (start + steps) % (VOCABULARY - 4) + 4, "attention_mask": mask, "labels": labels}
         if self.task == "seq2seq":
-            ids = torch.randint(4, VOCABULARY, (BATCH, LENGTH), generator=made)
+            ids = (start + torch.arange(LENGTH)[None]) % (VOCABULARY - 4) + 4
             return {"input_ids": ids, "attention_mask": mask, "labels": (ids - 4 + shift) % (VOCABULARY - 4) + 4}
         ids = (start + torch.arange(LENGTH)[None] * shift) % (VOCABULARY - 4) + 4
         return {"input_ids": ids, "attention_mask": mask, "labels": ids}

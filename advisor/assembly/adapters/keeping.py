@@ -97,7 +97,7 @@ def _portable(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _besides(attached: nn.Module) -> dict[str, torch.Tensor]:
     config: Any = next(iter(attached.peft_config.values()))  # type: ignore[operator,union-attr]
     if config.is_prompt_learning:
-        return {n: p for n, p in trained(attached).items() if n.startswith("prompt_encoder.")}
+        return {n: p for n, p in attached.named_parameters() if n.startswith("prompt_encoder.")}
     start = str(getattr(config, "init_lora_weights", ""))
     if not start.startswith(_CHANGES_BASE) and getattr(config, "kasa_config", None) is None:
         return {}

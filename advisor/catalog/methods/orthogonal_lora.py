@@ -4,8 +4,8 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.shared import (
     LORA_SERVED,
     NOT_STUDIED,
-    UNQUANTISED,
     REPOSITORIES,
+    UNQUANTISED,
     lora_keywords,
     lora_options,
     rate,

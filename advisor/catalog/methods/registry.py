@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from advisor.catalog.methods.generic import generic_method
+from advisor.catalog.methods.introspection import installed_peft_types, peft_version
 from advisor.catalog.methods.method import Method, Option
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -121,28 +118,6 @@ def methods() -> tuple[Method, ...]:
     known = {m.peft_type for m in written}
     found = tuple(generic_method(name) for name in installed_peft_types() if name not in known)
     return written + found
-
-
-@cache
-def installed_peft_types() -> tuple[str, ...]:
-    """The PeftType names of the installed peft, read from its source so that neither peft nor torch is imported.
-
-    Empty when peft is not installed.
-    """
-    spec = importlib.util.find_spec("peft")
-    if spec is None or not spec.submodule_search_locations:
-        return ()
-    source = Path(next(iter(spec.submodule_search_locations))) / "utils" / "peft_types.py"
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ClassDef) and node.name == "PeftType":
-            return tuple(
-                target.id
-                for line in node.body
-                if isinstance(line, ast.Assign)
-                for target in line.targets
-                if isinstance(target, ast.Name)
-            )
-    return ()
 
 
 def _plain(name: str) -> str:
@@ -273,7 +248,7 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
     if method.cannot:
         return method.cannot, []
     if method.peft_type is not None and method.peft_type not in installed_peft_types():
-        have = _peft_version()
+        have = peft_version()
         return f"it needs peft {method.needs_peft} or newer, installed is {have}", ["to install: pip install -U peft"]
     if spec.architecture not in method.architectures:
         others = [
@@ -310,13 +285,6 @@ def _article(architecture: str) -> str:
 
 def _instead(names: list[str]) -> list[str]:
     return [f"methods that can: {', '.join(names[:5])}"] if names else []
-
-
-def _peft_version() -> str:
-    try:
-        return importlib.metadata.version("peft")
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def check_recipe(spec: ModelSpec, recipe: Recipe, task: Task) -> Method:

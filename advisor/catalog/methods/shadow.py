@@ -56,7 +56,6 @@ METHOD = Method(
     inference_overhead="the side network beside every layer",
     serving=ONE_AT_A_TIME,
     unrolls=False,
-    identity_at_start=False,
     multi_adapter=False,
     needs_peft="0.21.0",
     refuse=_refuse,

@@ -22,6 +22,7 @@ _REDUCTION = {aten.sum, aten.mean, aten._softmax, aten._log_softmax, aten._softm
               aten._log_softmax_backward_data, aten.native_layer_norm, aten.native_layer_norm_backward, aten.norm,
               aten.linalg_vector_norm, aten.nll_loss_forward, aten.nll_loss_backward, aten.var, aten.cumsum,
               aten.argmax, aten.topk, aten.sort, aten.all, aten.any, aten.prod, aten.embedding_dense_backward}  # fmt: skip
+_INT8_MATMUL = {"int8_scaled_mm", "int8_mixed_scaled_mm"}
 _COPY = {aten.clone, aten.copy_, aten._to_copy, aten.cat, aten.stack, aten.embedding, aten.index, aten.gather,
          aten.index_select, aten.constant_pad_nd, aten.repeat, aten.contiguous}  # fmt: skip
 _NO_KERNEL = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided, aten.set_,
@@ -93,6 +94,9 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
     flop = 0
     if packet in flop_registry:
         flop = int(flop_registry[packet](*args, **kwargs, out_val=out))
+    if name in _INT8_MATMUL:
+        rows, weight = inputs[0].numel() // inputs[0].shape[-1], next(t for t in inputs[1:] if t.dtype == torch.int8)
+        return Told(name, "matmul", "int8", 2 * rows * weight.numel(), traffic, 2)
     if packet in _MATMUL:
         return Told(name, "matmul", dtype, flop or _matmul_flop(inputs, outputs), traffic, _KERNELS.get(packet, 1))
     if packet in _ATTENTION:

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from advisor.domain.trace import ALLOC, FREE, OP
 from advisor.tracer.opinfo import describe
-from advisor.tracer.stand_ins import STAND_INS, hidden_temporaries
+from advisor.tracer.stand_ins import BY_NAME, STAND_INS, hidden_temporaries
 
 aten = torch.ops.aten
 
@@ -178,7 +178,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        stand_in = STAND_INS.get(func.overloadpacket)
+        stand_in = STAND_INS.get(func.overloadpacket) or BY_NAME.get(func.overloadpacket.__name__)
         out = stand_in(self, func, args, kwargs) if stand_in else NotImplemented
         if out is NotImplemented:
             out = func(*args, **kwargs)

@@ -78,6 +78,33 @@ def _bincount(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     return torch.empty(least, dtype=torch.long, device="meta")
 
 
+def _int8_quant(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    recorder.assume("int8 outlier columns", "none: LLM.int8() finds a handful, which the data decide")
+    rows = tensor.numel() // tensor.shape[-1]
+    return (
+        torch.empty(tensor.shape, dtype=torch.int8, device="meta"),
+        torch.empty(rows, dtype=torch.float32, device="meta"),
+        torch.empty(0, dtype=torch.int64, device="meta"),
+    )
+
+
+def _int8_mixed(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    original, weight = args[0], args[2]
+    if original.device.type != "meta":
+        return NotImplemented
+    out = torch.empty(*original.shape[:-1], weight.shape[0], dtype=original.dtype, device="meta")
+    return out, torch.empty(original.shape[0], 0, dtype=original.dtype, device="meta")
+
+
+BY_NAME: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "int8_vectorwise_quant": _int8_quant,
+    "int8_mixed_scaled_mm": _int8_mixed,
+}
+"""Stand-ins for ops of libraries that may not be installed, by the op's own name."""
+
 STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten._local_scalar_dense: _scalar,
     aten.nonzero: _nonzero,
@@ -97,7 +124,7 @@ def _up(value: int, to: int) -> int:
 
 def hidden_temporaries(func: Any, args: Any, kwargs: Any) -> list[int]:
     """Bytes of each temporary that the CUDA kernel of this op takes from the allocator and gives back at once."""
-    make = _HIDDEN.get(func.overloadpacket)
+    make = _HIDDEN.get(func.overloadpacket) or _HIDDEN_BY_NAME.get(func.overloadpacket.__name__)
     return make(args) if make else []
 
 
@@ -133,4 +160,21 @@ _HIDDEN: dict[Any, Callable[[Any], list[int]]] = {
     aten._scaled_dot_product_flash_attention_backward: _flash_backward,
     aten._scaled_dot_product_efficient_attention_backward: _efficient_backward,
     aten.embedding_dense_backward: _embedding_backward,
+}
+
+
+def _int8_product(args: Any) -> list[int]:
+    # the product is first made in int32, then scaled into the output's dtype
+    rows = args[0].numel() // args[0].shape[-1]
+    weight = next(a for a in args[1:] if isinstance(a, torch.Tensor) and a.dtype == torch.int8 and a is not args[0])
+    return [4 * rows * weight.shape[0]]
+
+
+def _int8_mixed_product(args: Any) -> list[int]:
+    return _int8_product((args[1], args[2]))
+
+
+_HIDDEN_BY_NAME: dict[str, Callable[[Any], list[int]]] = {
+    "int8_scaled_mm": _int8_product,
+    "int8_mixed_scaled_mm": _int8_mixed_product,
 }

@@ -72,7 +72,7 @@ def bases_to_try(question: Question, method: Method) -> Iterator[Base]:
         offered = question.request.methods
         if method.name == "lora" and (offered is None or QUANTISED_TWIN in offered):
             allowed -= {"nf4"}
-    bases = [base for base in SMALLER_BASES[start:] if base in allowed]
+    bases: list[Base] = [base for base in SMALLER_BASES[start:] if base in allowed]
     for base in bases:
         if base == bases[-1] or _weights_fit(question, base):
             yield base
@@ -82,7 +82,8 @@ def _weights_fit(question: Question, base: Base) -> bool:
     """Whether the weights alone leave room; a lower bound, which spares the trace of what cannot fit."""
     if question.spec.parameters is None:
         return True
-    each = {"int8": 1.0, "nf4": 0.5}.get(base, 4.0 if question.dtype == "float32" else 2.0)
+    plain = 4.0 if question.dtype == "float32" else 2.0
+    each = {"dtype": plain, "int8": 1.0, "nf4": 0.5}[base]
     return question.spec.parameters * each < question.hardware.limit_bytes
 
 

@@ -158,12 +158,12 @@ def _memory_coefficients(
         if run.profile.peak_reserved_bytes is not None
     ]
     yield Coefficient(
-        name="offset_bytes",
-        value=correction.offset_bytes,
+        name="after_step_bytes",
+        value=correction.after_step_bytes,
         error=_robust_error(after),
         unit="B",
         prior=0.0,
-        says="blocks in use all along beyond the traced ones: workspaces, and what lengths and libraries leave over",
+        says="true less replayed bytes alive between steps: lengths of real batches, and what libraries keep",
     )
     yield Coefficient(
         name="reserved_scale",

@@ -18,8 +18,11 @@ from advisor.estimator.constants import load_constants
 from advisor.estimator.runs import Question, Run
 from advisor.estimator.timing import TIME_NAMES, accumulate, default_time, run_clocks, step_seconds
 
-NOISE: Final = 0.02
-"""Relative error of one run that the model cannot explain: repeat noise (0.2 to 1.2 %) and clocks, boards, drivers."""
+NOISE: Final = 0.01
+"""Relative noise of one measured step time: repeated runs of one recipe on one L40S differed by 0.2 to 1.2 %.
+
+Source: feasibility study on peft's public method comparison.
+"""
 STEP: Final = 0.01
 """Of the finite differences, in the logarithm of a constant."""
 

@@ -82,8 +82,9 @@ def corrected(target: Target, predicted: Bytes, correction: Correction) -> float
     """The bytes of one target with a fit's correction."""
     if target == "peak_reserved":
         return predicted.peak_reserved * correction.reserved_scale
-    raw = predicted.peak_allocated if target == "peak_allocated" else predicted.allocated_after_step
-    return raw + correction.offset_bytes
+    if target == "peak_allocated":
+        return predicted.peak_allocated
+    return predicted.allocated_after_step + correction.after_step_bytes
 
 
 def fit_memory(runs: Sequence[Run], predicted: Sequence[Bytes]) -> Correction:

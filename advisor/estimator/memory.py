@@ -18,16 +18,16 @@ from advisor.estimator.replay import Replay, Shape, peak_allocated, replay
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a fit changes in predicted bytes: blocks alive all along, added; and reserved bytes, scaled."""
+    """What a fit changes in predicted bytes: those alive between steps, added to; and reserved ones, scaled."""
 
-    offset_bytes: float = 0.0
+    after_step_bytes: float = 0.0
     reserved_scale: float = 1.0
 
 
 def correction_of(calibration: Calibration | None) -> Correction:
     """The correction a device's fit asks for; none without one."""
     found = {c.name: c.value for c in calibration.memory} if calibration else {}
-    return Correction(found.get("offset_bytes", 0.0), found.get("reserved_scale", 1.0))
+    return Correction(found.get("after_step_bytes", 0.0), found.get("reserved_scale", 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,11 @@ def _memory(
     basis: Basis,
     why: str,
 ) -> Memory:
-    """The Memory of a replay; what a fit adds to the blocks in use counts under workspace."""
-    offset = round(max(correction.offset_bytes, -played.breakdown["workspace"]))
-    allocated = played.peak_allocated + offset
+    """The Memory of a replay with a fit's correction."""
+    allocated = played.peak_allocated
     reserved = round(max(played.peak_reserved * correction.reserved_scale, allocated))
-    after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + offset
+    after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + correction.after_step_bytes
     breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
-    breakdown["workspace"] += offset
     breakdown["context"] = round(overheads.context.mid)
     breakdown["fragmentation"] = reserved - allocated
     allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"

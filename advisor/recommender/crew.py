@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
 from advisor.domain.recommendation import Refusal
+from advisor.recommender.evidence import with_settings
 from advisor.recommender.fit import Costs, Estimator, Fit
 from advisor.recommender.question import Question
 from advisor.recommender.remember import keep, recall
@@ -37,10 +38,11 @@ def fit_all(
     real = isinstance(costs, Estimator)
     known = recall(question) if real else {}
     wanted = [name for name in names if name not in known]
+    asked = with_settings(question, wanted)
     if real and len(wanted) >= WORTH_STARTING and (os.cpu_count() or 1) > 1 and sys.executable:
-        found = _in_processes(question, wanted, min(WORKERS, os.cpu_count() or 1), tell)
+        found = _in_processes(asked, wanted, min(WORKERS, os.cpu_count() or 1), tell)
     else:
-        found = _here(question, wanted, costs, tell)
+        found = _here(asked, wanted, costs, tell)
     if real and found:
         keep(question, {**known, **found})
     return {name: known[name] if name in known else found[name] for name in names}

@@ -80,7 +80,9 @@ class Question(Value):
     hardware: Hardware
     dtype: DType
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its recommended options")
-    rates: dict[str, float] = Field(default_factory=dict, description="method -> its recommended learning rate")
+    training: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="method -> learning rate, schedule ..."
+    )
     padded: dict[int, float] = Field(default_factory=dict, description="micro-batch -> mean padded length of the data")
     notes: tuple[str, ...] = ()
 

@@ -108,12 +108,10 @@ def make_recipe(question: Question, method: Method, base: Base, *, checkpointing
         "trainer": request.trainer,
         "autocast": _needs_autocast(question, method, base),
         "gradient_accumulation": question.workload.effective_batch_size,
+        **question.training.get(method.name, {}),
     }
     if request.optimizer is not None:
         fields["optimizer"] = request.optimizer
-    rate = question.rates.get(method.name)
-    if rate is not None:
-        fields["learning_rate"] = rate
     return Recipe.model_validate(fields)
 
 

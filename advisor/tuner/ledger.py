@@ -29,7 +29,7 @@ from advisor.tuner.trial import RESULT
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 REQUEST: Final = "advisor:request"
 OWNER: Final = "advisor:owner"
@@ -327,6 +327,27 @@ def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     every = list(trials)
     repeated = {n for t in every for n in RetryHeartbeatStaleTrialCallback.retry_history(t)}
     return [t for t in every if t.state != TrialState.WAITING and not infeasible(t) and t.number not in repeated]
+
+
+def owed(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Retries that wait: trials begun and lost, which come before any new one."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from optuna.trial import TrialState
+
+    waiting = (t for t in trials if t.state == TrialState.WAITING)
+    return [t for t in waiting if RetryHeartbeatStaleTrialCallback.retry_history(t)]
+
+
+def claim(study: Study, trials: Iterable[FrozenTrial]) -> Trial | None:
+    """A retry of our own, if one waits and no other worker was faster."""
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import Trial, TrialState
+
+    for trial in owed(trials):
+        with contextlib.suppress(UpdateFinishedTrialError):
+            if storage_of(study).set_trial_state_values(id_of(trial), TrialState.RUNNING):
+                return Trial(study, id_of(trial))
+    return None
 
 
 def infeasible(trial: FrozenTrial) -> bool:

@@ -64,10 +64,11 @@ class Worker:
     def run(self) -> str:
         """Trials until the end; says why it ended."""
         while True:
+            if not self.stop.is_set():
+                self._patiently(lambda: ledger.recover(self.study, self.folder, self.pulse, self.request))
             reason = self._patiently(self._end)
             if reason:
                 return reason
-            self._patiently(lambda: ledger.recover(self.study, self.folder, self.pulse, self.request))
             trial = self._patiently(self._ask)
             if trial is not None:
                 self._one(trial)
@@ -95,11 +96,13 @@ class Worker:
     def _ask(self) -> Trial | None:
         """A trial of our own; None where the last place of the budget went to another worker meanwhile."""
         with store.locked(self.folder):
-            if self.request.budget.trials is not None:
-                trials = self.study.get_trials(deepcopy=False)
-                if len(ledger.counted(trials)) >= self.request.budget.trials:
+            trials = self.study.get_trials(deepcopy=False)
+            trial = ledger.claim(self.study, trials)
+            if trial is None:
+                most = self.request.budget.trials
+                if most is not None and len(ledger.counted(trials)) + len(ledger.owed(trials)) >= most:
                     return None
-            trial = self.study.ask()
+                trial = self.study.ask()
             trial.set_user_attr(ledger.OWNER, ledger.me() | {"index": self.index})
             self.pulse = ledger.Pulse(storage_of(self.study))
             self.pulse.beat(id_of(trial))

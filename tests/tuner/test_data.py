@@ -63,9 +63,7 @@ def test_one_class_is_refused():
 
 def test_a_label_no_training_row_has_is_refused():
     with pytest.raises(BadRequest, match="evaluation rows have labels that no training row has: unseen"):
-        make_splits(
-            {"train": labelled(20), "evaluation": [{"text": "x", "label": "unseen"}]}, "text-label", seed=0
-        )
+        make_splits({"train": labelled(20), "evaluation": [{"text": "x", "label": "unseen"}]}, "text-label", seed=0)
 
 
 def test_rows_shared_between_given_files_are_told_as_a_leak():

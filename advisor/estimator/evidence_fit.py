@@ -12,19 +12,20 @@ import numpy as np
 from advisor import store
 from advisor.catalog.findings.load import FOLDER, load_studies
 from advisor.domain.finding import Study
+from advisor.estimator.quality_cells import Cell
 from advisor.estimator.quality_fit import (
     LEVELS,
     MOST_DOUBT,
     LeftOut,
     Location,
     Spread,
+    attention_penalty,
     cells_for_fit,
     design,
     fit_location,
     fit_spread,
     fit_variances,
     leave_studies_out,
-    usual_untuned,
 )
 from advisor.estimator.quality_model import FILE, QualityFit, StudyShare
 from advisor.estimator.quality_scores import coverage, pairwise_order
@@ -47,14 +48,15 @@ def fit_quality(studies: Sequence[Study] | None = None) -> QualityFit:
     left_out = leave_studies_out(data, variances)
     location = fit_location(data, variances)
     spread = fit_spread(left_out)
-    return _stored(studies, location, spread, left_out, usual_untuned(data.cells))
+    return _stored(studies, location, spread, left_out, data.cells)
 
 
 def _stored(
-    studies: Sequence[Study], location: Location, spread: Spread, left_out: Sequence[LeftOut], untuned: float
+    studies: Sequence[Study], location: Location, spread: Spread, left_out: Sequence[LeftOut], cells: Sequence[Cell]
 ) -> QualityFit:
     groups = list(dict.fromkeys(name[0] for name in location.names))
     named = [*groups, "study", "study x kind", "study x method", "study x setting", "noise"]
+    at, per_decade, said = attention_penalty(cells)
     titles = {study.id: study for study in studies}
     over_studies, over_rows = coverage(left_out)
     return QualityFit(
@@ -66,7 +68,8 @@ def _stored(
         levels=LEVELS,
         quantiles=_round(spread.quantiles),
         most_doubt=MOST_DOUBT,
-        usual_untuned=round(untuned, 6),
+        attention=(float(f"{at:.6g}"), float(f"{per_decade:.6g}")),
+        attention_studies=said,
         studies=tuple(_share(titles[key], moves, left_out) for key, moves in location.by_study.items()),
         held_out={
             "studies": float(len({one.cell.study for one in left_out if one.cell.referenced})),

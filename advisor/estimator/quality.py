@@ -5,7 +5,6 @@ Arithmetic on `calibration/quality.json` alone: no torch, no scipy, below a mill
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,8 +16,11 @@ from advisor.estimator.quality_features import Question, architecture_of, task_t
 from advisor.estimator.quality_model import Posterior, posterior
 
 ATTENTION_MODULES: Final = frozenset(
-    "q_proj k_proj v_proj o_proj q k v o query key value qkv qkv_proj c_attn query_key_value Wqkv out_proj "
-    "q_lin k_lin v_lin out_lin query_proj key_proj value_proj self_attn attention dense_qkv in_proj".split()
+    (
+        *("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "in_proj", "query_proj", "key_proj"),
+        *("value_proj", "q", "k", "v", "o", "query", "key", "value", "qkv", "Wqkv", "c_attn", "query_key_value"),
+        *("q_lin", "k_lin", "v_lin", "out_lin", "self_attn", "attention"),
+    )
 )
 """Last parts of module names that belong to attention."""
 
@@ -39,8 +41,8 @@ def predict_quality(
 ) -> Quality:
     """Effect of `method` against full fine-tuning of the same model on the same data, in points (0-100).
 
-    `learning_rate_tuned` says whether each method gets its own learning rate; None means as often as studies
-    do. `trainable_parameters` is accepted and not used: leaving studies out showed that their number says
+    `learning_rate_tuned=False` asks about one learning rate for every method, which soft prompts do not survive.
+    `trainable_parameters` is accepted and not used: leaving studies out showed that their number says
     nothing further once the method is known. `options["target_modules"]` is: attention alone loses at few samples.
 
     Returns:
@@ -61,7 +63,7 @@ def predict_quality(
         samples=samples,
         parameters=model_parameters,
         own=float(own_method),
-        untuned=model.fit.usual_untuned if learning_rate_tuned is None else float(not learning_rate_tuned),
+        untuned=float(learning_rate_tuned is False),
         attention_only=only_attention(options),
     )
     return answer(model, question)

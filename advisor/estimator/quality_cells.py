@@ -55,16 +55,20 @@ def _fine(finding: Finding) -> tuple[object, ...]:
     )
 
 
+def _variant(finding: Finding) -> tuple[str, bool]:
+    return finding.method, finding.targets == "attention"
+
+
 def _half_decade(question: Question) -> float:
     return round(question.log_samples * 2) / 2
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """The cells of one study; settings without full fine-tuning need two methods to say anything."""
-    level: dict[tuple[object, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """The cells of one study; settings without full fine-tuning need two variants to say anything."""
+    level: dict[tuple[object, ...], dict[object, list[float]]] = defaultdict(lambda: defaultdict(list))
     for finding in study.findings:
         if usable(finding) and finding.full_value is None:
-            level[_fine(finding)][finding.method].append(finding.value)
+            level[_fine(finding)][_variant(finding)].append(finding.value)
     gathered: dict[tuple[object, ...], list[tuple[Finding, Question, float]]] = defaultdict(list)
     for finding in study.findings:
         if not usable(finding):
@@ -87,10 +91,10 @@ def cells_of(study: Study) -> list[Cell]:
         )
         gathered[key].append((finding, question, effect))
     cells = [_cell(study.id, key, rows) for key, rows in gathered.items()]
-    methods: dict[str, set[str]] = defaultdict(set)
+    variants: dict[str, int] = defaultdict(int)
     for cell in cells:
-        methods[cell.setting].add(cell.question.method)
-    return [cell for cell in cells if cell.referenced or len(methods[cell.setting]) > 1]
+        variants[cell.setting] += 1
+    return [cell for cell in cells if cell.referenced or variants[cell.setting] > 1]
 
 
 def _cell(study: str, key: tuple[object, ...], rows: list[tuple[Finding, Question, float]]) -> Cell:

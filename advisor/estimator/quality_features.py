@@ -68,10 +68,10 @@ def architecture_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One method in one setting. None is unknown; `own` and `untuned` are probabilities where nobody said.
+    """One method in one setting. None is unknown; a study that says nothing about tuning counts as tuned.
 
     `own`: the authors propose this method. `untuned`: the learning rate was not tuned for each method.
-    `attention_only`: only attention's projections carry the adapter.
+    `attention_only`: only attention's projections carry the adapter; not part of the fit, see quality_fit.
     """
 
     method: str
@@ -99,8 +99,17 @@ class Question:
         return min(2.0, max(0.0, 9.5 - math.log10(self.parameters)))
 
 
-GROUPS: Final = ("all", "kind", "method", "own", "untuned", "kind untuned", "soft small n", "encoder small n", "large n",
-                 "attention")  # fmt: skip
+GROUPS: Final = (
+    "all",
+    "kind",
+    "method",
+    "own",
+    "untuned",
+    "kind untuned",
+    "soft small n",
+    "encoder small n",
+    "large n",
+)
 """Features of one group share one prior variance, learned from the findings."""
 
 
@@ -121,10 +130,7 @@ def features(question: Question) -> dict[tuple[str, str], float]:
     if kind == "soft prompt":
         found["soft small n", ""] = min(2.5, max(0.0, 4 - n))
     elif question.architecture == "encoder":
-        found["encoder small n", ""] = max(0.0, 3 - n) * question.decades_below_a_billion
-    if question.attention_only and question.architecture == "decoder":
-        found["attention", ""] = 1.0
-        found["attention", "small n"] = max(0.0, 4 - n)
+        found["encoder small n", kind] = max(0.0, 3 - n) * question.decades_below_a_billion
     return {key: value for key, value in found.items() if value}
 
 
@@ -139,10 +145,8 @@ def prior_features(methods: list[str]) -> list[tuple[str, str]]:
         ("untuned", ""),
         *(("kind untuned", kind) for kind in kinds),
         ("soft small n", ""),
-        ("encoder small n", ""),
+        *(("encoder small n", kind) for kind in kinds),
         ("large n", ""),
-        ("attention", ""),
-        ("attention", "small n"),
     ]
 
 

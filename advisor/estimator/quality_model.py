@@ -51,7 +51,8 @@ class QualityFit(Stored):
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
     most_doubt: float = Field(gt=0, description="points^2, see quality_fit.doubt")
-    usual_untuned: float = Field(ge=0, le=1)
+    attention: tuple[float, float] = Field(description="points lost by attention alone at 10^4, and per decade below")
+    attention_studies: tuple[str, ...] = ()
     studies: tuple[StudyShare, ...]
     held_out: dict[str, float] = Field(default_factory=dict)
 
@@ -91,7 +92,15 @@ class Posterior:
         variance = max(0.0, float(x @ self.covariance @ x) + unseen)
         own = math.exp(2 * float(np.dot(spread_features(question), self.spread)))
         doubt = min(variance * math.cosh(mean) ** 2, self.fit.most_doubt)
-        return math.sinh(mean), math.sqrt(own + doubt), self.moves @ x
+        lost = self.attention_alone(question)
+        return math.sinh(mean) + lost, math.sqrt(own + doubt + lost * lost), self.moves @ x
+
+    def attention_alone(self, question: Question) -> float:
+        """Points (<= 0) that adapting attention alone costs a decoder, as sure as its own size: one study's word."""
+        if not question.attention_only or question.kind != "low rank" or question.architecture != "decoder":
+            return 0.0
+        at, per_decade = self.fit.attention
+        return at + per_decade * max(0.0, 4 - question.log_samples)
 
     def quantile(self, level: float) -> float:
         """Of the standardised residual, linear between the stored levels."""

@@ -43,7 +43,7 @@ _METHODS: Final[dict[Kind, str]] = {
     "orthogonal": "oft boft qoft hra psoft road frod svft",
     "scaling": "ia3 ssf",
     "bias or norm": "bitfit beft layernorm-tuning",
-    "partial": "top-layers linear-probe trainable-tokens xattn-tuning far osf",
+    "partial": "top-layers linear-probe trainable-tokens xattn-tuning far osf galore apollo",
     "mask": "fishmask diff-pruning lt-sft child-tuning pafi spt-selective shira",
     "intervention": "loreft direft noreft red",
     "hybrid": "mam-adapter unipelt autopeft noah s4 ssp lora-prefix-tuning prefix-tuning-lora lora-prompt-tuning",

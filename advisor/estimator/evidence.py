@@ -1,0 +1,240 @@
+"""The evidence itself: which findings bear on a question, what they say, and many predictions at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from advisor.catalog.findings.load import load_studies
+from advisor.catalog.findings.names import KIND_OF, our_name
+from advisor.domain.candidate import Quality
+from advisor.domain.finding import Finding, Study
+from advisor.domain.stored import Value
+from advisor.errors import AdvisorError, BadRequest
+from advisor.estimator.quality import predict_quality
+from advisor.estimator.quality_features import architecture_of, task_type_of
+
+
+class Bearing(Value):
+    """One finding and its study, its effect against full fine-tuning in points, and how near the question it is."""
+
+    study: str
+    url: str
+    finding: Finding
+    effect: float | None
+    nearness: float = Field(ge=0, le=1)
+
+
+class Evidence(Value):
+    """What bears on a question: the nearest findings first, out of `total`, and the prediction drawn from all."""
+
+    bearing: tuple[Bearing, ...]
+    total: int
+    studies: tuple[str, ...]
+    prediction: Quality | None = None
+
+
+def evidence(
+    method: str | None = None,
+    *,
+    task_type: str | None = None,
+    architecture: str | None = None,
+    model_parameters: int | None = None,
+    samples: int | None = None,
+    study: str | None = None,
+    aspect: str = "quality",
+    limit: int | None = 40,
+) -> Evidence:
+    """Findings that match, nearest to the question first; with a method and an architecture, the prediction too.
+
+    Raises:
+        UnknownName: the method, task type, architecture or study is unknown.
+        BadRequest: a size is not positive.
+    """
+    _positive(model_parameters=model_parameters, samples=samples)
+    name = our_name(method) if method else None
+    kind = task_type_of(task_type) if task_type else None
+    shape = architecture_of(architecture) if architecture else None
+    studies = load_studies()
+    if study is not None:
+        studies = _one_study(study, studies)
+    found = [
+        Bearing(
+            study=one.id,
+            url=one.url,
+            finding=finding,
+            effect=_effect(finding),
+            nearness=_nearness(finding, kind, shape, model_parameters, samples),
+        )
+        for one in studies
+        for finding in one.findings
+        if (name is None or finding.method == name)
+        and finding.aspect == aspect
+        and (kind is None or task_type_of_finding(finding) == kind)
+        and (shape is None or finding.architecture == shape)
+    ]
+    found.sort(key=lambda bearing: (-bearing.nearness, bearing.study, bearing.finding.table))
+    prediction = None
+    if name is not None and shape is not None and aspect == "quality":
+        prediction = predict_quality(
+            name, architecture=shape, model_parameters=model_parameters, task_type=kind, samples=samples
+        )
+    return Evidence(
+        bearing=tuple(found if limit is None else found[:limit]),
+        total=len(found),
+        studies=tuple(dict.fromkeys(bearing.study for bearing in found)),
+        prediction=prediction,
+    )
+
+
+def task_type_of_finding(finding: Finding) -> str | None:
+    """Our task type of a finding; None for costs, which have none."""
+    return None if finding.task_type == "cost" else task_type_of(finding.task_type)
+
+
+def _one_study(study: str, studies: tuple[Study, ...]) -> tuple[Study, ...]:
+    from advisor.errors import UnknownName
+
+    wanted = study.lower().replace("_", "-")
+    found = tuple(one for one in studies if one.id == wanted)
+    if not found:
+        raise UnknownName.of("study", study, [one.id for one in studies], list_with="advisor evidence --studies")
+    return found
+
+
+def _positive(**sizes: int | None) -> None:
+    for name, value in sizes.items():
+        if value is not None and value <= 0:
+            raise BadRequest(f"{name} must be at least 1, not {value}", field=name, value=value)
+
+
+def _effect(finding: Finding) -> float | None:
+    """Points by which a finding is better than full fine-tuning in its setting, whichever way its metric goes."""
+    if finding.full_value is None or finding.unit != "points":
+        return None
+    effect = finding.value - finding.full_value
+    return round(effect if finding.higher_is_better else -effect, 6)
+
+
+def _nearness(
+    finding: Finding, task_type: str | None, architecture: str | None, parameters: int | None, samples: int | None
+) -> float:
+    """1 where sizes agree, falling by e for each decade between them; unknown sizes count as a decade away.
+
+    Findings without full fine-tuning beside them say less, suspect ones least.
+    """
+    away = 0.0
+    for mine, theirs in ((parameters, finding.model_parameters), (samples, finding.samples)):
+        if mine is not None:
+            away += abs(math.log10(mine / theirs)) if theirs else 1.0
+    if finding.suspect:
+        away += 1.0
+    if finding.full_value is None:
+        away += 0.3
+    return math.exp(-away)
+
+
+_SIZE = re.compile(r"~?\s*([\d.]+(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
+
+
+def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
+    """A size as people write it: 8000000000, 8e9, "8B", "125M", "20-70" (its middle); None stays unknown.
+
+    Raises:
+        BadRequest: not a size, or below `least`.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise BadRequest(f"{name} must be a number, not {value!r}", field=name)
+    if isinstance(value, str):
+        ends = value.split("-")
+        if len(ends) == 2 and all(_SIZE.fullmatch(end.strip()) for end in ends):
+            low, high = (size_of(end, name, least=least) or least for end in ends)
+            return round(math.sqrt(low * high))
+        found = _SIZE.fullmatch(value.strip().replace(",", ""))
+        if not found:
+            raise BadRequest(f"{name} must be a number like 2000, 8e9 or 8B, not {value!r}", field=name)
+        value = float(found[1]) * {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[found[2].upper()]
+    if not math.isfinite(value) or value < least:
+        raise BadRequest(f"{name} must be at least {least}, not {value:g}", field=name, value=str(value))
+    return round(value)
+
+
+def predict_case(case: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to one line of `--predict`: low, mid, high in points (90 %), the probability, the studies.
+
+    `model_params`, `n_train_samples` and `trainable_parameters` may be null or missing (unknown, wider in effect);
+    `method`, `architecture` and `task_type` may not.
+
+    Raises:
+        BadRequest, UnknownName: as `predict_quality`; also a missing or unknown key.
+    """
+    allowed = {
+        *("architecture", "model_params", "task_type", "n_train_samples", "method", "trainable_parameters"),
+        *("options", "learning_rate_tuned", "own_method", "id"),
+    }
+    strange = sorted(set(case) - allowed)
+    if strange:
+        raise BadRequest(f"unknown key: {', '.join(strange)}", hints=[f"known keys: {', '.join(sorted(allowed))}"])
+    for needed in ("architecture", "task_type", "method"):
+        if not isinstance(case.get(needed), str):
+            raise BadRequest(f"{needed} is missing or no text", field=needed)
+    quality = predict_quality(
+        case["method"],
+        architecture=case["architecture"],
+        model_parameters=size_of(case.get("model_params"), "model_params"),
+        task_type=case["task_type"],
+        samples=size_of(case.get("n_train_samples"), "n_train_samples"),
+        trainable_parameters=size_of(case.get("trainable_parameters"), "trainable_parameters"),
+        options=case.get("options"),
+        learning_rate_tuned=case.get("learning_rate_tuned"),
+        own_method=bool(case.get("own_method", False)),
+    )
+    effect = quality.effect
+    answer: dict[str, Any] = {
+        "method": our_name(case["method"]),
+        "effect": {"low": effect.low, "mid": effect.mid, "high": effect.high},
+        "low": effect.low,
+        "mid": effect.mid,
+        "high": effect.high,
+        "unit": "points",
+        "within_one_point": quality.within_one_point,
+        "probability": quality.within_one_point,
+        "studies": quality.studies,
+        "evidence": quality.evidence,
+        "citations": [{"study": c.study, "url": c.url, "weight": c.weight} for c in quality.citations],
+        "warnings": list(quality.warnings),
+    }
+    return {"id": case["id"], **answer} if "id" in case else answer
+
+
+def predict_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """One answer a line, in order; a bad line becomes an error object, the rest go on; blank lines are passed over."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            try:
+                case = json.loads(line)
+            except json.JSONDecodeError as problem:
+                raise BadRequest(f"line {number} is not JSON: {problem.msg}", line=number) from problem
+            if not isinstance(case, dict):
+                raise BadRequest(f"line {number} is not a JSON object", line=number)
+            yield predict_case(case)
+        except AdvisorError as error:
+            yield {**error.facts(), "line": number}
+
+
+def known_methods() -> tuple[tuple[str, str, int], ...]:
+    """(method, kind, studies that tell of it) for every name the evidence knows."""
+    counts: dict[str, int] = {}
+    for study in load_studies():
+        for method in {finding.method for finding in study.findings if finding.aspect == "quality"}:
+            counts[method] = counts.get(method, 0) + 1
+    return tuple((name, kind, counts.get(name, 0)) for name, kind in KIND_OF.items())

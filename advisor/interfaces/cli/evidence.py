@@ -1,0 +1,264 @@
+"""`advisor evidence`: what published studies found, what follows for a new task, and how much data a target needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from advisor.errors import BadFile, BadRequest
+from advisor.interfaces.cli.common import emit, grid, json_option, show
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Quality
+    from advisor.domain.recommendation import Setting
+    from advisor.estimator.data_scale import CurvePoint, DataNeeded
+    from advisor.estimator.evidence import Evidence
+
+
+@click.command("evidence")
+@click.option("--method", metavar="NAME", help="A method, by our name, a study's or peft's.")
+@click.option("--task-type", metavar="TYPE", help="NLU, NLG, instruction, math, code, reasoning, QA, vision ...")
+@click.option("--architecture", metavar="SHAPE", help="decoder, encoder, encoder-decoder or vision.")
+@click.option("--model-params", metavar="SIZE", help="Parameters of the model: 8e9 or 8B.")
+@click.option("--samples", metavar="N", help="Training samples.")
+@click.option("--study", metavar="ID", help="Only this study's findings.")
+@click.option("--aspect", default="quality", show_default=True, help="quality, forgetting, cost, law or curve.")
+@click.option("--limit", type=click.IntRange(1), default=25, show_default=True, help="Findings shown.")
+@click.option("--studies", "list_studies", is_flag=True, help="List the studies instead.")
+@click.option("--task-types", "list_task_types", is_flag=True, help="List the task types instead.")
+@click.option("--predict", metavar="FILE", help="Predict every line of a JSONL file (- is stdin): one object a line.")
+@click.option("--settings", is_flag=True, help="Recommend hyperparameters for --method, with their sources.")
+@click.option("--curve", metavar="METHOD", help="The expected effect at sizes from 30 to a million samples.")
+@click.option("--pilot", metavar="N:SCORE,...", help="Your scores at two or more sizes, with --target.")
+@click.option("--target", type=float, help="The score you want, on the pilots' scale.")
+@click.option("--fit", is_flag=True, help="Fit the quality model anew to all studies (minutes).")
+@json_option
+def command(as_json: bool, **asked: Any) -> None:
+    """What published studies found, and what it predicts.
+
+    Effects are points (0-100) against full fine-tuning of the same model on the same data; the interval is
+    90 % for a study that nobody has seen. Without an option the nearest findings are listed.
+
+    \b
+    Examples:
+      advisor evidence --method lora --architecture decoder --model-params 8e9 --samples 2000
+      advisor evidence --method dora --settings --architecture decoder --model-params 8e9
+      advisor evidence --curve prompt-tuning --architecture decoder --model-params 8e9
+      advisor evidence --pilot 100:0.61,400:0.68 --target 0.75
+      advisor evidence --studies
+    """
+    from advisor.estimator.evidence import size_of
+
+    asked["model_params"] = size_of(asked["model_params"], "--model-params")
+    asked["samples"] = size_of(asked["samples"], "--samples")
+    if asked["fit"]:
+        _fit(as_json)
+    elif asked["predict"]:
+        _predict(asked["predict"])
+    elif asked["pilot"] or asked["target"] is not None:
+        _needed(asked["pilot"], asked["target"], as_json)
+    elif asked["curve"]:
+        _curve(asked, as_json)
+    elif asked["settings"]:
+        _settings(asked, as_json)
+    elif asked["list_studies"]:
+        _studies(as_json)
+    elif asked["list_task_types"]:
+        from advisor.estimator.quality_features import TASK_TYPES
+
+        emit(list(TASK_TYPES), as_json, table=lambda names: "\n".join(names))
+    else:
+        _list(asked, as_json)
+
+
+def _list(asked: dict[str, Any], as_json: bool) -> None:
+    from advisor.estimator.evidence import evidence
+
+    found = evidence(
+        asked["method"],
+        task_type=asked["task_type"],
+        architecture=asked["architecture"],
+        model_parameters=asked["model_params"],
+        samples=asked["samples"],
+        study=asked["study"],
+        aspect=asked["aspect"],
+        limit=asked["limit"],
+    )
+    emit(found, as_json, table=_evidence_table)
+
+
+def _evidence_table(found: Evidence) -> list[Any]:
+    rows = [
+        (
+            bearing.study,
+            bearing.finding.model,
+            bearing.finding.task,
+            f"{bearing.finding.samples:,}" if bearing.finding.samples else bearing.finding.samples_printed or "?",
+            bearing.finding.method,
+            f"{bearing.finding.value:.4g} {bearing.finding.metric}",
+            "" if bearing.effect is None else f"{bearing.effect:+.1f}",
+            f"{bearing.finding.learning_rate:g}" if bearing.finding.learning_rate else "",
+            "suspect" if bearing.finding.suspect else "",
+        )
+        for bearing in found.bearing
+    ]
+    parts: list[Any] = [
+        grid(
+            ("study", "model", "task", "samples", "method", "score", "against full", "rate", ""),
+            rows,
+            right="samples,against full",
+        ),
+        f"{len(found.bearing)} of {found.total} findings from {len(found.studies)} studies",
+    ]
+    return parts + (_quality_lines(found.prediction) if found.prediction else [])
+
+
+def _quality_lines(quality: Quality) -> list[str]:
+    lines = [
+        "",
+        f"expected effect against full fine-tuning: {show(quality.effect)} points",
+        f"no worse than full by one point: {quality.within_one_point:.0%}",
+        quality.evidence,
+    ]
+    lines += [f"  {citation.weight:4.0%}  {citation.says}  {citation.url}" for citation in quality.citations]
+    return lines + [f"warning: {warning}" for warning in quality.warnings]
+
+
+def _predict(path: str) -> None:
+    from advisor.estimator.evidence import predict_lines
+
+    if path == "-":
+        return _print_lines(predict_lines(sys.stdin))
+    try:
+        with open(path, encoding="utf-8") as lines:
+            _print_lines(predict_lines(lines))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise BadFile(f"cannot read {path}", cause=str(problem), path=path) from problem
+
+
+def _print_lines(answers: Iterable[dict[str, Any]]) -> None:
+    for answer in answers:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _needed(pilot: str | None, target: float | None, as_json: bool) -> None:
+    from advisor.estimator.data_scale import data_needed
+
+    if not pilot or target is None:
+        raise BadRequest("--pilot and --target belong together", hints=["e.g. --pilot 100:0.61,400:0.68 --target 0.75"])
+    emit(data_needed(parse_pilot(pilot), target), as_json, table=_needed_lines)
+
+
+def parse_pilot(text: str) -> dict[int, float]:
+    """`100:0.61,400:0.68` as {100: 0.61, 400: 0.68}.
+
+    Raises:
+        BadRequest: a part is not SIZE:SCORE, or a size is there twice.
+    """
+    found: dict[int, float] = {}
+    for part in text.split(","):
+        size, _, score = part.partition(":")
+        try:
+            number, value = int(size), float(score)
+        except ValueError as problem:
+            raise BadRequest(f"not SIZE:SCORE: {part!r}", hints=["e.g. --pilot 100:0.61,400:0.68"]) from problem
+        if number in found:
+            raise BadRequest(f"size {number} is given twice: give the mean of its scores")
+        found[number] = value
+    return found
+
+
+def _needed_lines(found: DataNeeded) -> list[str]:
+    lines = [f"target {found.target:g}: {found.says}"]
+    lines += [f"  at {size:,} samples: {_plain(score)}" for size, score in found.at_sizes.items()]
+    return [*lines, f"  ceiling: {_plain(found.ceiling)}"]
+
+
+def _plain(score: Any) -> str:
+    return f"{score.mid:.4g} ({score.low:.4g}-{score.high:.4g})"
+
+
+def _curve(asked: dict[str, Any], as_json: bool) -> None:
+    from advisor.estimator.data_scale import quality_curve
+
+    if not asked["architecture"]:
+        raise BadRequest("--curve needs --architecture", hints=["e.g. --architecture decoder"])
+    points = quality_curve(
+        asked["curve"],
+        architecture=asked["architecture"],
+        model_parameters=asked["model_params"],
+        task_type=asked["task_type"],
+    )
+    emit(points, as_json, table=_curve_table)
+
+
+def _curve_table(points: tuple[CurvePoint, ...]) -> list[Any]:
+    rows = [
+        (
+            f"{point.samples:,}",
+            f"{point.quality.effect.mid:+.1f}",
+            f"{point.quality.effect.low:+.1f} to {point.quality.effect.high:+.1f}",
+            f"{point.quality.within_one_point:.0%}",
+            "; ".join(point.quality.warnings),
+        )
+        for point in points
+    ]
+    heading = ("samples", "against full", "90 %", "within 1 point", "")
+    return [grid(heading, rows, right="samples,against full,within 1 point"), points[0].quality.evidence]
+
+
+def _settings(asked: dict[str, Any], as_json: bool) -> None:
+    from advisor.estimator.settings import recommend_settings
+
+    if not asked["method"] or not asked["architecture"]:
+        raise BadRequest("--settings needs --method and --architecture")
+    found = recommend_settings(
+        asked["method"],
+        architecture=asked["architecture"],
+        model_parameters=asked["model_params"],
+        task_type=asked["task_type"],
+        samples=asked["samples"],
+    )
+    emit(found, as_json, table=_settings_table)
+
+
+def _settings_table(settings: tuple[Setting, ...]) -> Any:
+    rows = [
+        (
+            one.name,
+            f"{one.value:g}" if isinstance(one.value, float) else one.value,
+            "" if one.low is None else f"{one.low:g} to {one.high:g}",
+            one.why,
+            one.conflict,
+            "; ".join(one.sources),
+        )
+        for one in settings
+    ]
+    return grid(("setting", "value", "search", "why", "against it", "sources"), rows)
+
+
+def _studies(as_json: bool) -> None:
+    from advisor.catalog.findings.load import load_studies
+
+    rows = [
+        {"id": one.id, "title": one.title, "year": one.year, "findings": len(one.findings), "url": one.url}
+        for one in load_studies()
+    ]
+    emit(rows, as_json, table=lambda rows: grid(tuple(rows[0]), [one.values() for one in rows], right="findings"))
+
+
+def _fit(as_json: bool) -> None:
+    from advisor.estimator.evidence_fit import fit_quality, write_fit
+
+    click.echo("fitting to every study, then again without each: minutes", err=True)
+    fit = fit_quality()
+    path = write_fit(fit)
+    emit(
+        {"file": str(path), "held_out": fit.held_out},
+        as_json,
+        table=lambda said: [f"wrote {said['file']}", *(f"  {k}: {v}" for k, v in said["held_out"].items())],
+    )

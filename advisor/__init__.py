@@ -40,12 +40,18 @@ if TYPE_CHECKING:
     from advisor.errors import BadFile as BadFile
     from advisor.errors import BadRequest as BadRequest
     from advisor.errors import DoesNotFit as DoesNotFit
+    from advisor.estimator.audit import audit as audit
+    from advisor.estimator.calibrate import calibrate as calibrate
     from advisor.estimator.estimate import estimate as estimate
+    from advisor.estimator.evidence import evidence as evidence
     from advisor.recommender.recommend import recommend as recommend
     from advisor.tracer.trace import trace as trace
 
 VERBS: Final[dict[str, str]] = {
+    "audit": "advisor.estimator.audit",
+    "calibrate": "advisor.estimator.calibrate",
     "estimate": "advisor.estimator.estimate",
+    "evidence": "advisor.estimator.evidence",
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",

@@ -43,7 +43,7 @@ def test_each_command_is_one_that_parses(line):
     load(verb).make_context(verb, arguments)
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in CHEAP])
+@pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in CHEAP and "--model" not in line])
 def test_each_cheap_command_runs(line, tmp_path):
     command = [sys.executable, "-m", "advisor.interfaces.cli.main", *shlex.split(line)[1:]]
     environment = {**os.environ, "ADVISOR_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}

@@ -34,7 +34,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),
     "evidence": ("advisor.interfaces.cli.evidence:command", "What published studies found, and what it predicts."),
     "calibrate": ("advisor.interfaces.cli.calibrate:command", "Fit the cost model to measured runs."),
-    "audit": ("advisor.interfaces.cli.audit:command", "Error and coverage of predictions on runs the fit did not see."),
+    "audit": ("advisor.interfaces.cli.audit:command", "Score predictions on measured runs that the fit did not see."),
 }
 """Verb -> ("module:attribute" of its command, its first help line, so that listing imports nothing)."""
 

@@ -74,7 +74,7 @@ CHEAP = {"gpus", "models", "methods", "evidence"}
 def test_every_example_parses_and_the_cheap_ones_run(verb, example, tmp_path):
     arguments = shlex.split(example)[2:]
     load(verb).make_context(verb, list(arguments))
-    if verb in CHEAP:
+    if verb in CHEAP and "--model" not in arguments:
         environment = {**os.environ, "ADVISOR_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "advisor.interfaces.cli.main", verb, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

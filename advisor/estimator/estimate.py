@@ -124,7 +124,7 @@ def price(
     timeline = timeline_of(trace)
     lengths = lengths_of(workload, recipe)
     calibration = calibration_of(hardware.gpu.name)
-    memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough)
+    memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough, model=workload.model)
     time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, calibration)
     measured = profile_of(workload, recipe, hardware.gpu.name) if use_measured else None
     if measured is not None:

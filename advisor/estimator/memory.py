@@ -76,14 +76,15 @@ def memory_of(
     calibration: Calibration | None = None,
     *,
     thorough: bool = True,
+    model: str = "",
 ) -> tuple[Memory, Replay | None]:
     """Peaks of one recipe on one device.
 
-    `thorough` replays the allocator; without it the reserved peak is the allocated one times the catalogue's
-    usual fragmentation, in a hundredth of the time, and the breakdown is left to a replay of the allocated bytes.
+    `model` is compared with the models a fit has seen. `thorough` replays the allocator; without it the reserved
+    peak is the allocated one times the catalogue's usual fragmentation, in a hundredth of the time.
     """
     overheads = overheads_of(gpu, calibration)
-    interval, basis, why = _interval(calibration, gpu)
+    interval, basis, why = _interval(calibration, gpu, model)
     if thorough:
         played = replay(
             timeline,
@@ -146,12 +147,22 @@ def _allocated_interval() -> tuple[float, float]:
     return error.value - error.low, error.high - error.value
 
 
-def _interval(calibration: Calibration | None, gpu: Gpu) -> tuple[tuple[float, float], Basis, str]:
-    """Relative ends of the reserved peak: fitted where runs of this device are at hand, else the catalogue's."""
-    if calibration is not None and calibration.memory_interval is not None:
-        low, high = calibration.memory_interval
-        runs = len(calibration.fitted_on)
-        return (max(0.0, -low), max(0.0, high)), "calibrated", f"allocator replayed; range from {runs} {gpu.name} runs"
+def _interval(calibration: Calibration | None, gpu: Gpu, model: str) -> tuple[tuple[float, float], Basis, str]:
+    """Relative ends of the reserved peak: fitted where runs of this device are at hand, else the catalogue's.
+
+    For a model that the fit has not seen never narrower than the catalogue's.
+    """
     error = load_constants("memory")["reserved_error"]
-    ends = (error.value - error.low, error.high - error.value)
-    return ends, "modelled", f"allocator replayed; no measured run of {gpu.name} to set the range by"
+    usual = (error.value - error.low, error.high - error.value)
+    if calibration is None or calibration.memory_interval is None:
+        return usual, "modelled", f"allocator replayed; no measured run of {gpu.name} to set the range by"
+    low, high = calibration.memory_interval
+    ends = (max(0.0, -low), max(0.0, high))
+    why = f"allocator replayed; range from {len(calibration.fitted_on)} {gpu.name} runs"
+    if model not in calibration.models:
+        return (
+            (max(ends[0], usual[0]), max(ends[1], usual[1])),
+            "calibrated",
+            f"{why}, none of this model: range widened",
+        )
+    return ends, "calibrated", why

@@ -113,14 +113,12 @@ def _follow_the_base(model: nn.Module) -> None:
 
     peft stops moving a parameter dict once it finds a meta tensor in it, which a real device never is.
     """
-    for module in model.modules():
-        for parameter in list(module._parameters.values()):
-            if parameter is not None and parameter.requires_grad and parameter.device.type == "cpu":
-                moved = nn.Parameter(parameter.to("meta"), requires_grad=True)
-                for owner in model.modules():
-                    for alias, other in list(owner._parameters.items()):
-                        if other is parameter:
-                            owner._parameters[alias] = moved
+    owners = [(m, name, p) for m in model.modules() for name, p in m.named_parameters(recurse=False)]
+    moved: dict[int, nn.Parameter] = {}
+    for owner, name, parameter in owners:
+        if parameter.requires_grad and parameter.device.type == "cpu":
+            moved.setdefault(id(parameter), nn.Parameter(parameter.to("meta")))
+            setattr(owner, name, moved[id(parameter)])
 
 
 def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.Module | None = None) -> Any:

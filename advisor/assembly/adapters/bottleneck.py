@@ -163,8 +163,8 @@ def parallel(model: nn.Module, kinds: tuple[str, ...], options: Options, scale: 
         if place.entry == place.exit:
             replace(model, place.exit, lambda m, made=made: ParallelAdapter(m, made, scale))
         else:
-            replace(model, place.entry, Entry)
-            entry = model.get_submodule(place.entry)
+            entry = Entry(model.get_submodule(place.entry))
+            replace(model, place.entry, lambda _, entry=entry: entry)
             replace(model, place.exit, lambda m, made=made, entry=entry: Exit(m, made, scale, entry))
     return model
 

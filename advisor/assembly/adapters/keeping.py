@@ -84,8 +84,9 @@ def _kept(attached: nn.Module) -> dict[str, torch.Tensor]:
     kept: dict[str, torch.Tensor] = dict(trained(attached))
     for path, module in attached.named_modules():
         if isinstance(module, Wrapped):
+            persistent = module.state_dict()
             for name, buffer in module.named_buffers(recurse=False):
-                if name not in module._non_persistent_buffers_set:
+                if name in persistent:
                     kept[f"{path}.{name}"] = buffer
     return kept
 

@@ -38,7 +38,7 @@ class KroneckerLinear(nn.Module):
         super().__init__()
         terms = small.shape[0]
         self.small = small
-        place = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         self.left = nn.Parameter(torch.empty(terms, width_in // terms, 1, **place))
         self.right = nn.Parameter(torch.empty(terms, 1, width_out // terms, **place))
         self.bias = nn.Parameter(torch.zeros(width_out, **place))
@@ -106,7 +106,7 @@ class KronA(Delta):
     def __init__(self, inner: nn.Module, rows: int, columns: int, scale: float) -> None:
         super().__init__(inner)
         width_in, width_out = layers.widths(inner)
-        place = {"device": place_of(inner), "dtype": adapter_dtype(inner)}
+        place: dict[str, Any] = {"device": place_of(inner), "dtype": adapter_dtype(inner)}
         self.scale = scale
         self.a = nn.Parameter(torch.empty(rows, columns, **place))
         self.b = nn.Parameter(torch.zeros(width_out // rows, width_in // columns, **place))

@@ -74,6 +74,7 @@ class RandomBases(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, rank: int, count: int, place: dict[str, Any]) -> None:
         super().__init__()
+        self.count = count
         made = torch.Generator().manual_seed(width_in * 7919 + width_out)
         meta = torch.device(place["device"]).type == "meta"
         for name, shape in (("a", (count, rank, width_in)), ("b", (count, width_out, rank))):
@@ -86,7 +87,7 @@ class NoLA(Delta):
 
     def __init__(self, inner: nn.Module, bases: RandomBases, alpha: float, rank: int) -> None:
         super().__init__(inner)
-        count = bases.a.shape[0]  # type: ignore[union-attr,index]
+        count = bases.count
         place: dict[str, Any] = {"device": place_of(inner), "dtype": adapter_dtype(inner)}
         self.u = nn.Parameter(torch.zeros(count, **place))
         self.v = nn.Parameter(torch.full((count,), count**-0.5, **place))

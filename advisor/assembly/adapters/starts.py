@@ -62,7 +62,10 @@ def finish(attached: nn.Module, batches: Sequence[Batch]) -> None:
 def _forward(model: nn.Module, batches: Sequence[Batch]) -> None:
     with torch.no_grad():
         for batch in batches:
-            model(**batch)
+            samples = len(next(iter(batch.values())))
+            for i in range(samples):
+                # peft's covariances are of one sample at a time
+                model(**{name: tensor[i : i + 1] for name, tensor in batch.items()})
 
 
 def _backward(model: nn.Module, batches: Sequence[Batch]) -> None:

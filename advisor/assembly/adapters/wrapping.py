@@ -34,7 +34,7 @@ def replace(model: nn.Module, path: str, make: Callable[[nn.Module], nn.Module])
     """Put `make(module)` where the module at `path` stands."""
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    parent._modules[name] = make(parent.get_submodule(name))
+    setattr(parent, name, make(parent.get_submodule(name)))
 
 
 def place_of(module: nn.Module) -> torch.device:

@@ -79,7 +79,7 @@ def _read(tuner: Path, config: ast.ClassDef) -> Capabilities:
         version=peft_version(),
         config_class=config.name,
         settings=tuple(fields),
-        merges=any("def merge(" in text for text in code.values()),
+        merges=any("def merge(" in text or "(nn.Module, LycorisLayer)" in text for text in code.values()),
         quantised=any(word in text for name, text in code.items() if name != "config.py" for word in _BITSANDBYTES),
         prompt=any(name in bases for name in _PROMPTS),
     )

@@ -14,7 +14,7 @@ from advisor.domain.workload import Task
 Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
 """The families of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
 
-OptionValue = int | float | str | bool | list[str] | None
+OptionValue = int | float | str | bool | list[str] | list[int] | None
 
 
 @dataclass(frozen=True, slots=True)

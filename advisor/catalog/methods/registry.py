@@ -6,6 +6,7 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from advisor.catalog.methods.generic import generic_method
@@ -215,32 +216,34 @@ def options_of(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_option(method: Method, name: str, option: Option, value: Any) -> None:
-    numeric = option.low is not None
-    wrong = ""
-    if numeric and value is None and option.default is None:
+    wrong = _wrong_number(option, value) if option.low is not None else _wrong_choice(name, option, value)
+    if not wrong:
         return
-    if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-        wrong = "not a number"
-    elif numeric and isinstance(option.default, int) and not isinstance(option.default, bool) and value != int(value):
-        wrong = "not a whole number"
-    elif numeric and option.low is not None and (value < 0 or (value == 0 and option.low > 0)):
-        wrong = "must be positive"
-    elif numeric and option.high is not None and option.high <= 1 and value > 1:
-        wrong = "must not exceed 1"
-    elif option.choices and not isinstance(value, list | tuple) and value not in option.choices:
-        named = name == "target_modules" and isinstance(value, str)
-        wrong = "" if named else f"must be one of {', '.join(map(str, option.choices))}"
-    if wrong:
-        raise IllegalRecipe(
-            f"{method.name}: {name} = {value!r} is {wrong}"
-            if wrong.startswith("not")
-            else f"{method.name}: {name} = {value!r} {wrong}",
-            hints=[f"default: {name} = {option.default}"]
-            + ([f"usual range: {option.low:g} to {option.high:g}"] if option.low is not None and option.high else []),
-            method=method.name,
-            option=name,
-            value=value,
-        )
+    hints = [f"default: {name} = {option.default}"]
+    if option.low is not None and option.high is not None:
+        hints.append(f"usual range: {option.low:g} to {option.high:g}")
+    raise IllegalRecipe(
+        f"{method.name}: {name} = {value!r} {wrong}", hints=hints, method=method.name, option=name, value=value
+    )
+
+
+def _wrong_number(option: Option, value: Any) -> str:
+    if value is None:
+        return "" if option.default is None else "is not a number"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return "is not a number"
+    if isinstance(option.default, int) and not isinstance(option.default, bool) and value != int(value):
+        return "is not a whole number"
+    if value < 0 or (value == 0 and option.low is not None and option.low > 0):
+        return "must be positive"
+    return "must not exceed 1" if option.high is not None and option.high <= 1 < value else ""
+
+
+def _wrong_choice(name: str, option: Option, value: Any) -> str:
+    named = name == "target_modules" and isinstance(value, str)
+    if not option.choices or named or isinstance(value, list | tuple) or value in option.choices:
+        return ""
+    return f"must be one of {', '.join(map(str, option.choices))}"
 
 
 def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tuple[str, list[str]] | None:

@@ -1,0 +1,200 @@
+"""`advisor profile`: measure runs on this machine's device, one process each, into the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+
+from advisor.domain.units import duration
+from advisor.errors import BadRequest
+from advisor.interfaces.cli.common import amount, console, emit, given, grid, json_option, names_in
+
+if TYPE_CHECKING:
+    from advisor.domain.profile import Profile
+    from advisor.profiler.profile import Profiling, Progress
+
+_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
+
+
+@click.command("profile")
+@click.option("--model", metavar="NAMES", multiple=True, help="Models, comma separated: random weights are used.")
+@click.option("--method", metavar="NAMES", multiple=True, help="Methods, comma separated: see `advisor methods`.")
+@click.option("--batch-size", metavar="SIZES", help="Samples of one forward pass, comma separated.  [default: 1]")
+@click.option("--seq-len", metavar="LENGTHS", help="Tokens of a sample, comma separated.  [default: 512]")
+@click.option("--target-len", type=int, help="Tokens of a target (seq2seq).  [default: a quarter of --seq-len]")
+@click.option("--gradient-checkpointing", type=click.Choice(list(_BOTH)), help="off, on or both.  [default: off]")
+@click.option("--dtype", metavar="NAMES", multiple=True, help="bfloat16, float16, float32.  [default: bfloat16]")
+@click.option("--base", metavar="NAMES", multiple=True, help="dtype, int8 or nf4.  [default: by method]")
+@click.option("--optimizer", metavar="NAMES", multiple=True, help="As transformers names them.  [default: by method]")
+@click.option("--trainer", metavar="NAMES", multiple=True, help="loop, hf, trl.  [default: hf]")
+@click.option("--layers", type=int, help="Cut models down to so many layers.")
+@click.option(
+    "--campaign", metavar="FILE", help="Runs described in a file, or gpu-10-minutes, gpu-25-minutes, cpu-5-minutes."
+)
+@click.option("--steps", type=int, help="Timed steps of a run.  [default: 5]")
+@click.option("--largest-batch", "largest", is_flag=True, help="Search the largest batch that fits, besides.")
+@click.option("--time-budget", metavar="TIME", help="Such as 90s, 10m, 1h: the runs that tell most come first.")
+@click.option("--run-timeout", metavar="TIME", help="The longest one run may take.  [default: 10m]")
+@click.option("--memory-limit", metavar="SIZE", help="Let a run allocate no more, such as 8GiB.")
+@click.option("--threads", type=int, help="Threads of a run on the processor.  [default: torch's own]")
+@click.option("--device", metavar="NAME", help="auto, cuda, cpu or mps.  [default: auto]")
+@click.option(
+    "--store", "folder", type=click.Path(file_okay=False), help="Where profiles go.  [default: your own store]"
+)
+@click.option("--dry-run", is_flag=True, help="List the runs in their order and measure nothing.")
+@click.option("--retry-failed", is_flag=True, help="Measure runs again that failed before.")
+@json_option
+def command(as_json: bool, **arguments: Any) -> int:
+    """Measure real training steps on this machine: memory, time by phase, power; one process a run.
+
+    Every combination of the lists is a run. Running out of memory and crashing are results and are kept as
+    such. What is finished is not measured again, so after an interruption the same command goes on.
+
+    \b
+    Examples:
+      advisor profile --model EleutherAI/pythia-14m --method lora,ia3 --seq-len 64 --device cpu --dry-run
+      advisor profile --campaign gpu-25-minutes --device cpu --dry-run --json
+    """
+    asked = _asked(arguments)
+    from advisor.profiler.profile import profile
+
+    try:
+        with _bar() as progress:
+            found = profile(**asked, progress=progress, score=_score())
+    except KeyboardInterrupt:
+        click.echo("Stopped; finished runs are kept, and the same command goes on with the others.", err=True)
+        raise
+    emit(found, as_json, profiling_table)
+    return 0
+
+
+def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The options typed, as keywords of `advisor.profile`."""
+    asked = given(arguments)
+    for name in ("model", "method", "dtype", "base", "optimizer", "trainer"):
+        if name in asked:
+            asked[name] = names_in(asked[name])
+    for name in ("batch_size", "seq_len"):
+        if name in asked:
+            asked[name] = [_whole(name, text) for text in names_in((asked[name],))]
+    if "gradient_checkpointing" in asked:
+        asked["gradient_checkpointing"] = _BOTH[asked["gradient_checkpointing"]]
+    for name in ("time_budget", "run_timeout"):
+        if name in asked:
+            asked[f"{name}_seconds"] = seconds_of(asked.pop(name))
+    if "memory_limit" in asked:
+        asked["memory_limit_bytes"] = bytes_of(asked.pop("memory_limit"))
+    return asked
+
+
+def _whole(name: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise BadRequest(f"--{name.replace('_', '-')} {text!r} is no whole number", hints=["for example: 1,4,16"])
+    return int(text)
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `90s`, `1.5m` or `1h` in seconds.
+
+    Raises:
+        BadRequest: anything else, and nothing or less.
+    """
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smh]?)", text.strip().lower())
+    if found is None or float(found[1]) <= 0:
+        raise BadRequest(f"{text!r} is no length of time", hints=["for example: 90s, 10m, 1h"])
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def bytes_of(text: str) -> int:
+    """`8GiB`, `500 MB` in bytes; a unit is needed.
+
+    Raises:
+        BadRequest: anything else, and nothing or less.
+    """
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([kmg]i?b)", text.strip().lower())
+    if found is None or float(found[1]) <= 0:
+        raise BadRequest(f"{text!r} is no size of memory", hints=["for example: 8GiB, 500MB"])
+    return int(float(found[1]) * _BYTES[found[2]])
+
+
+def _score() -> Callable[..., Any] | None:
+    """The estimator's word on which runs would narrow its answers most, where it has one for this device."""
+    return None
+
+
+@contextmanager
+def _bar() -> Generator[Callable[[Progress], None]]:
+    """A bar on stderr with the time left; a line a run where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("planning", total=None, left="")
+
+        def show(now: Progress) -> None:
+            left = "" if now.seconds_left is None else f"{duration(now.seconds_left)} left"
+            if screen.is_terminal:
+                bar.update(task, completed=now.done, total=now.total, description=now.what or "done", left=left)
+            elif now.what:
+                click.echo(f"{now.done + 1}/{now.total} {now.what} {left}".rstrip(), err=True)
+
+        yield show
+
+
+def profiling_table(found: Profiling) -> Iterator[Any]:
+    """What was measured, or would be, and what was not."""
+    yield f"{found.device_reported} ({found.device}) · profiles in {found.folder}"
+    if found.profiles:
+        yield grid(
+            ("run", "status", "peak allocated", "reserved", "step", "tokens/s"),
+            [_row(one) for one in found.profiles],
+            right="peak allocated,reserved,step,tokens/s",
+        )
+    else:
+        rows = [
+            (
+                run.model,
+                run.method,
+                f"{run.batch_size} x {run.seq_len}",
+                "checkpointing" if run.gradient_checkpointing else "",
+                run.dtype if run.base == "dtype" else run.base,
+                run.optimizer,
+                run.trainer,
+                "finished" if run.finished else "",
+            )
+            for run in found.plan
+        ]
+        yield grid(("model", "method", "batch", "", "precision", "optimizer", "trainer", ""), rows)
+    for largest in found.largest:
+        beyond = f", {largest.fails} does not" if largest.fails else ""
+        said = f" ({largest.reason})" if largest.reason else ""
+        what = f"{largest.method} on {largest.model} at {largest.seq_len}"
+        yield f"largest batch, {what}: {largest.fits} fits{beyond}{said}"
+    if found.finished_before:
+        yield f"{found.finished_before} runs were finished before"
+    if found.not_started:
+        yield f"{len(found.not_started)} runs were not started for want of time; the same command goes on with them"
+    for reason in found.left_out:
+        yield f"left out: {reason}"
+
+
+def _row(one: Profile) -> tuple[str, ...]:
+    step = sum(one.step_seconds) / len(one.step_seconds) if one.step_seconds else None
+    rate = one.tokens_per_step / step if step and one.tokens_per_step else None
+    status = one.status if not one.reason else f"{one.status}: {one.reason}"
+    return (
+        one.id.removeprefix(f"{one.device.lower()}-"),
+        status,
+        amount(one.peak_allocated_bytes, "B") if one.peak_allocated_bytes is not None else "",
+        amount(one.peak_reserved_bytes, "B") if one.peak_reserved_bytes is not None else "",
+        duration(step) if step is not None else "",
+        f"{rate:,.0f}" if rate is not None else "",
+    )

@@ -1,0 +1,154 @@
+"""Which device a run goes to, what it calls itself, and what it is called here.
+
+Asked in a process of its own (`python -m advisor.profiler.device`), since asking CUDA makes a context that
+would lie on the device beside every run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from advisor.domain.stored import Value
+from advisor.domain.units import GIB
+from advisor.errors import AdvisorError, BadRequest
+from advisor.profiler.job import Kind, slug
+
+LIBRARIES: Final = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
+ASK_SECONDS: Final = 180.0
+
+
+class Device(Value):
+    """A device at hand. `name` is the catalogue's where it knows the device, else what it reports, as a slug."""
+
+    kind: Kind
+    name: str
+    reported: str
+    memory_bytes: int | None = None
+
+
+class Found(Value):
+    """What torch sees: names and memory of the first device of each kind."""
+
+    cuda: str | None = None
+    cuda_memory_bytes: int | None = None
+    mps: bool = False
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """The device asked for; `auto` takes a GPU where there is one.
+
+    Raises:
+        BadRequest: no such kind, or torch sees no such device.
+    """
+    if wanted not in ("auto", "cuda", "cpu", "mps"):
+        raise BadRequest(f"unknown device: {wanted!r}", hints=["one of auto, cuda, cpu, mps"], device=wanted)
+    if wanted == "cpu":
+        return cpu_device()
+    found = ask()
+    if found.cuda is not None and wanted in ("auto", "cuda"):
+        name = catalogue_name(found.cuda)
+        return Device(kind="cuda", name=name, reported=found.cuda, memory_bytes=found.cuda_memory_bytes)
+    if found.mps and wanted in ("auto", "mps"):
+        chip, memory = cpu_name(), _machine_memory()
+        name = catalogue_name(f"{chip} {memory / GIB:.0f}GB")
+        return Device(kind="mps", name=name, reported=chip, memory_bytes=memory)
+    if wanted != "auto":
+        raise BadRequest(
+            f"torch sees no {wanted} device here",
+            cause=f"installed torch: {library_versions().get('torch', 'none')}",
+            hints=["to measure the processor instead: --device cpu"],
+            device=wanted,
+        )
+    return cpu_device()
+
+
+def cpu_device() -> Device:
+    """The processor, by its model name."""
+    name = cpu_name()
+    return Device(kind="cpu", name=f"cpu-{slug(name)}", reported=name, memory_bytes=_machine_memory())
+
+
+def catalogue_name(reported: str) -> str:
+    """The catalogue's name of a GPU; one it does not know keeps its own, and borrows nobody's figures."""
+    from advisor.catalog.gpus import find_gpu
+
+    try:
+        return find_gpu(reported)[0].name
+    except AdvisorError:
+        return slug(reported)
+
+
+def cpu_name() -> str:
+    """The processor's model name as the system says it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    if sys.platform == "darwin":
+        said = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        if said.stdout.strip():
+            return said.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of what a run depends on; absent ones are left out."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def ask() -> Found:
+    """What torch sees, asked in another process.
+
+    Raises:
+        BadRequest: torch is missing or cannot start; `cause` is what it said.
+    """
+    command = [sys.executable, "-m", "advisor.profiler.device"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
+        return Found.model_validate_json(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        cause, wrong = f"no answer in {ASK_SECONDS:g} s", error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or "").strip().splitlines()
+        cause, wrong = said[-1] if said else f"exit code {error.returncode}", error
+    except (ValidationError, IndexError) as error:
+        cause, wrong = "it answered something else than was asked", error
+    raise BadRequest(
+        "torch could not be asked for its devices", cause=cause, hints=["to measure the processor: --device cpu"]
+    ) from wrong
+
+
+def _machine_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _look() -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {"mps": torch.backends.mps.is_available()}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        found |= {"cuda": properties.name, "cuda_memory_bytes": properties.total_memory}
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(_look()))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
-from advisor.domain.expand import expand
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Profile
@@ -23,12 +21,10 @@ from advisor.estimator.known import calibration_of, profile_of
 from advisor.estimator.lengths import lengths_of
 from advisor.estimator.memory import memory_of, overheads_of
 from advisor.estimator.money import money_of
-from advisor.estimator.replay import Shape, peak_allocated, replay
+from advisor.estimator.replay import Shape, peak_allocated
 from advisor.estimator.request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.speed import time_of
-
-_KEPT: Final = 32
-_timelines: OrderedDict[str, Timeline] = OrderedDict()
+from advisor.estimator.traces import timeline_of, trace_of
 
 REPEAT_NOISE: Final = 0.012
 """Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
@@ -186,24 +182,6 @@ def largest_micro_batch(
     return None
 
 
-def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Trace:
-    """The trace of one step, from the cache or made now."""
-    from advisor.tracer.trace import trace
-
-    return trace(spec, workload, recipe, hardware.gpu)
-
-
-def timeline_of(trace: Trace) -> Timeline:
-    """The expanded trace; the last few are kept."""
-    if trace.key in _timelines:
-        _timelines.move_to_end(trace.key)
-        return _timelines[trace.key]
-    timeline = _timelines[trace.key] = expand(trace)
-    if len(_timelines) > _KEPT:
-        _timelines.popitem(last=False)
-    return timeline
-
-
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) -> Quality | None:
     """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
     if workload.samples is None:
@@ -268,4 +246,4 @@ def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -
     return memory, time
 
 
-__all__ = ["EstimateRequest", "answer", "estimate", "from_case", "largest_micro_batch", "price", "replay"]
+__all__ = ["EstimateRequest", "answer", "estimate", "from_case", "largest_micro_batch", "price"]

@@ -16,6 +16,7 @@ from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadFile
 from advisor.estimator.lengths import Lengths, lengths_of
 from advisor.estimator.timing import Ops, Rates, rates_of
+from advisor.estimator.traces import timeline_of, trace_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -68,8 +69,6 @@ def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     Raises:
         BadRequest: the catalogue lacks the device's rates; and as `trace()`.
     """
-    from advisor.estimator.estimate import timeline_of, trace_of
-
     timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
     lengths = lengths_of(workload, recipe, points=points)
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)

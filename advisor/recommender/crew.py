@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
+from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
 from advisor.recommender.evidence import with_settings
 from advisor.recommender.fit import Costs, Estimator, Fit
@@ -63,7 +64,8 @@ def _silent(done: int, total: int, what: str) -> None:
 
 def _in_processes(question: Question, names: Sequence[str], workers: int, tell: Progress) -> dict[str, Fit]:
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in names:
+    # methods that the tracer cannot unroll take longest: first, so that none of them is left for the end
+    for name in sorted(names, key=lambda name: find_method(name).unrolls):
         waiting.put(name)
     found: dict[str, Fit] = {}
     stopped = threading.Event()

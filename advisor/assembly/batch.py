@@ -20,12 +20,13 @@ def make_batch(
     *,
     padded: bool,
     device: str,
+    dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Model inputs of B = `batch` samples of S = `length` tokens (T = `target` for an encoder-decoder).
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
-    so that no model takes the shortcut it has for full batches. Images: pixel_values; audio: input_features.
+    so that no model takes the shortcut it has for full batches. Images: pixel_values; audio: input_features, both in `dtype`.
     """
     import torch
 
@@ -39,8 +40,8 @@ def make_batch(
 
     def floats(*shape: int) -> torch.Tensor:
         if device == "meta":
-            return torch.empty(*shape, device="meta")
-        return torch.randn(*shape, generator=make).to(device)
+            return torch.empty(*shape, device="meta", dtype=dtype)
+        return torch.randn(*shape, generator=make).to(device=device, dtype=dtype)
 
     inputs: dict[str, torch.Tensor] = {}
     if spec.task_class == "ImageClassification":

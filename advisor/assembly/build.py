@@ -114,7 +114,8 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
             return transformers.AutoModelForSpeechSeq2Seq
         return transformers.AutoModelForSeq2SeqLM
     if task in ("causal-lm", "seq2seq") and spec.architecture == "decoder":
-        return transformers.AutoModelForCausalLM
+        known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        return transformers.AutoModelForCausalLM if spec.model_type in known else transformers.AutoModelForImageTextToText
     better = {"encoder": "sequence-classification", "encoder-decoder": "seq2seq", "decoder": "causal-lm"}
     raise BadRequest(
         f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
@@ -173,10 +174,11 @@ def build(
     return model
 
 
-def _implementation(recipe: Recipe) -> str:
+def _implementation(recipe: Recipe) -> str | None:
+    # None lets transformers choose as it does when loading: sdpa where an architecture has it, else eager.
     # flash-attn's own package refuses the meta device; the tracer routes attention by itself, and sdpa
     # without a mask reaches the same kernel
-    return "eager" if recipe.attention == "eager" else "sdpa"
+    return "eager" if recipe.attention == "eager" else None
 
 
 def stacks(model: nn.Module) -> dict[str, nn.ModuleList]:

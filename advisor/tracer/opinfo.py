@@ -95,7 +95,8 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
     if packet in flop_registry:
         flop = int(flop_registry[packet](*args, **kwargs, out_val=out))
     if name in _INT8_MATMUL:
-        rows, weight = inputs[0].numel() // inputs[0].shape[-1], next(t for t in inputs[1:] if t.dtype == torch.int8)
+        rows = inputs[0].numel() // inputs[0].shape[-1]
+        weight = [t for t in inputs if t.dtype == torch.int8][-1]
         return Told(name, "matmul", "int8", 2 * rows * weight.numel(), traffic, 2)
     if packet in _MATMUL:
         return Told(name, "matmul", dtype, flop or _matmul_flop(inputs, outputs), traffic, _KERNELS.get(packet, 1))

@@ -7,7 +7,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -156,6 +156,7 @@ def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
         ):
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
                 modes.enter_context(mock.patch.object(module, name, lambda: devices))
+        modes.enter_context(mock.patch.object(torch, "autocast", _autocast))
         modes.enter_context(AsOnCuda(asked.capability, force))
         if asked.recipe.autocast:
             recorder.autocast = modes.enter_context(Autocast(torch_dtype(asked.recipe.dtype)))
@@ -163,6 +164,14 @@ def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
         warnings.simplefilter("ignore")
         modes.enter_context(recorder)
         yield
+
+
+_real_autocast = torch.autocast
+
+
+def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+    # meta knows no autocast; where the recipe asks for one, Autocast stands in for it
+    return nullcontext() if device_type == "meta" else _real_autocast(device_type, *args, **kwargs)
 
 
 def _adopt(recorder: Recorder, model: nn.Module, base: set[int]) -> None:
@@ -218,8 +227,9 @@ def _two_steps(
 
     def inputs() -> dict[str, torch.Tensor]:
         batch = make_batch(
-            asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta"
-        )
+            asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta",
+            dtype=torch_dtype(storage_dtype(asked.recipe)),
+        )  # fmt: skip
         for tensor in batch.values():
             recorder.adopt(tensor, None, "inputs")
             recorder.note("batch", "h2d", "int64", 0, (tensor.numel() * tensor.element_size(),), 1)

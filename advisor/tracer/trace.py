@@ -206,7 +206,9 @@ def _signature(layer: Any) -> tuple[Any, ...]:
 
 
 def _period(signatures: list[tuple[Any, ...]]) -> int:
-    """The shortest period of a list, 0 when none below a quarter of it."""
+    """The shortest period of a list, 0 when none below a quarter of it; a first layer of its own kind is allowed."""
+    if len(signatures) > 6 and len(set(signatures)) == 2 and len(set(signatures[1:])) == 1:
+        return 1
     for period in range(1, len(signatures) // 4 + 1):
         if all(signatures[i] == signatures[i + period] for i in range(len(signatures) - period)):
             return period
@@ -234,6 +236,7 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
     from advisor.tracer.record import record
 
     recordings: list[Recording] = []
+    unresolved = ""
     compiled: Compiled | None = None
     for shape in _shapes(asked.spec, asked):
         recordings.append(record(asked, shape, depth))
@@ -242,7 +245,8 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
         try:
             compiled = compile_recordings(recordings)
             break
-        except Unresolved:
+        except Unresolved as error:
+            unresolved = str(error)
             continue
         except Irregular as error:
             if depth is not None:
@@ -252,7 +256,10 @@ def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], 
                 cause=str(error),
             ) from error
     if compiled is None:
-        raise UnsupportedModel(f"{asked.spec.name} with {asked.recipe.method}: sizes are no polynomial of the batch")
+        raise UnsupportedModel(
+            f"{asked.spec.name} with {asked.recipe.method}: a size is no polynomial of the batch's shape",
+            cause=f"its values at the traced shapes: {unresolved}",
+        )
     first = recordings[0]
     deep = {stack: _full_depth(stack, full) for stack in first.depths}
     repeats = plan_repeats(compiled, deep, first.depths, period) if depth else ()

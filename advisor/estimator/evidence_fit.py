@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -28,7 +29,14 @@ from advisor.estimator.quality_fit import (
     leave_studies_out,
 )
 from advisor.estimator.quality_model import FILE, QualityFit, StudyShare
-from advisor.estimator.quality_scores import coverage, pairwise_order
+from advisor.estimator.quality_scores import (
+    always_lora,
+    coverage,
+    model_pick,
+    pairwise_order,
+    pu_table,
+    regret_by_study,
+)
 
 
 def hash_of(study_id: str) -> str:
@@ -77,6 +85,10 @@ def _stored(
             "coverage_over_rows": round(over_rows, 4),
             "pairs_told": round(pairwise_order(left_out, told=True), 4),
             "pairs_blind": round(pairwise_order(left_out, told=False), 4),
+            "regret_told": round(fmean(regret_by_study(left_out, model_pick(told=True)).values()), 4),
+            "regret_blind": round(fmean(regret_by_study(left_out, model_pick(told=False)).values()), 4),
+            "regret_always_lora": round(fmean(regret_by_study(left_out, always_lora).values()), 4),
+            "regret_pu_table": round(fmean(regret_by_study(left_out, pu_table).values()), 4),
         },
     )
 

@@ -196,6 +196,7 @@ class LeftOut:
     mean: float
     variance: float
     told_mean: float
+    told_variance: float
 
 
 def leave_studies_out(data: Design, log_variances: Floats, refit: int = 12) -> list[LeftOut]:
@@ -208,8 +209,9 @@ def leave_studies_out(data: Design, log_variances: Floats, refit: int = 12) -> l
         held = [cell for cell in data.cells if cell.study == study]
         blind = [replace(cell.question, own=0.0, untuned=0.0) for cell in held]
         mean, variance = location.predict(blind)
-        told, _ = location.predict([cell.question for cell in held])
-        out += [LeftOut(*row) for row in zip(held, blind, mean.tolist(), variance.tolist(), told.tolist(), strict=True)]
+        told = location.predict([cell.question for cell in held])
+        columns = (held, blind, mean.tolist(), variance.tolist(), told[0].tolist(), told[1].tolist())
+        out += [LeftOut(*row) for row in zip(*columns, strict=True)]
     return out
 
 

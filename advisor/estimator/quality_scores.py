@@ -67,6 +67,58 @@ def pairwise_order(left_out: Sequence[LeftOut], *, told: bool, apart: float = 1.
 _told = told
 
 
+Pick = Callable[[dict[str, list[LeftOut]]], str]
+
+CAUTION = 1.0
+"""Standard deviations of its own coefficients by which a method's estimate is lowered before it is chosen."""
+
+
+def cautious(one: LeftOut, *, told: bool) -> float:
+    """Points that a method is good for at least, as far as the coefficients' doubt goes: what a choice is made on."""
+    mean, variance = (one.told_mean, one.told_variance) if told else (one.mean, one.variance)
+    return math.sinh(mean - CAUTION * math.sqrt(max(variance, 0.0)))
+
+
+def model_pick(*, told: bool) -> Pick:
+    """The method with the best cautious estimate, full fine-tuning's being 0."""
+
+    def pick(methods: dict[str, list[LeftOut]]) -> str:
+        worth = {name: fmean(cautious(one, told=told) for one in cells) for name, cells in methods.items()}
+        worth["full"] = 0.0
+        return max(worth, key=lambda name: (worth[name], name))
+
+    return pick
+
+
+def always_lora(methods: dict[str, list[LeftOut]]) -> str:
+    """The usual advice."""
+    return "lora"
+
+
+def pu_table(methods: dict[str, list[LeftOut]]) -> str:
+    """Pu et al. 2023 (arXiv 2304.14999): LoRA (or BitFit) up to 1,000 samples, full fine-tuning above."""
+    samples = next(iter(methods.values()))[0].cell.question.samples
+    return "full" if samples is not None and samples > 1_000 else "lora"
+
+
+def regret_by_study(left_out: Sequence[LeftOut], pick: Pick) -> dict[str, float]:
+    """Points lost by a pick against the best method of its setting; only settings where LoRA was run too."""
+    found: dict[str, float] = {}
+    for study, by_setting in settings(left_out).items():
+        lost: list[float] = []
+        for cells in by_setting.values():
+            methods: dict[str, list[LeftOut]] = defaultdict(list)
+            for one in cells:
+                methods[one.cell.question.method].append(one)
+            if "lora" not in methods:
+                continue
+            truth = {name: fmean(one.cell.effect for one in group) for name, group in methods.items()} | {"full": 0.0}
+            lost.append(max(truth.values()) - truth[pick(methods)])
+        if lost:
+            found[study] = fmean(lost)
+    return found
+
+
 def coverage_by_study(left_out: Sequence[LeftOut], stretch: float = STRETCH) -> dict[str, tuple[float, float]]:
     """study -> (share of its rows inside the 90 % interval, median width in points), its spread fitted without it."""
     found: dict[str, tuple[float, float]] = {}

@@ -25,10 +25,10 @@ TRUST: Final = {
 _VARIANTS: Final = {
     "lora": (
         *("qlora", "rslora", "dora", "pissa", "olora", "eva", "corda", "lora-ga", "loftq", "lora-plus", "lora-fa"),
-        *("mica", "bdlora", "alora", "salora", "sora", "dylora", "velora", "kasa", "monteclora", "randlora"),
+        *("mica", "bd-lora", "alora", "salora", "sora", "dylora", "velora", "kasa", "monteclora", "randlora"),
     ),
     "adapter-houlsby": ("adapter-pfeiffer", "adapter-parallel", "adapter-series", "adapter-lin", "adapter-drop",
-                        "adapter-scaled-parallel", "compacter", "compacter-plus-plus"),
+                        "adapter-scaled-parallel", "compacter", "compacter-plus"),
     "adapter-pfeiffer": ("adapter-houlsby",),
     "prompt-tuning": ("p-tuning",),
     "prefix-tuning": ("p-tuning-v2",),

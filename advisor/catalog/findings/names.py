@@ -6,6 +6,7 @@ nothing else. Kinds are ours; families (additive, selective, ...) are those of t
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Final, Literal, get_args
 
@@ -34,19 +35,20 @@ _METHODS: Final[dict[Kind, str]] = {
     "soft prompt": """prompt-tuning prefix-tuning p-tuning p-tuning-v2 multitask-prompt-tuning cpt cartridge
         llama-adapter spt""",
     "adapter": """adapter-houlsby adapter-pfeiffer adapter-series adapter-parallel adapter-drop adapter-fusion
-        adapter-lin adapter-scaled-parallel adapter-parallel-mh compacter compacter-plus-plus krona adakron
+        adapter-lin adapter-scaled-parallel adapter-parallel-mh compacter compacter-plus krona adakron
         learned-adapter lst llm-adapters""",
     "low rank": """lora qlora dora rslora lora-plus lora-fa pissa olora eva corda lora-ga loftq mica velora kasa
-        monteclora bdlora adalora dylora sora salora alora miss delora gralora hira lily deft glora loha lokr
-        randlora xlora poly peanut supertuning adamss""",
+        monteclora bd-lora lora-orthogonal adalora dylora sora salora alora miss delora gralora hira lily deft glora
+        loha lokr randlora xlora poly peanut supertuning adamss""",
     "shared basis": "vera pvera nola vblora unilora tinylora fourierft waveft c3a intrinsic-said",
     "orthogonal": "oft boft qoft hra psoft road frod svft",
     "scaling": "ia3 ssf",
     "bias or norm": "bitfit beft layernorm-tuning",
-    "partial": "top-layers linear-probe trainable-tokens xattn-tuning far osf galore apollo",
-    "mask": "fishmask diff-pruning lt-sft child-tuning pafi spt-selective shira",
+    "partial": """partial linear-probe trainable-tokens embedding-tuning cross-attention-tuning far osf galore apollo
+        shadow""",
+    "mask": "fish-mask diff-pruning lt-sft child-tuning pafi spt-selective shira",
     "intervention": "loreft direft noreft red",
-    "hybrid": "mam-adapter unipelt autopeft noah s4 ssp lora-prefix-tuning prefix-tuning-lora lora-prompt-tuning",
+    "hybrid": "mam unipelt autopeft noah s4 ssp lora-prefix-tuning prefix-tuning-lora lora-prompt-tuning",
 }
 
 KIND_OF: Final[dict[str, Kind]] = {name: kind for kind, names in _METHODS.items() for name in names.split()}
@@ -59,9 +61,8 @@ _ALIASES: Final[dict[str, str]] = {
     "fine-tuning": "full",
     "ln-tuning": "layernorm-tuning",
     "layernorm": "layernorm-tuning",
-    "compacter++": "compacter-plus-plus",
-    "compacter-plus": "compacter-plus-plus",
-    "compacterpp": "compacter-plus-plus",
+    "compacter++": "compacter-plus",
+    "compacter-plus-plus": "compacter-plus",
     "lora+": "lora-plus",
     "loraplus": "lora-plus",
     "lora-mica": "mica",
@@ -70,25 +71,34 @@ _ALIASES: Final[dict[str, str]] = {
     "lora+prompt-tuning": "lora-prompt-tuning",
     "adapter-prompt-llama": "llama-adapter",
     "adaption-prompt": "llama-adapter",
-    "top2-layers": "top-layers",
-    "partial-k-layers": "top-layers",
-    "last-layers": "top-layers",
-    "freeze": "top-layers",
+    "ft": "full",
+    "full-ft+galore": "galore",
+    "full-ft+apollo": "apollo",
+    "lora+pissa": "pissa",
+    "lora+loraplus": "lora-plus",
+    "lora-nf4": "qlora",
+    "qlora-nf4": "qlora",
+    "bn-adapter": "adapter-pfeiffer",
+    "fish": "fish-mask",
+    "embeddings": "embedding-tuning",
+    "xattn-tuning": "cross-attention-tuning",
+    "top2-layers": "partial",
+    "top-layers": "partial",
+    "last-layers": "partial",
+    "freeze": "partial",
     "head-only": "linear-probe",
-    "mam": "mam-adapter",
+    "mam-adapter": "mam",
     "houlsby": "adapter-houlsby",
     "pfeiffer": "adapter-pfeiffer",
     "adapter": "adapter-houlsby",
     "adapter-drop-layers": "adapter-drop",
     "adapterdrop": "adapter-drop",
-    "bd-lora": "bdlora",
-    "lora-bd": "bdlora",
+    "lora-bd": "bd-lora",
     "prompt": "prompt-tuning",
     "prefix": "prefix-tuning",
     "ptuning": "p-tuning",
     "bone": "miss",
     "fourier-ft": "fourierft",
-    "fish-mask": "fishmask",
     "trainable-token": "trainable-tokens",
     "vb-lora": "vblora",
     "uni-lora": "unilora",
@@ -103,6 +113,7 @@ def our_name(name: str) -> str:
     Raises:
         UnknownName: nobody has heard of it; the near names are in the error.
     """
+    name = re.sub(r"\s+\([^()]*\)$", "", name.strip())
     plain = "-".join(name.strip().lower().replace("_", "-").replace("(", "").replace(")", "").split())
     found = _ALIASES.get(plain, plain)
     if found in KIND_OF:

@@ -1,0 +1,139 @@
+"""Which findings bear on a question, and many predictions at once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advisor.errors import BadRequest, UnknownName
+from advisor.estimator.evidence import evidence, known_methods, predict_case, predict_lines, size_of
+
+CASE = {
+    "architecture": "decoder",
+    "model_params": 8_000_000_000,
+    "task_type": "NLU",
+    "n_train_samples": 2_000,
+    "method": "lora",
+}
+
+
+def test_the_nearest_findings_come_first():
+    found = evidence("lora", architecture="encoder", model_parameters=110 * 10**6, samples=100, limit=None)
+    nearness = [bearing.nearness for bearing in found.bearing]
+    assert nearness == sorted(nearness, reverse=True)
+    assert found.bearing[0].study == "unipelt2022"
+    assert found.total == len(found.bearing)
+    assert found.prediction is not None
+
+
+def test_filters_keep_what_matches_and_nothing_else():
+    found = evidence("prompt_tuning", task_type="summarization", limit=None)
+    assert found.total > 0
+    assert {bearing.finding.method for bearing in found.bearing} == {"prompt-tuning"}
+    assert {bearing.finding.task_type for bearing in found.bearing} == {"summarization"}
+
+
+def test_an_effect_has_the_sign_of_better_whichever_way_the_metric_goes():
+    rows = [b for b in evidence(study="lora2021", limit=None).bearing if b.finding.metric == "TER" and b.effect]
+    assert rows
+    for bearing in rows:
+        full = bearing.finding.full_value
+        assert full is not None
+        assert (bearing.effect > 0) == (bearing.finding.value < full)
+
+
+def test_forgetting_and_cost_are_there_to_be_listed():
+    assert evidence("lora", aspect="forgetting").total > 50
+    assert evidence("lora", aspect="cost").total > 50
+
+
+def test_what_is_not_there_is_refused_with_near_names():
+    with pytest.raises(UnknownName):
+        evidence(study="lora2020")
+    with pytest.raises(UnknownName):
+        evidence(task_type="cooking")
+    with pytest.raises(BadRequest):
+        evidence("lora", samples=0)
+
+
+def test_a_prediction_answers_with_interval_probability_and_studies():
+    answer = predict_case(CASE)
+    assert answer["low"] <= answer["mid"] <= answer["high"]
+    assert answer["effect"] == {end: answer[end] for end in ("low", "mid", "high")}
+    assert 0 < answer["within_one_point"] < 1
+    assert answer["studies"] > 10
+
+
+@pytest.mark.parametrize("unknown", ["model_params", "n_train_samples"])
+def test_an_unknown_size_is_answered(unknown):
+    assert predict_case({**CASE, unknown: None})["studies"] > 0
+    assert predict_case({key: value for key, value in CASE.items() if key != unknown})["studies"] > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "ours"), [("full_ft", "full"), ("adapter_houlsby", "adapter-houlsby"), ("ln_tuning", "layernorm-tuning")]
+)
+def test_names_of_studies_and_ours_get_the_same_answer(method, ours):
+    assert predict_case({**CASE, "method": method}) == predict_case({**CASE, "method": ours})
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"n_train_samples": 0}, "BadRequest"),
+        ({"n_train_samples": -5}, "BadRequest"),
+        ({"n_train_samples": "many"}, "BadRequest"),
+        ({"n_train_samples": True}, "BadRequest"),
+        ({"n_train_samples": float("inf")}, "BadRequest"),
+        ({"model_params": 0}, "BadRequest"),
+        ({"model_params": [7]}, "BadRequest"),
+        ({"trainable_parameters": 0}, "BadRequest"),
+        ({"method": "lorra"}, "UnknownName"),
+        ({"method": None}, "BadRequest"),
+        ({"task_type": "cooking"}, "UnknownName"),
+        ({"task_type": "cost"}, "UnknownName"),
+        ({"architecture": "quantum"}, "UnknownName"),
+        ({"sample": 5}, "BadRequest"),
+    ],
+)
+def test_a_bad_line_is_an_error_and_the_rest_go_on(changes, error):
+    lines = [json.dumps({**CASE, **changes}), "", json.dumps(CASE)]
+    bad, good = predict_lines(lines)
+    assert bad["error"] == error
+    assert bad["line"] == 1
+    assert good["studies"] > 10
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "null", "7", '"lora"'])
+def test_a_line_that_is_no_object_is_an_error(line):
+    (bad,) = predict_lines([line])
+    assert bad["error"] == "BadRequest"
+
+
+@given(st.integers(1, 10**14))
+def test_a_size_reads_as_a_number_or_as_text(size):
+    assert size_of(size, "n") == size == size_of(str(size), "n")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8B", 8 * 10**9),
+        ("125M", 125 * 10**6),
+        ("8e9", 8 * 10**9),
+        ("~151M", 151 * 10**6),
+        ("2,000", 2000),
+        ("20-70", 37),
+    ],
+)
+def test_a_size_reads_as_people_write_it(text, size):
+    assert size_of(text, "n") == size
+
+
+def test_methods_are_counted_by_the_studies_that_tell_of_them():
+    counts = {name: studies for name, _, studies in known_methods()}
+    assert counts["lora"] > 15
+    assert counts["rslora"] == 0

@@ -1,0 +1,136 @@
+"""Recommended hyperparameters: never without a source, in range, and what the literature is sure of comes out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.settings.load import FILE, SettingsFile, load_settings
+from advisor.domain.recommendation import Setting
+from advisor.errors import BadRequest, UnknownName
+from advisor.estimator.quality_features import ARCHITECTURES, TASK_TYPES
+from advisor.estimator.settings import recommend_settings
+from advisor.estimator.steps import fewest_steps, steps_to_converge
+from advisor.estimator.voices import repository
+
+
+def ask(method: str = "lora", **changes) -> dict[str, Setting]:
+    asked = {"architecture": "decoder", "model_parameters": 8 * 10**9, "task_type": "instruction", "samples": 2_000}
+    return {one.name: one for one in recommend_settings(method, **{**asked, **changes})}
+
+
+def test_the_settings_file_keeps_its_laws():
+    published = load_settings()
+    assert len(published.settings) > 2_000
+    for one in published.settings:
+        if one.setting == "learning_rate" and isinstance(one.value, float):
+            assert 1e-8 < one.value < 10, one
+        if one.low is not None and one.high is not None:
+            assert one.low <= one.high, one
+    used = {source for one in published.settings for source in one.sources}
+    assert used == set(range(len(published.addresses)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sources": []}, {"sources": [10**6]}, {"method": "lorra"}, {"method": "full_ft"}, {"kind": "rumour"}]
+)
+def test_a_setting_that_breaks_a_law_is_refused(changes):
+    document = json.loads(FILE.read_text(encoding="utf-8"))
+    document["settings"] = [{**document["settings"][0], **changes}]
+    with pytest.raises((ValueError, UnknownName)):
+        SettingsFile.from_document(document)
+
+
+@given(
+    method=st.sampled_from(sorted(set(KIND_OF) - {"no-tuning"})),
+    architecture=st.sampled_from(ARCHITECTURES),
+    task_type=st.sampled_from(TASK_TYPES),
+    samples=st.none() | st.integers(1, 10**7),
+    parameters=st.none() | st.integers(10**7, 10**11),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_setting_has_a_source_and_a_value_within_its_range(method, architecture, task_type, samples, parameters):
+    found = ask(method, architecture=architecture, task_type=task_type, samples=samples, model_parameters=parameters)
+    for one in found.values():
+        assert one.sources, one
+        assert one.why
+        if one.low is not None and one.high is not None and isinstance(one.value, (int, float)):
+            assert one.low <= one.value <= one.high, one
+
+
+@pytest.mark.parametrize("size", [10**9, 8 * 10**9])
+def test_loras_rate_is_about_ten_times_full_fine_tunings_for_decoders(size):
+    lora = ask("lora", model_parameters=size)["learning_rate"].value
+    full = ask("full", model_parameters=size)["learning_rate"].value
+    assert 5 <= lora / full <= 20
+
+
+def test_loras_rate_is_fifty_to_a_hundred_times_full_fine_tunings_for_vision():
+    asked = {"architecture": "vision", "model_parameters": 86 * 10**6, "task_type": "vision", "samples": 1_000}
+    assert 50 <= ask("lora", **asked)["learning_rate"].value / ask("full", **asked)["learning_rate"].value <= 100
+
+
+def test_ia3_wants_a_larger_rate_than_lora():
+    asked = {"model_parameters": 3 * 10**9, "task_type": "math", "samples": 20_000}
+    assert ask("ia3", **asked)["learning_rate"].value >= 10 * ask("lora", **asked)["learning_rate"].value
+
+
+def test_every_linear_layer_is_the_target_and_the_conflict_is_shown():
+    targets = ask("lora")["target_modules"]
+    assert targets.value == "all-linear"
+    assert "q_proj" in targets.conflict
+
+
+def test_alpha_is_twice_the_rank():
+    found = ask("lora")
+    assert found["alpha"].value == 2 * found["rank"].value
+
+
+def test_methods_without_a_rank_get_none():
+    assert not {"rank", "alpha", "target_modules"} & set(ask("prompt-tuning"))
+
+
+def test_few_samples_get_more_epochs_so_that_the_steps_suffice():
+    few = ask("prompt-tuning", samples=50)
+    assert few["steps"].value >= 500
+    assert few["epochs"].value > ask("prompt-tuning", samples=100_000)["epochs"].value
+    assert "epochs" in few["epochs"].conflict
+
+
+def test_steps_are_epochs_times_batches_when_data_are_many():
+    found = ask("lora", samples=100_000)
+    batches = -(-100_000 // found["effective_batch_size"].value)
+    assert found["steps"].value == pytest.approx(batches * found["epochs"].value, abs=1)
+
+
+def test_soft_prompts_need_more_steps_than_full_fine_tuning_at_few_samples():
+    assert fewest_steps("prompt-tuning", 50).value > fewest_steps("full", 50).value
+
+
+def test_learning_curves_give_steps_for_many_methods():
+    curves = steps_to_converge()
+    assert len(curves) > 30
+    assert all(250 <= steps <= 5_000 and address for steps, address in curves.values())
+
+
+def test_a_repository_speaks_with_one_voice():
+    assert repository("github:axolotl-ai-cloud/axolotl@067b021c8 examples/a.yml") == "axolotl-ai-cloud/axolotl"
+    assert repository("github:axolotl-ai-cloud/axolotl@067b021c8 examples/b.yml") == "axolotl-ai-cloud/axolotl"
+    assert repository("arXiv 2205.05638 Appendix D: github:someone/notes") == "arXiv 2205.05638"
+
+
+@pytest.mark.parametrize("field", ["samples", "model_parameters", "hidden_size"])
+def test_a_size_below_one_is_refused(field):
+    with pytest.raises(BadRequest, match=field):
+        ask(**{field: 0})
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UnknownName):
+        ask("lorra")
+    with pytest.raises(UnknownName):
+        ask(task_type="cooking")

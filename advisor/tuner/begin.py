@@ -14,11 +14,11 @@ from advisor.catalog.methods import check_recipe, find_method
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.recommendation import Recommendation
+from advisor.domain.recommendation import Recommendation, Setting
 from advisor.domain.study import Budget, Objective
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, Workload
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, UnknownName
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
 from advisor.tuner.metrics import find_metric
@@ -32,6 +32,9 @@ LONGEST_DEFAULT: Final = 1024
 """Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
 HYPERBAND_FROM: Final = 30
 """Trials from which successive halving has enough to halve; below, the median rule."""
+STEPS_TO_CONVERGE: Final = 1000
+"""Optimizer steps that adapters need on small data, by the studies behind `advisor.estimator.settings`."""
+DEFAULT_WARM_UP: Final = 0.03
 UNSURE_METHOD: Final = "lora"
 """Where no recommendation is given (a machine without a GPU): the method most studied, legal nearly everywhere."""
 
@@ -88,7 +91,12 @@ def make_request(
     budget = _budget(trials, hours, usd, usd_per_hour, recommendation)
     workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
     fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
-    starts, more = _starts(spec, workload, recommendation, method, {k: v for k, v in fields.items() if v is not None})
+    names = _names(method, recommendation)
+    if epochs is None and recommendation is None:
+        longer, note = _converging_epochs(names[0], spec, workload)
+        workload = workload.model_copy(update={"epochs": longer})
+        notes += [note] if note else []
+    starts, more = _starts(spec, workload, recommendation, names, {k: v for k, v in fields.items() if v is not None})
     if pruner == "auto":
         pruner = _pruner(budget, objectives, settings.get("seeds", 1))
     if sampler not in SAMPLERS or pruner not in PRUNERS:
@@ -107,7 +115,7 @@ def make_request(
         starts=starts,
         hardware=_hardware(recommendation),
         splits=splits,
-        dimensions=make_dimensions(starts, workload, search),
+        dimensions=make_dimensions(starts, workload, search, widest=spec.hidden),
         metric=chosen.name,
         higher_is_better=chosen.higher_is_better,
         objectives=tuple(objectives),
@@ -265,41 +273,75 @@ def _lengths(
     return max(sizes), sum(sizes) / len(sizes), max(targets) if targets else None, how
 
 
+def _names(method: str | Sequence[str], told: Recommendation | None) -> tuple[str, ...]:
+    """The methods to search, `auto` being the recommended one, or the most studied where none is recommended."""
+    names = [method] if isinstance(method, str) else list(method)
+    auto = told.choice.recipe.method if told else UNSURE_METHOD
+    return tuple(dict.fromkeys(find_method(auto if name == "auto" else name).name for name in names))
+
+
 def _starts(
     spec: ModelSpec,
     workload: Workload,
     told: Recommendation | None,
-    method: str | Sequence[str],
+    names: Sequence[str],
     fields: dict[str, Any],
 ) -> tuple[tuple[Start, ...], list[str]]:
-    """The recipes to begin from: the recommendation's, or the catalogue's defaults for methods named."""
-    names = [method] if isinstance(method, str) else list(method)
+    """The recipes to begin from: the recommendation's, or as published for methods named."""
     notes: list[str] = []
-    if names == ["auto"] and told is not None:
-        names = [told.choice.recipe.method]
-    elif names == ["auto"]:
-        names = [UNSURE_METHOD]
-        notes.append(f"method: {UNSURE_METHOD}, since no GPU was named to recommend for; --method A,B searches several")
+    if told is None and tuple(names) == (UNSURE_METHOD,):
+        notes.append(f"method: {UNSURE_METHOD}, on this machine's CPU; --method A --method B searches several")
     starts: list[Start] = []
-    for name in dict.fromkeys(find_method(n).name for n in names):
+    for name in names:
         found = next((c for c in told.ranked if c.recipe.method == name), None) if told else None
-        recipe = found.recipe if found else _plain_recipe(name, workload, told)
+        published = _published(name, spec, workload)
+        settings = told.settings if told and found is told.choice else published
+        recipe = found.recipe if found else _plain_recipe(name, workload, told, published)
         recipe = recipe.model_copy(update=fields)
         check_recipe(spec, recipe, workload.task)
-        settings = told.settings if told and found is told.choice else ()
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
 
 
-def _plain_recipe(name: str, workload: Workload, told: Recommendation | None) -> Recipe:
-    """The catalogue's default recipe of a method; float32 on a CPU, whose 16-bit arithmetic is slow or missing."""
+def _published(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
+    """What studies and repositories set for a method; none where nobody published any."""
+    from advisor.estimator.settings import recommend_settings
+
+    try:
+        return recommend_settings(
+            name,
+            architecture=spec.architecture,
+            model_parameters=spec.parameters,
+            hidden_size=spec.hidden,
+            task_type=workload.task_type,
+            samples=workload.samples,
+        )
+    except UnknownName:
+        return ()
+
+
+def _converging_epochs(method: str, spec: ModelSpec, workload: Workload) -> tuple[float, str]:
+    """Epochs where nobody says: about STEPS_TO_CONVERGE steps, within what was published for the method."""
+    said = next((s for s in _published(method, spec, workload) if s.name == "epochs"), None)
+    if said is None or not isinstance(said.value, (int, float)) or workload.samples is None:
+        return workload.epochs, ""
+    a_step = -(-workload.samples // workload.effective_batch_size)
+    low, high = said.low or said.value, said.high or said.value
+    epochs = float(round(min(max(STEPS_TO_CONVERGE / a_step, low, 1.0), high)))
+    return epochs, f"epochs: {epochs:g}, about {STEPS_TO_CONVERGE:,} steps within the published {low:g} to {high:g}"
+
+
+def _plain_recipe(name: str, workload: Workload, told: Recommendation | None, published: Sequence[Setting]) -> Recipe:
+    """A method as published, else its catalogue's default; float32 on a CPU, whose 16-bit arithmetic is slow."""
     method = find_method(name)
-    rate = method.learning_rate.default
+    known = {s.name: s.value for s in published if isinstance(s.value, (int, float))}
+    rate = known.get("learning_rate") or method.learning_rate.default
     like = told.choice.recipe if told else None
     return Recipe.model_validate(
         {
             "method": name,
             "learning_rate": float(rate) if isinstance(rate, (int, float)) else None,
+            "warmup_ratio": float(known.get("warmup_ratio", DEFAULT_WARM_UP)),
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
             "dtype": like.dtype if like else "float32",
             "autocast": like.autocast if like else False,

@@ -6,17 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner.process import last_line
 from advisor.tuner.storage import PATIENCE_SECONDS
 
 POLL_SECONDS: Final = 0.5
+VIEW_SECONDS: Final = 1.0
 MOST_RESTARTS: Final = 5
 """Of one worker; one that keeps dying has a cause that another start does not cure."""
 END_SECONDS: Final = 90.0
@@ -42,16 +44,23 @@ class Crew:
             KeyboardInterrupt: passed on after all workers have left cleanly.
         """
         (self.folder / "workers").mkdir(parents=True, exist_ok=True)
+        before = _terminated_like_interrupted()
+        viewed = 0.0
         for index in range(self.workers):
             self._start(index)
         try:
             while self._running:
                 self._look()
-                self.watch()
+                if time.monotonic() - viewed > VIEW_SECONDS:
+                    viewed = time.monotonic()
+                    self.watch()
                 time.sleep(POLL_SECONDS)
         except BaseException:
             self.end()
             raise
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
         return last_line(self._log(0, "out"))
 
     def end(self) -> None:
@@ -100,6 +109,17 @@ class Crew:
 
     def _log(self, index: int, stream: str) -> Path:
         return self.folder / "workers" / f"{index}.{stream}"
+
+
+def _terminated_like_interrupted() -> Any:
+    """Let a SIGTERM end us as Ctrl-C does; the handler before, or None outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def _error(code: int, said: str, folder: Path) -> AdvisorError:

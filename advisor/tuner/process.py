@@ -26,6 +26,8 @@ from advisor.tuner.trial import RESULT
 JOB: Final = "job.json"
 LOG: Final = "log.txt"
 POLL_SECONDS: Final = 0.1
+MEMORY_SECONDS: Final = 0.5
+"""Between two looks at a trial's memory: each walks the process table."""
 GRACE_SECONDS: Final = 60.0
 """Between being asked to stop and being killed: a checkpoint of a large adapter must fit in."""
 NEAR_LIMIT: Final = 0.7
@@ -67,7 +69,7 @@ class Child:
 
     def _follow(self, process: subprocess.Popen[bytes], folder: Path) -> TrialResult | None:
         """Until it ends; a result here means that we ended it."""
-        began, heard, asked, peak = time.monotonic(), 0, 0.0, 0
+        began, heard, asked, peak, looked = time.monotonic(), 0, 0.0, 0, 0.0
         self._peak = 0
         while process.poll() is None:
             heard, lines = _new_lines(folder / PROGRESS, heard)
@@ -85,7 +87,8 @@ class Child:
                 return TrialResult(status="interrupted", reason="did not stop when asked and was killed")
             if self.seconds is not None and now - began > self.seconds:
                 return TrialResult(status="failed", reason=f"ran longer than {duration(self.seconds)} and was ended")
-            peak = max(peak, _resident(process.pid))
+            if now - looked > MEMORY_SECONDS:
+                looked, peak = now, max(peak, _resident(process.pid))
             self._peak = peak
             if self.memory_bytes is not None and peak > self.memory_bytes:
                 why = f"used {gib(peak)} where {gib(self.memory_bytes)} are allowed, and was ended"

@@ -27,14 +27,20 @@ SEARCHED: Final = ("learning_rate", "rank", "alpha_over_rank", "dropout", "targe
 """What is searched unless said otherwise; any other setting is searched on request."""
 RATIOS: Final = (0.5, 1.0, 2.0, 4.0)
 """alpha / rank: the convention alpha = 2 rank, alpha = rank, and half and twice of these."""
+RATE_SPAN: Final = 10**0.75
+"""The learning rate is searched at least this factor to both sides: published rates differ by data and model."""
 METHOD: Final = "method"
 JOIN: Final = ","
 
 
 def make_dimensions(
-    starts: Sequence[Start], workload: Workload, searched: Sequence[str] | None = None
+    starts: Sequence[Start],
+    workload: Workload,
+    searched: Sequence[str] | None = None,
+    *,
+    widest: int | None = None,
 ) -> tuple[Dimension, ...]:
-    """The searched settings of one or several methods.
+    """The searched settings of one or several methods; no rank above `widest`, the model's hidden size.
 
     Raises:
         BadRequest: two starts with one method, or nothing to search.
@@ -48,7 +54,7 @@ def make_dimensions(
         found.append(Dimension(name=METHOD, kind="choice", start=names[0], choices=tuple(names), why="asked for"))
     for start in starts:
         owner = start.recipe.method if len(starts) > 1 else None
-        found.extend(d for name in _own(start, wanted) if (d := _own_dimension(start, name, owner)))
+        found.extend(d for name in _own(start, wanted) if (d := _own_dimension(start, name, owner, widest)))
     found.extend(d for name in wanted if name in SHARED and (d := _shared_dimension(starts[0], workload, name)))
     missing = [name for name in searched or () if not any(d.name == name for d in found)]
     if missing:
@@ -177,7 +183,7 @@ def _setting(start: Start, name: str) -> Setting | None:
     return next((s for s in start.settings if s.name == name), None)
 
 
-def _own_dimension(start: Start, name: str, owner: str | None) -> Dimension | None:
+def _own_dimension(start: Start, name: str, owner: str | None, widest: int | None) -> Dimension | None:
     method, recipe, said = find_method(start.recipe.method), start.recipe, _setting(start, name)
     if name == "alpha_over_rank":
         rank = recipe.options.get("rank") or method.options["rank"].default
@@ -193,13 +199,16 @@ def _own_dimension(start: Start, name: str, owner: str | None) -> Dimension | No
         value = said.value if said is not None and said.value is not None else option.default
     if isinstance(value, list):
         value = tuple(value)
-    return _dimension(name, value, option, said, owner)
+    return _dimension(name, value, option, said, owner, widest)
 
 
-def _dimension(name: str, value: Any, option: Option, said: Setting | None, owner: str | None) -> Dimension | None:
+def _dimension(
+    name: str, value: Any, option: Option, said: Setting | None, owner: str | None, widest: int | None
+) -> Dimension | None:
     """A range or choice around `value`, or None where there is nothing to choose."""
     why, sources = (said.why, said.sources) if said else (option.says, (option.source.address,))
-    choices: tuple[Any, ...] = (said.choices if said else ()) or option.choices
+    # targets that others printed name their own models' modules; the method's groups fit every model
+    choices: tuple[Any, ...] = (said.choices if said and name != "target_modules" else ()) or option.choices
     if choices or isinstance(value, (str, bool, tuple)):
         choices = tuple(dict.fromkeys((value, *(tuple(c) if isinstance(c, list) else c for c in choices))))
         if len(choices) < 2:
@@ -210,9 +219,11 @@ def _dimension(name: str, value: Any, option: Option, said: Setting | None, owne
     if not isinstance(value, (int, float)) or low is None or high is None:
         return None
     low, high = min(low, value), max(high, value)
+    if name == "learning_rate":
+        low, high = min(low, value / RATE_SPAN), max(high, value * RATE_SPAN)
     whole = isinstance(option.default, int) and not isinstance(option.default, bool) and float(value).is_integer()
     if whole and name in ("rank", "initial_rank", "final_rank"):
-        powers = tuple(2**k for k in range(12) if max(low, value / 8) <= 2**k <= min(high, value * 8))
+        powers = tuple(2**k for k in range(12) if max(low, value / 8) <= 2**k <= min(high, value * 8, widest or high))
         levels = tuple(sorted({*powers, int(value)}))
         if len(levels) < 2:
             return None

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -35,8 +36,6 @@ def storage_url(asked: str | None, folder: Path) -> str:
 
 def quiet() -> None:
     """Leave out Optuna's notices of what is experimental: heartbeats and retries have been since 2.9."""
-    import warnings
-
     from optuna.exceptions import ExperimentalWarning
 
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -81,13 +80,15 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
         if scheme.startswith("sqlite"):
             # waits for another worker's write instead of failing at once
             arguments["connect_args"] = {"timeout": 60}
-        return RDBStorage(
-            url,
-            engine_kwargs=arguments,
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=max_retries),
-        )
+        with warnings.catch_warnings():
+            quiet()
+            return RDBStorage(
+                url,
+                engine_kwargs=arguments,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=max_retries),
+            )
     except (ArgumentError, NoSuchModuleError) as error:
         raise BadRequest(
             f"not a storage URL: {shown(url)!r}",

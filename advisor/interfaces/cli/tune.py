@@ -1,0 +1,279 @@
+"""`advisor tune`: from data to the best adapter; begins a study, goes on with one, or helps with another machine's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+import advisor
+from advisor.domain.units import duration, gib
+from advisor.errors import BadRequest
+from advisor.interfaces.cli.common import console, emit, given, grid, json_option, names_in, show
+
+if TYPE_CHECKING:
+    from advisor.domain.study import Plan, TunedStudy, TunedTrial
+
+SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
+
+
+@click.command("tune")
+@click.option("--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached.")
+@click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
+@click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose by.  [default: a tenth of --data]")
+@click.option("--test", "test_data", metavar="FILE", help="Rows for the last score.  [default: a tenth of --data]")
+@click.option(
+    "--method", "methods", metavar="NAMES", multiple=True, help="auto, or methods to search, comma separated."
+)
+@click.option("--gpu", metavar="NAME", help="Recommend and search for this GPU.  [default: this machine's CPU]")
+@click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]")
+@click.option("--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.")
+@click.option("--trials", type=int, help="Most trials.  [default: 16]")
+@click.option("--hours", type=float, help="Most hours.")
+@click.option("--usd", type=float, help="Most USD.")
+@click.option("--usd-per-hour", type=float, help="Price of one device for an hour.  [default: the GPU's cheapest]")
+@click.option("--workers", type=int, default=1, show_default=True, help="Trials at a time on this machine.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    type=click.Choice(["quality", "time", "memory"]),
+    help="Several give a Pareto front.  [default: quality]",
+)
+@click.option("--search", metavar="NAMES", multiple=True, help="Settings to search, comma separated.")
+@click.option("--sampler", metavar="NAME", help="tpe, gp or random.  [default: tpe]")
+@click.option("--pruner", metavar="NAME", help="median, hyperband, wilcoxon or none.  [default: by the budget]")
+@click.option("--seeds", type=int, help="Trainings of each trial.  [default: 1]")
+@click.option("--finalists", type=int, help="Best trials trained again with other seeds.  [default: 3]")
+@click.option("--final-seeds", type=int, help="Seeds of each finalist; 1 trains none again.  [default: 3]")
+@click.option("--early-stopping", type=int, help="Scorings without a gain that end a training.  [default: never]")
+@click.option("--retrain", is_flag=True, default=None, help="Train the best settings on evaluation rows too.")
+@click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
+@click.option("--epochs", type=float, help="Where the search of epochs starts.")
+@click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.")
+@click.option("--learning-rate", type=float, help="Where the search of the learning rate starts.")
+@click.option("--trainer", metavar="NAME", help="hf, trl or loop.")
+@click.option("--dtype", metavar="NAME", help="bfloat16, float16 or float32.")
+@click.option("--base", metavar="NAME", help="Hold frozen weights in dtype, int8 or nf4.")
+@click.option("--report-to", metavar="NAMES", multiple=True, help="mlflow, wandb, tensorboard, trackio ...")
+@click.option("--seed", type=int, help="Of splits, training and sampler.  [default: 0]")
+@click.option("--name", metavar="NAME", help="Of the study.  [default: model-data]")
+@click.option("--out", metavar="FOLDER", help="Where everything is written.  [default: advisor-tune/NAME]")
+@click.option("--storage", metavar="URL", help="Optuna storage.  [default: OPTUNA_STORAGE, else SQLite in the folder]")
+@click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
+@click.option("--join", metavar="STUDY", help="Help with a study in --storage that another machine began.")
+@json_option
+def command(resume: str | None, join: str | None, workers: int, as_json: bool, **arguments: Any) -> None:
+    """Search the settings on your data, from the recommendation on; keep the best adapter.
+
+    The plan is printed before anything starts. Ctrl-C ends cleanly, and --resume goes on from there.
+
+    \b
+    Examples:
+      advisor tune --model ./all-MiniLM-L6-v2 --data train.jsonl --trials 8
+      advisor tune --model ./SmolLM2-135M --data chats.jsonl --method lora,dora --metric rougeL --hours 2
+      advisor tune --resume advisor-tune/all-MiniLM-L6-v2-train
+      advisor tune --join my-study --storage postgresql+psycopg://me@db/optuna
+    """
+    asked = given(arguments)
+    for name in ("methods", "search", "report_to"):
+        if name in asked:
+            asked[name] = tuple(names_in(asked[name]))
+    view = None if as_json else Live()
+    told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
+    try:
+        if resume is not None:
+            from advisor.tuner.tune import resume as go_on
+
+            found = go_on(resume, workers=workers, **_only(asked, _RESUMED, "--resume"), **told)
+        elif join is not None:
+            found = _join(join, asked, workers, view)
+        else:
+            found = _tune(asked, workers, told)
+    except KeyboardInterrupt:
+        folder = resume or (view.folder if view else None)
+        click.echo(
+            f"Interrupted; finished trials are kept. To go on: advisor tune --resume {folder or 'FOLDER'}", err=True
+        )
+        raise
+    finally:
+        if view is not None:
+            view.close()
+    emit(found, as_json, study_table)
+
+
+_RESUMED = frozenset({"storage", "trials", "hours", "usd"})
+_JOINED = frozenset({"storage", "out", *SPLITS})
+
+
+def _tune(asked: dict[str, Any], workers: int, told: dict[str, Any]) -> TunedStudy:
+    """Recommend where a GPU is named, then tune."""
+    for name in ("model", "data"):
+        if name not in asked:
+            raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
+    gpu, methods = asked.pop("gpu", None), asked.pop("methods", None)
+    if gpu is not None:
+        named = [m for m in methods or () if m != "auto"]
+        asked["recommendation"] = advisor.recommend(
+            asked["model"], gpu, data=asked["data"], methods=named or None, **_of_workload(asked)
+        )
+    if methods:
+        asked["method"] = methods
+    from advisor.tuner.tune import tune
+
+    return tune(asked.pop("model"), asked.pop("data"), workers=workers, **asked, **told)
+
+
+def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
+    names = ("task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "dtype", "trainer")
+    return {name: asked[name] for name in names if name in asked}
+
+
+def _join(name: str, asked: dict[str, Any], workers: int, view: Live | None) -> TunedStudy:
+    if "storage" not in asked:
+        raise BadRequest("--join needs the --storage that holds the study")
+    kept = _only(asked, _JOINED, "--join")
+    files = {SPLITS[option]: kept.pop(option) for option in SPLITS if option in kept}
+    from advisor.tuner.tune import join
+
+    return join(name, kept.pop("storage"), workers=workers, data=files, on_view=view, **kept)
+
+
+def _only(asked: dict[str, Any], allowed: frozenset[str], mode: str) -> dict[str, Any]:
+    """The options a mode takes; any other would silently do nothing, so it is refused."""
+    other = sorted(set(asked) - allowed)
+    if other:
+        raise BadRequest(
+            f"--{other[0].replace('_', '-')} cannot be changed with {mode}: it belongs to the study",
+            hints=["to begin another study: --name OTHER, without " + mode],
+        )
+    return asked
+
+
+def _print_plan(plan: Plan, notes: Sequence[str]) -> None:
+    screen = console(stderr=True)
+    for line in plan_lines(plan, notes):
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def plan_lines(plan: Plan, notes: Sequence[str]) -> Iterator[str]:
+    """What will happen, before it does."""
+    yield f"plan    at most {plan.trials} trials (bound by {plan.bound_by}), {plan.workers} at a time"
+    yield f"        a trial {show(plan.trial)}, all {show(plan.seconds)}"
+    if plan.usd is not None:
+        yield f"        {show(plan.usd)}"
+    yield f"        sampler {plan.sampler}, pruner {plan.pruner}, scored at {', '.join(map(str, plan.rungs))} %"
+    yield f"        first: {'; '.join(plan.first)}"
+    yield from (f"note    {note}" for note in (*plan.notes, *notes))
+
+
+class Live:
+    """The study as it goes on: a table on a terminal, else one line for each trial that ends. On stderr."""
+
+    def __init__(self) -> None:
+        self.screen = console(stderr=True)
+        self.folder: str | None = None
+        self._said: set[int] = set()
+        self._live: Any = None
+
+    def __call__(self, study: TunedStudy) -> None:
+        self.folder = study.folder
+        if not self.screen.is_terminal:
+            self._lines(study)
+            return
+        from rich.live import Live as RichLive
+
+        if self._live is None:
+            self._live = RichLive(console=self.screen, refresh_per_second=2, transient=True)
+            self._live.start()
+        self._live.update(progress_table(study))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _lines(self, study: TunedStudy) -> None:
+        for trial in study.trials:
+            if trial.state not in ("running", "waiting") and trial.number not in self._said:
+                self._said.add(trial.number)
+                value = f"{study.metric} {trial.values[0]:.4f}" if trial.values else trial.reason
+                print(f"trial {trial.number} {trial.state} {value}", file=sys.stderr, flush=True)
+
+
+def progress_table(study: TunedStudy) -> Any:
+    """Best so far, what runs, what is left."""
+    run = [t for t in study.trials if t.state not in ("waiting",)]
+    best = "none yet" if study.best_value is None else f"{study.metric} {study.best_value:.4f} (trial {study.best})"
+    money = "" if study.usd is None else f"  {study.usd:.2f} USD"
+    title = f"best {best}   {len(run)} of {study.plan.trials} trials   {duration(study.seconds)}{money}{_left(study)}"
+    shown = [t for t in run if t.state == "running"] + [t for t in reversed(run) if t.state != "running"][:8]
+    return grid(("trial", "state", study.metric, "settings"), [_progress(study, t) for t in shown], title=title)
+
+
+def _left(study: TunedStudy) -> str:
+    """Time left by the trials that have ended, while the budget counts trials."""
+    ended = [t for t in study.trials if t.state in ("complete", "pruned")]
+    more = study.plan.trials - len(ended)
+    if not ended or more <= 0 or study.plan.bound_by != "trials":
+        return ""
+    return f"   about {duration(study.seconds / len(ended) * more)} left"
+
+
+def _progress(study: TunedStudy, trial: TunedTrial) -> tuple[str, ...]:
+    index = study.objectives.index("quality")
+    if trial.values:
+        score = f"{trial.values[index]:.4f}"
+    else:
+        score = f"{trial.curve[-1][1]:.4f} at {trial.curve[-1][0]} %" if trial.curve else ""
+    settings = ", ".join(f"{k} {_value(v)}" for k, v in trial.params.items())
+    return str(trial.number), trial.state, score, settings if not trial.reason else trial.reason
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def study_table(study: TunedStudy) -> Iterator[Any]:
+    """The best settings, the ranking, the test score, where everything lies."""
+    done = sorted((t for t in study.trials if t.values), key=lambda t: t.number != study.best)
+    if study.best_value is not None:
+        yield f"best     trial {study.best}: {study.metric} {study.best_value:.4f} on the rows chosen by"
+    if study.test:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in study.test.items())
+        yield f"test     {scores} on {study.test_rows} rows no trial saw"
+    if study.adapter:
+        yield f"adapter  {study.adapter}"
+        yield f"report   {study.report}"
+    yield f"spent    {duration(study.seconds)}{'' if study.usd is None else f', {study.usd:.2f} USD'}; {study.stopped}"
+    if study.resume:
+        yield f"to go on {study.resume}"
+    yield ""
+    heads = ("trial", "from", *study.objectives, "peak memory", "time", *(d.key for d in study.dimensions))
+    yield grid(heads, [_row(study, t) for t in done])
+    if len(study.finalists) > 1:
+        rows = [
+            (
+                f.number,
+                ", ".join(f"{s:.4f}" for s in f.scores),
+                f"{f.mean:.4f}",
+                "" if f.better is None else f"{f.better:.0%}",
+            )
+            for f in study.finalists
+        ]
+        yield grid(("finalist", "scores by seed", "mean", "chance of being best"), rows)
+    yield from (f"note     {note}" for note in study.notes)
+
+
+def _row(study: TunedStudy, trial: TunedTrial) -> tuple[str, ...]:
+    return (
+        str(trial.number),
+        trial.origin.partition(":")[0],
+        *(_value(v) for v in trial.values),
+        gib(trial.measured_bytes) if trial.measured_bytes else "",
+        duration(trial.measured_seconds) if trial.measured_seconds else "",
+        *(_value(trial.params[d.key]) if d.key in trial.params else "" for d in study.dimensions),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -16,6 +16,9 @@ from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trai
 from advisor.domain.stored import Value
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.errors import BadRequest
+
+if TYPE_CHECKING:
+    from advisor.catalog.methods.method import Method
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
@@ -202,6 +205,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
         method = named
     else:
         method = find_method(request.method or "")
+    method, optimizer = _with_optimizer(method, request.optimizer)
     return Recipe.model_validate(
         {
             "method": method.name,
@@ -212,7 +216,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "dtype": request.dtype,
             "autocast": request.autocast,
             "base": request.base or method.default_base,
-            "optimizer": request.optimizer or method.optimizer or "adamw_torch",
+            "optimizer": optimizer,
             "gradient_checkpointing": request.gradient_checkpointing,
             "attention": request.attn_implementation,
             "trainer": request.trainer,
@@ -221,6 +225,22 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "max_grad_norm": request.max_grad_norm,
         }
     )
+
+
+def _with_optimizer(method: Method, asked: str | None) -> tuple[Method, str]:
+    """A method and its optimizer's name: LoRA with the optimizer `lora-fa` or `lora+` is the method of that name."""
+    from advisor.catalog.methods import methods
+
+    if asked is None:
+        return method, method.optimizer or "adamw_torch"
+
+    def bare(name: str) -> str:
+        return name.lower().replace("+", "plus").replace("-", "").replace("_", "")
+
+    for other in methods():
+        if other.optimizer and other.peft_type == method.peft_type and bare(other.optimizer) == bare(asked):
+            return other, other.optimizer
+    return method, asked
 
 
 def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:

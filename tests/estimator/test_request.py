@@ -84,6 +84,14 @@ def test_an_adapter_config_says_its_method(tmp_path, as_path):
     assert folder == recipe
 
 
+@pytest.mark.parametrize(("optimizer", "method"), [("lora-fa", "lora-fa"), ("lora+", "lora-plus"), ("sgd", "lora")])
+def test_lora_with_an_optimizer_of_its_own_is_the_method_of_that_name(optimizer, method):
+    config = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}
+    recipe = recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": config, "optimizer": optimizer}))
+    assert recipe.method == method
+    assert recipe.adapter_config == config
+
+
 def test_an_empty_adapter_config_with_a_method_is_that_method():
     recipe = recipe_of(from_case({"model": "m", "gpu": "L40S", "method": "full", "adapter_config": {}}))
     assert (recipe.method, recipe.adapter_config) == ("full", None)

@@ -80,7 +80,7 @@ def evidence(
     ]
     found.sort(key=lambda bearing: (-bearing.nearness, bearing.study, bearing.finding.table))
     prediction = None
-    if name is not None and shape is not None and aspect == "quality":
+    if name is not None and KIND_OF[name] != "none" and shape is not None and aspect == "quality":
         prediction = predict_quality(
             name, architecture=shape, model_parameters=model_parameters, task_type=kind, samples=samples
         )
@@ -143,7 +143,7 @@ _SIZE = re.compile(r"~?\s*([\d.]+(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
 
 
 def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
-    """A size as people write it: 8000000000, 8e9, "8B", "125M", "20-70" (its middle); None stays unknown.
+    """A size as people write it: 8e9, "8B", "125M", "20-70" (its middle), "406M (not stated)"; None stays unknown.
 
     Raises:
         BadRequest: not a size, or below `least`.
@@ -153,6 +153,7 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise BadRequest(f"{name} must be a number, not {value!r}", field=name)
     if isinstance(value, str):
+        value = re.sub(r"\s*\(.*\)$", "", value.strip())
         ends = value.split("-")
         if len(ends) == 2 and all(_SIZE.fullmatch(end.strip()) for end in ends):
             low, high = (size_of(end, name, least=least) or least for end in ends)

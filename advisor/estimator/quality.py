@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from advisor.catalog.findings.names import our_name
+from advisor.catalog.findings.names import KIND_OF, our_name
 from advisor.domain.candidate import Citation, Quality
 from advisor.domain.quantity import Quantity
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, NoEvidence
 from advisor.estimator.quality_features import Question, architecture_of, task_type_of
 from advisor.estimator.quality_model import Posterior, posterior
 
@@ -50,14 +50,22 @@ def predict_quality(
     Raises:
         UnknownName: the method, architecture or task type is unknown.
         BadRequest: a size is not positive.
+        NoEvidence: the "method" is not to tune at all.
     """
     sizes = {"samples": samples, "model_parameters": model_parameters, "trainable_parameters": trainable_parameters}
     for name, value in sizes.items():
         if value is not None and not value > 0:
             raise BadRequest(f"{name} must be at least 1, not {value}", field=name, value=value)
+    name = our_name(method)
+    if KIND_OF[name] == "none":
+        raise NoEvidence(
+            "the untouched model is not a method: how far tuning lifts it depends on the task alone",
+            hints=["the scores of untouched models: advisor evidence --method no-tuning"],
+            method=name,
+        )
     model = posterior()
     question = Question(
-        method=our_name(method),
+        method=name,
         architecture=architecture_of(architecture),
         task_type=task_type_of(task_type) if task_type else "NLU",
         samples=samples,

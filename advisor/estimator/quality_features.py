@@ -14,7 +14,7 @@ from advisor.domain.workload import TaskType
 from advisor.errors import UnknownName
 
 TYPICAL_SAMPLES: Final = 10**4.5
-"""Stands in where a study does not say; every threshold below is then switched off, and the spread is wider."""
+"""Stands in where a study does not say: the effects of few and of very many samples are then switched off."""
 
 ARCHITECTURES: Final = ("decoder", "encoder", "encoder-decoder", "vision", "other")
 
@@ -154,10 +154,13 @@ SPREAD_FEATURES: Final = ("one", "small n", "soft prompt", "text encoder", "skil
 
 
 def spread_features(question: Question) -> tuple[float, ...]:
-    """What makes studies differ more from each other, in the order of SPREAD_FEATURES."""
+    """What makes studies differ more from each other, in the order of SPREAD_FEATURES.
+
+    An unknown number of samples spreads like 1,000: not knowing is never narrower than knowing there are many.
+    """
     return (
         1.0,
-        min(2.5, max(0.0, 4.5 - question.log_samples)),
+        1.5 if question.samples is None else min(2.5, max(0.0, 4.5 - question.log_samples)),
         float(question.kind == "soft prompt"),
         float(question.architecture == "encoder"),
         float(question.task_type in ("math", "code", "pretraining", "instruction")),

@@ -127,6 +127,7 @@ def test_a_size_reads_as_a_number_or_as_text(size):
         ("~151M", 151 * 10**6),
         ("2,000", 2000),
         ("20-70", 37),
+        ("406M(not stated in text)", 406 * 10**6),
     ],
 )
 def test_a_size_reads_as_people_write_it(text, size):

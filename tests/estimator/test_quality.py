@@ -15,7 +15,7 @@ from advisor import store
 from advisor.catalog.findings.load import load_studies
 from advisor.catalog.findings.names import KIND_OF
 from advisor.domain.candidate import Quality
-from advisor.errors import BadRequest, UnknownName
+from advisor.errors import BadRequest, NoEvidence, UnknownName
 from advisor.estimator.data_scale import quality_curve
 from advisor.estimator.evidence_fit import hash_of
 from advisor.estimator.quality import only_attention, predict_quality
@@ -51,7 +51,7 @@ def test_what_each_study_said_adds_up_to_the_coefficients():
 
 
 @given(
-    method=st.sampled_from(sorted(KIND_OF)),
+    method=st.sampled_from(sorted(set(KIND_OF) - {"no-tuning"})),
     architecture=st.sampled_from(ARCHITECTURES),
     task_type=st.sampled_from(TASK_TYPES),
     samples=st.none() | st.integers(1, 10**8),
@@ -70,6 +70,17 @@ def test_every_legal_question_has_an_honest_answer(method, architecture, task_ty
 def test_full_fine_tuning_is_the_reference():
     quality = ask("full_ft")
     assert (quality.effect.low, quality.effect.mid, quality.effect.high) == (0, 0, 0)
+
+
+def test_not_knowing_the_samples_is_wider_than_knowing_they_are_many():
+    unknown, many = ask(samples=None), ask(samples=30_000)
+    assert unknown.effect.high - unknown.effect.low > many.effect.high - many.effect.low
+    assert any("unknown" in warning for warning in unknown.warnings)
+
+
+def test_not_tuning_is_no_method():
+    with pytest.raises(NoEvidence):
+        ask("no_tuning")
 
 
 def test_soft_prompts_lose_badly_at_few_samples_and_less_at_many():

@@ -33,6 +33,22 @@ def with_settings(question: Question, names: Sequence[str]) -> Question:
     return question.model_copy(update={"options": options, "training": training})
 
 
+def with_usual_length(question: Question) -> Question:
+    """The epochs, where nobody gave them, moved into the range published for LoRA on such data.
+
+    One length for all methods, so that their costs compare; LoRA's, because most runs are known of it.
+    """
+    usual = next((s for s in published(question, "lora") if s.name == "epochs"), None)
+    if question.request.epochs is not None or usual is None:
+        return question
+    epochs = _within(question.workload.epochs, usual)
+    if epochs == question.workload.epochs:
+        return question
+    note = f"epochs: {epochs:g}, since published runs on such data take {usual.low:g} to {usual.high:g}"
+    workload = question.workload.model_copy(update={"epochs": float(epochs)})
+    return question.model_copy(update={"workload": workload, "notes": (*question.notes, note)})
+
+
 def published(question: Question, name: str) -> tuple[Setting, ...]:
     """What studies and repositories set for this method; none where nobody published any."""
     from advisor.estimator.settings import recommend_settings

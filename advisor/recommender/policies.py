@@ -25,6 +25,9 @@ model's own interval on a device that was never calibrated."""
 SURE_BY: Final = 0.75
 """What replaces an incumbent that is behind by more than the tolerance must score higher with this probability."""
 
+NEGLIGIBLE_SECONDS: Final = 600.0
+"""Trainings that differ by less than this cost the same: nobody gives up quality for ten minutes, once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -76,16 +79,26 @@ def _by_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda c: (seconds(c), -effect(c)))
 
 
+def _by_noticeable_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Cheapest first, but those within NEGLIGIBLE_SECONDS of the cheapest by expected effect."""
+    ordered = _by_cost(candidates)
+    if ordered[0].time.training is None:
+        return ordered
+    bound = seconds(ordered[0]) + NEGLIGIBLE_SECONDS
+    return sorted(ordered, key=lambda c: (seconds(c) > bound, -effect(c) if seconds(c) <= bound else seconds(c)))
+
+
 def _led_by(first: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], because: str) -> Verdict:
     return Verdict(_then_the_rest([first, *(c for c in near if c is not first)], candidates), because)
 
 
 def _balanced(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
-    """The cheapest of the near-best, LoRA standing unless a challenger clearly wins."""
-    near = _by_cost(near_best(candidates, tolerance))
+    """LoRA standing unless a challenger clearly wins; without it the cheapest of the near-best."""
+    near = _by_noticeable_cost(near_best(candidates, tolerance))
     incumbent = _incumbent(candidates)
     if incumbent is None:
-        return _led_by(near[0], near, candidates, f"{_name(near[0])} is the cheapest within {points(tolerance)}")
+        because = f"{_name(near[0])} is the cheapest within {points(tolerance)}, ten minutes more or less"
+        return _led_by(near[0], near, candidates, because)
     if any(c is incumbent for c in near):
         return _incumbent_near_best(incumbent, near, candidates, tolerance)
     return _incumbent_behind(incumbent, near, candidates)
@@ -109,18 +122,20 @@ def _incumbent_near_best(
 
 
 def _incumbent_behind(incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate]) -> Verdict:
-    """It yields to the cheapest of the near-best that is better with SURE_BY probability."""
+    """It yields to the first of the near-best that is nowhere worse, or better with SURE_BY probability."""
     name = _name(incumbent)
     for challenger in near:
-        chance = chance_better(challenger, incumbent)
+        gain, chance = effect(challenger) - effect(incumbent), chance_better(challenger, incumbent)
+        if dominates(challenger, incumbent):
+            because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, and nowhere worse"
+            return _led_by(challenger, near, candidates, because)
         if chance >= SURE_BY:
-            gain = effect(challenger) - effect(incumbent)
             because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, higher {chance:.0%} of the time"
             return _led_by(challenger, near, candidates, because)
     best = max(near, key=effect)
     because = (
         f"{name} stands: {_name(best)} is expected {effect(best) - effect(incumbent):.1f} points above it, but "
-        f"higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
+        f"dearer, and higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
     )
     return _led_by(incumbent, near, candidates, because)
 
@@ -158,7 +173,8 @@ POLICIES: Final[tuple[Policy, ...]] = (
     Policy(
         "balanced",
         "LoRA (or QLoRA) where its expected quality is within {tolerance} of the best, unless something nowhere worse "
-        f"is {CHEAPER_BY:.0%} cheaper; else the cheapest within them that is better {SURE_BY:.0%} of the time",
+        f"is {CHEAPER_BY:.0%} cheaper; else the cheapest within them (ten minutes more or less) that is nowhere worse "
+        f"than LoRA or better {SURE_BY:.0%} of the time",
         _balanced,
     ),
     Policy("cheapest", "the cheapest of all within {tolerance} of the best expected quality", _cheapest),

@@ -11,7 +11,7 @@ from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.workload import Task, TaskType
 from advisor.errors import BadRequest
 from advisor.recommender.crew import Progress, fit_all
-from advisor.recommender.evidence import settings_of
+from advisor.recommender.evidence import settings_of, with_usual_length
 from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.fit import Costs, Estimator, Fit
 from advisor.recommender.limits import check_limits, may_exceed, nothing_within_limits, over_limits
@@ -89,6 +89,7 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
     """The recommendation for a resolved question. Raises as `recommend`."""
     policy = find_policy(question.request.policy)
     check_limits(question)
+    question = with_usual_length(question)
     tried, turned_away = methods_asked(question)
     fits = fit_all(question, [m.name for m in tried], costs, on_progress)
     refused = [*turned_away, *(f.refusal for f in fits.values() if f.refusal is not None)]

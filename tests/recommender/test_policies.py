@@ -74,6 +74,19 @@ def test_lora_stands_where_its_loss_is_not_sure(candidate):
     assert "only" in find_policy("balanced").rank([full, lora], 1.0).because
 
 
+def test_lora_yields_to_what_is_better_and_cheaper_however_unsure(candidate):
+    lora = candidate("lora", effect=-1.5, half=20)
+    assert first("balanced", [candidate("full", hours=0.9, half=0), lora]) == "full"
+
+
+def test_no_quality_is_given_up_for_a_few_minutes(candidate):
+    made = [candidate("full", hours=0.1), candidate("ia3", hours=0.02, effect=-0.9)]
+    assert first("balanced", made) == "full"
+    assert first("cheapest", made) == "ia3"
+    long = [candidate("full", hours=10), candidate("ia3", hours=2, effect=-0.9)]
+    assert first("balanced", long) == "ia3"
+
+
 def test_a_slightly_cheaper_method_does_not_unseat_lora(candidate):
     rival = candidate("ia3", hours=1 - CHEAPER_BY / 2)
     assert first("balanced", [candidate("lora"), rival]) == "lora"

@@ -292,3 +292,24 @@ def test_errors_are_ours_and_survive_another_process(costs):
             ask(costs, **wrong)
         again = pickle.loads(pickle.dumps(caught.value))
         assert again.facts() == caught.value.facts()
+
+
+def test_a_few_samples_on_a_small_encoder_are_passed_more_often_unless_the_user_says(costs):
+    asked = {"model": "google-bert/bert-base-uncased", "seq_len": 128, "samples": 300, "task_type": "NLU"}
+    found = ask(costs, **asked)
+    assert found.workload.epochs > 3
+    assert any(note.startswith("epochs: ") for note in found.notes)
+    assert ask(costs, **asked, epochs=3).workload.epochs == 3
+    epochs = next(s for s in found.settings if s.name == "epochs")
+    assert epochs.value == found.workload.epochs
+    assert epochs.sources
+
+
+def test_the_settings_listed_are_those_priced(costs):
+    found = ask(costs)
+    listed = {s.name: s.value for s in found.settings}
+    assert listed["learning_rate"] == found.choice.recipe.learning_rate
+    assert listed["effective_batch_size"] == found.workload.effective_batch_size
+    assert listed["steps"] == found.workload.optimizer_steps()
+    assert {"rank", "alpha", "target_modules"} <= set(listed)
+    assert all(s.why for s in found.settings)

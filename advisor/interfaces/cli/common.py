@@ -121,6 +121,8 @@ def amount(value: float, unit: str) -> str:
     if unit == "s":
         return duration(value)
     if unit == "USD":
+        if 0 < abs(value) < 0.01:
+            return f"{value:.1g} USD"
         return f"{value:.2f} USD" if abs(value) < 1000 else f"{value:,.0f} USD"
     if unit == "score":
         return f"{value:+.1f}"

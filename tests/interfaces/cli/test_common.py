@@ -44,6 +44,8 @@ def test_what_is_not_known_is_not_a_number():
         (0.117, "s", "117 ms"),
         (5.6, "USD", "5.60 USD"),
         (12345.6, "USD", "12,346 USD"),
+        (0.0031, "USD", "0.003 USD"),
+        (0.0, "USD", "0.00 USD"),
         (0.3, "score", "+0.3"),
         (-0.3, "score", "-0.3"),
         (1234.5, "tokens/s", "1,234 tokens/s"),

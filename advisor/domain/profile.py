@@ -92,6 +92,9 @@ class Calibration(Stored):
     memory: tuple[Coefficient, ...] = ()
     time_interval: tuple[float, float] | None = Field(None, description="relative 90 % ends of the residual")
     memory_interval: tuple[float, float] | None = None
+    largest_shares: dict[str, float] = Field(
+        default_factory=dict, description="largest share of a step that each bound had in the runs; beyond is wider"
+    )
     held_out: tuple[HeldOut, ...] = ()
     would_narrow: tuple[str, ...] = Field((), description="extra measurements that would narrow the answer most")
     versions: dict[str, str] = Field(default_factory=dict)

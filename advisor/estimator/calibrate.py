@@ -30,7 +30,7 @@ from advisor.estimator.holdout import (
 )
 from advisor.estimator.memory import Correction
 from advisor.estimator.runs import Progress, Run, prepare
-from advisor.estimator.timing import TIME_NAMES
+from advisor.estimator.timing import BOUNDS, TIME_NAMES, run_clocks
 
 POOLED: Final = "pooled"
 """Name of the fit over all devices, which serves those that were never measured."""
@@ -104,6 +104,7 @@ def fit_device(name: str, runs: Sequence[Run], notes: Sequence[str], progress: P
             "memory": tuple(_memory_coefficients(runs, predicted, correction)),
             "time_interval": _interval(widest, "step_time"),
             "memory_interval": _interval(widest, "peak_reserved"),
+            "largest_shares": _largest_shares(runs, whole),
             "held_out": tuple(held),
             "would_narrow": would_narrow(whole, [run.asked for run in runs]),
             "versions": _versions(runs),
@@ -183,6 +184,15 @@ def _memory_coefficients(
             prior=load_constants("memory")["context"].value,
             says="CUDA context with its kernels, outside the allocator",
         )
+
+
+def _largest_shares(runs: Sequence[Run], fit: Fit) -> dict[str, float]:
+    """Per bound, the largest share of a step it had in any run."""
+    shares = [
+        clocks.bound_s.mean(axis=0) / clocks.step_s.mean()
+        for clocks in (run_clocks(run.asked.ops, run.asked.rates, fit.constants) for run in runs)
+    ]
+    return {name: round(float(share), 4) for name, share in zip(BOUNDS, np.max(shares, axis=0), strict=True)}
 
 
 def _robust_error(values: Sequence[float]) -> float | None:

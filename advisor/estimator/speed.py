@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from advisor.domain.candidate import Time
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration
@@ -19,6 +17,8 @@ from advisor.estimator.timing import BOUNDS, TIME_NAMES, Clocks, Ops, accumulate
 
 OTHER_MODEL_WIDENS = 1.5
 """A fit on other models' runs is off by more on this one; the factor is ours until runs of many models are in."""
+STRANGE_BOUND_WIDENS = 3.0
+"""Widening for each share of a step that is bound as no fitted run was (all of it: fourfold); the factor is ours."""
 
 
 def time_of(
@@ -38,7 +38,8 @@ def time_of(
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
     clocks = accumulate(run_clocks(ops, rates, constants_of(calibration)), recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())
-    below, above, basis, why = _interval(calibration, gpu, workload.model, bool(rates.notes))
+    shares = clocks.bound_s.mean(axis=0) / mean
+    below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
     step = Quantity.around(mean, below, above, "s", basis, why)
     return described(step, clocks, lengths, workload, recipe), rates.notes
 
@@ -80,7 +81,7 @@ def constants_of(calibration: Calibration | None) -> Floats:
 
 
 def _interval(
-    calibration: Calibration | None, gpu: Gpu, model: str, rates_missing: bool
+    calibration: Calibration | None, gpu: Gpu, model: str, shares: Floats, rates_missing: bool
 ) -> tuple[float, float, Basis, str]:
     if calibration is not None and calibration.time_interval is not None:
         low, high = calibration.time_interval
@@ -89,12 +90,26 @@ def _interval(
         if calibration.models and model not in calibration.models:
             widen = OTHER_MODEL_WIDENS
             why += ", none of this model: range widened"
+        strange, beyond = _beyond(calibration, shares)
+        if beyond > 0.05:
+            widen *= 1 + STRANGE_BOUND_WIDENS * beyond
+            why += f", none bound so much by {strange}: range widened"
         return min(0.95, max(0.0, -low) * widen), max(0.0, high) * widen, "calibrated", why
     error = load_constants("time")["time_error"]
     below, above = error.value - error.low, error.high - error.value
     if rates_missing:
         return min(0.95, 2 * below), 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
     return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"
+
+
+def _beyond(calibration: Calibration, shares: Floats) -> tuple[str, float]:
+    """The bound that exceeds its largest share in the fitted runs by most, and by how much; 0 where none does."""
+    seen = calibration.largest_shares
+    if not seen:
+        return "", 0.0
+    excess = {name: float(share) - seen.get(name, 0.0) for name, share in zip(BOUNDS, shares, strict=True)}
+    name = max(excess, key=lambda bound: excess[bound])
+    return name, max(0.0, excess[name])
 
 
 def _advice(shares: dict[str, float], phases: Floats, recipe: Recipe) -> list[str]:
@@ -119,8 +134,3 @@ def _advice(shares: dict[str, float], phases: Floats, recipe: Recipe) -> list[st
         saved = float(phases[PHASES.index("backward")]) * 0.25
         found.append((saved, "gradient checkpointing runs the forward pass twice: without it the step is shorter"))
     return [text for _, text in sorted(found, key=lambda item: -item[0])]
-
-
-def mean_lengths(lengths: Lengths) -> float:
-    """Mean padded tokens of a sample."""
-    return float(np.mean(lengths.typical))

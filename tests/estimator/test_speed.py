@@ -1,0 +1,103 @@
+"""What a reader is told of time: a range as wide as what is known of the device, the model and the kind of step."""
+
+from __future__ import annotations
+
+import pytest
+
+from advisor.domain.hardware import Gpu
+from advisor.domain.profile import Calibration, Coefficient
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from advisor.estimator.lengths import lengths_of
+from advisor.estimator.speed import constants_of, time_of
+from advisor.estimator.timing import TIME_NAMES, default_time
+
+GPU = Gpu.model_validate(
+    {
+        "name": "x",
+        "vendor": "v",
+        "generation": "g",
+        "memory_bytes": 2**36,
+        "usable_bytes": 2**36,
+        "bf16_flop_s": 1e14,
+        "fp32_flop_s": 2e13,
+        "bandwidth_bytes_s": 1e12,
+    }
+)
+RECIPE = Recipe.model_validate({"method": "lora", "micro_batch_size": 4, "trainer": "loop"})
+
+
+def workload(**fields):
+    return Workload.model_validate({"model": "toy", "seq_len": 1024, **fields})
+
+
+def timed(timeline, calibration=None, gpu=GPU, recipe=RECIPE, **fields):
+    asked = workload(**fields)
+    return time_of(timeline, lengths_of(asked, recipe), asked, recipe, gpu, calibration)
+
+
+def calibration(**fields):
+    return Calibration.model_validate(
+        {"device": "x", "fitted_on": {"a": "0"}, "models": ("toy",), "time_interval": (-0.05, 0.05), **fields}
+    )
+
+
+def width(time):
+    return (time.step.high - time.step.low) / time.step.mid
+
+
+def test_a_fitted_constant_replaces_the_catalogues_and_the_rest_stay():
+    fitted = constants_of(calibration(time=(Coefficient(name="bandwidth", value=0.5, unit="ratio"),)))
+    changed = [name for name, a, b in zip(TIME_NAMES, fitted, default_time(), strict=True) if a != b]
+    assert changed == ["bandwidth"]
+
+
+def test_ranges_widen_with_what_the_fit_has_not_seen(timeline):
+    own, _ = timed(timeline, calibration())
+    other, _ = timed(timeline, calibration(models=("another",)))
+    strange, _ = timed(timeline, calibration(largest_shares={"matmul": 0.01}))
+    seen, _ = timed(timeline, calibration(largest_shares=dict.fromkeys(own.bound_by, 1.0)))
+    none, _ = timed(timeline)
+    assert width(own) == pytest.approx(0.1)
+    assert width(seen) == pytest.approx(width(own))
+    assert width(other) > width(own)
+    assert width(strange) > 1.5 * width(own)
+    assert "none bound so much by" in strange.step.why
+    assert width(none) > width(other)
+    assert (own.step.basis, none.step.basis) == ("calibrated", "modelled")
+
+
+def test_a_stand_in_rate_is_noted_and_widens(timeline):
+    full, notes = timed(timeline)
+    assert not notes
+    without, notes = timed(timeline, gpu=GPU.model_copy(update={"fp32_flop_s": None}))
+    assert "stands in" in notes[0]
+    assert width(without) > width(full)
+
+
+def test_training_is_steps_times_a_step(timeline):
+    time, _ = timed(timeline, samples=1000, epochs=2.0, effective_batch_size=16)
+    assert time.training.mid == pytest.approx(126 * time.step.mid), "63 batches an epoch, the last one incomplete"
+
+
+def test_throughput_counts_padded_tokens(timeline):
+    time, _ = timed(timeline)
+    assert time.tokens_per_second.mid * time.step.mid == pytest.approx(4 * 1024)
+    assert time.tokens_per_second.low <= time.tokens_per_second.mid <= time.tokens_per_second.high
+
+
+def test_advice_follows_what_a_step_is_bound_by(maker):
+    make = maker().where(2, "forward")
+    for _ in range(2000):
+        make.op("elementwise", moved=((2.0, 1, 1, 0),))
+    time, _ = timed(make.timeline())
+    assert "larger micro-batch" in time.advice[0]
+    make = maker().where(2, "forward")
+    make.op("matmul", flop=((1e10, 1, 1, 0),))
+    make.where(2, "optimizer").op("foreach", moved=((1e12, 0, 0, 0),), dtype=1)
+    time, _ = timed(make.timeline())
+    assert any("optimizer" in line for line in time.advice)
+    make = maker().where(2, "forward")
+    make.op("matmul", flop=((1e10, 1, 1, 0),))
+    time, _ = timed(make.timeline())
+    assert time.advice == ()

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from advisor.catalog.findings.load import load_studies
 from advisor.domain.finding import Finding, Study
 from advisor.estimator.quality_cells import CLIP, all_cells, cells_of
 from advisor.estimator.quality_features import Question
 from advisor.estimator.quality_fit import (
     LeftOut,
+    _objective,
     attention_penalty,
     cells_for_fit,
     design,
@@ -20,6 +22,7 @@ from advisor.estimator.quality_fit import (
     fit_variances,
     leave_studies_out,
 )
+from advisor.estimator.quality_model import posterior
 from advisor.estimator.quality_scores import coverage, order_by_study, pairwise_order, pu_table, regret_by_study
 
 TRUE = {"lora": -0.3, "adapter-houlsby": -1.0, "bitfit": -3.0, "prompt-tuning": -8.0}
@@ -143,6 +146,21 @@ def test_attention_alone_costs_what_pairs_that_differ_in_targets_lost():
 
 def test_no_pair_no_penalty():
     assert attention_penalty([]) == (0.0, 0.0, ())
+
+
+def test_the_stored_coefficients_are_what_the_shipped_studies_give():
+    """At the stored variances the closed form gives the stored mean, and no variance wants to move."""
+    fit = posterior().fit
+    data = design(cells_for_fit(load_studies()))
+    log_variances = np.log(np.array(list(fit.variances.values())))
+    location = fit_location(data, log_variances)
+    assert tuple("|".join(name) for name in location.names) == fit.names
+    assert location.mean == pytest.approx(np.array(fit.mean), abs=1e-3)
+    groups = list(dict.fromkeys(name[0] for name in data.names))
+    of = np.array([groups.index(name[0]) for name in data.names])
+    kernels = [data.x[:, of == i] @ data.x[:, of == i].T for i in range(len(groups))] + list(data.blocks)
+    _, gradient = _objective(log_variances, data, kernels)
+    assert np.abs(gradient).max() < 0.5  # of a likelihood of some 900: the search has stopped
 
 
 def one(effect: float, guess: float, method: str = "lora", study: str = "s", samples: int = 500) -> LeftOut:

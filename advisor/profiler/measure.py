@@ -25,7 +25,7 @@ from advisor.domain.profile import Profile
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, MissingExtra
 from advisor.profiler.job import Job, config_sha256
-from advisor.profiler.meters import EVALUATION, SAVING, STEP, Facts, Meter, meter_for
+from advisor.profiler.meters import EVALUATION, SAVING, STEP, Facts, Meter, limit_memory, meter_for
 
 EVALUATION_BATCHES: Final = 2
 """Two, so that the first batch's kept logits lie beside the second batch's forward."""
@@ -127,6 +127,7 @@ class _Run:
                 began = time.perf_counter()
                 self._build()
                 meter.settle()
+                limit_memory(job, _bytes_of(self.model))
                 self.facts["notes"] = f"built in {time.perf_counter() - began:.1f} s"
                 self._during("warm-up")
                 with meter.stage(STEP):
@@ -237,7 +238,7 @@ class _Run:
         if not self.job.saving:
             return
         self._during("saving")
-        state = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        state = _bytes_of(self.model)
         with tempfile.TemporaryDirectory(prefix="advisor-checkpoint-") as folder:
             free = shutil.disk_usage(folder).free
             if free < 3 * state:
@@ -246,6 +247,10 @@ class _Run:
             with self.meter.stage(SAVING):
                 _write_checkpoint(self.model, Path(folder), whole=self.job.recipe.method == "full")
                 torch.save(self.optimizer.state_dict(), Path(folder) / "optimizer.pt")
+
+
+def _bytes_of(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def _write_checkpoint(model: nn.Module, folder: Path, *, whole: bool) -> None:

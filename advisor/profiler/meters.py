@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import torch
 
+from advisor.domain.units import gib
 from advisor.profiler.job import Job
 from advisor.profiler.nvml import Card, Sampler
 from advisor.profiler.timeline import Alive, Moment, alive_over
@@ -54,16 +55,24 @@ class Meter(Protocol):
 
 
 def meter_for(job: Job) -> Meter:
-    """The meter of a job's device; a memory limit holds from here on."""
+    """The meter of a job's device."""
     made: Meter = {"cuda": CudaMeter, "cpu": CpuMeter, "mps": MpsMeter}[job.device]()
-    if job.memory_limit_bytes is not None:
-        limit_memory(job)
     return made
 
 
-def limit_memory(job: Job) -> None:
-    """Let the process allocate no more than the job's limit beyond what it holds already."""
-    limit = job.memory_limit_bytes or 0
+def limit_memory(job: Job, held_bytes: int) -> None:
+    """Let the process allocate no more than the job's limit, of which the model holds `held_bytes` already.
+
+    On a processor the interpreter's own growth counts as well, so a limit there is met some MiB early.
+
+    Raises:
+        MemoryError: the model alone holds more.
+    """
+    limit = job.memory_limit_bytes
+    if limit is None:
+        return
+    if held_bytes > limit:
+        raise MemoryError(f"the model holds {gib(held_bytes)}, {gib(limit)} are allowed")
     if job.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
@@ -75,8 +84,9 @@ def limit_memory(job: Job) -> None:
         import psutil
 
         # on Linux the data segment counts anonymous mappings too, i.e. all that an allocator asks for
-        held = getattr(psutil.Process().memory_info(), "data", 0)
-        resource.setrlimit(resource.RLIMIT_DATA, (held + limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        data = getattr(psutil.Process().memory_info(), "data", 0)
+        ceiling = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (data + limit - held_bytes, ceiling))
 
 
 class _HostClock:

@@ -25,6 +25,11 @@ _TASK_OF: Final[dict[str, Task]] = {
     "encoder": "sequence-classification",
     "encoder-decoder": "seq2seq",
 }
+_TASKS: Final[dict[str, tuple[Task, ...]]] = {
+    "decoder": ("causal-lm", "seq2seq", "sequence-classification"),
+    "encoder": ("sequence-classification",),
+    "encoder-decoder": ("seq2seq", "sequence-classification"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,12 @@ def _workload(choice: Choice, spec: ModelSpec) -> Workload:
                 context_length=spec.context_length,
             )
     task = choice.task or _TASK_OF[spec.architecture]
+    if task not in _TASKS[spec.architecture]:
+        raise BadRequest(
+            f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
+            hints=[f"to use it: task {_TASK_OF[spec.architecture]}"],
+            task=task,
+        )
     return Workload.model_validate(
         {
             "model": spec.name,

@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from advisor.estimator.calibrate import calibrate as calibrate
     from advisor.estimator.estimate import estimate as estimate
     from advisor.estimator.evidence import evidence as evidence
+    from advisor.profiler.profile import profile as profile
     from advisor.recommender.recommend import recommend as recommend
     from advisor.tracer.trace import trace as trace
+    from advisor.tuner.tune import tune as tune
 
 VERBS: Final[dict[str, str]] = {
     "audit": "advisor.estimator.audit",
@@ -55,8 +57,10 @@ VERBS: Final[dict[str, str]] = {
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
+    "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
     "trace": "advisor.tracer.trace",
+    "tune": "advisor.tuner.tune",
 }
 """Name of each verb and finder -> the module that holds the function of that name."""
 

@@ -28,11 +28,18 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.estimate:command",
         "Memory, time, money and quality of one recipe on one machine, or of many from a file.",
     ),
-    "tune": ("advisor.interfaces.cli.tune:command", "Search the settings on your data, from the recommendation on."),
+    "tune": (
+        "advisor.interfaces.cli.tune:command",
+        "Search the settings on your data, from the recommendation on; keep the best adapter.",
+    ),
     "methods": ("advisor.interfaces.cli.methods:command", "List, filter, explain and compare fine-tuning methods."),
     "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue."),
     "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),
     "evidence": ("advisor.interfaces.cli.evidence:command", "What published studies found, and what it predicts."),
+    "profile": (
+        "advisor.interfaces.cli.profile:command",
+        "Measure real training steps on this machine: memory, time by phase, power; one process a run.",
+    ),
     "calibrate": ("advisor.interfaces.cli.calibrate:command", "Fit the cost model to measured runs."),
     "audit": ("advisor.interfaces.cli.audit:command", "Score predictions on measured runs that the fit did not see."),
 }

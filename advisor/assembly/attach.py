@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from advisor.assembly.adapters import layers, starts
-from advisor.assembly.adapters.meta_safe import meta_safe
+from advisor.assembly.adapters.meta_safe import meta_safe, settle_forward
 from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
 from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
@@ -101,6 +101,7 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
         ) from refused
     if on_meta:
         _follow_the_base(attached)
+        settle_forward(attached)
     # a cast re-registers AdaLoRA's constant current rank as a trainable parameter (peft 0.21.2)
     for name, parameter in attached.named_parameters():
         if ".ranknum." in name:

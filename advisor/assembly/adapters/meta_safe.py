@@ -218,6 +218,44 @@ def _sample_buffer(original: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
+def settle_forward(attached: nn.Module) -> None:
+    """Let a forward pass over a meta model take the usual path where peft would branch on values.
+
+    VB-LoRA asks each layer whether its logits are infinite; the question is asked, its answer not used. aLoRA
+    searches every sample for its invocation tokens; it is taken to act on the whole of each, an upper bound.
+    """
+    config: Any = getattr(attached, "peft_config", {}).get("default")
+    if getattr(config, "alora_invocation_tokens", None):
+        attached.register_forward_pre_hook(_act_everywhere, with_kwargs=True)
+    for module in attached.modules():
+        if hasattr(module, "vblora_logits_A"):
+            _ask_unheard(module)
+
+
+def _act_everywhere(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    ids = args[0] if args else kwargs.get("input_ids")
+    if ids is None or ids.device.type != "meta":
+        return None
+    samples, length = ids.shape
+    return args, {**kwargs, "alora_offsets": [length] * samples}
+
+
+def _ask_unheard(layer: Any) -> None:
+    original = layer._get_lora_matrices
+
+    def matrices(adapter: str, cast_to_fp32: bool = False) -> Any:
+        training = layer.training
+        if training:
+            layer.vblora_logits_A[adapter][0, 0].isinf().any().item()
+        layer.training = False
+        try:
+            return original(adapter, cast_to_fp32)
+        finally:
+            layer.training = training
+
+    layer._get_lora_matrices = matrices
+
+
 def _values_only(original: Callable[..., None]) -> Callable[..., None]:
     """For inits that set A, B and the base weight to new values of the same shape and, after peft's casts, dtype."""
 

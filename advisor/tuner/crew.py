@@ -33,6 +33,7 @@ class Crew:
     workers: int
     watch: Callable[[], None] = lambda: None
     patience: float = PATIENCE_SECONDS
+    salt: int = 0
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     _restarts: dict[int, int] = field(default_factory=dict)
 
@@ -102,6 +103,7 @@ class Crew:
     def _start(self, index: int) -> None:
         command = [sys.executable, "-m", "advisor.tuner.worker", str(self.folder), "--storage", self.url]
         command += ["--index", str(index), "--share", str(self.workers), "--patience", str(self.patience)]
+        command += ["--salt", str(self.salt)]
         with open(self._log(index, "out"), "ab") as out, open(self._log(index, "err"), "wb") as err:
             self._running[index] = subprocess.Popen(
                 command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ)

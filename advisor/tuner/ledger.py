@@ -108,9 +108,12 @@ def load(name: str, url: str) -> tuple[Study, TuneRequest]:
     return study, request
 
 
-def sampler_of(request: TuneRequest, worker: int = 0) -> Any:
-    """Each worker draws with its own seed, or two of them would propose the same settings."""
-    return make_sampler(request.sampler, request.seed + 7919 * worker, 1 + request.neighbours)
+def sampler_of(request: TuneRequest, worker: int = 0, salt: int = 0) -> Any:
+    """Each worker draws with its own seed, or two of them would propose the same settings.
+
+    `salt` tells machines apart, whose workers are numbered from 0 on each.
+    """
+    return make_sampler(request.sampler, (request.seed + 7919 * worker + salt) % 2**32, 1 + request.neighbours)
 
 
 def rungs_of(request: TuneRequest) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from advisor.errors import MissingExtra, UnknownName
+from advisor.errors import UnknownName
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -46,16 +46,12 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
 
     Raises:
         UnknownName: no such sampler.
-        MissingExtra: the GP sampler without greenlet.
     """
-    import importlib.util
     import warnings
 
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    if name == "gp" and importlib.util.find_spec("greenlet") is None:
-        raise MissingExtra.of("greenlet", extra="gp", why="the Gaussian process sampler")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         made: dict[str, Callable[[], Any]] = {

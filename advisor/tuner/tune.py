@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -173,8 +175,13 @@ def join(
         if on_view is not None:
             on_view(tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan))
 
-    stopped = Crew(folder, url, workers, watch).run()
+    stopped = Crew(folder, url, workers, watch, salt=_salt(folder)).run()
     return tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan, stopped=stopped)
+
+
+def _salt(folder: Path) -> int:
+    """A number for this machine and folder: its workers must not draw what another machine's draw."""
+    return zlib.crc32(f"{socket.gethostname()}:{folder.resolve()}".encode())
 
 
 def enqueue(study: Study, request: TuneRequest) -> None:

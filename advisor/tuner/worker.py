@@ -57,7 +57,7 @@ class Worker:
         self.request = store.read(TuneRequest, folder / REQUEST_FILE)
         self.stop = threading.Event()
         self.study, _ = self._patiently(lambda: ledger.load(self.request.name, url))
-        self.study.sampler = ledger.sampler_of(self.request, index)
+        self.study.sampler = ledger.sampler_of(self.request, index, salt)
         self.pulse = ledger.Pulse(storage_of(self.study))
         self.refused = 0
 
@@ -319,13 +319,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--storage")
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--salt", type=int, default=0)
     parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS)
     given = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
     try:
         quiet()
         url = storage_url(given.storage, given.folder)
-        worker = Worker(given.folder, url, index=given.index, share=given.share, patience=given.patience)
+        worker = Worker(
+            given.folder, url, index=given.index, share=given.share, salt=given.salt, patience=given.patience
+        )
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         watch_parent(worker.stop)

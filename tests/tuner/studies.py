@@ -48,7 +48,7 @@ def toy_request(**fields: Any) -> tuple[TuneRequest, dict[str, Any]]:
         config={},
         task_class="SequenceClassification",
         architecture="encoder",
-        weights=str(TOY),
+        weights=str(TOY / "weights"),
     )
     start = Start(recipe=Recipe(method="lora", learning_rate=1e-2, micro_batch_size=4))
     given: dict[str, Any] = {
@@ -84,7 +84,9 @@ def begin(folder: Path, storage: str | None = None, **fields: Any) -> Any:
 def environment(home: Path, **toy: str) -> dict[str, str]:
     return {
         **os.environ,
-        "PYTHONPATH": f"{TOY}{os.pathsep}{ROOT}",
+        "PYTHONPATH": os.pathsep.join(
+            [str(TOY), str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        ).rstrip(os.pathsep),
         "ADVISOR_HOME": str(home),
         **{f"TOY_{key.upper()}": value for key, value in toy.items()},
     }

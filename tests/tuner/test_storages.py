@@ -1,0 +1,229 @@
+"""Storages: each kind runs a study with two workers, a second machine joins, and bad addresses say what is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from advisor.domain.study import Budget
+from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
+from advisor.tuner import ledger
+from advisor.tuner.storage import open_storage, shown, storage_url, transient
+from tests.tuner.studies import ROOT, begin, completed, ends_well, environment, no_settings_twice, resuming
+
+POSTGRES = Path(next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/nowhere"))
+
+
+def test_the_default_is_sqlite_in_the_folder_and_the_environment_replaces_it(tmp_path, monkeypatch):
+    assert storage_url(None, tmp_path) == f"sqlite:///{tmp_path / 'study.db'}"
+    monkeypatch.setenv("OPTUNA_STORAGE", "journal:/x")
+    assert storage_url(None, tmp_path) == "journal:/x"
+    assert storage_url("sqlite://", tmp_path) == "sqlite://"
+
+
+def test_a_password_is_never_shown():
+    url = "postgresql+psycopg://me:secret@db:5432/optuna"
+    assert shown(url) == "postgresql+psycopg://me:***@db:5432/optuna"
+    with pytest.raises(AdvisorError) as caught:
+        open_storage("mysql+nosuchdriver://me:secret@db/x")
+    assert "secret" not in str(caught.value) + str(caught.value.facts())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://x", "grpc://host-without-port"])
+def test_what_is_no_storage_is_refused_with_the_forms_there_are(url):
+    with pytest.raises((BadRequest, MissingExtra)) as caught:
+        open_storage(url)
+    assert caught.value.hints
+
+
+def test_a_storage_that_cannot_be_reached_says_so_and_how_to_go_on(tmp_path):
+    with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
+        open_storage(f"sqlite:///{tmp_path}/no/such/folder/x.db")
+    assert "--resume" in caught.value.hints[0]
+
+
+def test_waiting_helps_against_connections_and_not_against_bugs():
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    assert transient(OperationalError("x", {}, Exception("database is locked")))
+    assert transient(ConnectionResetError())
+    assert not transient(ValueError("a bug"))
+    assert not transient(ProgrammingError("x", {}, Exception("no such column")))
+
+
+def test_a_journal_file_serves_two_workers(tmp_path):
+    url = f"journal:{tmp_path / 'study.journal'}"
+    study = begin(tmp_path, url, budget=Budget(trials=4))
+    ends_well(resuming(tmp_path, workers=2, storage=url, steps="4", seconds="0.05"))
+    assert len(completed(study)) == 4
+    no_settings_twice(study)
+
+
+def test_a_dead_workers_trial_in_a_journal_is_found_and_retried(tmp_path):
+    """The journal knows no heartbeat: the owner's process is looked for."""
+    url = f"journal:{tmp_path / 'study.journal'}"
+    study = begin(tmp_path, url, budget=Budget(trials=1))
+    trial = study.ask()
+    trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    trial.set_user_attr(ledger.OWNER, {**ledger.me(), "pid": gone.pid})
+    ends_well(resuming(tmp_path, storage=url))
+    [done] = completed(study)
+    assert done.params["learning_rate"] == trial.params["learning_rate"]
+    assert done.number != trial.number
+
+
+def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path, monkeypatch):
+    study = begin(tmp_path, f"journal:{tmp_path / 'study.journal'}")
+    trial = study.ask()
+    trial.set_user_attr(ledger.OWNER, {**ledger.me(), "host": "elsewhere"})
+    pulse = ledger.Pulse(ledger.storage_of(study))
+    now = [1000.0]
+    monkeypatch.setattr("advisor.tuner.ledger.time.monotonic", lambda: now[0])
+
+    def stopped() -> bool:
+        return pulse.stopped(study.trials[trial.number])
+
+    assert ledger.is_dead(study.trials[0].user_attrs[ledger.OWNER]) is None
+    assert not stopped()
+    now[0] += 50
+    assert not stopped()
+    trial.set_user_attr(ledger.BEAT, 7)
+    now[0] += 50
+    assert not stopped()
+    now[0] += 61
+    assert stopped()
+
+
+def test_another_machine_joins_and_takes_its_share(tmp_path):
+    """Two folders stand for two machines; they share the storage only."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    one, two = tmp_path / "one", tmp_path / "two"
+    data = tmp_path / "rows.jsonl"
+    from tests.tuner.conftest import labelled, put_rows
+
+    put_rows(data, labelled(60))
+    study = begin(one, url, budget=Budget(trials=8), neighbours=4)
+    request = study.user_attrs[ledger.REQUEST]
+    request["splits"]["sources"] = {"train": str(data)}
+    study.set_user_attr(ledger.REQUEST, request)
+    joiner = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from advisor.tuner.tune import join; print(join('toy', sys.argv[1], out=sys.argv[2]).stopped)",
+            url,
+            str(two),
+        ],
+        env=environment(tmp_path / "home", steps="6", seconds="0.3"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    ends_well(resuming(one, storage=url, steps="6", seconds="0.3"))
+    assert "8 trials were asked for" in ends_well(joiner)
+    assert len(completed(study)) == 8
+    no_settings_twice(study)
+    here = len((one / "trials" / "started.txt").read_text().splitlines())
+    there = len((two / "trials" / "started.txt").read_text().splitlines())
+    assert here + there == 8
+    assert there >= 1
+
+
+def test_a_study_is_not_joined_with_other_rows(tmp_path):
+    from advisor.tuner.begin import rebuild
+    from tests.tuner.conftest import labelled, put_rows
+    from tests.tuner.studies import toy_request
+
+    request, _ = toy_request()
+    other = put_rows(tmp_path / "other.jsonl", labelled(60, seed=5))
+    with pytest.raises(BadRequest, match="rows here are not the study's"):
+        rebuild(request, tmp_path / "out", {"train": str(other)})
+    with pytest.raises(BadRequest, match="this machine has no"):
+        rebuild(request, tmp_path / "out", {"train": str(tmp_path / "absent.jsonl")})
+
+
+def test_a_name_taken_by_a_study_with_another_space_is_refused(tmp_path):
+    from advisor.domain.study import Dimension
+    from tests.tuner.studies import toy_request
+
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    begin(tmp_path / "one", url)
+    wider = Dimension(name="learning_rate", kind="float", start=1e-2, low=1e-6, high=1.0, log=True)
+    request, _ = toy_request(dimensions=(wider,))
+    with pytest.raises(BadRequest, match="'toy' already, with another space"):
+        ledger.create(request, url)
+    with pytest.raises(BadRequest, match="no study 'absent'") as caught:
+        ledger.load("absent", url)
+    assert "toy" in caught.value.hints[0]
+
+
+def test_the_dashboards_and_optunas_own_tools_read_the_study(tmp_path):
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    begin(tmp_path / "one", url, budget=Budget(trials=2))
+    ends_well(resuming(tmp_path / "one", storage=url))
+    study = optuna.load_study(study_name="toy", storage=url)
+    frame = study.trials_dataframe()
+    assert {"number", "value", "params_learning_rate", "state"} <= set(frame.columns)
+    assert study.best_trial.params["learning_rate"] > 0
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """A PostgreSQL server of our own on loopback, as root or not; its URL."""
+    if not (POSTGRES / "initdb").exists():
+        pytest.skip("no PostgreSQL server installed: apt-get install postgresql")
+    pytest.importorskip("psycopg")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = tmp_path / "pg"
+    place.mkdir()
+    user: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(place, "postgres")
+        for parent in (tmp_path, *tmp_path.parents):
+            if str(parent).startswith("/tmp/"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+    def run(*command: str) -> None:
+        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    run(str(POSTGRES / "initdb"), "-D", str(place / "db"), "-U", "tuner", "--auth=trust")
+    start = f"-p {port} -k {place} -c listen_addresses=127.0.0.1"
+    control = [str(POSTGRES / "pg_ctl"), "-D", str(place / "db"), "-w", "-l", str(place / "log")]
+    run(*control, "-o", start, "start")
+    yield (
+        f"postgresql+psycopg://tuner@127.0.0.1:{port}/postgres",
+        lambda: run(*control, "-m", "immediate", "stop"),
+        lambda: run(*control, "-o", start, "start"),
+    )
+    subprocess.run([*user, *control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def test_postgresql_serves_two_workers_and_may_go_away_in_between(tmp_path, postgres):
+    from tests.tuner.studies import states, until
+
+    url, stop, start = postgres
+    study = begin(tmp_path / "one", url, budget=Budget(trials=5), neighbours=3)
+    running = resuming(tmp_path / "one", workers=2, storage=url, steps="6", seconds="0.3")
+    until(lambda: states(study)["COMPLETE"] >= 1)
+    stop()
+    import time
+
+    time.sleep(4)
+    start()
+    ends_well(running, 120)
+    again = optuna.load_study(study_name="toy", storage=url)
+    assert len(completed(again)) == 5
+    no_settings_twice(again)

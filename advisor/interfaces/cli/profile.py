@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
+import advisor
 from advisor.domain.units import duration
-from advisor.errors import BadRequest
+from advisor.errors import AdvisorError, BadRequest, UnknownName
 from advisor.interfaces.cli.common import amount, console, emit, given, grid, json_option, names_in
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Profile
+    from advisor.profiler.job import Job
     from advisor.profiler.profile import Profiling, Progress
 
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+PLANNING_SECONDS: Final = 240.0
+"""Making traces costs time that measuring could use: a sixth of the longest campaign that ships."""
 _BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
 
 
@@ -43,6 +48,11 @@ _BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
 @click.option("--run-timeout", metavar="TIME", help="The longest one run may take.  [default: 10m]")
 @click.option("--memory-limit", metavar="SIZE", help="Let a run allocate no more, such as 8GiB.")
 @click.option("--threads", type=int, help="Threads of a run on the processor.  [default: torch's own]")
+@click.option(
+    "--order",
+    type=click.Choice(["spread", "design"]),
+    help="First what differs most, or what the cost model learns most from.  [default: design within a time budget]",
+)
 @click.option("--device", metavar="NAME", help="auto, cuda, cpu or mps.  [default: auto]")
 @click.option(
     "--store", "folder", type=click.Path(file_okay=False), help="Where profiles go.  [default: your own store]"
@@ -50,7 +60,7 @@ _BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
 @click.option("--dry-run", is_flag=True, help="List the runs in their order and measure nothing.")
 @click.option("--retry-failed", is_flag=True, help="Measure runs again that failed before.")
 @json_option
-def command(as_json: bool, **arguments: Any) -> int:
+def command(as_json: bool, order: str | None, **arguments: Any) -> int:
     """Measure real training steps on this machine: memory, time by phase, power; one process a run.
 
     Every combination of the lists is a run. Running out of memory and crashing are results and are kept as
@@ -60,13 +70,14 @@ def command(as_json: bool, **arguments: Any) -> int:
     Examples:
       advisor profile --model EleutherAI/pythia-14m --method lora,ia3 --seq-len 64 --device cpu --dry-run
       advisor profile --campaign gpu-25-minutes --device cpu --dry-run --json
+      advisor profile --campaign gpu-10-minutes --order design --store profiles
     """
     asked = _asked(arguments)
-    from advisor.profiler.profile import profile
-
     try:
         with _bar() as progress:
-            found = profile(**asked, progress=progress, score=_score())
+            found = advisor.profile(
+                **asked, progress=progress, score=by_design if _wants_design(order, asked) else None
+            )
     except KeyboardInterrupt:
         click.echo("Stopped; finished runs are kept, and the same command goes on with the others.", err=True)
         raise
@@ -91,6 +102,16 @@ def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
     if "memory_limit" in asked:
         asked["memory_limit_bytes"] = bytes_of(asked.pop("memory_limit"))
     return asked
+
+
+def _wants_design(order: str | None, asked: dict[str, Any]) -> bool:
+    """Whether traces are worth making first: where time may not suffice for all runs."""
+    from advisor.profiler.campaign import load_campaign
+
+    if order is not None:
+        return order == "design"
+    campaign = asked.get("campaign")
+    return "time_budget_seconds" in asked or bool(campaign and load_campaign(campaign).time_budget_seconds)
 
 
 def _whole(name: str, text: str) -> int:
@@ -123,9 +144,39 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2]])
 
 
-def _score() -> Callable[..., Any] | None:
-    """The estimator's word on which runs would narrow its answers most, where it has one for this device."""
-    return None
+def by_design(jobs: Sequence[Job]) -> list[float]:
+    """How early each run should be measured so that the device's constants are known soonest: higher is earlier.
+
+    Optimal design over the runs' traces, as far as these can be made in PLANNING_SECONDS and the catalogue knows
+    the device; the other runs follow, spread over the choices.
+    """
+    from advisor.catalog.gpus import find_gpu
+    from advisor.domain.hardware import Hardware
+    from advisor.estimator.design import choose_runs
+    from advisor.estimator.runs import question
+    from advisor.profiler.plan import order_runs
+
+    spread = order_runs(jobs)
+    try:
+        gpu, _ = find_gpu(jobs[0].device_name)
+    except UnknownName:
+        return [-float(spread.index(job)) for job in jobs]
+    hardware = Hardware.model_validate({"gpu": gpu})
+    traced: list[Job] = []
+    questions: list[Any] = []
+    ends = time.monotonic() + PLANNING_SECONDS
+    for job in spread:
+        if time.monotonic() > ends:
+            break
+        try:
+            questions.append(question(job.workload, job.recipe, hardware, job.spec))
+            traced.append(job)
+        except AdvisorError as error:
+            click.echo(f"not traced, so measured late: {job.id}: {error.message}", err=True)
+    chosen = [traced[i] for i in choose_runs(questions, len(questions))] if questions else []
+    rest = [job for job in spread if job not in traced]
+    rank = {job.id: -float(place) for place, job in enumerate([*chosen, *rest])}
+    return [rank[job.id] for job in jobs]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from advisor.interfaces.cli.common import (
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
-    from advisor.domain.recommendation import Recommendation
+    from advisor.domain.recommendation import Recommendation, Setting
 
 
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -83,8 +83,7 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
     )
     yield ""
     yield _ranking(found)
-    if found.settings:
-        yield grid(("setting", "value", "range", "why"), [_setting(s) for s in found.settings])
+    yield from _section("settings", tuple(_in_brief(found)))
     yield from _section("why", found.why)
     yield from _section("would change it", found.would_change)
     if found.refused:
@@ -128,7 +127,18 @@ def _merges(candidate: Candidate) -> str:
     return "yes" if candidate.facts.get("mergeable") else "no"
 
 
-def _setting(setting: Any) -> tuple[str, str, str, str]:
+def _in_brief(found: Recommendation) -> Iterator[str]:
+    """The settings with their ranges, a few a line."""
+    said: list[str] = []
+    for setting in found.settings:
+        name, value, span, _ = _setting(setting)
+        ranged = setting.low is not None and setting.low != setting.high
+        said.append(f"{name} {value}{f' ({span})' if ranged else ''}")
+    for start in range(0, len(said), 5):
+        yield ", ".join(said[start : start + 5])
+
+
+def _setting(setting: Setting) -> tuple[str, str, str, str]:
     if setting.low is not None and setting.high is not None:
         span = f"{setting.low:g}–{setting.high:g}"
     else:
@@ -157,6 +167,8 @@ def explained(found: Recommendation) -> Iterator[Any]:
         if quality.citations:
             rows = [(c.study, f"{c.weight:.0%}", c.says, c.url) for c in quality.citations]
             yield grid(("study", "weight", "says", "address"), rows, right="weight")
+    if found.settings:
+        yield grid(("setting", "value", "range", "why"), [_setting(s) for s in found.settings])
     sources = [(s.name, source) for s in found.settings for source in s.sources]
     if sources:
         yield grid(("setting", "source"), sources)

@@ -64,6 +64,14 @@ def test_people_are_told_the_choice_its_reasons_and_the_policy(tiny, capsys):
     assert "Traceback" not in shown.err
 
 
+def test_without_being_asked_the_answer_is_short(tiny, capsys):
+    assert run([*tiny, "--samples", "1000"]) == 0
+    short = capsys.readouterr().out
+    assert "conflict" not in short
+    assert "learning_rate" in short
+    assert len(short.splitlines()) < 60
+
+
 def test_the_users_file_sets_samples_lengths_and_task(tiny, tmp_path, capsys):
     path = tmp_path / "train.jsonl.gz"
     with gzip.open(path, "wt") as file:

@@ -160,3 +160,9 @@ def test_importing_advisor_imports_nothing_else():
     program = "import sys; before = set(sys.modules); import advisor; print(len(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by bare name, and the second of a name would not be collected."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

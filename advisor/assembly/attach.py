@@ -28,6 +28,7 @@ _TASK_TYPES: Mapping[Task, str] = {
     "seq2seq": "SEQ_2_SEQ_LM",
 }
 _PROMPTS = {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE"}
+_CACHED_PROMPTS = {"PREFIX_TUNING", "CARTRIDGE"}
 _log = logging.getLogger("advisor")
 
 
@@ -44,6 +45,8 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
     if recipe.adapter_config is not None:
         recipe = recipe.model_copy(update={"method": method_for_adapter_config(recipe.adapter_config).name})
     method = check_recipe(spec, recipe, workload.task)
+    if method.peft_type in _CACHED_PROMPTS:
+        layers.refuse_without_cache(model, method.name)
     if method.attach is not None:
         model.requires_grad_(False)
         options = options_of(method, recipe.options)
@@ -147,6 +150,11 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         settings["task_type"] = _TASK_TYPES[workload.task]
         if model is not None:
             _name_targets(model, settings)
+            if method.peft_type in _PROMPTS - _CACHED_PROMPTS:
+                embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+                # peft guesses the hidden size, which is not the embeddings' width in every family
+                settings["token_dim"] = embeddings.weight.shape[1]
+                settings |= {"num_layers": spec.layers, "num_attention_heads": spec.heads}
             refuse_wide_ranks(model, method, settings)
     return _config(str(method.peft_type), settings, method)
 

@@ -179,3 +179,63 @@ def test_experts_in_fused_parameters_are_adapted_when_named() -> None:
         counts.append(trainable_parameters(model))
     # per layer: 4 experts x rank 4 x (in + out) for each of the two fused parameters
     assert counts[1] - counts[0] == 2 * 4 * 4 * ((64 + 64) + (32 + 64))
+
+
+def encoder(config: Any, method: str) -> nn.Module:
+    from transformers import AutoModelForSequenceClassification
+
+    spec = spec_of(config.to_dict()).model_copy(
+        update={"architecture": "encoder", "task_class": "SequenceClassification"}
+    )
+    workload = Workload(model="m", task="sequence-classification")
+    return attach(AutoModelForSequenceClassification.from_config(config), spec, workload, Recipe(method=method))
+
+
+@pytest.mark.parametrize("method", ["prefix-tuning", "mam", "unipelt"])
+def test_a_prefix_is_refused_where_nothing_takes_it(method: str) -> None:
+    from transformers import DistilBertConfig
+
+    config = DistilBertConfig(dim=32, hidden_dim=64, n_layers=2, n_heads=4, vocab_size=64)
+    with pytest.raises(IllegalRecipe, match=r"past keys and values[\s\S]*prompt-tuning"):
+        encoder(config, method)
+
+
+@pytest.mark.parametrize("method", ["prompt-tuning", "p-tuning"])
+def test_a_prompt_is_as_wide_as_the_embeddings_not_as_the_layers(method: str) -> None:
+    from transformers import ElectraConfig
+
+    config = ElectraConfig(
+        embedding_size=16,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=64,
+    )
+    ids = torch.randint(1, 60, (2, 6))
+    output = encoder(config, method)(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.tensor([0, 1]))
+    assert output.loss.isfinite()
+
+
+def test_a_new_classification_head_is_trained_by_every_kind_of_method() -> None:
+    from transformers import BertConfig
+
+    config = BertConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64, num_labels=3
+    )
+    for method in ("lora", "ia3", "prompt-tuning", "adapter-pfeiffer", "bitfit", "ssf", "unipelt", "linear-probe"):
+        trained = [n for n, p in encoder(config, method).named_parameters() if p.requires_grad]
+        assert any("classifier" in n and n.endswith("weight") for n in trained), method
+
+
+def test_routers_of_experts_are_no_targets() -> None:
+    from advisor.assembly.adapters.layers import linears
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = nn.ModuleDict({"up_proj": nn.Linear(4, 8), "gate": nn.Linear(4, 2)})
+            self.router = nn.ModuleDict({"proj": nn.Linear(4, 2)})
+
+    body = nn.ModuleDict({"layers": nn.ModuleList([Block(), Block()])})
+    assert list(linears(body)) == ["layers.0.mlp.up_proj", "layers.1.mlp.up_proj"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import signature
 from typing import Literal
 
 import torch
@@ -68,6 +69,12 @@ def _of_other_modality(path: str) -> bool:
     return any(part in _OTHER_MODALITY for part in path.split("."))
 
 
+def _routes(relative: str) -> bool:
+    """Whether a layer chooses among experts instead of computing."""
+    parts = relative.split(".")
+    return parts[-1] in _ROUTERS or "router" in parts
+
+
 def _kind(relative: str) -> Kind:
     lowered = relative.lower()
     if any(word in lowered for word in _CROSS):
@@ -80,7 +87,7 @@ def linears(model: nn.Module) -> dict[str, tuple[str, Kind]]:
     found: dict[str, tuple[str, Kind]] = {}
     for block, module in blocks(model).items():
         for name, child in module.named_modules():
-            if is_linear(child) and name.rpartition(".")[2] not in _ROUTERS:
+            if is_linear(child) and not _routes(name):
                 found[f"{block}.{name}"] = (name, _kind(name))
     return found
 
@@ -90,7 +97,7 @@ def sublayers(model: nn.Module) -> Iterator[SubLayer]:
     for index, (block, module) in enumerate(blocks(model).items()):
         grouped: dict[Kind, list[tuple[str, nn.Module]]] = {}
         for name, child in module.named_modules():
-            if is_linear(child) and name.rpartition(".")[2] not in _ROUTERS:
+            if is_linear(child) and not _routes(name):
                 grouped.setdefault(_kind(name), []).append((name, child))
         experts = _mixture(module)
         if experts is not None:
@@ -146,6 +153,22 @@ def heads(model: nn.Module) -> list[str]:
         if name not in (body, "model", "transformer", "bert", "roberta", "lm_head")
         and any(True for _ in child.parameters())
     ]
+
+
+def refuse_without_cache(model: nn.Module, method: str) -> None:
+    """A prefix enters as past keys and values, which some encoders' forward does not take.
+
+    Raises:
+        IllegalRecipe: neither the model nor its body takes `past_key_values`.
+    """
+    body = getattr(model, getattr(model, "base_model_prefix", "") or "forward", model)
+    candidates = [model.forward, getattr(body, "forward", model.forward)]
+    if not any("past_key_values" in signature(forward).parameters for forward in candidates):
+        raise IllegalRecipe(
+            f"{method}: {type(model).__name__} takes no past keys and values, through which a prefix enters",
+            hints=["nearest legal choice: prompt-tuning"],
+            method=method,
+        )
 
 
 def select(model: nn.Module, wanted: str | list[str]) -> list[str]:

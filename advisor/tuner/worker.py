@@ -47,7 +47,14 @@ class Worker:
     """
 
     def __init__(
-        self, folder: Path, url: str, *, index: int = 0, share: int = 1, patience: float = PATIENCE_SECONDS
+        self,
+        folder: Path,
+        url: str,
+        *,
+        index: int = 0,
+        share: int = 1,
+        salt: int = 0,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.folder = folder
         self.url = url

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import optuna
@@ -178,7 +179,7 @@ def test_the_dashboards_and_optunas_own_tools_read_the_study(tmp_path):
 
 
 @pytest.fixture
-def postgres(tmp_path):
+def postgres():
     """A PostgreSQL server of our own on loopback, as root or not; its URL."""
     if not (POSTGRES / "initdb").exists():
         pytest.skip("no PostgreSQL server installed: apt-get install postgresql")
@@ -186,14 +187,11 @@ def postgres(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = tmp_path / "pg"
-    place.mkdir()
+    # not below pytest's own folder, which is closed to the server's user
+    place = Path(tempfile.mkdtemp(prefix="pg-"))
     user: list[str] = []
     if os.geteuid() == 0:
         shutil.chown(place, "postgres")
-        for parent in (tmp_path, *tmp_path.parents):
-            if str(parent).startswith("/tmp/"):
-                parent.chmod(parent.stat().st_mode | 0o055)
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
     def run(*command: str) -> None:
@@ -209,6 +207,7 @@ def postgres(tmp_path):
         lambda: run(*control, "-o", start, "start"),
     )
     subprocess.run([*user, *control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/")
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def test_postgresql_serves_two_workers_and_may_go_away_in_between(tmp_path, postgres):
@@ -227,3 +226,25 @@ def test_postgresql_serves_two_workers_and_may_go_away_in_between(tmp_path, post
     again = optuna.load_study(study_name="toy", storage=url)
     assert len(completed(again)) == 5
     no_settings_twice(again)
+
+
+def test_a_grpc_proxy_serves_a_study(tmp_path):
+    pytest.importorskip("grpc")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = (
+        "import sys, optuna; from optuna.storages import RDBStorage, run_grpc_proxy_server as run;"
+        "run(RDBStorage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", serve, f"sqlite:///{tmp_path / 'x.db'}", str(port)]
+    )
+    try:
+        url = f"grpc://127.0.0.1:{port}"
+        study = begin(tmp_path / "one", url, budget=Budget(trials=3))
+        ends_well(resuming(tmp_path / "one", storage=url))
+        assert len(completed(study)) == 3
+    finally:
+        server.kill()
+        server.wait()

@@ -1,0 +1,217 @@
+"""From a real model and file to an adapter, a card, a report and the user's own store; and the command around it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from advisor import store
+from advisor.domain.finding import Study
+from advisor.domain.profile import Profile
+from advisor.domain.study import TunedStudy
+from advisor.errors import AdvisorError, BadRequest, UnsupportedModel
+from advisor.interfaces.cli.tune import command, plan_lines
+from advisor.tuner.card import card
+from advisor.tuner.report import importances, page
+from advisor.tuner.tune import tune
+from tests.tuner.conftest import labelled, put_rows
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, tiny_bert):
+    """One small real study: three trials, two seeds for the finalists."""
+    place = tmp_path_factory.mktemp("tuned")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ADVISOR_HOME", str(place / "home"))
+    patch.delenv("OPTUNA_STORAGE", raising=False)
+    plans = []
+    data = put_rows(place / "rows.jsonl", [*labelled(160), {"text": "", "label": "good"}])
+    study = tune(
+        tiny_bert.weights,
+        str(data),
+        method="lora",
+        trials=3,
+        epochs=2,
+        learning_rate=1e-2,
+        trainer="loop",
+        finalists=2,
+        final_seeds=2,
+        threads=1,
+        name="<script>alert(1)</script>",
+        out=str(place / "out"),
+        on_plan=lambda plan, notes: plans.append((plan, notes)),
+    )
+    yield study, place, plans
+    patch.undo()
+
+
+def test_the_adapter_is_pefts_and_gives_what_was_measured(tuned, tiny_bert):
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    study, place, _ = tuned
+    folder = place / "out" / "best"
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_bert.weights, num_labels=2)
+    model = PeftModel.from_pretrained(base, str(folder)).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = [json.loads(line) for line in (place / "out" / "data" / "test.jsonl").read_text().splitlines()]
+    right = sum(
+        int(model(**tokenizer(r["text"], return_tensors="pt")).logits.argmax()) == ("bad", "good").index(r["label"])
+        for r in rows
+    )
+    assert right / len(rows) == pytest.approx(study.test["accuracy"])
+    assert study.test_rows == len(rows)
+
+
+def test_the_plan_comes_first_and_doubts_about_the_data_with_it(tuned):
+    _, _, [(plan, notes)] = tuned
+    assert plan.trials == 3
+    assert plan.first[0] == "the recommendation"
+    assert any("1 rows dropped" in note for note in notes)
+    assert "at most 3 trials" in next(iter(plan_lines(plan, notes)))
+
+
+def test_the_study_reads_back_and_says_what_every_trial_took(tuned):
+    study, place, _ = tuned
+    again = store.read(TunedStudy, place / "out" / "study.json")
+    assert again == study
+    done = [t for t in study.trials if t.state == "complete"]
+    assert len(done) >= 2
+    for trial in done:
+        assert trial.measured_bytes > 0
+        assert trial.measured_seconds > trial.seconds["train"] > 0
+        assert trial.predicted_bytes is not None
+    assert done[-1].predicted_seconds is not None
+    assert study.trials[0].origin == "recommendation"
+
+
+def test_the_finalists_were_trained_with_other_seeds(tuned):
+    study, _, _ = tuned
+    assert len(study.finalists) == 2
+    assert all(len(f.scores) == 2 for f in study.finalists)
+    assert study.best == study.finalists[0].number
+
+
+def test_the_users_store_learns_from_it(tuned):
+    study, place, _ = tuned
+    profiles = [store.read(Profile, p) for p in (place / "home" / "data" / "profiles").rglob("*.json")]
+    assert {p.workload.model for p in profiles} == {study.workload.model}
+    assert all(p.step_seconds and p.versions["torch"] for p in profiles)
+    [path] = (place / "home" / "data" / "findings").glob("*.json")
+    found = store.read(Study, path)
+    assert found.own
+    assert found.findings[0].method == "lora"
+    best = next(f for f in study.finalists if f.number == study.best)
+    assert found.findings[0].value == pytest.approx(100 * best.mean)
+
+
+def test_the_report_needs_no_other_file_and_runs_nobodys_script(tuned):
+    study, place, _ = tuned
+    text = (place / "out" / "report.html").read_text()
+    tags = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", tags)
+    assert "<script>alert" not in page(study.model_copy(update={"name": "<script>alert(1)</script>"}))
+    for heading in ("Optimisation history", "Learning curves", "Parallel coordinates", "Predicted against measured"):
+        assert heading in text
+
+
+def test_a_hostile_setting_cannot_leave_the_charts_data(tuned):
+    study, _, _ = tuned
+    trial = study.trials[0].model_copy(update={"origin": "</script><script>alert(2)</script>"})
+    text = page(study.model_copy(update={"trials": (trial, *study.trials[1:])}))
+    assert "</script><script>alert(2)" not in text
+
+
+def test_importances_are_shares(tuned):
+    study, _, _ = tuned
+    base = next(t for t in study.trials if t.state == "complete")
+    many = tuple(
+        base.model_copy(
+            update={"number": i, "values": (i / 8,), "params": {**base.params, "learning_rate": 10 ** (-2 - i / 8)}}
+        )
+        for i in range(8)
+    )
+    found = importances(study.model_copy(update={"trials": many}))
+    assert sum(found.values()) == pytest.approx(1)
+    assert max(found, key=found.get) == "learning_rate"
+    assert importances(study.model_copy(update={"trials": many[:3]})) == {}
+
+
+def test_the_card_has_the_hubs_header_and_both_scores(tuned):
+    study, place, _ = tuned
+    text = (place / "out" / "best" / "README.md").read_text()
+    assert text == card(study)
+    header = text.split("---")[1]
+    assert json.loads(re.search(r"base_model: (.*)", header)[1]) == study.workload.model
+    assert f"{study.test['accuracy']:.4f}" in text
+    assert "that no trial saw" in text
+
+
+def test_a_resume_of_a_finished_study_trains_nothing(tuned):
+    from advisor.tuner.tune import resume
+
+    study, place, _ = tuned
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ADVISOR_HOME", str(place / "home"))
+    again = resume(str(place / "out"))
+    patch.undo()
+    assert [(t.number, t.values) for t in again.trials] == [(t.number, t.values) for t in study.trials]
+    assert again.test == study.test
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(command, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--model is missing"),
+        (("--model", "m"), "--data is missing"),
+        (("--join", "x"), "--join needs the --storage"),
+        (("--resume", "x", "--model", "m"), "--model cannot be changed with --resume"),
+        (("--resume", "/no/such/folder"), "no study lies in"),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong(arguments, says):
+    result = run(*arguments)
+    assert isinstance(result.exception, BadRequest)
+    assert says in str(result.exception)
+
+
+def test_a_model_folder_without_weights_is_refused_before_anything_is_written(tmp_path, tiny_bert):
+    import shutil
+
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_bert.weights, bare)
+    (bare / "model.safetensors").unlink()
+    data = put_rows(tmp_path / "d.jsonl", labelled(30))
+    result = run("--model", str(bare), "--data", str(data), "--out", str(tmp_path / "out"))
+    assert isinstance(result.exception, UnsupportedModel)
+    assert "weights" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--metric", "rougeL"),
+        ("--trials", "0"),
+        ("--usd", "5"),
+        ("--seq-len", "1000"),
+        ("--method", "nosuch"),
+        ("--objective", "time"),
+        ("--pruner", "nosuch"),
+        ("--search", "nosuch"),
+        ("--workers", "0"),
+    ],
+    ids=lambda e: " ".join(e),
+)
+def test_each_bad_option_is_refused_by_name(tmp_path, tiny_bert, extra):
+    data = put_rows(tmp_path / "d.jsonl", labelled(30))
+    result = run("--model", str(tiny_bert.weights), "--data", str(data), "--out", str(tmp_path / "out"), *extra)
+    assert isinstance(result.exception, AdvisorError), result.exception
+    assert result.exception.exit_code == 2

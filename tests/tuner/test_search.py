@@ -1,0 +1,236 @@
+"""The search: pruning, several seeds and objectives, constraints, budgets, when to stop, what is chosen."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
+
+from advisor.domain.quantity import Quantity
+from advisor.domain.study import Budget
+from advisor.errors import BadRequest, DoesNotFit, UnknownName
+from advisor.tuner import ledger
+from advisor.tuner.budget import left, make_plan, spent, worth
+from advisor.tuner.finals import _chances, choose
+from advisor.tuner.job import TrialResult
+from advisor.tuner.predict import Prediction
+from advisor.tuner.pruning import make_pruner, make_sampler, noise_of
+from tests.tuner.studies import begin, completed, ends_well, resuming, toy_request
+
+RATE = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
+BEGAN = datetime(2026, 1, 1, 12)
+
+
+def finished(value, *, at=0.0, seconds=10.0, rate=1e-3, result=None):
+    trial = create_trial(
+        value=value, params={"learning_rate": rate}, distributions={"learning_rate": RATE}, state=TrialState.COMPLETE
+    )
+    trial.datetime_start = BEGAN + timedelta(seconds=at)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
+    if result is not None:
+        trial.user_attrs[ledger.OUTCOME] = ledger.outcome(result)
+    return trial
+
+
+spans = st.lists(st.tuples(st.floats(0, 1000), st.floats(0.1, 100)), min_size=1, max_size=20)
+
+
+@given(spans)
+def test_wall_clock_is_never_more_than_the_sum_nor_less_than_the_longest(parts):
+    wall, total = ledger.busy_seconds([finished(0.5, at=a, seconds=s) for a, s in parts])
+    assert wall <= total + 1e-3
+    assert wall >= max(s for _, s in parts) - 1e-3
+    assert total == pytest.approx(sum(s for _, s in parts), abs=1e-3)
+
+
+def test_hours_and_money_are_counted_by_what_ran():
+    request, _ = toy_request(budget=Budget(seconds=100, usd=1.0, usd_per_hour=36.0))
+    trials = [finished(0.5, at=0, seconds=30), finished(0.6, at=10, seconds=30)]
+    seconds, usd = left(request, trials)
+    assert seconds == pytest.approx(60)
+    assert usd == pytest.approx(1 - 60 / 3600 * 36)
+    assert spent(request, trials) is None
+    assert "USD is spent" in spent(request, [*trials, finished(0.5, at=20, seconds=60)])
+    dear, _ = toy_request(budget=Budget(seconds=40))
+    assert "budget of 40 s is spent" in spent(dear, trials)
+
+
+def test_a_plan_turns_hours_into_trials_and_says_what_binds(monkeypatch):
+    known = Prediction(None, Quantity.around(100.0, 0.1, 0.1, "s", "modelled", "told"), None, 1)
+    monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: known)
+    plan = make_plan(toy_request(budget=Budget(seconds=1000, trials=50))[0], workers=2)
+    assert (plan.trials, plan.bound_by) == (20, "hours")
+    assert plan.seconds.mid == pytest.approx(1000)
+    plan = make_plan(toy_request(budget=Budget(usd=1.0, usd_per_hour=3.6, trials=50))[0])
+    assert (plan.trials, plan.bound_by) == (10, "usd")
+    assert plan.usd.mid == pytest.approx(1.0)
+    plan = make_plan(toy_request(budget=Budget(seconds=1000, trials=3))[0])
+    assert (plan.trials, plan.bound_by, len(plan.first)) == (3, "trials", 3)
+
+
+def test_a_plan_that_cannot_know_the_time_says_so(monkeypatch):
+    monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: Prediction(None, None, None, 1))
+    plan = make_plan(toy_request(budget=Budget(seconds=1000))[0])
+    assert plan.trial is None
+    assert any("not known before the first" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("budget", [{}, {"usd": 5.0}, {"trials": 0}, {"seconds": -1.0}])
+def test_a_budget_without_bounds_or_price_is_refused(budget):
+    with pytest.raises(ValueError, match=r"budget|greater"):
+        Budget(**budget)
+
+
+def test_a_flat_search_ends_with_what_more_would_cost_and_a_rising_one_goes_on():
+    request, _ = toy_request(budget=Budget(trials=1000, usd_per_hour=36.0), patience=5)
+    flat = [finished(0.9, at=10 * i) for i in range(9)]
+    assert "as many again would cost 50 s, 0.50 USD" in worth(request, flat)
+    rising = [finished(0.1 * i, at=10 * i) for i in range(9)]
+    assert worth(request, rising) is None
+    assert worth(request, flat[:6]) is None
+
+
+@given(value=st.floats(0, 1), rows=st.integers(1, 10**5))
+def test_noise_falls_with_rows_and_is_never_0(value, rows):
+    here, more = noise_of("accuracy", value, rows), noise_of("accuracy", value, rows * 4)
+    assert 0 < more <= here <= 0.5 or rows == 1
+    assert math.isfinite(here)
+
+
+def test_unknown_samplers_and_pruners_list_the_known():
+    with pytest.raises(UnknownName, match="hyperbnd"):
+        make_pruner("hyperbnd", (50, 100), 1)
+    with pytest.raises(UnknownName, match="annealing"):
+        make_sampler("annealing", 0, 3)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "random"])
+def test_every_sampler_repeats_itself_with_its_seed(name):
+    def draw():
+        study = optuna.create_study(sampler=make_sampler(name, 3, 3))
+        study.optimize(lambda t: (t.suggest_float("x", 0, 1) - 0.3) ** 2, n_trials=6)
+        return [t.params["x"] for t in study.trials]
+
+    assert draw() == draw()
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_hopeless_trial_is_pruned_on_its_way(tmp_path, pruner):
+    study = begin(tmp_path, pruner=pruner, budget=Budget(trials=7), neighbours=0)
+    for rate in (1e-3, 1.1e-3, 1.2e-3, 9e-4, 1e-5, 1e-1):
+        study.enqueue_trial({"learning_rate": rate})
+    ends_well(resuming(tmp_path, steps="8", seconds="0.25"))
+    pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
+    assert pruned
+    assert all(t.user_attrs[ledger.OUTCOME]["steps"] < 8 for t in pruned)
+    assert {round(t.params["learning_rate"], 5) for t in pruned} <= {1e-5, 1e-1, 1e-2}
+
+
+def test_wilcoxon_compares_seeds_and_a_trial_is_their_mean(tmp_path):
+    study = begin(tmp_path, pruner="wilcoxon", seeds=3, budget=Budget(trials=2), neighbours=1)
+    ends_well(resuming(tmp_path))
+    first = completed(study)[0]
+    assert sorted(first.intermediate_values) == [0, 1, 2]
+    assert first.value == pytest.approx(sum(first.intermediate_values.values()) / 3)
+    assert len(set(first.intermediate_values.values())) == 3
+
+
+def test_several_objectives_give_a_front_and_no_pruning(tmp_path):
+    study = begin(tmp_path, objectives=("quality", "time", "memory"), budget=Budget(trials=3))
+    ends_well(resuming(tmp_path))
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert all(len(t.values) == 3 for t in completed(study))
+    from advisor import store
+    from advisor.domain.study import TunedStudy
+
+    told = store.read(TunedStudy, tmp_path / "study.json")
+    assert set(told.pareto) == {t.number for t in study.best_trials}
+
+
+def test_what_cannot_fit_is_never_launched(tmp_path):
+    """Settings whose predicted time exceeds what is left are refused, and cost nothing."""
+    request, _ = toy_request(budget=Budget(trials=3, seconds=1e-3))
+    study = begin(tmp_path, budget=Budget(trials=3, seconds=1000))
+    ends_well(resuming(tmp_path))
+    from advisor.tuner import worker
+
+    one = worker.Worker(tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
+    one.request = request.model_copy(update={"budget": Budget(trials=9, seconds=30.0)})
+    long = Prediction(None, Quantity.around(1e4, 0.1, 0.1, "s", "modelled", "told"), None, 1)
+    assert one._constraints(long)["time"] > 0
+    assert "predicted time is" in one._refusal(long)
+    big = Prediction(Quantity.around(2.0, 0, 0, "B", "modelled", "told"), None, None, 1)
+    assert one._constraints(big)["memory"] == pytest.approx(1.0)
+    illegal = Prediction(None, None, None, 1, illegal="rank above the width")
+    assert one._refusal(illegal) == "not launched: rank above the width"
+    trial = study.ask()
+    trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+    before = len(ledger.counted(study.trials))
+    refused = TrialResult(status="failed", reason=one._refusal(long))
+    ledger.tell(study, study.trials[trial.number], refused, one.request)
+    assert len(ledger.counted(study.trials)) == before - 1
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=2, max_size=4))
+def test_chances_of_being_best_add_up(scores):
+    chances = _chances(scores)
+    assert sum(chances) == pytest.approx(1)
+    assert all(0 <= c <= 1 for c in chances)
+
+
+def test_luck_is_not_crowned(tmp_path, monkeypatch):
+    """A trial that won by one lucky seed loses to the one that is better on average."""
+    request, _ = toy_request(final_seeds=3, finalists=2)
+    lucky, steady = finished(0.95, rate=1e-2), finished(0.93, rate=1e-3)
+    lucky.number, steady.number = 0, 1
+    for number in (0, 1):
+        place = tmp_path / "trials" / f"{number:04d}"
+        place.mkdir(parents=True)
+        (place / "weights.safetensors").write_text("w")
+    again = {0: 0.80, 1: 0.92}
+    monkeypatch.setattr(
+        "advisor.tuner.finals._train", lambda r, f, t, k, w: TrialResult(status="complete", score=again[t.number])
+    )
+    chosen = choose(request, tmp_path, [lucky, steady], workers=1, said=lambda _: None)
+    assert chosen.trial.number == 1
+    assert chosen.finalists[0].better > 0.7
+
+
+def test_a_study_without_a_completed_trial_explains_itself(tmp_path):
+    request, _ = toy_request()
+    with pytest.raises(DoesNotFit, match="no trial was completed"):
+        choose(request, tmp_path, [], workers=1, said=lambda _: None)
+
+
+def test_equal_scores_are_told_apart_by_their_loss():
+    request, _ = toy_request()
+    worse = finished(0.9, result=TrialResult(status="complete", score=0.9, metrics={"loss": 0.5}))
+    better = finished(0.9, result=TrialResult(status="complete", score=0.9, metrics={"loss": 0.2}))
+    worse.number, better.number = 0, 1
+    assert [t.number for t in ledger.best_first(request, [worse, better])] == [1, 0]
+
+
+def test_quality_must_be_an_objective_and_pruning_goes_with_one_only(tmp_path):
+    from advisor.tuner.begin import _pruner
+
+    assert _pruner(Budget(trials=8), ("quality",), 1) == "median"
+    assert _pruner(Budget(trials=64), ("quality",), 1) == "hyperband"
+    assert _pruner(Budget(trials=8), ("quality",), 3) == "wilcoxon"
+    assert _pruner(Budget(trials=8), ("quality", "time"), 1) == "none"
+
+
+def test_a_finished_folder_is_not_overwritten(tmp_path, tiny_bert):
+    from advisor.tuner.tune import tune
+    from tests.tuner.conftest import labelled, put_rows
+
+    data = put_rows(tmp_path / "d.jsonl", labelled(30))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "study.json").write_text("{}")
+    with pytest.raises(BadRequest, match="holds a finished study"):
+        tune(tiny_bert.weights, str(data), out=str(out), method="lora")

@@ -14,8 +14,8 @@ from advisor.recommender.question import Question
 from advisor.recommender.weigh import peak
 from advisor.recommender.worker import fit_or_say
 
-FRUGAL = ("lora", "qlora", "prompt-tuning")
-"""Methods to suggest where what was asked for does not fit: quantised, and next to nothing to train."""
+FRUGAL = {"methods": ("qlora",), "bases": ("nf4",), "gradient_checkpointing": True}
+"""The least that adapts every layer; one recipe, since each one tried may have to be traced first."""
 
 
 def nothing_fits(question: Question, fits: Sequence[Fit], refused: Sequence[Refusal], costs: Costs) -> DoesNotFit:
@@ -70,20 +70,13 @@ def _price(usd: float | None) -> str:
 
 
 def _other_methods(question: Question, costs: Costs) -> list[str]:
-    """What would fit had no method, base or checkpointing been ruled out."""
+    """Whether the most frugal recipe would fit, had methods, bases or checkpointing not been chosen by the user."""
     request = question.request
     if request.methods is None and request.bases is None and request.gradient_checkpointing is None:
         return []
-    free = request.model_copy(update={"methods": None, "bases": None, "gradient_checkpointing": None})
-    wider = question.model_copy(update={"request": free})
-    for name in FRUGAL:
-        found = fit_or_say(wider, name, costs).candidate
-        if found is not None:
-            recipe = found.recipe
-            checkpointing = " --gradient-checkpointing" if recipe.gradient_checkpointing else ""
-            base = f" --base {recipe.base}" if recipe.base != "dtype" else ""
-            return [f"to fit: --method {name}{base}{checkpointing} {gib(peak(found))}"]
-    return []
+    frugal = question.model_copy(update={"request": request.model_copy(update=FRUGAL)})
+    found = fit_or_say(frugal, "qlora", costs).candidate
+    return [] if found is None else [f"to fit: --method qlora --gradient-checkpointing {gib(peak(found))}"]
 
 
 def _shorter(question: Question, smallest: Candidate, costs: Costs) -> list[str]:

@@ -22,7 +22,7 @@ TINY = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": False,
 }
-WIDE = {**TINY, "hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "vocab_size": 500_000}
+WIDE = {**TINY, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "vocab_size": 200_000}
 
 
 @pytest.fixture(autouse=True)

@@ -58,6 +58,11 @@ def merged(terms: Sequence[Term]) -> Poly:
     return tuple((c, b, s, t) for (b, s, t), c in sorted(sums.items()) if c)
 
 
+def reach(repeat: Repeat) -> int:
+    """How far apart two layers may lie for one to mean the other by its distance; farther ones are meant as such."""
+    return 2 * repeat.period
+
+
 class _Expansion:
     def __init__(self, trace: Trace, polys: tuple[Poly, ...], tensors: dict[int, int]) -> None:
         self.trace = trace
@@ -193,7 +198,8 @@ class _Expansion:
         target = layer
         repeat = self.repeats.get(stack) if stack is not None else None
         if repeat is not None and layer is not None:
-            if part.stack == stack and part.layer is not None and real is not None:
+            near = part.layer is not None and abs(layer - part.layer) < reach(repeat)
+            if part.stack == stack and part.layer is not None and real is not None and near:
                 target = real + (layer - part.layer)
             else:
                 target = self._real(repeat, layer)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.domain.expand import merged
+from advisor.domain.expand import merged, reach
 from advisor.domain.trace import ALLOC, CATEGORIES, FREE, OP_CLASSES, Part, Poly, Repeat, Share, Term
 from advisor.tracer.record import Recording, Shape
 from advisor.tracer.recorder import Event, Home, Stored
@@ -303,11 +303,26 @@ def plan_repeats(compiled: Compiled, full: dict[str, int], traced: dict[str, int
             raise Irregular(f"{stack}: {full[stack]} layers are not {layers} and whole periods of {period}")
         start = (layers // period - 1) // 2 * period
         repeats.append(Repeat(stack=stack, first=start, period=period, extra=extra))
+        _refuse_far_references(compiled, repeats[-1])
         for offset in range(period):
             here, there = start + offset, start + period + offset
             if _relative(compiled, stack, here) != _relative(compiled, stack, there):
                 raise Irregular(f"{stack}: layers {here} and {there} do not run the same events")
     return tuple(repeats)
+
+
+def _refuse_far_references(compiled: Compiled, repeat: Repeat) -> None:
+    """A copied layer must not touch layers far from it: its copies would touch the same ones again."""
+    names = local_names(compiled.parts)
+    for part in compiled.parts:
+        if part.stack != repeat.stack or part.layer is None:
+            continue
+        if not repeat.first <= part.layer < repeat.first + repeat.period:
+            continue
+        for row in part.events:
+            owner = names[row[1]] if row[0] == FREE else None
+            if owner and owner[2] == repeat.stack and abs((owner[3] or 0) - part.layer) >= reach(repeat):
+                raise Irregular(f"{repeat.stack}: layer {part.layer} ends what layer {owner[3]} began")
 
 
 def local_names(compiled_parts: Sequence[Part]) -> dict[int, tuple[int, str, str | None, int | None, int]]:
@@ -327,7 +342,6 @@ def local_names(compiled_parts: Sequence[Part]) -> dict[int, tuple[int, str, str
 def _relative(compiled: Compiled, stack: str, layer: int) -> list[tuple[object, ...]]:
     """A layer's whole stream with storages named relative to the layer."""
     names = local_names(compiled.parts)
-    shares: dict[int, list[tuple[str, int, Poly]]] = {}
     out: list[tuple[object, ...]] = []
     for part in compiled.parts:
         if part.stack != stack or part.layer != layer:
@@ -340,5 +354,4 @@ def _relative(compiled: Compiled, stack: str, layer: int) -> list[tuple[object, 
             else:
                 out.append(row)
         out.append((part.step, part.phase))
-    del shares
     return out

@@ -194,6 +194,8 @@ class Recorder(TorchDispatchMode):
         on_device = any(t.device.type == "meta" for t in inputs) or any(t.device.type == "meta" for t in outputs)
         if not on_device:
             return
+        if home is None and self._tail and inputs and self.phase == "forward":
+            home = self._home_in_tail(inputs)
         in_lists = bool(args) and isinstance(args[0], (list, tuple)) and bool(args[0])
         for size in hidden_temporaries(func, args, kwargs):
             self._temporary(size, home)
@@ -201,11 +203,11 @@ class Recorder(TorchDispatchMode):
             if tensor.device.type != "meta":
                 continue
             at = home
-            if at is None and in_lists and index < len(args[0]) and isinstance(args[0][index], torch.Tensor):
+            if at is None and in_lists and index < len(args[0]) and len(outputs) == len(args[0]):
                 at = self.home_of(args[0][index])
-            elif at is None and self.phase in ("optimizer", "clip", "setup", "between") and inputs:
+            elif at is None and self.phase in ("optimizer", "clip", "setup", "between") and inputs and not in_lists:
                 at = self.home_of(inputs[0])
-            self._see(tensor, at, args if in_lists else None)
+            self._see(tensor, at, args if in_lists and len(outputs) == 1 else None)
         told = describe(func, args, kwargs, inputs, outputs, out)
         if told is None:
             return
@@ -218,6 +220,22 @@ class Recorder(TorchDispatchMode):
             Event(OP, self.step, self.phase, home, name=told.name, op_class=told.op_class, dtype=told.dtype,
                   flop=told.flop, traffic=told.traffic, kernels=told.kernels, shares=shares)
         )  # fmt: skip
+
+    def _home_in_tail(self, inputs: list[torch.Tensor]) -> Home:
+        """After the last layer, a loop over layers' parameters (a regulariser) is told by the latest layer it reads."""
+        home: Home = None
+        for tensor in inputs:
+            known = self._ids.get(tensor.untyped_storage()._cdata)
+            storage = self.storages[known] if known is not None else None
+            if storage is None or storage.home is None or not (storage.born_step == 0 or storage.tail):
+                continue
+            if home is None or storage.home[1] > home[1]:
+                home = storage.home
+        if self._sequence_home and self._sequence_home[-1] != home:
+            # the op's own node is the one just made
+            self._sequence.append(torch.autograd._get_sequence_nr() - 1)
+            self._sequence_home.append(home)
+        return home
 
     def _shares(self, args: Any, traffic: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Of an op over lists of tensors, each layer's (bytes, tensors)."""
@@ -259,9 +277,7 @@ class Recorder(TorchDispatchMode):
             return
         number = len(self.storages)
         size = storage.nbytes()
-        if home is not None and self.phase == "backward":
-            self._tail = False
-        entry = Stored(home, size, self.phase, self.step, tail=self._tail and home is None)
+        entry = Stored(home, size, self.phase, self.step, tail=self._tail)
         if lists is not None and home is None:
             # a stack of one value a parameter: what each layer adds, so that copied layers add too
             count = sum(1 for t in lists[0] if isinstance(t, torch.Tensor)) or 1

@@ -22,7 +22,7 @@ from advisor.errors import IllegalRecipe, UnsupportedModel
 if TYPE_CHECKING:
     from advisor.tracer.record import Asked, Recording, Shape
 
-TRACER = 1
+TRACER = 3
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")

@@ -35,7 +35,6 @@ METHOD = Method(
     bases=UNQUANTISED,
     mergeable=True,
     serving=SWITCHED,
-    unrolls=False,
     start_up="a joint decomposition of all layers' weights of a kind, on the CPU in float64: minutes",
     identity_at_start=False,
     evidence_names=("frod",),

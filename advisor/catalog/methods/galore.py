@@ -36,7 +36,6 @@ METHOD = Method(
     mergeable=True,
     inference_overhead="none",
     serving="one copy of the whole model per task",
-    unrolls=False,
     checkpoint="the whole model",
     evidence_names=("galore", "full_ft+galore"),
     failure_modes=(

@@ -33,7 +33,6 @@ METHOD = Method(
     start_up="an exact SVD of every target, in float32",
     identity_at_start=False,
     evidence_names=("kasa",),
-    unrolls=False,
     failure_modes=(
         "the base weight is cut: the original cannot be restored from the adapted model",
         "its two regularisers act only where the trainer adds them to the loss",

@@ -68,7 +68,7 @@ class Method:
     """How several adapters are served at once, if they can be."""
     evidence_names: tuple[str, ...] = ()
     unrolls: bool = True
-    """False: layers share tensors or the step loops over parameters, so the tracer must trace every layer."""
+    """False: a traced layer cannot stand for its copies, so every layer is traced (found by comparing both traces)."""
     start_up: str = ""
     """What initialisation costs beyond loading, e.g. an SVD of every target."""
     identity_at_start: bool = True

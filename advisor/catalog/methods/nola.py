@@ -32,7 +32,6 @@ METHOD = Method(
     bases=QUANTISED,
     mergeable=True,
     serving=ONE_AT_A_TIME,
-    unrolls=False,
     checkpoint="the coefficients and the random bases' seed",
     evidence_names=("nola",),
     failure_modes=(

@@ -39,7 +39,6 @@ METHOD = Method(
     bases=QUANTISED,
     mergeable=True,
     serving=SWITCHED,
-    unrolls=False,
     evidence_names=("randlora",),
     failure_modes=("a smaller rank trains more parameters", "forms the update from all bases at every step"),
     forgetting=NOT_STUDIED,

@@ -36,7 +36,6 @@ METHOD = Method(
     bases=UNQUANTISED,
     mergeable=True,
     serving=SWITCHED,
-    unrolls=False,
     identity_at_start=False,
     evidence_names=("unilora",),
     failure_modes=("a few hundred numbers: tiny capacity", "does not start as the base model"),

@@ -47,7 +47,6 @@ METHOD = Method(
     mergeable=True,
     identity_at_start=False,
     serving=SWITCHED,
-    unrolls=False,
     evidence_names=("vblora", "vb-lora"),
     failure_modes=("bank and logits want rates ten times apart", "vector_length must divide every width adapted"),
     forgetting=NOT_STUDIED,

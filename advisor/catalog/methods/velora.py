@@ -47,7 +47,6 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_peft="0.21.0",
-    unrolls=False,
     evidence_names=("velora",),
     failure_modes=("gradients are approximate", "groups must divide the input width"),
     forgetting=NOT_STUDIED,

@@ -38,8 +38,8 @@ IDLE = {"shadow": "shadow_update_"}
 """Parameters that are trainable but that no gradient reaches, by part of their name: peft's own doing."""
 HOST = {"boft": "boft_P", "frod": "frod_"}
 """Tensors that real runs keep on the CPU."""
-LEAST_FALL = 0.003
-"""Least relative fall of the loss in 40 steps: at a tenth of the default rate, most methods here fall by less."""
+STEPS, LEAST_FALL = 24, 0.0015
+"""Least relative fall of the loss in so many steps: at a tenth of the default rate, many methods here fall by less."""
 
 
 def attached(
@@ -193,14 +193,16 @@ def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     model = attached(method, tiny, learning_rate=method.learning_rate.default).train()
     optimizer = make_optimizer(model, recipe, method.optimizer)
     losses = []
-    for step in range(40):
+    for step in range(STEPS):
         loss = model(**tiny.batch(1000 + step)).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
     first, last = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
-    assert last < first * (1 - LEAST_FALL), f"{first:.3f} to {last:.3f} in 40 steps at {method.learning_rate.default:g}"
+    assert last < first * (1 - LEAST_FALL), (
+        f"{first:.3f} to {last:.3f} in {STEPS} steps at {method.learning_rate.default:g}"
+    )
 
 
 def home(method: Method) -> Tiny:

@@ -92,6 +92,8 @@ def tune(
         DoesNotFit: no trial could be completed.
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
+    if workers < 1:
+        raise BadRequest(f"--workers must be 1 or more, not {workers}")
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED and k != "settings"} | settings
     begun = make_request(**asked)
     folder = Path(out) if out else Path(FOLDER) / begun.request.name
@@ -227,8 +229,6 @@ def _searched(
 ) -> TunedStudy:
     from advisor.tuner.closing import keep
 
-    if workers < 1:
-        raise BadRequest(f"--workers must be 1 or more, not {workers}")
     trials = study.get_trials(deepcopy=False)
     plan = make_plan(request, workers, past_of(request, trials))
     on_plan(plan, tuple(notes))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from advisor import store
 from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner import ledger
+from advisor.tuner.alive import Pulse, me
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 from advisor.tuner.predict import Past, Prediction, predict
 from advisor.tuner.process import Child
@@ -65,7 +66,7 @@ class Worker:
         self.stop = threading.Event()
         self.study, _ = self._patiently(lambda: ledger.load(self.request.name, url))
         self.study.sampler = ledger.sampler_of(self.request, index, salt)
-        self.pulse = ledger.Pulse(storage_of(self.study))
+        self.pulse = Pulse(storage_of(self.study))
         self.refused = 0
 
     def run(self) -> str:
@@ -110,8 +111,8 @@ class Worker:
                 if most is not None and len(ledger.counted(trials)) + len(ledger.owed(trials)) >= most:
                     return None
                 trial = self.study.ask()
-            trial.set_user_attr(ledger.OWNER, ledger.me() | {"index": self.index})
-            self.pulse = ledger.Pulse(storage_of(self.study))
+            trial.set_user_attr(ledger.OWNER, me() | {"index": self.index})
+            self.pulse = Pulse(storage_of(self.study))
             self.pulse.beat(id_of(trial))
             return trial
 

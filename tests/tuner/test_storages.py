@@ -15,7 +15,7 @@ import pytest
 
 from advisor.domain.study import Budget
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
-from advisor.tuner import ledger
+from advisor.tuner import alive, ledger
 from advisor.tuner.storage import open_storage, shown, storage_url, transient
 from tests.tuner.studies import ROOT, begin, completed, ends_well, environment, no_settings_twice, resuming
 
@@ -75,7 +75,7 @@ def test_a_dead_workers_trial_in_a_journal_is_found_and_retried(tmp_path):
     trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    trial.set_user_attr(ledger.OWNER, {**ledger.me(), "pid": gone.pid})
+    trial.set_user_attr(ledger.OWNER, {**alive.me(), "pid": gone.pid})
     ends_well(resuming(tmp_path, storage=url))
     [done] = completed(study)
     assert done.params["learning_rate"] == trial.params["learning_rate"]
@@ -85,19 +85,19 @@ def test_a_dead_workers_trial_in_a_journal_is_found_and_retried(tmp_path):
 def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path, monkeypatch):
     study = begin(tmp_path, f"journal:{tmp_path / 'study.journal'}")
     trial = study.ask()
-    trial.set_user_attr(ledger.OWNER, {**ledger.me(), "host": "elsewhere"})
-    pulse = ledger.Pulse(ledger.storage_of(study))
+    trial.set_user_attr(ledger.OWNER, {**alive.me(), "host": "elsewhere"})
+    pulse = alive.Pulse(ledger.storage_of(study))
     now = [1000.0]
-    monkeypatch.setattr("advisor.tuner.ledger.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("advisor.tuner.alive.time.monotonic", lambda: now[0])
 
     def stopped() -> bool:
         return pulse.stopped(study.trials[trial.number])
 
-    assert ledger.is_dead(study.trials[0].user_attrs[ledger.OWNER]) is None
+    assert alive.is_dead(study.trials[0].user_attrs[ledger.OWNER]) is None
     assert not stopped()
     now[0] += 50
     assert not stopped()
-    trial.set_user_attr(ledger.BEAT, 7)
+    trial.set_user_attr(alive.BEAT, 7)
     now[0] += 50
     assert not stopped()
     now[0] += 61

@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from advisor.estimator.audit import Audit, audit, plot
 from advisor.estimator.design import choose_runs
 from advisor.estimator.fit import fit_time, predict
@@ -36,7 +38,7 @@ def designed(runs: list[Run], k: int = 5) -> tuple[list[str], list[float]]:
     chosen = choose_runs([run.asked for run in runs], k)
     fit = fit_time([runs[i] for i in chosen])
     rest = [run for i, run in enumerate(runs) if i not in chosen]
-    errors = sorted(abs(predict(run.asked, fit.constants) / (run.step_seconds or 1) - 1) for run in rest)
+    errors = [abs(predict(run.asked, fit.constants) / (run.step_seconds or 1) - 1) for run in rest]
     return [runs[i].profile.id for i in chosen], errors
 
 
@@ -74,7 +76,7 @@ def main() -> int:
         plot(result, arguments.plot)
     runs = prepare([p for _, p in profiles() if p.device == "L40S"], left_out=lambda p, why: print(p.id, why))
     names, errors = designed(runs)
-    median, p90 = errors[len(errors) // 2], errors[int(0.9 * (len(errors) - 1))]
+    median, p90 = float(np.median(errors)), float(np.quantile(errors, 0.9))
     print(f"\nfive runs by design, tested on {len(errors)}: median {median:.2%}, p90 {p90:.2%}\n  {names}")
     if median > DESIGNED[0] or p90 > DESIGNED[1]:
         faults.append(f"five runs by design: {median:.2%} / {p90:.2%}")

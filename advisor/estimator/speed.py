@@ -83,6 +83,8 @@ def constants_of(calibration: Calibration | None) -> Floats:
 def _interval(
     calibration: Calibration | None, gpu: Gpu, model: str, shares: Floats, rates_missing: bool
 ) -> tuple[float, float, Basis, str]:
+    error = load_constants("time")["time_error"]
+    below, above = error.value - error.low, error.high - error.value
     if calibration is not None and calibration.time_interval is not None:
         low, high = calibration.time_interval
         why = f"fitted on {len(calibration.fitted_on)} {gpu.name} runs"
@@ -94,9 +96,13 @@ def _interval(
         if beyond > 0.05:
             widen *= 1 + STRANGE_BOUND_WIDENS * beyond
             why += f", none bound so much by {strange}: range widened"
-        return min(0.95, max(0.0, -low) * widen), max(0.0, high) * widen, "calibrated", why
-    error = load_constants("time")["time_error"]
-    below, above = error.value - error.low, error.high - error.value
+        # a device that was measured is never less known than one that was not
+        return (
+            max(0.0, -low, min(-low * widen, below)),
+            max(0.0, high, min(high * widen, above)),
+            "calibrated",
+            why,
+        )
     if rates_missing:
         return min(0.95, 2 * below), 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
     return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"

@@ -262,6 +262,8 @@ def _lengths(
     from advisor.tuner.encode import Encoder
 
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(spec))
+    # rows are measured whole, whatever the model would take; what is cut is counted and said
+    tokenizer.model_max_length = 10**9
     pairs = spec.architecture == "encoder-decoder" and task == "seq2seq"
     far = Workload.model_validate({"model": spec.name, "task": task, "seq_len": 10**6, "target_len": 10**6})
     examples = Encoder(tokenizer, far, splits.kind, splits.labels, pairs=pairs).encode(rows["train"])

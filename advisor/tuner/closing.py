@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PROFILES: Final = "profiles"
 FINDINGS: Final = "findings"
+TASK_TYPES: Final = {"sequence-classification": "classification", "causal-lm": "NLG", "seq2seq": "NLG"}
+"""What kind of skill a task usually is, where nobody said: evidence is grouped by it."""
 STATUS: Final = {"complete": "complete", "pruned": "complete", "oom": "oom"}
 
 
@@ -105,7 +107,7 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
                 "model_parameters": request.spec.parameters,
                 "architecture": request.spec.architecture,
                 "task": Path(request.splits.sources.get("train", study.name)).name,
-                "task_type": request.workload.task_type or request.workload.task,
+                "task_type": request.workload.task_type or TASK_TYPES[request.workload.task],
                 "samples": request.splits.rows["train"],
                 "method": trial.method,
                 "settings": json.dumps(trial.params, sort_keys=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,17 +54,27 @@ def choose(
     more = range(1, request.final_seeds) if len(tried) > 1 else range(0)
     jobs = [(t, k) for t in tried for k in more]
     results: dict[tuple[int, int], TrialResult] = {}
+    stop = threading.Event()
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        running = {(t.number, k): pool.submit(_train, request, folder, t, k, workers) for t, k in jobs}
-        for (number, k), future in running.items():
-            results[number, k] = future.result()
-            said(f"finalist {number}, seed {k}: {results[number, k].score}")
+        running = {(t.number, k): pool.submit(_train, request, folder, t, k, workers, stop) for t, k in jobs}
+        try:
+            for (number, k), future in running.items():
+                results[number, k] = future.result()
+                said(f"finalist {number}, seed {k}: {results[number, k].score}")
+        except BaseException:
+            # leaving the pool waits for its trainings: they checkpoint and end now, the others never begin
+            stop.set()
+            raise
     finalists = _compared(request, tried, results)
     top = next(t for t in tried if t.number == finalists[0].number)
     return _with_weights(request, folder, top, finalists, results, workers)
 
 
-def _train(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int, workers: int) -> TrialResult:
+def _train(
+    request: TuneRequest, folder: Path, trial: FrozenTrial, k: int, workers: int, stop: threading.Event
+) -> TrialResult:
+    if stop.is_set():
+        return TrialResult(status="interrupted", reason="asked to stop")
     place = folder / "finals" / f"{trial.number:04d}-seed{k}"
     done = ledger.finished_result(place)
     if done is not None:
@@ -71,7 +82,7 @@ def _train(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int, worke
     return Child(
         job=job_of(request, folder, trial, place, request.seed + SEED_STEP * k),
         on_progress=lambda line: None,
-        wanted=lambda: None,
+        wanted=lambda: "interrupted" if stop.is_set() else None,
         environment=_cpu_only(request, workers),
     ).run()
 

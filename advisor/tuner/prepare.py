@@ -76,6 +76,7 @@ def prepare(job: TrialJob) -> Prepared:
         torch.set_num_threads(job.threads)
     set_seed(job.seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.model_max_length = 10**9  # the encoder cuts by the rule it states
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     task = job.workload.task

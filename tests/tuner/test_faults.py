@@ -97,6 +97,20 @@ def test_ctrl_c_ends_cleanly_and_the_interrupted_trial_continues(tmp_path):
     assert len(completed(study)) == 2
 
 
+def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path):
+    begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2)
+    one = resuming(tmp_path, steps="8", seconds="0.2")
+    finals = tmp_path / "finals"
+    until(lambda: list(finals.glob("*/result.json")), 60, "a finalist trained again")
+    done = {p: p.stat().st_mtime_ns for p in finals.glob("*/result.json")}
+    one.send_signal(signal.SIGINT)
+    _, err = one.communicate(timeout=30)
+    assert "KeyboardInterrupt" in err
+    ends_well(resuming(tmp_path))
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    assert len(list(finals.glob("*-seed*/result.json"))) == 4
+
+
 def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_path):
     """Power gone between a training's result and its commit to the storage."""
     study = begin(tmp_path, budget=Budget(trials=1))

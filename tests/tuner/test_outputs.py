@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from advisor import store
+from advisor.catalog.findings.load import broken_laws
 from advisor.domain.finding import Study
 from advisor.domain.profile import Profile
 from advisor.domain.study import TunedStudy
@@ -102,6 +103,7 @@ def test_the_users_store_learns_from_it(tuned):
     assert all(p.step_seconds and p.versions["torch"] for p in profiles)
     [path] = (place / "home" / "data" / "findings").glob("*.json")
     found = store.read(Study, path)
+    assert broken_laws(found) == []
     assert found.own
     assert found.findings[0].method == "lora"
     best = next(f for f in study.finalists if f.number == study.best)

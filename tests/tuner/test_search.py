@@ -196,7 +196,7 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
         (place / "weights.safetensors").write_text("w")
     again = {0: 0.80, 1: 0.92}
     monkeypatch.setattr(
-        "advisor.tuner.finals._train", lambda r, f, t, k, w: TrialResult(status="complete", score=again[t.number])
+        "advisor.tuner.finals._train", lambda r, f, t, k, w, s: TrialResult(status="complete", score=again[t.number])
     )
     chosen = choose(request, tmp_path, [lucky, steady], workers=1, said=lambda _: None)
     assert chosen.trial.number == 1

@@ -83,6 +83,7 @@ def constants_of(calibration: Calibration | None) -> Floats:
 def _interval(
     calibration: Calibration | None, gpu: Gpu, model: str, shares: Floats, rates_missing: bool
 ) -> tuple[float, float, Basis, str]:
+    """Relative ends of a step's range: fitted where runs of this device are at hand, else the catalogue's."""
     error = load_constants("time")["time_error"]
     below, above = error.value - error.low, error.high - error.value
     if calibration is not None and calibration.time_interval is not None:

@@ -64,13 +64,14 @@ def _line(
         "test": study.test[study.metric],
         "oom": sum(t.state == "oom" for t in study.trials),
         "hours": study.seconds / 3600,
-        "overhead": statistics.median(_overhead(t.seconds) for t in done),
+        "overhead": _overhead(study),
     }
 
 
-def _overhead(seconds: dict[str, float]) -> float:
-    """Share of a trial that is neither training nor scoring: starting, importing, loading, saving."""
-    return (seconds["load"] + seconds["save"]) / seconds["total"]
+def _overhead(study: TunedStudy) -> float:
+    """Share of the search's wall clock that is neither training nor scoring: predicting, starting, loading, saving."""
+    worked = sum(t.seconds["train"] + t.seconds["evaluate"] for t in study.trials if t.values)
+    return 1 - worked / study.seconds
 
 
 def _study(

@@ -119,6 +119,7 @@ def _cpu_only(request: TuneRequest, workers: int) -> dict[str, str]:
         return {}
     return {
         "CUDA_VISIBLE_DEVICES": "",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(request.threads or max(1, (os.cpu_count() or 1) // workers)),
     }
 

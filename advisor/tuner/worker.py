@@ -283,7 +283,8 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         """The GPU or the cores that are this worker's own."""
         if self.request.hardware is None:
-            return {"OMP_NUM_THREADS": str(self._threads()), "CUDA_VISIBLE_DEVICES": ""}
+            # threads that wait give their core up: on a busy machine a spinning one stalls the others
+            return {"OMP_NUM_THREADS": str(self._threads()), "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
         seen = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
         device = seen[self.index % len(seen)] if seen else str(self.index)
         return {"CUDA_VISIBLE_DEVICES": device} if self.share > 1 else {}

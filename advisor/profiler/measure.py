@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import tempfile
@@ -25,7 +26,8 @@ from advisor.domain.profile import Profile
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, MissingExtra
 from advisor.profiler.job import Job, config_sha256
-from advisor.profiler.meters import EVALUATION, SAVING, STEP, Facts, Meter, limit_memory, meter_for
+from advisor.profiler.meter import EVALUATION, SAVING, STEP, Facts, Meter
+from advisor.profiler.meters import limit_memory, meter_for
 
 EVALUATION_BATCHES: Final = 2
 """Two, so that the first batch's kept logits lie beside the second batch's forward."""
@@ -132,6 +134,7 @@ class _Run:
                 self._during("warm-up")
                 with meter.stage(STEP):
                     for _ in range(job.warmup):
+                        gc.collect()
                         self._step()
                     if meter.times_within_watch:
                         self._timed()
@@ -205,6 +208,8 @@ class _Run:
     def _timed(self) -> None:
         self._during("timed steps")
         for _ in range(self.job.steps):
+            # cycles of the step before go at a moment of our choosing, as in the trace
+            gc.collect()
             with self.meter.timing():
                 self._step()
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from advisor.assembly.batch import make_batch
+from advisor.assembly.build import build
 from advisor.domain.expand import expand
 from advisor.domain.profile import Profile
+from advisor.domain.recipe import Recipe
 from advisor.domain.timeline import Timeline
+from advisor.domain.workload import Workload
 from advisor.profiler import measure as measuring
+from advisor.profiler.job import Job
 from advisor.profiler.measure import measure, out_of_memory
 from advisor.tracer.trace import make_trace
 from tests.conformance.tiny import ENCODER, ENCODER_DECODER, Tiny
-from tests.profiler.conftest import make_job, tiny_spec
+from tests.profiler.conftest import make_job
 
 torch.set_num_threads(1)
 
@@ -23,10 +28,9 @@ AFTER_ERROR = 0.002
 """What outlives a step is the same tensors on every device; optimizers keep scalars of a few bytes elsewhere."""
 
 
-def predicted(job) -> tuple[Timeline, int, int]:
-    """The timeline, the peak of the first and the steady step, and what is alive after the latter."""
-    timeline = expand(make_trace(job.spec, job.workload, job.recipe))
-    born = timeline.bytes_of(job.recipe.micro_batch_size, job.workload.seq_len, job.workload.target_len or 0)
+def alive_in_steps(timeline: Timeline, recipe: Recipe, workload: Workload) -> tuple[int, int]:
+    """Bytes by the trace alone: the peak of the first and the steady step, and what is alive after the latter."""
+    born = timeline.bytes_of(recipe.micro_batch_size, workload.seq_len, workload.target_len or 0)
     alive: dict[int, int] = {}
     peak = now = 0
     for storage, size, step in zip(timeline.mem_storage, born, timeline.mem_step, strict=True):
@@ -37,7 +41,11 @@ def predicted(job) -> tuple[Timeline, int, int]:
             now += int(size)
         if step > 0:
             peak = max(peak, now)
-    return timeline, peak, now
+    return peak, now
+
+
+def timeline_of(job: Job) -> Timeline:
+    return expand(make_trace(job.spec, job.workload, job.recipe))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,7 @@ def predicted(job) -> tuple[Timeline, int, int]:
 def test_the_processor_allocates_what_the_tracer_said(axes):
     job = make_job(**axes)
     profile = measure(job)
-    _, peak, after = predicted(job)
+    peak, after = alive_in_steps(timeline_of(job), job.recipe, job.workload)
     assert profile.status == "complete", profile.reason
     assert profile.peak_allocated_bytes == pytest.approx(peak, rel=PEAK_ERROR)
     assert profile.allocated_after_step_bytes == pytest.approx(after, rel=AFTER_ERROR)
@@ -66,7 +74,7 @@ def test_the_processor_allocates_what_the_tracer_said(axes):
 def test_the_rate_at_which_the_processor_computes_is_a_processors():
     job = make_job(batch_size=4)
     profile = measure(job)
-    timeline, _, _ = predicted(job)
+    timeline = timeline_of(job)
     values = timeline.values(4, 64)
     flop = values[timeline.op_flop][timeline.op_step == 2].sum()
     for seconds in profile.step_seconds:
@@ -102,13 +110,19 @@ def test_accumulating_gradients_adds_tokens_and_not_memory_of_activations():
     assert sum(four.step_seconds) > sum(one.step_seconds)
 
 
-def test_trl_never_holds_whole_logits():
-    # TRL's tiles are of a fixed size, so that a small vocabulary gains nothing
-    spec = tiny_spec(vocab_size=50_000)
-    hf = measure(make_job(spec=spec, batch_size=8, seq_len=128, campaign={"steps": 1, "warmup": 1}))
-    trl = measure(make_job(spec=spec, batch_size=8, seq_len=128, trainer="trl", campaign={"steps": 1, "warmup": 1}))
-    assert trl.status == "complete", trl.reason
-    assert trl.peak_allocated_bytes < hf.peak_allocated_bytes
+def test_trls_fused_head_computes_the_models_own_loss():
+    job = make_job(trainer="trl")
+    torch.manual_seed(0)
+    model = build(job.spec, job.workload, job.recipe, device="cpu")
+    inputs = make_batch(job.spec, job.workload, 2, 64, 1, padded=False, device="cpu")
+    plain = model(**inputs).loss
+    assert measuring._fused_head(model)(model, inputs).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_a_run_as_trl_takes_it_is_measured():
+    profile = measure(make_job(trainer="trl", campaign={"evaluation": True}))
+    assert profile.status == "complete", profile.reason
+    assert profile.trainable_parameters == measure(make_job()).trainable_parameters
 
 
 def test_mixed_precision_computes_in_bfloat16_on_float32_weights():

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from advisor.profiler.measure import as_profile
-from advisor.profiler.meters import EVALUATION, STEP, MpsMeter
+from advisor.profiler.meter import EVALUATION, STEP
+from advisor.profiler.mps_meter import MpsMeter
 from tests.profiler.conftest import make_job
 
 

@@ -1,0 +1,52 @@
+"""What processors measured, kept in profiles/: each recorded run replayed against today's trace of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from advisor import store
+from advisor.catalog.models import resolve_model
+from advisor.domain.expand import expand
+from advisor.domain.profile import Profile
+from advisor.profiler.job import config_sha256
+from advisor.tracer.trace import make_trace
+from tests.profiler.test_measure import AFTER_ERROR, alive_in_steps
+
+SHIPPED = store.shipped("profiles")
+RECORDED = [
+    store.read(Profile, path)
+    for path in (store.listing(SHIPPED) if SHIPPED else [])
+    if path.parent.name.startswith("cpu-")
+]
+COMPARABLE = [p for p in RECORDED if p.status == "complete" and p.recipe.trainer != "trl"]
+"""On a processor TRL folds its tiles in torch, on a GPU in a kernel that needs no copies: another peak."""
+PEAK_ERROR = 0.01
+"""Of these models' peak the kernels' own temporaries are 0.4 % at most."""
+
+
+def spec_of(profile: Profile):
+    spec = resolve_model(profile.workload.model)
+    return spec.model_copy(update={"config": {**spec.config, **profile.config_overrides}})
+
+
+def test_a_processor_was_measured():
+    assert len(COMPARABLE) >= 5
+    assert {p.workload.task for p in COMPARABLE} == {"causal-lm", "sequence-classification", "seq2seq"}
+
+
+@pytest.mark.parametrize("profile", RECORDED, ids=lambda p: p.id)
+def test_a_recorded_run_tells_where_when_and_with_what(profile):
+    assert profile.device_reported
+    assert profile.measured_on
+    assert {"torch", "transformers", "peft"} <= set(profile.versions)
+    assert profile.model_config_sha256 == config_sha256(spec_of(profile).config)
+    assert len(profile.step_seconds) == profile.steps > 0
+
+
+@pytest.mark.parametrize("profile", COMPARABLE, ids=lambda p: p.id)
+def test_todays_trace_allocates_what_was_measured(profile):
+    made = make_trace(spec_of(profile), profile.workload, profile.recipe)
+    peak, after = alive_in_steps(expand(made), profile.recipe, profile.workload)
+    assert made.trainable_parameters == profile.trainable_parameters
+    assert profile.peak_allocated_bytes == pytest.approx(peak, rel=PEAK_ERROR)
+    assert profile.allocated_after_step_bytes == pytest.approx(after, rel=AFTER_ERROR)

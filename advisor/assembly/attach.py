@@ -147,7 +147,7 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         build = method.peft_options
         settings = {} if build is None else build(spec, options)
         settings = {k: v for k, v in settings.items() if v is not None}
-        settings["task_type"] = _TASK_TYPES[workload.task]
+        settings["task_type"] = _task_type(spec, workload.task)
         if model is not None:
             _name_targets(model, settings)
             if method.peft_type in _PROMPTS - _CACHED_PROMPTS:
@@ -157,6 +157,11 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
                 settings |= {"num_layers": spec.layers, "num_attention_heads": spec.heads}
             refuse_wide_ranks(model, method, settings)
     return _config(str(method.peft_type), settings, method)
+
+
+def _task_type(spec: ModelSpec, task: Task) -> str | None:
+    # peft's wrapper for seq2seq passes token ids, which a speech model does not take
+    return None if spec.task_class == "SpeechSeq2Seq" else _TASK_TYPES[task]
 
 
 def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[str]]:

@@ -115,7 +115,9 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
         return transformers.AutoModelForSeq2SeqLM
     if task in ("causal-lm", "seq2seq") and spec.architecture == "decoder":
         known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        return transformers.AutoModelForCausalLM if spec.model_type in known else transformers.AutoModelForImageTextToText
+        return (
+            transformers.AutoModelForCausalLM if spec.model_type in known else transformers.AutoModelForImageTextToText
+        )
     better = {"encoder": "sequence-classification", "encoder-decoder": "seq2seq", "decoder": "causal-lm"}
     raise BadRequest(
         f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",

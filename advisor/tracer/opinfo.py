@@ -21,7 +21,8 @@ _ATTENTION = {
 _REDUCTION = {aten.sum, aten.mean, aten._softmax, aten._log_softmax, aten._softmax_backward_data, aten.amax, aten.max,
               aten._log_softmax_backward_data, aten.native_layer_norm, aten.native_layer_norm_backward, aten.norm,
               aten.linalg_vector_norm, aten.nll_loss_forward, aten.nll_loss_backward, aten.var, aten.cumsum,
-              aten.argmax, aten.topk, aten.sort, aten.all, aten.any, aten.prod, aten.embedding_dense_backward}  # fmt: skip
+              aten.argmax, aten.topk, aten.sort, aten.all, aten.any, aten.prod,
+              aten.embedding_dense_backward}  # fmt: skip
 _INT8_MATMUL = {"int8_scaled_mm", "int8_mixed_scaled_mm"}
 _COPY = {aten.clone, aten.copy_, aten._to_copy, aten.cat, aten.stack, aten.embedding, aten.index, aten.gather,
          aten.index_select, aten.constant_pad_nd, aten.repeat, aten.contiguous}  # fmt: skip
@@ -56,7 +57,7 @@ _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", 
 
 @dataclass(slots=True, frozen=True)
 class Told:
-    """What is told of an op; `flop` counts a multiply-add as 2, `traffic` is bytes read or written, tensor by tensor."""
+    """What is told of an op; `flop` counts a multiply-add as 2, `traffic` is bytes moved, tensor by tensor."""
 
     name: str
     op_class: str
@@ -94,6 +95,11 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
     flop = 0
     if packet in flop_registry:
         flop = int(flop_registry[packet](*args, **kwargs, out_val=out))
+    if name == "gemm_4bit":
+        # the packed weight was unpacked just before (see stand_ins): the product reads it whole
+        rows, columns = int(args[2][0]), int(args[2][1])
+        moved = (touched(inputs[0]), rows * columns * inputs[0].element_size(), touched(outputs[0]))
+        return Told(name, "matmul", dtype, 2 * inputs[0].numel() * rows, moved, 1)
     if name in _INT8_MATMUL:
         rows = inputs[0].numel() // inputs[0].shape[-1]
         weight = [t for t in inputs if t.dtype == torch.int8][-1]

@@ -155,7 +155,7 @@ def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
             sys.modules[torch.optim.Optimizer.__module__],
         ):
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
-                modes.enter_context(mock.patch.object(module, name, lambda: devices))
+                modes.enter_context(mock.patch.object(module, name, return_value=devices))
         modes.enter_context(mock.patch.object(torch, "autocast", _autocast))
         modes.enter_context(AsOnCuda(asked.capability, force))
         if asked.recipe.autocast:

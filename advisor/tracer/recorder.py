@@ -204,7 +204,7 @@ class Recorder(TorchDispatchMode):
                 continue
             at = home
             if at is None and in_lists and index < len(args[0]) and len(outputs) == len(args[0]):
-                at = self.home_of(args[0][index])
+                at = self.home_of(args[0][index]) if isinstance(args[0][index], torch.Tensor) else None
             elif at is None and self.phase in ("optimizer", "clip", "setup", "between") and inputs and not in_lists:
                 at = self.home_of(inputs[0])
             self._see(tensor, at, args if in_lists and len(outputs) == 1 else None)

@@ -99,9 +99,34 @@ def _int8_mixed(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     return out, torch.empty(original.shape[0], 0, dtype=original.dtype, device="meta")
 
 
+def _unique(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    if tensor.device.type != "meta":
+        return NotImplemented
+    recorder.assume("unique", "every element distinct: an upper bound")
+    count = tensor.numel()
+    values = torch.empty(count, dtype=tensor.dtype, device="meta")
+    return (
+        values,
+        torch.empty(count, dtype=torch.long, device="meta"),
+        torch.empty(count, dtype=torch.long, device="meta"),
+    )
+
+
+def _four_bit_product(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    # at training sizes the CUDA op unpacks the weight and multiplies; only few-token products stay packed
+    tensor, packed, shape = args[0], args[1], args[2]
+    if tensor.device.type == "meta":
+        whole = int(shape[0]) * int(shape[1]) * tensor.element_size()
+        recorder.note("dequantize_4bit", "elementwise", "bf16", 0, (packed.numel(), whole), 2)
+    return NotImplemented
+
+
 BY_NAME: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "int8_vectorwise_quant": _int8_quant,
     "int8_mixed_scaled_mm": _int8_mixed,
+    "_unique2": _unique,
+    "gemm_4bit": _four_bit_product,
 }
 """Stand-ins for ops of libraries that may not be installed, by the op's own name."""
 
@@ -116,6 +141,7 @@ STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
 
 _FLASH_BLOCK = 128
 _WIDE_HEAD = 32
+_SCALE_BLOCK = 64
 
 
 def _up(value: int, to: int) -> int:
@@ -177,4 +203,5 @@ def _int8_mixed_product(args: Any) -> list[int]:
 _HIDDEN_BY_NAME: dict[str, Callable[[Any], list[int]]] = {
     "int8_scaled_mm": _int8_product,
     "int8_mixed_scaled_mm": _int8_mixed_product,
+    "gemm_4bit": _unpacked_weight,
 }

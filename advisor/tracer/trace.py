@@ -22,7 +22,7 @@ from advisor.errors import IllegalRecipe, UnsupportedModel
 if TYPE_CHECKING:
     from advisor.tracer.record import Asked, Recording, Shape
 
-TRACER = 3
+TRACER = 4
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
@@ -220,9 +220,9 @@ def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
     from advisor.tracer.record import Shape
 
     longest = spec.context_length or 1024
-    prompts = find_method(asked.recipe.method).options.get("num_virtual_tokens")
+    prompts = find_method(asked.recipe.method).options.get("virtual_tokens")
     if prompts is not None:
-        taken = asked.recipe.options.get("num_virtual_tokens", prompts.default)
+        taken = asked.recipe.options.get("virtual_tokens", prompts.default)
         longest -= taken if isinstance(taken, int) else 0
     # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
     step = 128 if longest >= 384 else max(8, longest // 3 // 8 * 8)

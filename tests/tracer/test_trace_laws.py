@@ -1,0 +1,243 @@
+"""What the tracer promises: unrolled equals whole, polynomials hold everywhere, kernels are CUDA's."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from advisor import store
+from advisor.domain.expand import alive_at_end, expand
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.timeline import Timeline
+from advisor.domain.trace import CATEGORIES, Trace
+from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
+from advisor.tracer import trace as door
+from advisor.tracer.record import Asked, Shape, record
+from advisor.tracer.trace import make_trace, trace, trace_key
+
+from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
+
+torch.set_num_threads(1)
+
+
+def workload(spec: ModelSpec) -> Workload:
+    return Workload(model=spec.name, task=TASKS[spec.architecture])  # pyright: ignore
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe(**{"method": "lora", "micro_batch_size": 4, **changes})
+
+
+def bytes_at_peak(timeline: Timeline, batch: int, length: int, target: int = 0) -> int:
+    born = timeline.bytes_of(batch, length, target)
+    sizes = np.zeros(timeline.mem_storage.max() + 1, dtype=np.int64)
+    sizes[timeline.mem_storage[timeline.mem_alloc]] = born[timeline.mem_alloc]
+    return int(np.cumsum(np.where(timeline.mem_alloc, born, -sizes[timeline.mem_storage])).max())
+
+
+CASES = [
+    pytest.param(DECODER, {}, id="decoder"),
+    pytest.param(DECODER, {"gradient_checkpointing": True}, id="decoder-checkpointed"),
+    pytest.param(DECODER, {"trainer": "loop"}, id="decoder-loop-keeps-outputs"),
+    pytest.param(DECODER, {"trainer": "trl"}, id="decoder-trl"),
+    pytest.param(DECODER, {"method": "full"}, id="decoder-full"),
+    pytest.param(DECODER, {"method": "adalora"}, id="decoder-adalora"),
+    pytest.param(DECODER, {"method": "dora"}, id="decoder-dora"),
+    pytest.param(DECODER, {"method": "adapter-houlsby"}, id="decoder-houlsby"),
+    pytest.param(DECODER, {"autocast": True}, id="decoder-autocast"),
+    pytest.param(ENCODER, {}, id="encoder"),
+    pytest.param(MIXTURE, {}, id="mixture"),
+]
+
+
+@pytest.mark.parametrize(("spec", "changes"), CASES)
+def test_unrolled_layers_equal_the_full_depth_trace(spec: ModelSpec, changes: dict[str, Any]):
+    asked = recipe(**changes)
+    short = expand(make_trace(spec, workload(spec), asked))
+    compiled = make_trace(spec, workload(spec), asked)
+    assert compiled.repeats, "nothing was unrolled: this case proves nothing"
+    whole = expand(make_trace(spec, workload(spec), asked, whole=True))
+    for shape in ((4, 333, 77), (1, 64, 16)):
+        assert np.array_equal(short.bytes_of(*shape), whole.bytes_of(*shape))
+        a, b = short.values(*shape), whole.values(*shape)
+        assert np.allclose(a[short.op_flop], b[whole.op_flop])
+        # bytes of ops over all parameters are shared out by layer and rounded, and the norm of the norms reads
+        # four bytes a parameter that no layer owns
+        assert a[short.op_bytes].sum() == pytest.approx(b[whole.op_bytes].sum(), rel=1e-5)
+    assert np.array_equal(short.mem_alloc, whole.mem_alloc)
+    assert np.array_equal(short.mem_phase, whole.mem_phase)
+    assert np.array_equal(short.op_kernels, whole.op_kernels)
+
+
+@pytest.mark.parametrize("spec", [DECODER, ENCODER, ENCODER_DECODER, MIXTURE], ids=lambda s: s.name)
+def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
+    timeline = expand(make_trace(spec, workload(spec), recipe(), whole=True))
+    asked = Asked(spec, workload(spec), recipe(), 8.0, True)
+    recorded = record(asked, Shape(5, 128, 384), None)
+    born = [e.size for e in recorded.events if e.kind == 0]
+    told = timeline.bytes_of(5, 128, 384)[timeline.mem_alloc]
+    assert sorted(born) == sorted(told.tolist())
+
+
+def test_more_tokens_never_cost_less():
+    timeline = expand(make_trace(DECODER, workload(DECODER), recipe()))
+    peaks = [bytes_at_peak(timeline, b, s) for b, s in ((1, 64), (1, 128), (2, 128), (4, 128), (4, 512), (8, 512))]
+    assert peaks == sorted(peaks)
+    work = [timeline.values(b, 256)[timeline.op_flop].sum() for b in (1, 2, 4, 8)]
+    assert work == sorted(work)
+
+
+def test_what_stays_after_the_run_is_weights_adapter_state_and_the_trainer_s_leftovers():
+    timeline = expand(make_trace(DECODER, workload(DECODER), recipe()))
+    category = dict(zip(timeline.mem_storage.tolist(), timeline.mem_category.tolist(), strict=True))
+    left = {CATEGORIES[category[s]] for s in alive_at_end(timeline)}
+    assert {"base weights", "adapter", "optimizer state"} <= left
+    assert "gradients" not in left
+    assert "saved activations" not in left
+
+
+def test_parameter_counts_are_those_of_the_whole_model():
+    found = make_trace(DECODER, workload(DECODER), recipe())
+    whole = make_trace(DECODER, workload(DECODER), recipe(), whole=True)
+    assert (found.trainable_parameters, found.total_parameters) == (
+        whole.trainable_parameters,
+        whole.total_parameters,
+    )
+
+
+def ops(spec: ModelSpec, **changes: Any) -> set[str]:
+    found = make_trace(spec, workload(spec), recipe(**changes))
+    return set(found.names)
+
+
+def test_a_padded_batch_takes_the_memory_efficient_kernel_and_a_full_one_flash():
+    assert "_scaled_dot_product_efficient_attention" in ops(DECODER)
+    assert "_scaled_dot_product_flash_attention" in ops(DECODER, micro_batch_size=1)
+    assert "_scaled_dot_product_flash_attention" in ops(DECODER, batching="packed")
+
+
+def test_float32_never_takes_flash():
+    assert "_scaled_dot_product_flash_attention" not in ops(DECODER, micro_batch_size=1, dtype="float32")
+
+
+def test_a_card_before_ampere_never_takes_flash():
+    asked = Asked(DECODER, workload(DECODER), recipe(micro_batch_size=1), 7.5, False)
+    names = {e.name for e in record(asked, Shape(2, 128, 128), {"num_hidden_layers": 2}).events}
+    assert "_scaled_dot_product_efficient_attention" in names
+    assert "_scaled_dot_product_flash_attention" not in names
+
+
+def test_eager_attention_builds_the_score_matrix():
+    eager, fused = (
+        bytes_at_peak(expand(make_trace(DECODER, workload(DECODER), recipe(attention=a))), 4, 1024)
+        for a in ("eager", "sdpa")
+    )
+    assert eager > 1.2 * fused
+
+
+def test_autocast_casts_on_a_machine_whose_own_autocast_would_not():
+    found = make_trace(DECODER, workload(DECODER), recipe(autocast=True))
+    flop_by_dtype: dict[str, float] = {}
+    timeline = expand(found)
+    values = timeline.values(4, 256)
+    for dtype, flop in zip(timeline.op_dtype.tolist(), values[timeline.op_flop].tolist(), strict=True):
+        flop_by_dtype[found.dtypes[dtype]] = flop_by_dtype.get(found.dtypes[dtype], 0) + flop
+    assert flop_by_dtype["bf16"] > 0.9 * sum(flop_by_dtype.values())
+
+
+def test_trl_never_holds_tokens_by_vocabulary_logits():
+    biggest = {}
+    for trainer in ("hf", "trl"):
+        unpadded = recipe(trainer=trainer, micro_batch_size=1)
+        timeline = expand(make_trace(DECODER, workload(DECODER), unpadded))
+        small, large = (timeline.bytes_of(b, 2048)[timeline.mem_alloc].max() for b in (8, 64))
+        biggest[trainer] = (int(small), int(large))
+    assert biggest["hf"][1] == 64 * 2048 * 1024 * 4
+    assert biggest["trl"][1] < biggest["hf"][1]
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_a_quantised_base_does_the_same_products_and_holds_less(base: str):
+    pytest.importorskip("bitsandbytes")
+    plain = expand(make_trace(DECODER, workload(DECODER), recipe()))
+    packed = expand(make_trace(DECODER, workload(DECODER), recipe(base=base)))
+    flop = [t.values(4, 256)[t.op_flop].sum() for t in (plain, packed)]
+    assert flop[1] == pytest.approx(flop[0], rel=0.02)
+    held = [int(t.bytes_of(4, 256)[t.mem_step == 0].sum()) for t in (plain, packed)]
+    assert held[1] < 0.8 * held[0]
+
+
+def test_checkpointing_trades_memory_for_work():
+    plain = expand(make_trace(DECODER, workload(DECODER), recipe()))
+    kept = expand(make_trace(DECODER, workload(DECODER), recipe(gradient_checkpointing=True)))
+    assert bytes_at_peak(kept, 8, 1024) < bytes_at_peak(plain, 8, 1024)
+    assert kept.values(8, 1024)[kept.op_flop].sum() > 1.1 * plain.values(8, 1024)[plain.op_flop].sum()
+
+
+def test_a_whole_step_counts_six_flop_a_weight_a_token():
+    # full fine-tuning: 2 forward, 4 backward a weight; short samples keep attention's own share within 3 %
+    timeline = expand(make_trace(DECODER, workload(DECODER), recipe(method="full")))
+    steady = timeline.op_step == 2
+    flop = timeline.values(8, 16)[timeline.op_flop][steady].sum()
+    weights = make_trace(DECODER, workload(DECODER), recipe(method="full")).total_parameters
+    assert flop == pytest.approx(6 * weights * 8 * 16, rel=0.04)
+
+
+# --- the door: keys, cache -------------------------------------------------------------------------------
+
+
+def test_a_second_question_is_answered_from_the_cache(monkeypatch: pytest.MonkeyPatch):
+    first = trace(DECODER, workload(DECODER), recipe(options={"rank": 4}))
+    door._memory.clear()
+    monkeypatch.setattr(door, "make_trace", lambda *a, **k: pytest.fail("traced again"))
+    assert trace(DECODER, workload(DECODER), recipe(options={"rank": 4})) == first
+
+
+def test_a_corrupt_cached_trace_is_made_anew():
+    asked = recipe(options={"rank": 2})
+    first = trace(DECODER, workload(DECODER), asked)
+    path = door.cache_path(first.key)
+    path.write_bytes(path.read_bytes()[:50])
+    door._memory.clear()
+    assert trace(DECODER, workload(DECODER), asked) == first
+    assert gzip.decompress(path.read_bytes())
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any) -> None:
+        raise StoreUnavailable("read-only")
+
+    monkeypatch.setattr(store, "_replace", refuse)
+    door._memory.clear()
+    assert trace(DECODER, workload(DECODER), recipe(options={"rank": 3})).trainable_parameters > 0
+
+
+def test_keys_differ_where_events_differ_and_only_there():
+    base = trace_key(DECODER, workload(DECODER), recipe())
+    same = (recipe(micro_batch_size=9), recipe(learning_rate=1.0), recipe(gradient_accumulation=8))
+    other = (recipe(micro_batch_size=1), recipe(method="full"), recipe(base="nf4"), recipe(optimizer="sgd"),
+             recipe(trainer="trl"), recipe(options={"rank": 64}))  # fmt: skip
+    assert all(trace_key(DECODER, workload(DECODER), r) == base for r in same)
+    assert len({base, *(trace_key(DECODER, workload(DECODER), r) for r in other)}) == 1 + len(other)
+
+
+def test_a_trace_survives_its_file():
+    found = make_trace(DECODER, workload(DECODER), recipe())
+    assert Trace.from_document(found.to_document()) == found
+
+
+def test_a_model_without_a_depth_is_refused():
+    config = {k: v for k, v in DECODER.config.items() if k != "num_hidden_layers"}
+    with pytest.raises(UnsupportedModel):
+        make_trace(DECODER.model_copy(update={"config": config}), workload(DECODER), recipe())
+
+
+def test_an_adapter_for_modules_the_model_lacks_is_refused():
+    with pytest.raises(IllegalRecipe):
+        make_trace(DECODER, workload(DECODER), recipe(options={"target_modules": ["no_such_proj"]}))

@@ -200,6 +200,11 @@ def _int8_mixed_product(args: Any) -> list[int]:
     return _int8_product((args[1], args[2]))
 
 
+def _unpacked_weight(args: Any) -> list[int]:
+    weights = int(args[2][0]) * int(args[2][1])
+    return [4 * -(-weights // _SCALE_BLOCK), weights * args[0].element_size()]
+
+
 _HIDDEN_BY_NAME: dict[str, Callable[[Any], list[int]]] = {
     "int8_scaled_mm": _int8_product,
     "int8_mixed_scaled_mm": _int8_mixed_product,

@@ -20,7 +20,6 @@ from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
 from advisor.tracer import trace as door
 from advisor.tracer.record import Asked, Shape, record
 from advisor.tracer.trace import make_trace, trace, trace_key
-
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
 
 torch.set_num_threads(1)

@@ -47,6 +47,8 @@ class CudaMeter:
         gc.collect()
         torch.cuda.synchronize()
         if name == STEP and "reserved_at_start_bytes" not in self._facts:
+            # random initialisation leaves blocks behind that loading weights would not
+            torch.cuda.empty_cache()
             self._facts["reserved_at_start_bytes"] = torch.cuda.memory_reserved()
         torch.cuda.reset_peak_memory_stats()
         try:

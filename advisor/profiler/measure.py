@@ -116,6 +116,7 @@ class _Run:
         self.facts = facts
         self.notes: list[str] = []
         self.seed = job.seed
+        self.drawn: dict[int, dict[str, Any]] = {}
 
     def take(self) -> None:
         job, meter = self.job, self.meter
@@ -157,7 +158,8 @@ class _Run:
         if recipe.trainer == "trl":
             head = _fused_head(model)
         model = attach(model, job.spec, job.workload, recipe)
-        model = model.to(job.device)
+        if any(p.device.type != job.device for p in model.parameters()):
+            model = model.to(job.device)
         model.train()
         config: Any = getattr(model, "config", None)
         if recipe.trainer != "loop" and config is not None:
@@ -181,22 +183,29 @@ class _Run:
         self.facts["tokens_per_step"] = float(recipe.micro_batch_size * recipe.gradient_accumulation * workload.seq_len)
 
     def _batch(self, size: int) -> Callable[[], dict[str, Any]]:
-        job, recipe = self.job, self.job.recipe
-        self.seed += 1
+        """Makes inputs as a data loader hands them over: drawn beforehand, copied to the device in the step.
 
-        def make() -> dict[str, Any]:
-            return make_batch(
-                job.spec,
-                job.workload,
-                size,
-                job.workload.seq_len,
-                job.workload.target_len or 1,
-                padded=recipe.batching == "padded" and size > 1,
-                device=job.device,
-                seed=self.seed,
-            )
+        A processor gets new ones each time, since a batch kept would lie in the memory that is measured.
+        """
+        if self.job.device == "cpu":
+            self.seed += 1
+            return lambda: self._draw(size)
+        if size not in self.drawn:
+            self.drawn[size] = self._draw(size)
+        return lambda: {name: tensor.to(self.job.device) for name, tensor in self.drawn[size].items()}
 
-        return make
+    def _draw(self, size: int) -> dict[str, Any]:
+        job = self.job
+        return make_batch(
+            job.spec,
+            job.workload,
+            size,
+            job.workload.seq_len,
+            job.workload.target_len or 1,
+            padded=job.recipe.batching == "padded" and size > 1,
+            device="cpu",
+            seed=self.seed,
+        )
 
     def _step(self) -> None:
         recipe = self.job.recipe

@@ -47,6 +47,9 @@ class FakeCard:
         self.peak = max(self.peak, self.allocated)
         self.peak_reserved = max(self.peak_reserved, self.reserved)
 
+    def empty_cache(self) -> None:
+        self.reserved = self.allocated
+
     def reset(self) -> None:
         self.peak, self.peak_reserved = self.allocated, self.reserved
 
@@ -100,6 +103,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> FakeCard:
         "get_device_properties": lambda _: SimpleNamespace(uuid=UUID, total_memory=fake.total),
         "get_device_capability": lambda _: (9, 0),
         "synchronize": lambda: None,
+        "empty_cache": fake.empty_cache,
         "reset_peak_memory_stats": fake.reset,
         "memory_reserved": lambda: fake.reserved,
         "memory_allocated": lambda: fake.allocated,
@@ -123,7 +127,8 @@ PHASE_MS = {"between": 1.0, "forward": 30.0, "backward": 60.0, "optimizer": 9.0}
 def run(card: FakeCard, repetitions: int = 3) -> CudaMeter:
     meter = CudaMeter()
     with meter.watch():
-        card.take(10 * GIB)
+        card.take(12 * GIB)
+        card.allocated -= 2 * GIB
         with meter.stage(STEP):
             meter.mark("forward")
             card.take(5 * GIB)

@@ -13,6 +13,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.timeline import Timeline
 from advisor.domain.workload import Workload
 from advisor.profiler import measure as measuring
+from advisor.profiler.cpu_meter import CpuMeter
 from advisor.profiler.job import Job
 from advisor.profiler.measure import measure, out_of_memory
 from advisor.tracer.trace import make_trace
@@ -216,3 +217,15 @@ def test_any_other_failure_is_a_result_with_its_reason(monkeypatch):
 )
 def test_running_out_of_memory_is_told_from_other_failures(error, is_memory):
     assert out_of_memory(error) is is_memory
+
+
+def test_a_gpu_gets_a_batch_drawn_before_the_step_and_a_processor_a_new_one():
+    job = make_job()
+    elsewhere = measuring._Run(job.model_copy(update={"device": "meta"}), CpuMeter(), {})
+    first, second = elsewhere._batch(2), elsewhere._batch(2)
+    assert first()["input_ids"].device.type == "meta"
+    assert list(elsewhere.drawn) == [2]
+    assert first()["input_ids"] is not second()["input_ids"]
+    here = measuring._Run(job, CpuMeter(), {})
+    assert here._batch(2)()["input_ids"].shape == (2, 64)
+    assert here.drawn == {}

@@ -9,7 +9,7 @@ from advisor.catalog.models import resolve_model
 from advisor.domain.expand import expand
 from advisor.domain.profile import Profile
 from advisor.profiler.job import config_sha256
-from advisor.tracer.trace import make_trace
+from advisor.tracer.trace import trace
 from tests.profiler.test_measure import AFTER_ERROR, alive_in_steps
 
 SHIPPED = store.shipped("profiles")
@@ -45,7 +45,7 @@ def test_a_recorded_run_tells_where_when_and_with_what(profile):
 
 @pytest.mark.parametrize("profile", COMPARABLE, ids=lambda p: p.id)
 def test_todays_trace_allocates_what_was_measured(profile):
-    made = make_trace(spec_of(profile), profile.workload, profile.recipe)
+    made = trace(spec_of(profile), profile.workload, profile.recipe)
     peak, after = alive_in_steps(expand(made), profile.recipe, profile.workload)
     assert made.trainable_parameters == profile.trainable_parameters
     assert profile.peak_allocated_bytes == pytest.approx(peak, rel=PEAK_ERROR)

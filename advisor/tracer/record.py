@@ -25,6 +25,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.tracer.attention import AsOnCuda, Autocast
+from advisor.tracer.delta_rule import fused_delta_rule
 from advisor.tracer.fused_head import fused_head
 from advisor.tracer.recorder import Event, Home, Recorder, Stored
 
@@ -157,6 +158,7 @@ def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
                 modes.enter_context(mock.patch.object(module, name, return_value=devices))
         modes.enter_context(mock.patch.object(torch, "autocast", _autocast))
+        modes.enter_context(fused_delta_rule(recorder))
         modes.enter_context(AsOnCuda(asked.capability, force))
         if asked.recipe.autocast:
             recorder.autocast = modes.enter_context(Autocast(torch_dtype(asked.recipe.dtype)))

@@ -85,7 +85,8 @@ def make_request(
     from advisor.catalog.models import resolve_model
 
     spec = resolve_model(model)
-    weights_folder(spec)
+    # absolute, so that a resume from another folder finds it
+    spec = spec.model_copy(update={"weights": str(weights_folder(spec).resolve())})
     rows, splits, task = load_splits(data, eval_data, test_data, task, seed=seed)
     chosen = find_metric(metric, task)
     budget = _budget(trials, hours, usd, usd_per_hour, recommendation)

@@ -51,7 +51,7 @@ def load_splits(
         raise BadRequest(f"the splits hold different kinds of rows: {kinds}", hints=["use the same columns in all"])
     assert task is not None
     rows, splits = make_splits(parts, kinds["train"], seed=seed, notes=notes)
-    named = {name: str(path) for name, path in sources.items() if path is not None}
+    named = {name: str(Path(path).resolve()) for name, path in sources.items() if path is not None}
     return rows, splits.model_copy(update={"sources": named}), task
 
 

@@ -96,7 +96,7 @@ def tune(
         raise BadRequest(f"--workers must be 1 or more, not {workers}")
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED and k != "settings"} | settings
     begun = make_request(**asked)
-    folder = Path(out) if out else Path(FOLDER) / begun.request.name
+    folder = (Path(out) if out else Path(FOLDER) / begun.request.name).resolve()
     if (folder / STUDY_FILE).exists():
         raise BadRequest(
             f"{folder} holds a finished study",
@@ -134,7 +134,7 @@ def resume(
     Raises:
         As `tune`.
     """
-    place = Path(folder)
+    place = Path(folder).resolve()
     request = read_request(place)
     changed = {
         k: v for k, v in {"trials": trials, "seconds": hours and hours * 3600, "usd": usd}.items() if v is not None
@@ -168,7 +168,7 @@ def join(
         BadRequest: no such study there, or this machine has not its data or model.
     """
     study, request = ledger.load(name, storage)
-    folder = Path(out) if out else Path(FOLDER) / name
+    folder = (Path(out) if out else Path(FOLDER) / name).resolve()
     rebuild(request, folder, data or {})
     plan = make_plan(request, workers)
     url = storage_url(storage, folder)

@@ -164,6 +164,19 @@ def test_a_resume_of_a_finished_study_trains_nothing(tuned):
     assert again.test == study.test
 
 
+def test_every_path_is_absolute_so_that_a_resume_works_from_anywhere(tmp_path, tiny_bert, monkeypatch):
+    from pathlib import Path
+
+    from advisor.tuner.begin import make_request
+
+    monkeypatch.chdir(tmp_path)
+    put_rows(tmp_path / "d.jsonl", labelled(40))
+    (tmp_path / "model").symlink_to(tiny_bert.weights)
+    request = make_request("./model", "d.jsonl", method="lora").request
+    assert Path(request.spec.weights).is_absolute()
+    assert all(Path(path).is_absolute() for path in request.splits.sources.values())
+
+
 def run(*arguments: str):
     return CliRunner().invoke(command, list(arguments))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advisor import store
+from advisor.assembly.build import load_config
 from advisor.catalog.models import resolve_model
 from advisor.domain.expand import expand
 from advisor.domain.profile import Profile
@@ -20,13 +21,23 @@ RECORDED = [
 ]
 COMPARABLE = [p for p in RECORDED if p.status == "complete" and p.recipe.trainer != "trl"]
 """On a processor TRL folds its tiles in torch, on a GPU in a kernel that needs no copies: another peak."""
-PEAK_ERROR = 0.01
-"""Of these models' peak the kernels' own temporaries are 0.4 % at most."""
 
 
 def spec_of(profile: Profile):
     spec = resolve_model(profile.workload.model)
     return spec.model_copy(update={"config": {**spec.config, **profile.config_overrides}})
+
+
+def bounds(profile: Profile) -> tuple[float, float]:
+    """Least and most that a processor may allocate, as a share of what the trace says a GPU does.
+
+    Kernels' own temporaries are 0.4 % of these peaks. Optimizers go tensor by tensor on a processor, all at once on
+    a GPU, which is 1.7 % where full fine-tuning peaks there. Where a model drops out, a processor keeps masks of
+    four bytes instead of one, and whole attention matrices: 18 % in the one that does both.
+    """
+    config = load_config(spec_of(profile)).to_dict()
+    drops = any("drop" in name and isinstance(value, float) and value > 0 for name, value in config.items())
+    return 0.98 if profile.recipe.method == "full" else 0.99, 1.25 if drops else 1.01
 
 
 def test_a_processor_was_measured():
@@ -48,5 +59,7 @@ def test_todays_trace_allocates_what_was_measured(profile):
     made = trace(spec_of(profile), profile.workload, profile.recipe)
     peak, after = alive_in_steps(expand(made), profile.recipe, profile.workload)
     assert made.trainable_parameters == profile.trainable_parameters
-    assert profile.peak_allocated_bytes == pytest.approx(peak, rel=PEAK_ERROR)
+    least, most = bounds(profile)
+    assert profile.peak_allocated_bytes is not None
+    assert least <= profile.peak_allocated_bytes / peak <= most
     assert profile.allocated_after_step_bytes == pytest.approx(after, rel=AFTER_ERROR)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from advisor.profiler.profile import profile as profile
     from advisor.recommender.recommend import recommend as recommend
     from advisor.tracer.trace import trace as trace
+    from advisor.tuner.study import study as study
     from advisor.tuner.tune import tune as tune
 
 VERBS: Final[dict[str, str]] = {
@@ -59,6 +60,7 @@ VERBS: Final[dict[str, str]] = {
     "models": "advisor.catalog.models",
     "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
+    "study": "advisor.tuner.study",
     "trace": "advisor.tracer.trace",
     "tune": "advisor.tuner.tune",
 }

@@ -32,6 +32,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.tune:command",
         "Search the settings on your data, from the recommendation on; keep the best adapter.",
     ),
+    "study": (
+        "advisor.interfaces.cli.study:command",
+        "Compare methods, data sizes and seeds on your data; keep the result as evidence.",
+    ),
     "methods": ("advisor.interfaces.cli.methods:command", "List, filter, explain and compare fine-tuning methods."),
     "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue."),
     "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),

@@ -1,0 +1,236 @@
+"""`advisor study`: methods compared on your own data, kept in the form in which published studies are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+import advisor
+from advisor.domain.units import duration
+from advisor.errors import BadRequest
+from advisor.interfaces.cli.common import console, emit, given, grid, json_option, names_in
+
+if TYPE_CHECKING:
+    from advisor.tuner.grid import Progress, StudyRun
+
+
+@click.command("study")
+@click.argument("plan", required=False, metavar="[STUDY]")
+@click.option("--list", "as_list", is_flag=True, help="List the studies that are described and ready to run.")
+@click.option("--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached.")
+@click.option("--weights", metavar="FOLDER", help="Where the weights of the study's own model lie.")
+@click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
+@click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose the rate by.  [default: a tenth of --data]")
+@click.option("--test", "test_data", metavar="FILE", help="Rows for the reported score.  [default: a tenth of --data]")
+@click.option("--method", "methods", metavar="NAMES", multiple=True, help="Methods to compare, comma separated.")
+@click.option("--size", "sizes", metavar="ROWS", multiple=True, help="Training rows, comma separated.")
+@click.option("--seeds", type=int, help="Trainings of each method and size.  [default: 3]")
+@click.option("--rates", metavar="METHOD=RATES", multiple=True, help="Rates to try: --rates lora=5e-4,2e-3.")
+@click.option("--steps", type=int, help="Optimizer steps of every training.")
+@click.option("--epochs", type=float, help="Passes over the rows, instead of --steps.  [default: 3]")
+@click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.  [default: 16]")
+@click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
+@click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]")
+@click.option("--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.")
+@click.option("--name", metavar="NAME", help="Of a study of your own; its findings are kept as own-NAME.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=int, help="Cores of a training on a CPU.  [default: torch's]")
+@click.option("--time-budget", type=float, metavar="HOURS", help="Stop after so long; what is whole is kept.")
+@click.option("--out", metavar="FOLDER", help="Where the trainings lie.  [default: advisor-study/NAME]")
+@click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
+@click.option("--no-store", is_flag=True, help="Leave the findings out of your own store.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its trainings; write nothing.")
+@json_option
+def command(
+    plan: str | None,
+    as_list: bool,
+    resume: str | None,
+    name: str | None,
+    no_store: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
+    """Compare methods, data sizes and seeds on your data; keep the result as evidence.
+
+    The rate of each method is tuned with the first seed on rows of its own; scores are of test rows that nothing
+    was chosen by. Every finished training is kept: Ctrl-C or a kill loses at most the one that ran.
+
+    \b
+    Examples:
+      advisor study --list
+      advisor study minilm-spam --weights ./all-MiniLM-L6-v2 --time-budget 8
+      advisor study --name mine --model ./all-MiniLM-L6-v2 --data train.jsonl --method full,lora --size 100,1000
+      advisor study --resume advisor-study/mine
+    """
+    if as_list:
+        emit(_described(), as_json, _described_table)
+        return
+    asked = given(arguments)
+    asked["keep"] = not no_store
+    asked |= _grid(asked)
+    begun = _resumed(resume, asked) if resume is not None else _plan(plan, name, asked)
+    view = Live(as_json)
+    try:
+        found = advisor.study(begun, on_plan=view.plan, on_progress=view, **asked)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted; finished trainings are kept. To go on: advisor study --resume {view.folder or 'FOLDER'}",
+            err=True,
+        )
+        raise
+    finally:
+        view.close()
+    emit(found, as_json, run_table)
+
+
+def _grid(asked: dict[str, Any]) -> dict[str, Any]:
+    """Methods, sizes and rates as the door takes them."""
+    found: dict[str, Any] = {}
+    if "methods" in asked:
+        found["methods"] = names_in(asked["methods"])
+    if "sizes" in asked:
+        found["sizes"] = tuple(_number(text, "--size", int) for text in names_in(asked["sizes"]))
+    if "rates" in asked:
+        found["rates"] = dict(_rates(text) for text in asked["rates"])
+    return found
+
+
+def _rates(text: str) -> tuple[str, tuple[float, ...]]:
+    method, _, values = text.partition("=")
+    return method.strip(), tuple(_number(value, "--rates", float) for value in names_in([values]))
+
+
+def _number(text: str, option: str, kind: Any) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise BadRequest(f"{option}: {text!r} is not a number", option=option) from error
+
+
+def _plan(plan: str | None, name: str | None, asked: dict[str, Any]) -> Any:
+    """The described study named, or one made of the options."""
+    if plan is not None:
+        if name is not None:
+            asked["id"] = name
+        return plan
+    needed = {"--model": "model", "--data": "data", "--method": "methods", "--size": "sizes"}
+    absent = [option for option, key in needed.items() if key not in asked]
+    if absent:
+        raise BadRequest(
+            f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing",
+            hints=["to see the studies that are described: advisor study --list"],
+        )
+    from pathlib import Path
+
+    from advisor.tuner.grid import StudyPlan
+
+    asked["id"] = name or f"{Path(asked['model']).name}-{Path(asked['data']).stem}".lower()
+    return StudyPlan(id="mine", **{key: asked[key] for key in needed.values()})
+
+
+def _resumed(folder: str, asked: dict[str, Any]) -> Any:
+    """The plan in a study's folder; `out` becomes the folder."""
+    from pathlib import Path
+
+    from advisor import store
+    from advisor.tuner.grid import StudyPlan
+    from advisor.tuner.sitting import PLAN_FILE, WEIGHTS_FILE
+
+    if not (Path(folder) / PLAN_FILE).is_file():
+        raise BadRequest(f"no study lies in {folder}", hints=["give the folder that --out named"], folder=folder)
+    asked["out"] = folder
+    if "weights" not in asked and (Path(folder) / WEIGHTS_FILE).is_file():
+        asked["weights"] = store.read_document(Path(folder) / WEIGHTS_FILE)["weights"]
+    return store.read(StudyPlan, Path(folder) / PLAN_FILE)
+
+
+class Live:
+    """The plan and the progress on stderr: a bar on a terminal, else a line a training."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.screen = console(stderr=True)
+        self.as_json = as_json
+        self.folder: str | None = None
+        self._bar: Any = None
+        self._task: Any = None
+
+    def plan(self, run: StudyRun) -> None:
+        self.folder = run.folder
+        plan = run.plan
+        lines = [
+            f"study   {plan.id}: {plan.model} on {plan.data}",
+            f"        {', '.join(plan.methods)}",
+            f"        rows {', '.join(map(str, plan.sizes))} x {plan.seeds} seeds",
+            f"        {run.trainings} trainings, {run.trainings_left} left, in {run.folder}",
+            *(f"note    {note}" for note in run.notes),
+        ]
+        for line in lines:
+            self.screen.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def __call__(self, progress: Progress) -> None:
+        if not self.screen.is_terminal:
+            left = duration(progress.seconds_left)
+            print(
+                f"{progress.done} of {progress.total}: {progress.what}; about {left} left", file=sys.stderr, flush=True
+            )
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        if self._bar is None:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=self.screen, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=progress.total)
+        text = f"about {duration(progress.seconds_left)} left   {progress.what}"
+        self._bar.update(self._task, completed=progress.done, total=progress.total, description=text)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _described() -> list[dict[str, Any]]:
+    from advisor.tuner.grid import described, find_plan
+
+    return [find_plan(name).to_document() for name in described()]
+
+
+def _described_table(plans: list[dict[str, Any]]) -> Any:
+    rows = [
+        (p["id"], p["model"], ", ".join(p["methods"]), ", ".join(map(str, p["sizes"])), p["seeds"], p["data"])
+        for p in plans
+    ]
+    return grid(("study", "model", "methods", "rows", "seeds", "data"), rows)
+
+
+def run_table(run: StudyRun) -> Iterator[Any]:
+    """The findings by size, then where they lie and what is left."""
+    if run.findings is not None:
+        rows = [
+            (
+                f.samples,
+                f.method,
+                f"{f.value:.2f}" + ("" if f.spread is None else f" ± {f.spread:.2f}"),
+                "" if f.full_value is None or f.method == "full" else f"{f.value - f.full_value:+.2f}",
+                f"{f.learning_rate:.3g}" if f.learning_rate else "",
+                f.seeds,
+                f.time,
+            )
+            for f in run.findings.findings
+        ]
+        metric = run.findings.findings[0].metric
+        yield grid(("rows", "method", metric, "against full", "rate", "seeds", "training time"), rows)
+        yield f"findings {run.findings_file}"
+    elif run.stopped == "planned":
+        rows = [(c.method, c.size, c.seed, f"{c.rate:.3g}") for c in run.cells]
+        yield grid(("method", "rows", "seed", "rate"), rows, title=f"{run.trainings_left} trainings to do")
+    yield f"{run.stopped}: {run.trainings - run.trainings_left} of {run.trainings} trainings, {duration(run.seconds)}"
+    if run.resume:
+        yield f"to go on {run.resume}"
+    yield from (f"note     {note}" for note in run.notes)

@@ -1,0 +1,93 @@
+"""What the trainings of a study say, in the form in which published studies are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from advisor.domain.finding import Finding, Study
+from advisor.domain.units import duration, gib
+from advisor.tuner.closing import TASK_TYPES
+from advisor.tuner.grid import StudyPlan
+from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
+
+NOT_POINTS = {"loss": "nats", "perplexity": "ratio"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One seed: its training, its score on the test rows (a fraction, or the metric's own unit), its job."""
+
+    trained: TrialResult
+    test: float
+    job: TrialJob
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A method at a size with the rates tried and the seeds scored."""
+
+    method: str
+    size: int
+    rates: tuple[float, ...]
+    scored: tuple[Scored, ...]
+
+
+def findings_of(plan: StudyPlan, request: TuneRequest, groups: Sequence[Group], folder: Path) -> Study:
+    """One finding a method and size: the mean over seeds on rows that no choice was made by, in points if it can be."""
+    scale = 1.0 if request.metric in NOT_POINTS else 100.0
+    full = {g.size: fmean(s.test for s in g.scored) * scale for g in groups if g.method == "full"}
+    return Study(
+        id=f"own-{plan.id}",
+        title=plan.title or f"advisor study: {plan.id}",
+        url=f"file:{folder}",
+        confidence="own measurement, one data set",
+        own=True,
+        findings=tuple(_finding(plan, request, g, full.get(g.size), scale, folder) for g in groups),
+    )
+
+
+def _finding(
+    plan: StudyPlan, request: TuneRequest, group: Group, full: float | None, scale: float, folder: Path
+) -> Finding:
+    first = group.scored[0]
+    values = [one.test * scale for one in group.scored]
+    peaks = [p for one in group.scored if (p := one.trained.peak_reserved_bytes or one.trained.peak_process_bytes)]
+    rates = ", ".join(f"{rate:.3g}" for rate in group.rates)
+    seconds = fmean(one.trained.seconds.get("train", 0.0) for one in group.scored)
+    steps = first.trained.steps
+    return Finding.model_validate(
+        {
+            "table": f"study {plan.id}",
+            "model": request.spec.name,
+            "model_parameters": request.spec.parameters or first.trained.total_parameters,
+            "architecture": request.spec.architecture,
+            "task": Path(plan.data).name.partition(".")[0].removeprefix("shipped:"),
+            "task_type": request.workload.task_type or TASK_TYPES[request.workload.task],
+            "samples": group.size,
+            "method": group.method,
+            "settings": json.dumps(first.job.recipe.options, sort_keys=True) if first.job.recipe.options else "",
+            "trainable_parameters": first.trained.trainable_parameters,
+            "learning_rate": first.job.recipe.learning_rate,
+            "training": f"{steps} steps of {plan.batch_of(group.size)} rows ({plan.epochs_of(group.size):.3g} epochs)",
+            "metric": request.metric,
+            "higher_is_better": request.higher_is_better,
+            "value": round(fmean(values), 4),
+            "spread": round(stdev(values), 4) if len(values) > 1 else None,
+            "seeds": len(values),
+            "full_value": None if full is None else round(full, 4),
+            "learning_rate_tuned": len(group.rates) > 1,
+            "equal_steps": True,
+            "own_method": False,
+            "address": f"file:{folder}",
+            "note": f"mean on {request.splits.rows['test']} test rows; rate chosen with the first seed among {rates} "
+            f"on {request.splits.rows['evaluation']} other rows; trained on {first.trained.device}",
+            "unit": "points" if scale == 100.0 else NOT_POINTS[request.metric],
+            "printed_times": scale,
+            "memory": gib(max(peaks)) if peaks else "",
+            "time": duration(seconds) if seconds else "",
+        }
+    )

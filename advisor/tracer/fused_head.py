@@ -18,25 +18,14 @@ from advisor.domain.recipe import Recipe
 if TYPE_CHECKING:
     from advisor.tracer.recorder import Recorder
 
-TOKEN_TILE = 2048
-VOCABULARY_TILE = 8192
-"""Fallback tile sizes; the installed TRL's own are read where it has them."""
-
-
-def _tiles() -> tuple[int, int]:
-    try:
-        from trl.kernels import chunked_logprob
-    except ImportError:
-        return TOKEN_TILE, VOCABULARY_TILE
-    return (
-        int(getattr(chunked_logprob, "TOKEN_CHUNK_SIZE", TOKEN_TILE)),
-        int(getattr(chunked_logprob, "VOCAB_CHUNK_SIZE", VOCABULARY_TILE)),
-    )
+TOKEN_TILE = 4096
+VOCABULARY_TILE = 32768
+"""One projected tile: TRL 1.16, kernels/chunked_logprob.py and trainer/utils.py. Fewer tokens take a smaller one."""
 
 
 def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
     """A function (model, inputs) -> loss that runs the backbone, then the fused head."""
-    rows, columns = _tiles()
+    recorder.assume("TRL's tile of logits", f"{TOKEN_TILE} tokens by {VOCABULARY_TILE}: an upper bound for fewer tokens")
 
     def loss(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         labels = inputs.pop("labels")
@@ -45,7 +34,7 @@ def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[
         head = base.get_output_embeddings()
         hidden = _backbone_output(model, base, inputs)
         hidden = hidden.reshape(-1, hidden.shape[-1])
-        log_probs = _Head.apply(hidden, head.weight, labels.reshape(-1), rows, columns, recorder)
+        log_probs = _Head.apply(hidden, head.weight, labels.reshape(-1), recorder)
         return -log_probs.sum() / 1.0
 
     return loss
@@ -73,10 +62,10 @@ class _Head(torch.autograd.Function):
     """hidden[N,H], weight[V,H], targets[N] -> log-probabilities[N] in float32."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, rows: int, columns: int, recorder: Any) -> Any:
+    def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any) -> Any:
         tokens, width = hidden.shape
         sums = [torch.empty(tokens, dtype=torch.float32, device="meta") for _ in range(7)]
-        tile = torch.empty(rows, columns, dtype=hidden.dtype, device="meta")
+        tile = torch.empty(TOKEN_TILE, min(VOCABULARY_TILE, weight.shape[0]), dtype=hidden.dtype, device="meta")
         flop = 2 * tokens * width * weight.shape[0]
         traffic = 2 * tokens * weight.shape[0] * hidden.element_size()
         recorder.note("fused_head", "matmul", _name(hidden), flop, (weight.numel() * weight.element_size(),), 1)
@@ -85,7 +74,7 @@ class _Head(torch.autograd.Function):
         entropy = log_z - sums[2] / sums[1]
         top = (sums[6] >= sums[0]) & (sums[6] > sums[5])
         ctx.save_for_backward(hidden, weight, targets, log_z, entropy)
-        ctx.tile = (rows, columns, recorder)
+        ctx.recorder = recorder
         ctx.kept = (entropy, top)
         del tile
         return sums[6] - log_z
@@ -93,12 +82,12 @@ class _Head(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         hidden, weight, _, _, _ = ctx.saved_tensors
-        rows, columns, recorder = ctx.tile
+        recorder = ctx.recorder
         tokens, width = hidden.shape
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         hidden_grad = torch.zeros(hidden.shape, dtype=torch.float32, device="meta") if wants_hidden else None
         weight_grad = torch.zeros(weight.shape, dtype=torch.float32, device="meta") if wants_weight else None
-        tile = torch.empty(rows, columns, dtype=hidden.dtype, device="meta")
+        tile = torch.empty(TOKEN_TILE, min(VOCABULARY_TILE, weight.shape[0]), dtype=hidden.dtype, device="meta")
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
         traffic = 4 * tokens * weight.shape[0] * hidden.element_size()
@@ -110,7 +99,7 @@ class _Head(torch.autograd.Function):
         return (
             hidden_grad.to(hidden.dtype) if hidden_grad is not None else None,
             weight_grad.to(weight.dtype) if weight_grad is not None else None,
-            None, None, None, None,
+            None, None,
         )  # fmt: skip
 
 

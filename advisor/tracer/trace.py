@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TRACER = 4
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
 
+FUSED_HEAD = 2
+"""The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
+
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 _DEFAULT_CAPABILITY = 8.0
 _LAYERS_A_PERIOD = (4, 6)
@@ -83,6 +86,8 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
     """SHA-256 of the settings, the model's config and the library versions."""
     used = {k: v for k, v in versions().items() if _bears(k, recipe)}
     asked = settings(spec, workload, recipe, gpu)
+    if recipe.trainer == "trl":
+        asked["head"] = FUSED_HEAD
     document = {"tracer": TRACER, "config": _bare(spec.config), "versions": used, **asked}
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
 

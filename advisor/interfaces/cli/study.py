@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]")
 @click.option("--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.")
 @click.option("--name", metavar="NAME", help="Of a study of your own; its findings are kept as own-NAME.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="To train on."
+)
 @click.option("--threads", type=int, help="Cores of a training on a CPU.  [default: torch's]")
 @click.option("--time-budget", type=float, metavar="HOURS", help="Stop after so long; what is whole is kept.")
 @click.option("--out", metavar="FOLDER", help="Where the trainings lie.  [default: advisor-study/NAME]")

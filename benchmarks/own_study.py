@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--study", default="minilm-spam-short")
     parser.add_argument("--hours", type=float)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--hardware", default="2-core CPU")
+    parser.add_argument("--hardware", default="one thread of a 2-core CPU")
     given = parser.parse_args()
     run = advisor.study(
         given.study,

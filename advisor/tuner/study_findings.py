@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
+from advisor.catalog.methods import find_method, options_of
 from advisor.domain.finding import Finding, Study
 from advisor.domain.units import duration, gib
 from advisor.tuner.closing import TASK_TYPES
@@ -15,6 +17,10 @@ from advisor.tuner.grid import StudyPlan
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 
 NOT_POINTS = {"loss": "nats", "perplexity": "ratio"}
+
+
+TARGETS = {"all-linear": "all", "mlp": "mlp"}
+"""Our names of target modules -> the word that findings are grouped by; all that begins with attention is attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ def _finding(
     rates = ", ".join(f"{rate:.3g}" for rate in group.rates)
     seconds = fmean(one.trained.seconds.get("train", 0.0) for one in group.scored)
     steps = first.trained.steps
+    settings = settings_of(first.job)
     return Finding.model_validate(
         {
             "table": f"study {plan.id}",
@@ -69,7 +76,8 @@ def _finding(
             "task_type": request.workload.task_type or TASK_TYPES[request.workload.task],
             "samples": group.size,
             "method": group.method,
-            "settings": json.dumps(first.job.recipe.options, sort_keys=True) if first.job.recipe.options else "",
+            "settings": json.dumps(settings, sort_keys=True) if settings else "",
+            "targets": targets_of(str(settings.get("target_modules", ""))),
             "trainable_parameters": first.trained.trainable_parameters,
             "learning_rate": first.job.recipe.learning_rate,
             "training": f"{steps} steps of {plan.batch_of(group.size)} rows ({plan.epochs_of(group.size):.3g} epochs)",
@@ -91,3 +99,14 @@ def _finding(
             "time": duration(seconds) if seconds else "",
         }
     )
+
+
+def settings_of(job: TrialJob) -> dict[str, Any]:
+    """The method's options as the training took them: the recipe's, else the catalogue's defaults."""
+    whole = options_of(find_method(job.recipe.method), job.recipe.options)
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def targets_of(target_modules: str) -> str:
+    """Which linear layers were adapted, in the words of findings; empty where our name fits none of them."""
+    return "attention" if target_modules.startswith("attention") else TARGETS.get(target_modules, "")

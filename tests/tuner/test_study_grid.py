@@ -267,6 +267,13 @@ def test_the_rows_that_ship_are_a_study_that_can_be_planned(tiny_bert: ModelSpec
     assert not any("leak" in note for note in run.notes)
 
 
+def test_other_rows_are_not_scored_on_the_rows_of_the_plan(tiny_bert: ModelSpec, tmp_path: Path):
+    rows = str(put_rows(tmp_path / "rows.jsonl", labelled(60)))
+    run = advisor.study("minilm-spam", model=str(tiny_bert.weights), data=rows, sizes=(20,), dry_run=True)
+    assert run.plan.eval_data is run.plan.test_data is None
+    assert any("evaluation: 6 rows cut from the training file" in note for note in run.notes)
+
+
 def test_an_unknown_study_names_the_near_ones():
     with pytest.raises(UnknownName) as refused:
         find_plan("minilm-spm")

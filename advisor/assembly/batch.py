@@ -26,7 +26,8 @@ def make_batch(
     """Model inputs of B = `batch` samples of S = `length` tokens (T = `target` for an encoder-decoder).
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
-    so that no model takes the shortcut it has for full batches. Images: pixel_values; audio: input_features, both in `dtype`.
+    so that no model takes the shortcut it has for full batches. Images: pixel_values; audio:
+    input_features; both in `dtype`.
     """
     import torch
 

@@ -51,8 +51,9 @@ def _four_bit(linear: nn.Linear, recipe: Recipe, bnb: Any) -> nn.Module:
     from advisor.assembly.build import torch_dtype
 
     made = bnb.nn.Linear4bit(
-        linear.in_features, linear.out_features, bias=linear.bias is not None,
-        compute_dtype=torch_dtype(recipe.dtype), compress_statistics=True, quant_type="nf4", device=linear.weight.device,
+        linear.in_features, linear.out_features, bias=_has_bias(linear),
+        compute_dtype=torch_dtype(recipe.dtype), compress_statistics=True, quant_type="nf4",
+        device=linear.weight.device,
     )  # fmt: skip
     made.bias = linear.bias
     if linear.weight.device.type != "meta":
@@ -66,6 +67,10 @@ def _four_bit(linear: nn.Linear, recipe: Recipe, bnb: Any) -> nn.Module:
     )  # fmt: skip
     made.quant_state = made.weight.quant_state
     return made
+
+
+def _has_bias(linear: Any) -> bool:
+    return linear.bias is not None
 
 
 def _state(shape: torch.Size, dtype: torch.dtype, bnb: Any) -> Any:
@@ -88,7 +93,7 @@ def _eight_bit(linear: nn.Linear, bnb: Any) -> nn.Module:
     import torch
 
     made = bnb.nn.Linear8bitLt(
-        linear.in_features, linear.out_features, bias=linear.bias is not None, has_fp16_weights=False, threshold=6.0,
+        linear.in_features, linear.out_features, bias=_has_bias(linear), has_fp16_weights=False, threshold=6.0,
         device=linear.weight.device,
     )  # fmt: skip
     made.bias = linear.bias

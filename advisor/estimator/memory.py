@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 
 from advisor.domain.candidate import BREAKDOWN, Memory
 from advisor.domain.hardware import Gpu
@@ -86,11 +88,8 @@ def memory_of(
     overheads = overheads_of(gpu, calibration)
     interval, basis, why = _interval(calibration, gpu, model)
     if thorough:
-        played = replay(
-            timeline,
-            batches_of(lengths, recipe),
-            accumulation=recipe.gradient_accumulation,
-            workspace_bytes=overheads.workspace,
+        played = _played(
+            timeline, tuple(batches_of(lengths, recipe)), recipe.gradient_accumulation, overheads.workspace
         )
         return _memory(played, correction_of(calibration), overheads, interval, basis, why), played
     shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
@@ -112,6 +111,22 @@ def memory_of(
         peak_phase=quick.phase,
     )
     return memory, None
+
+
+_KEPT: Final = 16
+_replays: OrderedDict[tuple[object, ...], tuple[Timeline, Replay]] = OrderedDict()
+
+
+def _played(timeline: Timeline, batches: tuple[Shape | str, ...], accumulation: int, workspace: int) -> Replay:
+    """The replay, kept for a moment: whether a batch fits and what it costs are asked one after the other."""
+    key = (id(timeline), batches, accumulation, workspace)
+    if key not in _replays:
+        played = replay(timeline, batches, accumulation=accumulation, workspace_bytes=workspace)
+        # the timeline is kept along, so that its id stays its own
+        _replays[key] = (timeline, played)
+        if len(_replays) > _KEPT:
+            _replays.popitem(last=False)
+    return _replays[key][1]
 
 
 def _memory(

@@ -4,6 +4,9 @@ On meta, torch would fall back to its unfused attention, its unfused dropout, an
 modes send each call to the op that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
 """
 
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# torch tells what a step does to memory only through names it keeps to itself
+
 from __future__ import annotations
 
 import math
@@ -117,7 +120,7 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
 
 _LOWER = {F.linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.mm,
           torch.bmm, torch.addmm, torch.baddbmm, torch.einsum, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d,
-          torch.Tensor.mm, torch.Tensor.bmm, F.scaled_dot_product_attention, torch._C._nn.linear}  # fmt: skip
+          torch.Tensor.mm, torch.Tensor.bmm, F.scaled_dot_product_attention, F.bilinear}  # fmt: skip
 _UPPER = {F.softmax, torch.softmax, torch.Tensor.softmax, F.log_softmax, F.layer_norm, F.cross_entropy, F.nll_loss,
           F.mse_loss, torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.exp, torch.Tensor.exp, torch.log,
           torch.Tensor.log, torch.sum, torch.Tensor.sum, torch.rsqrt, torch.Tensor.rsqrt, torch.norm, torch.cumsum,

@@ -10,7 +10,7 @@ Shapes: B samples, S tokens, H value heads, K and V widths of key and value head
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -27,7 +27,7 @@ _BACKWARD_PRODUCTS = 2.5
 
 
 @contextmanager
-def fused_delta_rule(recorder: Recorder) -> Iterator[None]:
+def fused_delta_rule(recorder: Recorder) -> Generator[None]:
     """Replace the chunked fallback in every transformers module that has it, while inside."""
     with ExitStack() as patches:
         for name, module in list(sys.modules.items()):

@@ -25,7 +25,9 @@ VOCABULARY_TILE = 32768
 
 def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
     """A function (model, inputs) -> loss that runs the backbone, then the fused head."""
-    recorder.assume("TRL's tile of logits", f"{TOKEN_TILE} tokens by {VOCABULARY_TILE}: an upper bound for fewer tokens")
+    recorder.assume(
+        "TRL's tile of logits", f"{TOKEN_TILE} tokens by {VOCABULARY_TILE}: an upper bound for fewer tokens"
+    )
 
     def loss(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         labels = inputs.pop("labels")

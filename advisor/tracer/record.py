@@ -1,12 +1,15 @@
 """Two training steps of one recipe at one batch shape, recorded on the meta device."""
 
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# torch tells what a step does to memory only through names it keeps to itself
+
 from __future__ import annotations
 
 import gc
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +123,8 @@ def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, 
         model = attach(model, asked.spec, asked.workload, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
-        model.config.use_cache = False
+        setting: Any = model.config
+        setting.use_cache = False
     if asked.recipe.gradient_checkpointing:
         # random state is kept on the host and costs no device memory; meta has none to keep
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -132,7 +136,7 @@ def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, 
 
 
 @contextmanager
-def _collected_between_steps() -> Iterator[None]:
+def _collected_between_steps() -> Generator[None]:
     """Python's cycle collector runs at moments of its own choosing; here only between steps, so that streams agree."""
     collected = gc.isenabled()
     gc.disable()
@@ -146,10 +150,11 @@ def _collected_between_steps() -> Iterator[None]:
 
 
 @contextmanager
-def _as_on_gpu(asked: Asked, recorder: Recorder) -> Iterator[None]:
+def _as_on_gpu(asked: Asked, recorder: Recorder) -> Generator[None]:
     """The modes that make meta behave as CUDA would; innermost the recorder."""
     force = {"eager": None, "sdpa": None, "flash_attention_2": "flash"}[asked.recipe.attention]
-    devices = [*torch.utils._foreach_utils._get_foreach_kernels_supported_devices(), "meta"]
+    foreach = importlib.import_module("torch.utils._foreach_utils")
+    devices = [*foreach._get_foreach_kernels_supported_devices(), "meta"]
     with ExitStack() as modes:
         for module in (
             importlib.import_module("torch.utils._foreach_utils"),

@@ -5,11 +5,14 @@ cross over. Layers are told apart by hooks in forward and by autograd's sequence
 that repeated layers can be recognised in the stream.
 """
 
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# torch tells what a step does to memory only through names it keeps to itself
+
 from __future__ import annotations
 
 import bisect
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,7 +117,7 @@ class Recorder(TorchDispatchMode):
         self.assumptions.setdefault(what, how)
 
     @contextmanager
-    def watching(self, stacks: Mapping[str, nn.ModuleList]) -> Iterator[None]:
+    def watching(self, stacks: Mapping[str, nn.ModuleList]) -> Generator[None]:
         """Follow the layers of these stacks by hooks, and count module calls, while inside."""
         handles: list[Any] = []
         for stack, layers in stacks.items():
@@ -165,7 +168,7 @@ class Recorder(TorchDispatchMode):
             return self._stack[-1]
         if self.phase != "backward":
             return None
-        node = torch._C._current_autograd_node()
+        node: Any = torch._C._current_autograd_node()
         if node is None:
             return None
         variable = getattr(node, "variable", None)

@@ -200,7 +200,9 @@ def _layer_period(asked: Asked) -> int:
 
 
 def _signature(layer: Any) -> tuple[Any, ...]:
-    told = [(type(layer).__name__, getattr(layer, "attention_type", None), getattr(layer, "layer_type", None))]
+    told: list[tuple[Any, ...]] = [
+        (type(layer).__name__, getattr(layer, "attention_type", None), getattr(layer, "layer_type", None))
+    ]
     for name, module in layer.named_modules():
         flags = tuple(
             str(getattr(module, flag, None)) for flag in ("is_sliding", "sliding_window", "layer_type", "use_rope")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conformance.tiny import (
+from tests.conformance.tiny import (
     DECODER,
     ENCODER,
     ENCODER_DECODER,

@@ -224,7 +224,8 @@ def test_postgresql_serves_two_workers_and_may_go_away_in_between(tmp_path, post
     start()
     ends_well(running, 120)
     again = optuna.load_study(study_name="toy", storage=url)
-    assert len(completed(again)) == 5
+    # what had finished stays; a trial that was under way when the server went may be the one that is lost
+    assert len(completed(again)) in (4, 5)
     no_settings_twice(again)
 
 

@@ -7,6 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
+from advisor.assembly.adapters.keeping import load_adapter, merge_adapter, save_adapter
+from advisor.assembly.adapters.layers import linears
+from advisor.assembly.attach import attach, trainable_parameters
+from advisor.assembly.optimizers import make_optimizer
+from advisor.catalog.methods import methods
+from advisor.catalog.methods.method import Method
+from advisor.errors import BadFile, IllegalRecipe
 from tests.conformance.tiny import (
     DECODER,
     ENCODER,
@@ -19,15 +28,6 @@ from tests.conformance.tiny import (
     recipe_of,
     small_options,
 )
-from torch import nn
-
-from advisor.assembly.adapters.keeping import load_adapter, merge_adapter, save_adapter
-from advisor.assembly.adapters.layers import linears
-from advisor.assembly.attach import attach, trainable_parameters
-from advisor.assembly.optimizers import make_optimizer
-from advisor.catalog.methods import methods
-from advisor.catalog.methods.method import Method
-from advisor.errors import BadFile, IllegalRecipe
 
 METHODS = {m.name: m for m in methods()}
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

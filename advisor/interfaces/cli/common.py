@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -24,6 +24,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PIPED_WIDTH: Final = 140
 """Columns of a table when nobody's terminal says (a pipe, a file): enough that no figure is cut."""
+
+GAP: Final = 2
+"""Blanks between two columns of a table."""
 
 
 def json_option(function: Function) -> Function:
@@ -89,13 +92,39 @@ def grid(
     aligned, unbroken = (
         {name.strip() for name in names.split(",")} if names else set[str]() for names in (right, whole)
     )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for name in headings:
         justify = "right" if name in aligned else "left"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name in unbroken)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     return table
+
+
+def fitted(
+    headings: Sequence[str], rows: Sequence[Sequence[Any]], *, first_out: Sequence[str], right: str = ""
+) -> Iterator[Table | str]:
+    """A grid in which no cell is cut: columns in `first_out` leave in that order until it fits, and are named.
+
+    A terminal too narrow for the columns that stay still cuts.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = {
+        name: GAP + max(len(line) for row in ([name], *([row[i]] for row in cells)) for line in row[0].split("\n"))
+        for i, name in enumerate(headings)
+    }
+    left_out: list[str] = []
+    screen = console().width
+    for name in first_out:
+        if sum(widths.values()) <= screen:
+            break
+        if widths.pop(name, None):
+            left_out.append(name)
+    kept = [i for i, name in enumerate(headings) if name in widths]
+    shown = [headings[i] for i in kept]
+    yield grid(shown, [[row[i] for i in kept] for row in cells], right=right, whole=",".join(shown))
+    if left_out:
+        yield f"narrow  {', '.join(left_out)}: left out; in a wider terminal, or with --json"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.domain.units import gib
-from advisor.interfaces.cli.common import emit, grid, json_option
+from advisor.interfaces.cli.common import emit, fitted, json_option
 
 if TYPE_CHECKING:
     from advisor.catalog.gpus.unified import UnifiedChip
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Row = tuple[Gpu | UnifiedChip, Price | None]
 
 HEADINGS = ("GPU", "made by", "memory", "usable", "bandwidth", "bf16", "tf32", "watt", "from USD/h", "figures")
+FIRST_OUT = ("figures", "tf32", "usable", "watt", "made by")
 RIGHT = "memory,usable,bandwidth,bf16,tf32,watt,from USD/h"
 
 
@@ -53,7 +54,8 @@ def _document(row: Row) -> dict[str, Any]:
 
 
 def _shown(rows: Sequence[Row]) -> list[Any]:
-    parts: list[Any] = [grid(HEADINGS, [_cells(row, date.today()) for row in rows], right=RIGHT)]
+    cells = [_cells(row, date.today()) for row in rows]
+    parts: list[Any] = list(fitted(HEADINGS, cells, first_out=FIRST_OUT, right=RIGHT))
     if len(rows) == 1:
         parts.append(_details(rows[0]))
     return parts

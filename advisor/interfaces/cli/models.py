@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.common import emit, grid, json_option
+from advisor.interfaces.cli.common import emit, fitted, json_option
 
 if TYPE_CHECKING:
     from advisor.catalog.models import ModelEntry
 
 HEADINGS = ("model", "type", "task class", "parameters", "context", "licence", "gated", "other names")
+FIRST_OUT = ("other names", "gated", "licence", "task class", "context", "type")
 
 
 @click.command("models")
@@ -36,7 +37,8 @@ def command(search: str, as_json: bool) -> None:
 
 
 def _shown(entries: Sequence[ModelEntry]) -> list[Any]:
-    parts: list[Any] = [grid(HEADINGS, [_cells(entry) for entry in entries], right="parameters,context")]
+    cells = [_cells(entry) for entry in entries]
+    parts: list[Any] = list(fitted(HEADINGS, cells, first_out=FIRST_OUT, right="parameters,context"))
     if len(entries) == 1:
         parts.append(_details(entries[0]))
     return parts

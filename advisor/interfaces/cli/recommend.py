@@ -13,6 +13,7 @@ from advisor.errors import BadRequest
 from advisor.interfaces.cli.common import (
     amount,
     emit,
+    fitted,
     given,
     grid,
     json_option,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from advisor.domain.recommendation import Recommendation, Setting
 
 
+SAID_ONCE = ("ckpt", "base", "merges", "basis")
+FIRST_OUT = ("basis", "merges", "ckpt", "≥ full-1", "base", "step", "batch")
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
@@ -81,8 +84,7 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
         f"Use {recipe.method}{base} for {found.workload.model} on {choice.gpu}: "
         f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples a step, {checkpointing} checkpointing."
     )
-    yield ""
-    yield _ranking(found)
+    yield from _ranking(found)
     yield from _section("settings", tuple(_in_brief(found)))
     yield from _section("why", found.why)
     yield from _section("would change it", found.would_change)
@@ -93,13 +95,17 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
     yield from (f"note    {note}" for note in found.notes if not note.startswith("assumed: "))
 
 
-def _ranking(found: Recommendation) -> Any:
-    """One row a candidate; a column in which nothing is known is left out."""
+def _ranking(found: Recommendation) -> Iterator[Any]:
+    """One row a candidate. What is the same for all is said once, what is unknown for all not at all."""
     rows = [{"": str(number), **_cells(c)} for number, c in enumerate(found.ranked, 1)]
     known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
-    return grid(
-        known, [[row[name] for name in known] for row in rows], right="batch,step,≥ full-1", whole=",".join(known)
-    )
+    same = [name for name in SAID_ONCE if name in known and len(rows) > 1 and len({row[name] for row in rows}) == 1]
+    columns = [name for name in known if name not in same]
+    cells = [[row[name] for name in columns] for row in rows]
+    yield from fitted(columns, cells, first_out=FIRST_OUT, right="step,≥ full-1")
+    if same:
+        yield f"all     {', '.join(f'{name}: {rows[0][name]}' for name in same)}"
+    yield ""
 
 
 def _cells(candidate: Candidate) -> dict[str, str]:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from advisor.domain.recommendation import Recommendation
+from advisor.interfaces.cli.common import stacked
 from advisor.interfaces.cli.main import run
 
 TINY = {
@@ -132,3 +133,22 @@ def test_the_model_and_the_gpu_are_asked_for(capsys):
     assert "--gpu" in capsys.readouterr().err
     assert run(["recommend", "--gpu", "H100"]) == 2
     assert "--model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_figure_of_the_ranking_is_cut_however_narrow_the_terminal(tiny, capsys, monkeypatch, width):
+    assert run([*tiny, "--samples", "1000", "--json"]) == 0
+    found = Recommendation.from_document(json.loads(capsys.readouterr().out))
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run([*tiny, "--samples", "1000"]) == 0
+    shown = capsys.readouterr().out
+    table = shown[: shown.index("settings")]
+    said = ("Use ", "all ", "narrow ")
+    assert max(len(line) for line in table.splitlines() if not line.startswith(said)) <= width
+    for candidate in found.ranked:
+        assert stacked(candidate.memory.peak_device).splitlines()[0] in table
+        for figure in (candidate.time.training, candidate.money.on_demand, candidate.quality.effect):
+            for line in stacked(figure).splitlines():
+                assert line in table
+    if width == 80:
+        assert "left out; in a wider terminal" in table

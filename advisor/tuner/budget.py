@@ -91,7 +91,7 @@ def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | N
 def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     """Which budget is used up, or None."""
     budget, run = request.budget, len(ledger.counted(trials))
-    if budget.trials is not None and run >= budget.trials and not ledger.owed(trials):
+    if budget.trials is not None and run >= budget.trials and not ledger.under_way(trials, request.max_retries):
         return f"{run} trials were asked for"
     seconds, usd = left(request, trials)
     if seconds is not None and seconds <= 0 and run:

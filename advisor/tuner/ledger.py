@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from advisor import store
 from advisor.errors import BadFile, BadRequest
-from advisor.tuner.alive import Pulse, is_dead
+from advisor.tuner.alive import OWNER, Pulse, is_dead
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialResult, TuneRequest
 from advisor.tuner.pruning import make_pruner, make_sampler
-from advisor.tuner.storage import GRACE_SECONDS, id_of, open_storage, storage_of
+from advisor.tuner.storage import id_of, open_storage, storage_of
 from advisor.tuner.trial import RESULT
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 REQUEST: Final = "advisor:request"
-OWNER: Final = "advisor:owner"
 ORIGIN: Final = "advisor:origin"
 OUTCOME: Final = "advisor:outcome"
 PREDICTED: Final = "advisor:predicted"
 RETRY: Final = "advisor:retry"
 STOPPED: Final = "advisor:stopped"
+KEPT: Final = ("failed_trial", "retry_history", "fixed_params")
+"""System attributes that a retry takes over."""
 
 
 def create(request: TuneRequest, url: str) -> Study:
@@ -123,20 +124,19 @@ def recover(study: Study, folder: Path, pulse: Pulse, request: TuneRequest) -> N
     """Adopt running trials whose worker is dead, and put back those that must run again.
 
     Idempotent and safe beside other workers: only one of them can move a trial out of `running`, and a trial
-    marked for a retry gets exactly one, under the folder's lock.
+    marked for a retry gets exactly one, under the folder's lock. A trial without an owner was begun by a worker
+    that died, or lost the storage, before it signed.
     """
-    from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
+    stale = pulse.stale(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(OWNER)
-        dead = is_dead(owner) if owner else _ownerless(trial)
+        dead = is_dead(owner) if owner else None
         if dead is None:
-            dead = not pulse.native and pulse.stopped(trial)
+            dead = id_of(trial) in stale if owner and pulse.native else pulse.stopped(trial)
         if dead:
             adopt(study, trial, folder, request)
-    if pulse.native:
-        fail_stale_trials(study)
     with store.locked(folder):
         _put_back(study, request)
 
@@ -276,6 +276,27 @@ def owed(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in waiting if RetryHeartbeatStaleTrialCallback.retry_history(t)]
 
 
+def lost(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Failed trials that are to run again and have not been put back yet."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from optuna.trial import TrialState
+
+    every = list(trials)
+    repeated = {n for t in every for n in RetryHeartbeatStaleTrialCallback.retry_history(t)}
+    return [t for t in every if t.state == TrialState.FAIL and t.user_attrs.get(RETRY) and t.number not in repeated]
+
+
+def under_way(trials: Iterable[FrozenTrial], most_retries: int) -> bool:
+    """Whether a trial still runs, waits to run again, or is about to: it may need a worker yet."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from optuna.trial import TrialState
+
+    every = list(trials)
+    if any(t.state == TrialState.RUNNING for t in every) or owed(every):
+        return True
+    return any(len(RetryHeartbeatStaleTrialCallback.retry_history(t)) < most_retries for t in lost(every))
+
+
 def claim(study: Study, trials: Iterable[FrozenTrial]) -> Trial | None:
     """A retry of our own, if one waits and no other worker was faster."""
     from optuna.exceptions import UpdateFinishedTrialError
@@ -325,28 +346,16 @@ def _value(objective: str, result: TrialResult) -> float:
     return float(peak)
 
 
-def _ownerless(trial: FrozenTrial) -> bool:
-    """Begun by a worker that died before it signed: no signature comes after the grace period."""
-    from datetime import datetime
-
-    began = trial.datetime_start
-    return began is not None and (datetime.now() - began).total_seconds() > GRACE_SECONDS
-
-
 def _put_back(study: Study, request: TuneRequest) -> None:
     from optuna.storages import RetryHeartbeatStaleTrialCallback
-    from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
-    repeated = {n for t in trials for n in RetryHeartbeatStaleTrialCallback.retry_history(t)}
     again = RetryHeartbeatStaleTrialCallback(max_retry=request.max_retries)
-    for trial in trials:
-        if trial.state == TrialState.FAIL and trial.user_attrs.get(RETRY) and trial.number not in repeated:
-            kept = {k: v for k, v in trial.user_attrs.items() if k in (ORIGIN,)}
-            system = {k: v for k, v in trial.system_attrs.items() if k in ("failed_trial", "retry_history")}
-            fresh = copy.deepcopy(trial)
-            fresh.user_attrs, fresh.system_attrs = kept, system
-            again(study, fresh)
+    for trial in lost(study.get_trials(deepcopy=False)):
+        fresh = copy.deepcopy(trial)
+        fresh.user_attrs = {k: v for k, v in trial.user_attrs.items() if k == ORIGIN}
+        # what was asked for by name stays asked for, even where the trial was lost before it drew its settings
+        fresh.system_attrs = {k: v for k, v in trial.system_attrs.items() if k in KEPT}
+        again(study, fresh)
 
 
 @contextlib.contextmanager

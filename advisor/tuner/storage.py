@@ -124,15 +124,25 @@ def transient(error: BaseException) -> bool:
 
     if isinstance(error, (StorageInternalError, OperationalError, InterfaceError, TimeoutError, OSError)):
         return True
+    if isinstance(error, StoreUnavailable):
+        # the database when it is opened; a folder that cannot be written is another matter
+        return "storage" in error.fields
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return type(error).__module__.startswith("grpc") and hasattr(error, "code")
 
 
 def patiently(
-    url: str, call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, alive: Callable[[], bool] = lambda: True
+    url: str,
+    call: Callable[[], T],
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    alive: Callable[[], bool] = lambda: True,
+    missed: Callable[[], None] = lambda: None,
 ) -> T:
-    """The call's result, tried again with growing pauses while the storage is away.
+    """The call's result, tried again with growing pauses while the storage is away; `missed` hears of each failure.
+
+    The call may have done its work before the connection broke, so it must be one that can be repeated.
 
     Raises:
         StoreUnavailable: it stayed away for `seconds`, or `alive` says to give up.
@@ -144,6 +154,7 @@ def patiently(
         except Exception as error:
             if not transient(error):
                 raise
+            missed()
             if time.monotonic() - began > seconds or not alive():
                 raise unreachable(url, error) from error
             log.warning("storage %s does not answer, trying again: %s", shown(url), type(error).__name__)

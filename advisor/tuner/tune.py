@@ -25,6 +25,7 @@ from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_ur
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 STUDY_FILE: Final = "study.json"
 FOLDER: Final = "advisor-tune"
@@ -175,10 +176,15 @@ def join(
 
     def watch() -> None:
         if on_view is not None:
-            on_view(tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan))
+            on_view(tuned_study(request, folder, url, trials_of(study, url, PATIENCE_SECONDS), plan))
 
     stopped = Crew(folder, url, workers, watch, salt=_salt(folder)).run()
-    return tuned_study(request, folder, url, study.get_trials(deepcopy=False), plan, stopped=stopped)
+    return tuned_study(request, folder, url, trials_of(study, url, PATIENCE_SECONDS), plan, stopped=stopped)
+
+
+def trials_of(study: Study, url: str, patience_seconds: float) -> list[FrozenTrial]:
+    """The study's trials, waited for while the storage is away."""
+    return patiently(url, lambda: study.get_trials(deepcopy=False), seconds=patience_seconds)
 
 
 def _salt(folder: Path) -> int:
@@ -234,7 +240,7 @@ def _searched(
     on_plan(plan, tuple(notes))
 
     def now(**more: Any) -> TunedStudy:
-        found = patiently(url, lambda: study.get_trials(deepcopy=False), seconds=patience_seconds)
+        found = trials_of(study, url, patience_seconds)
         return tuned_study(request, folder, url, found, plan, notes=notes, **more)
 
     def watch() -> None:
@@ -242,7 +248,7 @@ def _searched(
             on_view(now())
 
     stopped = Crew(folder, url, workers, watch, patience_seconds).run()
-    found = study.get_trials(deepcopy=False)
+    found = trials_of(study, url, patience_seconds)
     chosen = choose(request, folder, found, workers=workers, said=lambda text: None)
     finished = finish(request, folder, chosen)
     result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from advisor import store
 from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner import ledger
-from advisor.tuner.alive import Pulse, me
+from advisor.tuner.alive import OWNER, Pulse, me
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 from advisor.tuner.predict import Past, Prediction, predict
 from advisor.tuner.process import Child
 from advisor.tuner.space import apply, suggest
-from advisor.tuner.storage import PATIENCE_SECONDS, id_of, patiently, quiet, storage_of, storage_url
+from advisor.tuner.storage import PATIENCE_SECONDS, id_of, patiently, quiet, storage_of, storage_url, transient
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -38,6 +38,7 @@ REQUEST_FILE: Final = "request.json"
 REFUSED_IN_A_ROW: Final = 50
 """Trials refused one after another before the search gives up: nothing in its space fits."""
 FULL_DISK_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 1.0
 
 
 class Worker:
@@ -64,7 +65,7 @@ class Worker:
         self.patience = patience
         self.request = store.read(TuneRequest, folder / REQUEST_FILE)
         self.stop = threading.Event()
-        self.study, _ = self._patiently(lambda: ledger.load(self.request.name, url))
+        self.study, _ = patiently(url, lambda: ledger.load(self.request.name, url), seconds=patience)
         self.study.sampler = ledger.sampler_of(self.request, index, salt)
         self.pulse = Pulse(storage_of(self.study))
         self.refused = 0
@@ -78,7 +79,10 @@ class Worker:
             if reason:
                 return reason
             trial = self._patiently(self._ask)
-            if trial is not None:
+            if trial is None:
+                # what others run now may come back to be run again, so we stay until it has ended
+                self.stop.wait(IDLE_SECONDS)
+            elif self._signed(trial):
                 self._one(trial)
 
     def _end(self) -> str | None:
@@ -102,7 +106,7 @@ class Worker:
         return spent(self.request, trials) or worth(self.request, trials)
 
     def _ask(self) -> Trial | None:
-        """A trial of our own; None where the last place of the budget went to another worker meanwhile."""
+        """A trial that no other worker has; None where the last place of the budget is taken."""
         with store.locked(self.folder):
             trials = self.study.get_trials(deepcopy=False)
             trial = ledger.claim(self.study, trials)
@@ -111,13 +115,29 @@ class Worker:
                 if most is not None and len(ledger.counted(trials)) + len(ledger.owed(trials)) >= most:
                     return None
                 trial = self.study.ask()
-            trial.set_user_attr(ledger.OWNER, me() | {"index": self.index})
-            self.pulse = Pulse(storage_of(self.study))
-            self.pulse.beat(id_of(trial))
             return trial
 
+    def _signed(self, trial: Trial) -> bool:
+        """Say that the trial is ours; False where we were away so long that another has taken it for lost."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            self._patiently(lambda: trial.set_user_attr(OWNER, me() | {"index": self.index}))
+        except UpdateFinishedTrialError:
+            return False
+        self._patiently(lambda: self.pulse.begin(id_of(trial)))
+        return True
+
     def _one(self, trial: Trial) -> None:
-        """From settings to a told result."""
+        """From settings to a told result, or to nothing where another worker has given the trial up meanwhile."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            self._run(trial)
+        except UpdateFinishedTrialError:
+            log.warning("trial %s was given up by another worker", trial.number)
+
+    def _run(self, trial: Trial) -> None:
         params = self._patiently(lambda: suggest(trial, self.request.dimensions))
         recipe, workload = apply(params, self.request.dimensions, self.request.starts, self.request.workload)
         past = self._patiently(self._past)
@@ -206,23 +226,26 @@ class Worker:
             trial.report(score, step)
             return step < 100 and trial.should_prune() if self.request.seeds == 1 else trial.should_prune()
         except Exception as error:
-            from advisor.tuner.storage import transient
-
-            if not transient(error):
-                raise
+            self._missed(error)
             log.warning("a score could not be reported: %s", type(error).__name__)
             return False
 
     def _interruption(self, trial: Trial) -> str | None:
-        """Why a running trial must end: we were told to, our parent is gone, or the deadline has come."""
+        """Why a running trial must end: we were told to, our parent is gone, or another has taken it for lost."""
+        if self.stop.is_set():
+            return "interrupted"
         try:
-            self.pulse.beat(id_of(trial))
+            if self.pulse.beat(id_of(trial)) and self._frozen(trial).state.is_finished():
+                return "taken for lost by another worker"
         except Exception as error:
-            from advisor.tuner.storage import transient
+            self._missed(error)
+        return None
 
-            if not transient(error):
-                raise
-        return "interrupted" if self.stop.is_set() else None
+    def _missed(self, error: Exception) -> None:
+        """The storage is away, which a training need not wait for; any other error is raised again."""
+        if not transient(error):
+            raise error
+        self.pulse.away()
 
     def _noted(self, trial: Trial, prediction: Prediction) -> FrozenTrial:
         """Write the prediction and the constraints it means; the trial as the storage has it."""
@@ -290,7 +313,9 @@ class Worker:
         return {"CUDA_VISIBLE_DEVICES": device} if self.share > 1 else {}
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        return patiently(self.url, call, seconds=self.patience, alive=lambda: not self.stop.is_set())
+        return patiently(
+            self.url, call, seconds=self.patience, alive=lambda: not self.stop.is_set(), missed=self.pulse.away
+        )
 
 
 def _mean(results: list[TrialResult]) -> TrialResult:

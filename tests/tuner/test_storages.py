@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 
 import optuna
@@ -17,7 +19,17 @@ from advisor.domain.study import Budget
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
 from advisor.tuner import alive, ledger
 from advisor.tuner.storage import open_storage, shown, storage_url, transient
-from tests.tuner.studies import ROOT, begin, completed, ends_well, environment, no_settings_twice, resuming
+from tests.tuner.studies import (
+    ROOT,
+    begin,
+    completed,
+    ends_well,
+    environment,
+    no_settings_twice,
+    resuming,
+    states,
+    until,
+)
 
 POSTGRES = Path(next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/nowhere"))
 
@@ -210,23 +222,42 @@ def postgres():
     shutil.rmtree(place, ignore_errors=True)
 
 
-def test_postgresql_serves_two_workers_and_may_go_away_in_between(tmp_path, postgres):
-    from tests.tuner.studies import states, until
-
+@pytest.mark.parametrize("moment", ["asking", "training"])
+def test_postgresql_that_goes_away_loses_no_trial(tmp_path, postgres, moment):
+    """Longer than the grace period (scaled down), so that every heartbeat is old when it comes back."""
     url, stop, start = postgres
     study = begin(tmp_path / "one", url, budget=Budget(trials=5), neighbours=3)
-    running = resuming(tmp_path / "one", workers=2, storage=url, steps="6", seconds="0.3")
-    until(lambda: states(study)["COMPLETE"] >= 1)
+    trials = tmp_path / "one" / "trials"
+    going = {
+        "asking": lambda: states(study)["COMPLETE"] >= 1,
+        "training": lambda: list(trials.glob("*/checkpoints/*")),
+    }[moment]
+    running = resuming(tmp_path / "one", workers=2, storage=url, steps="6", seconds="0.3", grace="3")
+    until(going)
     stop()
-    import time
-
-    time.sleep(4)
+    time.sleep(6)
     start()
     ends_well(running, 120)
-    again = optuna.load_study(study_name="toy", storage=url)
-    # what had finished stays; a trial that was under way when the server went may be the one that is lost
-    assert len(completed(again)) in (4, 5)
-    no_settings_twice(again)
+    assert len(completed(study)) == 5
+    assert not states(study)["RUNNING"]
+    no_settings_twice(study)
+    started = Counter((trials / "started.txt").read_text().splitlines())
+    assert started.total() == 5, "a trial whose worker lived was run again"
+
+
+def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
+    url, stop, start = postgres
+    study = begin(tmp_path / "one", url, budget=Budget(trials=10), neighbours=3)
+    running = resuming(tmp_path / "one", workers=2, storage=url, steps="6", seconds="0.2", grace="3")
+    until(lambda: states(study)["COMPLETE"] >= 1)
+    for pause in (0.3, 0.9, 1.7, 0.6, 1.2):
+        stop()
+        time.sleep(pause)
+        start()
+        time.sleep(1.5)
+    ends_well(running, 120)
+    assert len(completed(study)) == 10
+    no_settings_twice(study)
 
 
 def test_a_grpc_proxy_serves_a_study(tmp_path):

@@ -1,7 +1,8 @@
 """Puts a toy in the place of training, so that faults of processes can be tried in seconds and without torch.
 
 Only what happens inside a training is replaced: its process, files, progress, signals, checkpoints and result
-are the real ones. `TOY_STEPS` and `TOY_SECONDS` say how long a toy training takes, `TOY_FAULT` what goes wrong.
+are the real ones. `TOY_STEPS` and `TOY_SECONDS` say how long a toy training takes, `TOY_FAULT` what goes wrong,
+`TOY_GRACE` after how many seconds without a beat a worker is dead.
 """
 
 import os
@@ -21,6 +22,11 @@ def install() -> None:
     estimate.price = estimate.trace_of = estimate.timeline_of = unknown
     for module in (training, finish, estimate):
         sys.modules[module.__name__] = module
+    if "TOY_GRACE" in os.environ:
+        from advisor.tuner import storage
+
+        storage.GRACE_SECONDS = int(os.environ["TOY_GRACE"])
+        storage.HEARTBEAT_SECONDS = storage.GRACE_SECONDS / 6
 
 
 def unknown(*args, **kwargs):

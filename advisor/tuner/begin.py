@@ -21,6 +21,7 @@ from advisor.domain.workload import Task, Workload
 from advisor.errors import BadRequest, UnknownName
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
+from advisor.tuner.lengths import RAISED_WARM_UP, USUAL_BATCH, converging_batch, converging_epochs, raised_rate
 from advisor.tuner.metrics import find_metric
 from advisor.tuner.prepare import weights_folder
 from advisor.tuner.pruning import PRUNERS, SAMPLERS
@@ -32,8 +33,6 @@ LONGEST_DEFAULT: Final = 1024
 """Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
 HYPERBAND_FROM: Final = 30
 """Trials from which successive halving has enough to halve; below, the median rule."""
-STEPS_TO_CONVERGE: Final = 1000
-"""Optimizer steps that adapters need on small data, by the studies behind `advisor.estimator.settings`."""
 DEFAULT_WARM_UP: Final = 0.03
 UNSURE_METHOD: Final = "lora"
 """Where no recommendation is given (a machine without a GPU): the method most studied, legal nearly everywhere."""
@@ -93,9 +92,8 @@ def make_request(
     workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
     fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
     names = _names(method, recommendation)
-    if epochs is None and recommendation is None:
-        longer, note = _converging_epochs(names[0], spec, workload)
-        workload = workload.model_copy(update={"epochs": longer})
+    if recommendation is None:
+        workload, note = _converging(names[0], spec, workload, epochs, effective_batch_size)
         notes += [note] if note else []
     starts, more = _starts(spec, workload, recommendation, names, {k: v for k, v in fields.items() if v is not None})
     if pruner == "auto":
@@ -237,6 +235,7 @@ def _workload(
     if longest > most:
         notes.append(f"the longest row has {longest} tokens; rows are cut to {most} (rule: advisor.tuner.encode)")
     base = told.workload if told else None
+    usual = base.effective_batch_size if base else min(USUAL_BATCH, splits.rows["train"])
     return Workload.model_validate(
         {
             "model": spec.name,
@@ -248,7 +247,7 @@ def _workload(
             "target_len": target,
             "num_labels": max(2, len(splits.labels)),
             "epochs": epochs or (base.epochs if base else 3.0),
-            "effective_batch_size": batch or (base.effective_batch_size if base else min(16, splits.rows["train"])),
+            "effective_batch_size": batch or usual,
             "lengths": how,
         }
     ), notes
@@ -323,28 +322,37 @@ def _published(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting,
         return ()
 
 
-def _converging_epochs(method: str, spec: ModelSpec, workload: Workload) -> tuple[float, str]:
-    """Epochs where nobody says: about STEPS_TO_CONVERGE steps, within what was published for the method."""
-    said = next((s for s in _published(method, spec, workload) if s.name == "epochs"), None)
-    if said is None or not isinstance(said.value, (int, float)) or workload.samples is None:
-        return workload.epochs, ""
-    a_step = -(-workload.samples // workload.effective_batch_size)
-    low, high = said.low or said.value, said.high or said.value
-    epochs = float(round(min(max(STEPS_TO_CONVERGE / a_step, low, 1.0), high)))
-    return epochs, f"epochs: {epochs:g}, about {STEPS_TO_CONVERGE:,} steps within the published {low:g} to {high:g}"
+def _converging(
+    method: str, spec: ModelSpec, workload: Workload, epochs: float | None, batch: int | None
+) -> tuple[Workload, str]:
+    """The length and batch at which the method converges, as far as the user left them open."""
+    if epochs is None:
+        longer, note = converging_epochs(method, workload, _published(method, spec, workload))
+        return workload.model_copy(update={"epochs": longer}), note
+    if batch is None:
+        smaller, note = converging_batch(method, workload)
+        return workload.model_copy(update={"effective_batch_size": smaller}), note
+    return workload, ""
 
 
 def _plain_recipe(name: str, workload: Workload, told: Recommendation | None, published: Sequence[Setting]) -> Recipe:
-    """A method as published, else its catalogue's default; float32 on a CPU, whose 16-bit arithmetic is slow."""
+    """A method as published, else its catalogue's default, its rate raised for a training shorter than published.
+
+    float32 on a CPU, whose 16-bit arithmetic is slow.
+    """
     method = find_method(name)
     known = {s.name: s.value for s in published if isinstance(s.value, (int, float))}
-    rate = known.get("learning_rate") or method.learning_rate.default
+    said = known.get("learning_rate") or method.learning_rate.default
+    rate, warm_up = None, float(known.get("warmup_ratio", DEFAULT_WARM_UP))
+    if isinstance(said, (int, float)):
+        rate = raised_rate(name, float(said), workload)
+        warm_up = max(warm_up, RAISED_WARM_UP) if rate > said else warm_up
     like = told.choice.recipe if told else None
     return Recipe.model_validate(
         {
             "method": name,
-            "learning_rate": float(rate) if isinstance(rate, (int, float)) else None,
-            "warmup_ratio": float(known.get("warmup_ratio", DEFAULT_WARM_UP)),
+            "learning_rate": rate,
+            "warmup_ratio": warm_up,
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
             "dtype": like.dtype if like else "float32",
             "autocast": like.autocast if like else False,

@@ -12,9 +12,10 @@ from advisor.domain.units import HOUR, duration
 from advisor.domain.workload import Workload
 from advisor.tuner import ledger
 from advisor.tuner.job import TuneRequest
+from advisor.tuner.moves import first_trials
 from advisor.tuner.predict import Past, predict, tokens_of
 from advisor.tuner.pruning import noise_of, not_worth_more
-from advisor.tuner.space import apply, neighbours, start_params
+from advisor.tuner.space import apply, start_params
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -70,9 +71,7 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
         workers=workers,
         sampler=request.sampler,
         pruner=request.pruner,
-        first=("the recommendation", *(name for name, _ in neighbours(request.dimensions, request.neighbours)))[
-            :trials
-        ],
+        first=first_trials(request.dimensions, request.neighbours)[:trials],
         notes=tuple(notes),
     )
 

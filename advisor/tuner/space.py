@@ -5,7 +5,6 @@ Ranges come from the recommendation's settings (evidence) where it has them, els
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from advisor.domain.study import Dimension, Level
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 from advisor.tuner.job import Start
+from advisor.tuner.lengths import SMALLEST_BATCH
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -75,7 +75,7 @@ def suggest(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, Level]:
         if d.method is not None and params.get(METHOD, d.method) != d.method:
             continue
         if d.kind == "choice":
-            params[d.key] = trial.suggest_categorical(d.key, [_plain(c) for c in d.choices])
+            params[d.key] = trial.suggest_categorical(d.key, [plain(c) for c in d.choices])
         elif d.kind == "int":
             assert d.low is not None
             assert d.high is not None
@@ -121,52 +121,12 @@ def start_params(dimensions: Sequence[Dimension], method: str | None = None) -> 
         if d.name == METHOD:
             params[d.key] = chosen
         elif d.method is None or d.method == chosen:
-            params[d.key] = _plain(d.start)
+            params[d.key] = plain(d.start)
     return params
 
 
-def neighbours(dimensions: Sequence[Dimension], count: int) -> list[tuple[str, dict[str, Level]]]:
-    """Named trials beside the recommendation: other methods' starts, then one setting moved at a time.
-
-    The order is that of influence in the literature we read: learning rate, training length, batch, rank.
-    """
-    found: list[tuple[str, dict[str, Level]]] = []
-    methods = next((d for d in dimensions if d.name == METHOD), None)
-    if methods is not None:
-        found.extend((f"{m} as recommended", start_params(dimensions, str(m))) for m in methods.choices[1:])
-    base = start_params(dimensions)
-    for name, factor in (
-        ("learning_rate", 10**0.5),
-        ("learning_rate", 10**-0.5),
-        ("epochs", 2.0),
-        ("effective_batch_size", 0.5),
-        ("rank", 4.0),
-        ("learning_rate", 10.0),
-    ):
-        for d in dimensions:
-            if d.name == name and d.key in base and (moved := _moved(d, factor)) not in (None, base[d.key]):
-                found.append(
-                    (f"{name} {moved:.3g}" if isinstance(moved, float) else f"{name} {moved}", {**base, d.key: moved})
-                )
-    return found[: max(count, len(methods.choices) - 1 if methods else 0)]
-
-
-def _moved(d: Dimension, factor: float) -> Level:
-    """The start moved by a factor within the range; for choices of numbers, the nearest one that way."""
-    if not isinstance(d.start, (int, float)):
-        return None
-    target = d.start * factor
-    if d.kind == "choice":
-        numbers = [c for c in d.choices if isinstance(c, (int, float))]
-        return min(numbers, key=lambda c: abs(math.log(c / target)))
-    assert d.low is not None
-    assert d.high is not None
-    moved = min(max(target, d.low), d.high)
-    return round(moved) if d.kind == "int" else moved
-
-
-def _plain(level: Level) -> Any:
-    """As Optuna stores it: a list of module names becomes one string."""
+def plain(level: Level) -> Any:
+    """A level as Optuna stores it: a list of module names becomes one string."""
     return JOIN.join(level) if isinstance(level, (tuple, list)) else level
 
 
@@ -251,7 +211,7 @@ def _shared_dimension(start: Start, workload: Workload, name: str) -> Dimension 
     if name == "effective_batch_size":
         at = workload.effective_batch_size
         most = max(at, (workload.samples or at * 4) // 4)
-        levels = tuple(sorted({at, *(b for b in (at // 4, at // 2, at * 2) if 1 <= b <= most)}))
+        levels = tuple(sorted({at, *(b for b in (at // 4, at // 2, at * 2, at * 4) if SMALLEST_BATCH <= b <= most)}))
         if len(levels) < 2:
             return None
         return Dimension(name=name, kind="choice", start=at, choices=levels, why=why, sources=sources)

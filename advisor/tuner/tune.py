@@ -19,8 +19,8 @@ from advisor.tuner.budget import make_plan, past_of
 from advisor.tuner.crew import Crew
 from advisor.tuner.finals import choose, finish
 from advisor.tuner.job import TuneRequest
+from advisor.tuner.moves import starts
 from advisor.tuner.results import tuned_study
-from advisor.tuner.space import neighbours, start_params
 from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_url
 
 if TYPE_CHECKING:
@@ -193,14 +193,11 @@ def _salt(folder: Path) -> int:
 
 
 def enqueue(study: Study, request: TuneRequest) -> None:
-    """Ask for the recommendation first, then its neighbours; nothing is asked for twice."""
-    wanted = [("recommendation", start_params(request.dimensions))]
-    wanted += [(f"neighbour: {name}", params) for name, params in neighbours(request.dimensions, request.neighbours)]
+    """Ask for the recommendation first, and each other method's start; nothing is asked for twice."""
     there = [t.system_attrs.get("fixed_params") for t in study.get_trials(deepcopy=False)]
-    for origin, params in wanted:
+    for origin, params in starts(request.dimensions):
         if params not in there:
             study.enqueue_trial(params, user_attrs={ledger.ORIGIN: origin}, skip_if_exists=False)
-            there.append(params)
 
 
 def _go(

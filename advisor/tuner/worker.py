@@ -62,6 +62,7 @@ class Worker:
         self.url = url
         self.index = index
         self.share = share
+        self.drawer = f"{index}/{salt}"
         self.patience = patience
         self.request = store.read(TuneRequest, folder / REQUEST_FILE)
         self.stop = threading.Event()
@@ -114,6 +115,7 @@ class Worker:
                 most = self.request.budget.trials
                 if most is not None and len(ledger.counted(trials)) + len(ledger.owed(trials)) >= most:
                     return None
+                ledger.propose(self.study, self.request, self.drawer)
                 trial = self.study.ask()
             return trial
 

@@ -1,4 +1,4 @@
-"""The space: it holds its start, its way back is exact, its neighbours lie within it."""
+"""The space: it holds its start, its way back is exact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advisor.domain.study import Dimension
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 from advisor.tuner.job import Start
-from advisor.tuner.space import METHOD, apply, make_dimensions, neighbours, start_params, suggest
+from advisor.tuner.space import METHOD, apply, make_dimensions, start_params, suggest
 
 WORK = Workload(model="m", task="causal-lm", samples=500, seq_len=64, epochs=3, effective_batch_size=16)
 CORE = [m for m in methods() if m.core]
@@ -63,22 +63,12 @@ def test_alpha_follows_the_rank():
     assert apply(params, dimensions, [one], WORK)[0].options["alpha"] == 32
 
 
-def test_neighbours_move_one_setting_within_its_range():
-    dimensions = make_dimensions([start("lora")], WORK)
-    base, by_key = start_params(dimensions), {d.key: d for d in dimensions}
-    found = neighbours(dimensions, 6)
-    assert len(found) >= 4
-    for name, params in found:
-        moved = [k for k in params if params[k] != base[k]]
-        assert len(moved) == 1, name
-        d = by_key[moved[0]]
-        assert params[moved[0]] in d.choices if d.kind == "choice" else d.low <= params[moved[0]] <= d.high
-
-
-def test_every_method_asked_for_is_tried_as_it_is_recommended():
-    starts = [start("lora"), start("full"), start("ia3")]
-    first = [params[METHOD] for _, params in neighbours(make_dimensions(starts, WORK), 0)]
-    assert first == ["full", "ia3"]
+def test_batches_are_tried_to_both_sides_and_none_below_the_smallest():
+    found = {d.name: d for d in make_dimensions([start("lora")], WORK)}["effective_batch_size"]
+    assert found.choices == (4, 8, 16, 32, 64)
+    small = WORK.model_copy(update={"effective_batch_size": 4, "samples": 100})
+    found = {d.name: d for d in make_dimensions([start("lora")], small)}["effective_batch_size"]
+    assert found.choices == (4, 8, 16)
 
 
 def test_a_setting_the_method_does_not_have_is_refused():

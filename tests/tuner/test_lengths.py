@@ -1,0 +1,78 @@
+"""Trainings shorter than a method needs: smaller batches and larger rates, said, and within the method's range."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advisor.catalog.methods import find_method
+from advisor.domain.workload import Workload
+from advisor.tuner.lengths import (
+    MOST,
+    SMALLEST_BATCH,
+    converging_batch,
+    raised_rate,
+    rate_factor,
+    steps_needed,
+    steps_of,
+)
+
+METHODS = ("lora", "full", "bitfit", "ia3", "adapter-houlsby", "prompt-tuning", "linear-probe")
+
+
+def work(samples, epochs, batch=16):
+    return Workload(
+        model="m", task="sequence-classification", samples=samples, epochs=epochs, effective_batch_size=batch
+    )
+
+
+def test_a_last_small_batch_is_a_step():
+    assert steps_of(work(100, 3)) == 21
+    assert steps_of(work(100, 3), 4) == 75
+    assert steps_of(work(3, 1)) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_of_enough_steps_keeps_batch_and_rate(method):
+    long = work(2000, 100)
+    assert converging_batch(method, long) == (16, "")
+    assert raised_rate(method, 1e-4, long) == 1e-4
+
+
+@given(samples=st.integers(1, 5000), epochs=st.floats(0.5, 50), method=st.sampled_from(METHODS))
+def test_batch_and_rate_move_only_as_far_as_the_steps_lack(samples, epochs, method):
+    asked = work(samples, epochs)
+    batch, said = converging_batch(method, asked)
+    assert SMALLEST_BATCH <= batch <= 16
+    assert bool(said) == (batch < 16)
+    needed = steps_needed(method)
+    if batch < 16:
+        assert steps_of(asked, 2 * batch) < needed
+    high = find_method(method).learning_rate.high
+    raised = raised_rate(method, 1e-4, work(samples, epochs, batch))
+    assert 1e-4 <= raised <= max(1e-4, min(high, MOST * 1e-4))
+
+
+@given(short=st.integers(1, 200), more=st.integers(1, 200))
+def test_a_longer_training_never_gets_a_larger_rate(short, more):
+    assert rate_factor("lora", work(100, short + more)) <= rate_factor("lora", work(100, short))
+
+
+def test_a_published_rate_above_the_range_of_the_catalogue_stays():
+    high = find_method("lora").learning_rate.high
+    assert raised_rate("lora", 2 * high, work(100, 1)) == 2 * high
+
+
+def test_the_reason_names_both_batches_and_what_the_method_needs():
+    batch, said = converging_batch("lora", work(100, 6))
+    assert batch == 4
+    assert said == (
+        "effective batch: 4, since 6 epochs are 42 steps at 16 and 150 at 4, and lora needs about 1,000 to converge"
+    )
+
+
+def test_a_method_nobody_counted_steps_of_is_left_alone():
+    assert steps_needed("linear-probe") is None
+    assert converging_batch("linear-probe", work(10, 1)) == (16, "")
+    assert rate_factor("linear-probe", work(10, 1)) == 1.0

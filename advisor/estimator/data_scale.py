@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from advisor.catalog.findings.names import our_name
 from advisor.domain.candidate import Quality
 from advisor.domain.quantity import Quantity
+from advisor.domain.recommendation import Setting
 from advisor.domain.stored import Value
 from advisor.errors import BadRequest
 from advisor.estimator.quality import predict_quality
+from advisor.estimator.steps import fewest_steps
 
 Floats = NDArray[np.float64]
 
@@ -30,12 +33,21 @@ SIZES: Final = (30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_
 MOST_SAMPLES: Final = 10**9
 """Beyond this an answer is `not reached`: nobody has such data, and no curve was measured there."""
 
+USUAL_BATCH: Final = 16
+USUAL_PASSES: Final = 3
+"""What most published recipes train with (advisor evidence --settings): the measure of what converges unasked."""
+
 
 class CurvePoint(Value):
-    """Expected quality with this many samples."""
+    """Expected quality with this many samples, and the steps that the method needs there, where somebody measured them.
+
+    `warning` says when that is more passes over the data than people make: fewer, and the method has not converged.
+    """
 
     samples: int
     quality: Quality
+    steps: Setting | None = None
+    warning: str = ""
 
 
 def quality_curve(
@@ -47,19 +59,27 @@ def quality_curve(
     sizes: Sequence[int] = SIZES,
 ) -> tuple[CurvePoint, ...]:
     """The effect against full fine-tuning at each size, with its band. Raises as `predict_quality` does."""
-    return tuple(
-        CurvePoint(
+    points: list[CurvePoint] = []
+    for size in sizes:
+        quality = predict_quality(
+            method,
+            architecture=architecture,
+            model_parameters=model_parameters,
+            task_type=task_type,
             samples=size,
-            quality=predict_quality(
-                method,
-                architecture=architecture,
-                model_parameters=model_parameters,
-                task_type=task_type,
-                samples=size,
-            ),
         )
-        for size in sizes
-    )
+        steps = fewest_steps(our_name(method), size, USUAL_BATCH)
+        points.append(CurvePoint(samples=size, quality=quality, steps=steps, warning=_passes(size, steps)))
+    return tuple(points)
+
+
+def _passes(samples: int, steps: Setting | None) -> str:
+    if steps is None or not isinstance(steps.value, (int, float)):
+        return ""
+    passes = math.ceil(steps.value * USUAL_BATCH / samples)
+    if passes <= USUAL_PASSES:
+        return ""
+    return f"about {steps.value:,} steps to converge: {passes:,} passes at batch {USUAL_BATCH}, where 2-3 are usual"
 
 
 class DataNeeded(Value):
@@ -84,10 +104,11 @@ def data_needed(
 
     Args:
         pilot: score by number of samples, all fractions (0..1) or all points (0..100); the target alike.
-        seeds_spread: standard deviation of a score over seeds; by default one point, what re-runs show.
+        seeds_spread: standard deviation of a score over seeds; by default one point, what re-runs show. Scores
+            that no curve meets within it (falling ones) say themselves that there is more noise, and are believed.
     Raises:
-        BadRequest: fewer than two sizes, a size below 1, a score or target outside 0..100, fractions beside
-            points, or scores where lower is better.
+        BadRequest: fewer than two sizes, a size below 1 or above MOST_SAMPLES, a score or target outside 0..100,
+            fractions beside points, a spread that is not above 0, or scores where lower is better.
     """
     if not higher_is_better:
         raise BadRequest(
@@ -97,11 +118,14 @@ def data_needed(
     sizes = np.array(sorted(pilot), dtype=float)
     scores = np.array([pilot[int(size)] for size in sizes]) / scale
     goal = target / scale
-    noise = (seeds_spread / scale) if seeds_spread else 0.01
-    ceilings, decays, amounts, weights = _curves(sizes, scores, noise)
+    if seeds_spread is not None and not 0 < seeds_spread <= scale:
+        raise BadRequest(f"the spread over seeds must be above 0 and in the scores' unit, not {seeds_spread}")
+    ceilings, decays, amounts, weights = _curves(sizes, scores, 0.01 if seeds_spread is None else seeds_spread / scale)
     reach = _samples_at(goal, ceilings, decays, amounts)
+    if scores.max() >= goal:
+        reach = np.minimum(reach, sizes[scores >= goal].min())
     reached = reach <= MOST_SAMPLES
-    chance = float(weights[reached].sum())
+    chance = min(1.0, float(weights[reached].sum()))
     log_reach = np.log10(np.minimum(reach, MOST_SAMPLES * 10.0))
     low, mid, high = (10.0 ** _weighted_quantile(log_reach, weights, level) for level in (0.05, 0.5, 0.95))
     why = f"power laws through {len(sizes)} pilot scores, averaged over ceilings and decays"
@@ -118,7 +142,7 @@ def data_needed(
         chance=chance,
         at_sizes=at_sizes,
         ceiling=_interval(ceilings, weights, scale, why),
-        says=_says(samples, chance, int(sizes[-1])),
+        says=_says(samples, chance, int(sizes[-1]), falling=bool(scores[-1] < scores.max() - 0.01)),
     )
 
 
@@ -128,6 +152,8 @@ def _scale(pilot: Mapping[int, float], target: float) -> float:
         raise BadRequest("pilot scores at two or more sizes are needed", cause=f"{len(pilot)} given")
     if min(pilot) < 1:
         raise BadRequest(f"a pilot size must be at least 1, not {min(pilot)}")
+    if max(pilot) > MOST_SAMPLES:
+        raise BadRequest(f"a pilot size must be at most {MOST_SAMPLES:,}, not {max(pilot):,}")
     values = [*pilot.values(), target]
     if not all(math.isfinite(v) and 0 <= v <= 100 for v in values):
         raise BadRequest("scores and target must lie in 0-1 or in 0-100", cause=f"given: {values}")
@@ -145,8 +171,16 @@ def _curves(sizes: Floats, scores: Floats, noise: float) -> tuple[Floats, Floats
     """(ceiling, decay, amount, weight) of every curve on the grid that the pilots allow; weights sum to 1.
 
     For each ceiling and decay the amount is the least-squares one, kept when it is not negative. Decays reach from
-    0.05 to 1: published learning curves of fine-tuning lie well inside.
+    0.05 to 1: published learning curves of fine-tuning lie well inside. Where even the best curve misses the pilots by
+    more than `noise`, the noise is what it misses them by.
     """
+    ceilings, decays, amounts, weights = _curves_within(sizes, scores, noise)
+    gaps = ceilings[:, None] - scores[None, :] - amounts[:, None] * sizes[None, :] ** -decays[:, None]
+    missed = float(np.sqrt((gaps**2).mean(1))[weights > 0].min())
+    return (ceilings, decays, amounts, weights) if missed <= noise else _curves_within(sizes, scores, missed)
+
+
+def _curves_within(sizes: Floats, scores: Floats, noise: float) -> tuple[Floats, Floats, Floats, Floats]:
     top = float(scores.max())
     ceilings, decays = (
         grid.ravel() for grid in np.meshgrid(np.linspace(max(top - noise, 0.01), 1.0, 120), np.geomspace(0.05, 1.0, 60))
@@ -189,10 +223,12 @@ def _score(
     return _interval(np.maximum(ceilings - amounts * size**-decays, 0.0), weights, scale, why)
 
 
-def _says(samples: Quantity | None, chance: float, largest: int) -> str:
+def _says(samples: Quantity | None, chance: float, largest: int, *, falling: bool) -> str:
+    more = "; your scores fall with more data: train longer, or look at the data, before asking for more"
     if samples is None:
-        return f"probably not reachable with more data alone: {chance:.0%} of the curves through your pilots reach it"
-    if samples.mid <= largest:
+        start = f"probably not reachable with more data alone: {chance:.0%} of the curves through your pilots reach it"
+        return start + more * falling
+    if round(samples.mid) <= largest:
         return "your largest pilot is already there, within its noise"
     top = "no upper end" if samples.high >= MOST_SAMPLES else f"{samples.high:,.0f}"
     return (

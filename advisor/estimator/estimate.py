@@ -196,6 +196,8 @@ def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) 
         samples=workload.samples,
         trainable_parameters=trace.trainable_parameters,
         options=recipe.options,
+        learning_rate_tuned=True,
+        own_method=False,
     )
 
 

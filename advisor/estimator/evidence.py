@@ -12,12 +12,13 @@ from pydantic import Field
 
 from advisor.catalog.findings.load import load_studies
 from advisor.catalog.findings.names import KIND_OF, our_name
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Quality
 from advisor.domain.finding import Finding, Study
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, BadRequest
 from advisor.estimator.quality import predict_quality
-from advisor.estimator.quality_features import architecture_of, task_type_of
+from advisor.estimator.quality_features import architecture_of
 
 
 class Bearing(Value):
@@ -139,39 +140,68 @@ def _nearness(
     return math.exp(-away)
 
 
-_SIZE = re.compile(r"~?\s*([\d.]+(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
+_SIZE = re.compile(r"~?\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+MOST = 10**15
+"""No model has as many parameters and no data set as many samples: a size above is a slip of the pen."""
 
 
 def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
-    """A size as people write it: 8e9, "8B", "125M", "20-70" (its middle), "406M (not stated)"; None stays unknown.
+    """A size as people write it: 8e9, "8B", "125M", "20-70" and "1-3B" (their middles), "406M (not stated)".
+
+    None and an empty text stay unknown.
 
     Raises:
-        BadRequest: not a size, or below `least`.
+        BadRequest: not a size, or not between `least` and MOST.
     """
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise BadRequest(f"{name} must be a number, not {value!r}", field=name)
+        raise BadRequest(f"{name} must be a number, not {_short(value)}", field=name)
     if isinstance(value, str):
-        value = re.sub(r"\s*\(.*\)$", "", value.strip())
-        ends = value.split("-")
-        if len(ends) == 2 and all(_SIZE.fullmatch(end.strip()) for end in ends):
-            low, high = (size_of(end, name, least=least) or least for end in ends)
-            return round(math.sqrt(low * high))
-        found = _SIZE.fullmatch(value.strip().replace(",", ""))
-        if not found:
-            raise BadRequest(f"{name} must be a number like 2000, 8e9 or 8B, not {value!r}", field=name)
-        value = float(found[1]) * {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[found[2].upper()]
-    if not math.isfinite(value) or value < least:
-        raise BadRequest(f"{name} must be at least {least}, not {value:g}", field=name, value=str(value))
+        plain = re.sub(r"\s*\(.*\)$", "", value.strip()).replace(",", "")
+        ends = [_SIZE.fullmatch(end.strip()) for end in plain.split("-")]
+        if not 1 <= len(ends) <= 2 or None in ends:
+            raise BadRequest(f"{name} must be a number like 2000, 8e9 or 8B, not {_short(value)}", field=name)
+        units = [end[2].upper() for end in ends if end]
+        numbers = [
+            float(end[1]) * _UNITS[unit or units[-1]] for end, unit in zip(ends, units, strict=True) if end is not None
+        ]
+        value = math.prod(numbers) ** (1 / len(numbers))
+    if not least <= value <= MOST:
+        raise BadRequest(f"{name} must be at least {least} and below 1e15, not {_short(value)}", field=name)
     return round(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if _digits(value) < 40 else "a number of too many digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _digits(value: Any) -> int:
+    """Digits of a whole number, roughly and without writing it out; 0 for anything else."""
+    return int(value.bit_length() * 0.30103) if isinstance(value, int) else 0
+
+
+def _share_or_size(value: Any, name: str, of: int | None) -> int | None:
+    """A size, or a percentage of the model's ("0.29%"), which is unknown where the model's is."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return size_of(value, name)
+    try:
+        share = float(value.strip()[:-1]) / 100
+    except ValueError as problem:
+        raise BadRequest(f"{name} must be a number or a percentage, not {_short(value)}", field=name) from problem
+    if not 0 < share <= 1:
+        raise BadRequest(f"{name} must be above 0 % and at most 100 %, not {_short(value)}", field=name)
+    return None if of is None else max(1, round(of * share))
 
 
 def predict_case(case: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one line of `--predict`: low, mid, high in points (90 %), the probability, the studies.
 
-    `model_params`, `n_train_samples` and `trainable_parameters` may be null or missing (unknown, wider in effect);
-    `method`, `architecture` and `task_type` may not.
+    `model_params`, `n_train_samples` and `trainable_parameters` (a number or "0.3%") may be null or missing: unknown,
+    and wider for it. So may `learning_rate_tuned` and `own_method`, which then stand at their averages over
+    studies. `method`, `architecture` and `task_type` may not.
 
     Raises:
         BadRequest, UnknownName: as `predict_quality`; also a missing or unknown key.
@@ -186,16 +216,22 @@ def predict_case(case: Mapping[str, Any]) -> dict[str, Any]:
     for needed in ("architecture", "task_type", "method"):
         if not isinstance(case.get(needed), str):
             raise BadRequest(f"{needed} is missing or no text", field=needed)
+    for answerable in ("learning_rate_tuned", "own_method"):
+        if not isinstance(case.get(answerable), (bool, type(None))):
+            raise BadRequest(f"{answerable} must be true, false or null", field=answerable)
+    if not isinstance(case.get("options") or {}, dict):
+        raise BadRequest("options must be an object", field="options")
+    parameters = size_of(case.get("model_params"), "model_params")
     quality = predict_quality(
         case["method"],
         architecture=case["architecture"],
-        model_parameters=size_of(case.get("model_params"), "model_params"),
+        model_parameters=parameters,
         task_type=case["task_type"],
         samples=size_of(case.get("n_train_samples"), "n_train_samples"),
-        trainable_parameters=size_of(case.get("trainable_parameters"), "trainable_parameters"),
+        trainable_parameters=_share_or_size(case.get("trainable_parameters"), "trainable_parameters", parameters),
         options=case.get("options"),
         learning_rate_tuned=case.get("learning_rate_tuned"),
-        own_method=bool(case.get("own_method", False)),
+        own_method=case.get("own_method"),
     )
     effect = quality.effect
     answer: dict[str, Any] = {
@@ -223,8 +259,9 @@ def predict_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         try:
             try:
                 case = json.loads(line)
-            except json.JSONDecodeError as problem:
-                raise BadRequest(f"line {number} is not JSON: {problem.msg}", line=number) from problem
+            except (ValueError, RecursionError) as problem:
+                said = getattr(problem, "msg", "a number too long or too many brackets")
+                raise BadRequest(f"line {number} is not JSON: {said}", line=number) from problem
             if not isinstance(case, dict):
                 raise BadRequest(f"line {number} is not a JSON object", line=number)
             yield predict_case(case)

@@ -13,7 +13,7 @@ import numpy as np
 from advisor import store
 from advisor.catalog.findings.load import FOLDER, load_studies
 from advisor.domain.finding import Study
-from advisor.estimator.quality_cells import Cell
+from advisor.estimator.quality_cells import Cell, usual
 from advisor.estimator.quality_fit import (
     LEVELS,
     MOST_DOUBT,
@@ -31,11 +31,14 @@ from advisor.estimator.quality_fit import (
 from advisor.estimator.quality_model import FILE, QualityFit, StudyShare
 from advisor.estimator.quality_scores import (
     always_lora,
-    coverage,
+    blind,
+    coverage_of,
+    intervals_by_study,
     model_pick,
     pairwise_order,
     pu_table,
     regret_by_study,
+    told,
 )
 
 
@@ -66,18 +69,24 @@ def _stored(
     named = [*groups, "study", "study x kind", "study x method", "study x setting", "noise"]
     at, per_decade, said = attention_penalty(cells)
     titles = {study.id: study for study in studies}
-    over_studies, over_rows = coverage(left_out)
+    typical = usual(cells)
+    intervals = intervals_by_study(left_out)
+    over_studies, over_rows = coverage_of(intervals, left_out)
     return QualityFit(
         names=tuple("|".join(name) for name in location.names),
         mean=_round(location.mean),
         covariance=tuple(_round(row[: i + 1]) for i, row in enumerate(location.covariance)),
         variances=dict(zip(named, _round(np.exp(location.log_variances)), strict=True)),
+        spread_names=spread.names,
         spread=_round(spread.coefficients),
         levels=LEVELS,
         quantiles=_round(spread.quantiles),
         most_doubt=MOST_DOUBT,
         attention=(float(f"{at:.6g}"), float(f"{per_decade:.6g}")),
         attention_studies=said,
+        own_share=round(typical.own_share, 4),
+        untuned_share=round(typical.untuned_share, 4),
+        proposed=tuple(sorted(typical.proposed)),
         studies=tuple(_share(titles[key], moves, left_out) for key, moves in location.by_study.items()),
         held_out={
             "studies": float(len({one.cell.study for one in left_out if one.cell.referenced})),
@@ -85,8 +94,11 @@ def _stored(
             "coverage_over_rows": round(over_rows, 4),
             "pairs_told": round(pairwise_order(left_out, told=True), 4),
             "pairs_blind": round(pairwise_order(left_out, told=False), 4),
-            "regret_told": round(fmean(regret_by_study(left_out, model_pick(told=True)).values()), 4),
-            "regret_blind": round(fmean(regret_by_study(left_out, model_pick(told=False)).values()), 4),
+            "pairs_blind_without_full": round(pairwise_order(left_out, told=False, with_full=False), 4),
+            "interval_score": round(fmean(one.score for one in intervals.values()), 4),
+            "interval_width": round(fmean(one.width for one in intervals.values()), 4),
+            "regret_told": round(fmean(regret_by_study(left_out, model_pick(told)).values()), 4),
+            "regret_blind": round(fmean(regret_by_study(left_out, model_pick(blind)).values()), 4),
             "regret_always_lora": round(fmean(regret_by_study(left_out, always_lora).values()), 4),
             "regret_pu_table": round(fmean(regret_by_study(left_out, pu_table).values()), 4),
         },

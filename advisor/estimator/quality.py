@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from advisor.catalog.findings.names import KIND_OF, our_name
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Citation, Quality
 from advisor.domain.quantity import Quantity
 from advisor.errors import BadRequest, NoEvidence
-from advisor.estimator.quality_features import Question, architecture_of, task_type_of
+from advisor.estimator.quality_features import Question, architecture_of
 from advisor.estimator.quality_model import Posterior, posterior
 
 ATTENTION_MODULES: Final = frozenset(
@@ -37,11 +38,14 @@ def predict_quality(
     trainable_parameters: int | None = None,
     options: Mapping[str, Any] | None = None,
     learning_rate_tuned: bool | None = None,
-    own_method: bool = False,
+    own_method: bool | None = None,
 ) -> Quality:
     """Effect of `method` against full fine-tuning of the same model on the same data, in points (0-100).
 
-    `learning_rate_tuned=False` asks about one learning rate for every method, which soft prompts do not survive.
+    What a *new study* would find: where it is not said whether its authors propose the method (`own_method`) and
+    whether the rate was tuned for each method, both are taken at their averages over studies. Who trains for
+    himself says `own_method=False`, and `learning_rate_tuned=True` if he tunes; False asks about one rate for every
+    method, which soft prompts do not survive.
     `trainable_parameters` is accepted and not used: leaving studies out showed that their number says
     nothing further once the method is known. `options["target_modules"]` is: attention alone loses at few samples.
 
@@ -67,11 +71,11 @@ def predict_quality(
     question = Question(
         method=name,
         architecture=architecture_of(architecture),
-        task_type=task_type_of(task_type) if task_type else "NLU",
+        task_type=task_type_of(task_type) if task_type is not None else "NLU",
         samples=samples,
         parameters=model_parameters,
-        own=float(own_method),
-        untuned=float(learning_rate_tuned is False),
+        own=model.usual.own(name) if own_method is None else float(own_method),
+        untuned=model.usual.untuned_share if learning_rate_tuned is None else float(not learning_rate_tuned),
         attention_only=only_attention(options),
     )
     return answer(model, question)
@@ -97,7 +101,7 @@ def answer(model: Posterior, question: Question) -> Quality:
             evidence="full fine-tuning is the reference: its effect is 0 by definition",
         )
     mean, scale, moves = model.answer(question)
-    low, high = (mean + scale * model.quantile(level) for level in (0.05, 0.95))
+    low, high = (_score(mean + scale * model.quantile(level)) for level in (0.05, 0.95))
     mid = min(max(mean, low), high)
     within = 1 - model.below((-1.0 - mean) / scale)
     direct = [study for study in model.fit.studies if question.method in study.methods]
@@ -112,6 +116,11 @@ def answer(model: Posterior, question: Question) -> Quality:
         citations=_citations(model, moves, {study.id for study in bearing}, question),
         warnings=tuple(_warnings(question, len(direct))),
     )
+
+
+def _score(points: float) -> float:
+    """A difference of two scores of 0-100 points."""
+    return min(max(points, -100.0), 100.0)
 
 
 def _evidence(question: Question, direct: int, alike: int) -> str:

@@ -14,8 +14,9 @@ from statistics import fmean
 from typing import Final
 
 from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.finding import Finding, Study
-from advisor.estimator.quality_features import Question, task_type_of
+from advisor.estimator.quality_features import Question, Usual
 
 CLIP: Final = 25.0
 """Points. A run that collapsed by 60 says no more about the next study than one that collapsed by 25."""
@@ -126,3 +127,26 @@ def question_of(finding: Finding) -> Question:
 def all_cells(studies: Iterable[Study]) -> list[Cell]:
     """Cells of every study, in the studies' order."""
     return [cell for study in studies for cell in cells_of(study)]
+
+
+def usual(cells: Iterable[Cell]) -> Usual:
+    """What the studies of these cells usually are, each study counting once; nothing is usual where there is none."""
+    tells: dict[str, set[str]] = defaultdict(set)
+    proposes: dict[str, set[str]] = defaultdict(set)
+    untuned: dict[str, list[float]] = defaultdict(list)
+    for cell in cells:
+        tells[cell.question.method].add(cell.study)
+        untuned[cell.study].append(cell.question.untuned)
+        if cell.question.own:
+            proposes[cell.question.method].add(cell.study)
+    # A study is asked only of methods that no other study proposes: of the rest the answer is known.
+    open_to: dict[str, list[bool]] = defaultdict(list)
+    for method, studies in tells.items():
+        for study in studies:
+            if not proposes[method] - {study}:
+                open_to[study].append(study in proposes[method])
+    return Usual(
+        own_share=fmean(fmean(owns) for _, owns in sorted(open_to.items())) if open_to else 0.0,
+        untuned_share=fmean(fmean(values) for _, values in sorted(untuned.items())) if untuned else 0.0,
+        proposed=frozenset(method for method, studies in proposes.items() if studies),
+    )

@@ -6,7 +6,7 @@ A feature is in (asinh of points) per unit; full fine-tuning has none, so its ef
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from advisor.catalog.findings.names import KIND_OF, KINDS
@@ -29,32 +29,6 @@ _ARCHITECTURE_ALIASES: Final = {
     "encoder-only": "encoder",
 }
 
-TASK_TYPES: Final[tuple[TaskType, ...]] = TaskType.__args__
-
-_TASK_ALIASES: Final[dict[str, TaskType]] = {
-    "image classification": "vision",
-    "image generation": "vision",
-    "generation": "NLG",
-    "code (continued pretraining)": "pretraining",
-    "math (continued pretraining)": "pretraining",
-    "commonsense": "reasoning",
-    "question answering": "QA",
-    "named entity recognition": "NER",
-    "machine translation": "translation",
-    "summarisation": "summarization",
-}
-
-
-def task_type_of(name: str) -> TaskType:
-    """Our task type for a study's or a user's word for it; raises `UnknownName` with the near names."""
-    plain = name.strip().lower()
-    for known in TASK_TYPES:
-        if plain == known.lower():
-            return known
-    if plain in _TASK_ALIASES:
-        return _TASK_ALIASES[plain]
-    raise UnknownName.of("task type", name, [*TASK_TYPES, *_TASK_ALIASES], list_with="advisor evidence --task-types")
-
 
 def architecture_of(name: str) -> str:
     """decoder, encoder, encoder-decoder, vision or other; raises `UnknownName` with the near names."""
@@ -70,7 +44,8 @@ def architecture_of(name: str) -> str:
 class Question:
     """One method in one setting. None is unknown; a study that says nothing about tuning counts as tuned.
 
-    `own`: the authors propose this method. `untuned`: the learning rate was not tuned for each method.
+    `own`: the authors propose this method. `untuned`: the learning rate was not tuned for each method. Both are
+    0 or 1 where it is known, and else the share of studies of which it is true (`Usual`).
     `attention_only`: only attention's projections carry the adapter; not part of the fit, see quality_fit.
     """
 
@@ -99,6 +74,35 @@ class Question:
         return min(2.0, max(0.0, 9.5 - math.log10(self.parameters)))
 
 
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a new study is taken to be where nobody says: covariates at their averages over studies.
+
+    A method is proposed once: where the catalogue holds the study that proposes it (`proposed`), another study's
+    authors do not. Any other method is its study's own with a share of `own_share`.
+    """
+
+    own_share: float
+    untuned_share: float
+    proposed: frozenset[str]
+
+    def own(self, method: str) -> float:
+        return 0.0 if method in self.proposed else self.own_share
+
+    def blind(self, question: Question) -> Question:
+        """The question as one asks it who knows neither who wrote the study nor how its rates were found."""
+        return replace(question, own=self.own(question.method), untuned=self.untuned_share)
+
+
+SIZES_IF_UNKNOWN: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
+"""A question without its number of samples is asked at each of these as well: what it would change is doubt."""
+
+
+def at_possible_sizes(question: Question) -> tuple[Question, ...]:
+    """The question at every size it may be meant at; none where the size is known."""
+    return () if question.samples else tuple(replace(question, samples=size) for size in SIZES_IF_UNKNOWN)
+
+
 GROUPS: Final = (
     "all",
     "kind",
@@ -110,7 +114,12 @@ GROUPS: Final = (
     "encoder small n",
     "large n",
 )
-"""Features of one group share one prior variance, learned from the findings."""
+"""Features of one group share one prior variance, learned from the findings. Small encoders have one slope for
+all kinds but FLAT_KINDS: one for each kind rests on a single study and ordered the methods of others worse."""
+
+
+FLAT_KINDS: Final = ("adapter", "hybrid")
+"""Bottleneck adapters, and hybrids that hold them, stayed with full fine-tuning at every size (findings 3 and 25)."""
 
 
 def features(question: Question) -> dict[tuple[str, str], float]:
@@ -125,12 +134,12 @@ def features(question: Question) -> dict[tuple[str, str], float]:
         ("own", ""): question.own,
         ("untuned", ""): question.untuned,
         ("kind untuned", kind): question.untuned,
-        ("large n", ""): max(0.0, n - 5),
+        ("large n", ""): min(2.0, max(0.0, n - 5)),
     }
     if kind == "soft prompt":
         found["soft small n", ""] = min(2.5, max(0.0, 4 - n))
-    elif question.architecture == "encoder":
-        found["encoder small n", kind] = max(0.0, 3 - n) * question.decades_below_a_billion
+    elif question.architecture == "encoder" and kind not in FLAT_KINDS:
+        found["encoder small n", ""] = max(0.0, 3 - n) * question.decades_below_a_billion
     return {key: value for key, value in found.items() if value}
 
 
@@ -145,23 +154,29 @@ def prior_features(methods: list[str]) -> list[tuple[str, str]]:
         ("untuned", ""),
         *(("kind untuned", kind) for kind in kinds),
         ("soft small n", ""),
-        *(("encoder small n", kind) for kind in kinds),
+        ("encoder small n", ""),
         ("large n", ""),
     ]
 
 
-SPREAD_FEATURES: Final = ("one", "small n", "soft prompt", "text encoder", "skill")
+SPREAD_FEATURES: Final = ("one", "text encoder", "skill", "size of effect")
+"""What makes studies differ more from each other, as the fit that ships has it."""
+
+SPREAD_OF_OLD: Final = ("one", "small n", "soft prompt", "text encoder", "skill")
+"""What fits before had; wider at the same coverage (benchmarks/quality_loso.py)."""
 
 
-def spread_features(question: Question) -> tuple[float, ...]:
-    """What makes studies differ more from each other, in the order of SPREAD_FEATURES.
+def spread_features(question: Question, mean: float) -> dict[str, float]:
+    """Every feature a spread may use, by name; `mean` is the prediction in asinh(points).
 
-    An unknown number of samples spreads like 1,000: not knowing is never narrower than knowing there are many.
+    The size of the predicted effect stands in for what was tried before it: where a loss is expected (soft prompts,
+    few samples), its amount is what studies disagree on. The number of samples says nothing further.
     """
-    return (
-        1.0,
-        1.5 if question.samples is None else min(2.5, max(0.0, 4.5 - question.log_samples)),
-        float(question.kind == "soft prompt"),
-        float(question.architecture == "encoder"),
-        float(question.task_type in ("math", "code", "pretraining", "instruction")),
-    )
+    return {
+        "one": 1.0,
+        "small n": 1.5 if question.samples is None else min(2.5, max(0.0, 4.5 - question.log_samples)),
+        "soft prompt": float(question.kind == "soft prompt"),
+        "text encoder": float(question.architecture == "encoder"),
+        "skill": float(question.task_type in ("math", "code", "pretraining", "instruction")),
+        "size of effect": min(abs(mean), 4.0) - 1.0,
+    }

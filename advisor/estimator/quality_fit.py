@@ -12,8 +12,8 @@ as the model was wrong. Deterministic: no sampling, no seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,8 +22,17 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from advisor.domain.finding import Study
-from advisor.estimator.quality_cells import Cell, all_cells
-from advisor.estimator.quality_features import GROUPS, Question, features, prior_features, spread_features
+from advisor.estimator.quality_cells import Cell, all_cells, usual
+from advisor.estimator.quality_features import (
+    GROUPS,
+    SPREAD_FEATURES,
+    Question,
+    Usual,
+    at_possible_sizes,
+    features,
+    prior_features,
+    spread_features,
+)
 
 Floats = NDArray[np.float64]
 Feature = tuple[str, str]
@@ -116,9 +125,14 @@ class Location:
     by_study: dict[str, Floats]
 
     def predict(self, questions: Sequence[Question]) -> tuple[Floats, Floats]:
-        """(mean[Q], variance[Q]) of asinh(effect) from the coefficients alone."""
+        """(mean[Q], variance[Q]) of asinh(effect) from the coefficients, and from the size where it is unknown."""
         x = matrix(self.names, questions)
-        return x @ self.mean, np.einsum("ij,jk,ik->i", x, self.covariance, x)
+        mean = x @ self.mean
+        variance = np.einsum("ij,jk,ik->i", x, self.covariance, x)
+        for row, question in enumerate(questions):
+            if possible := at_possible_sizes(question):
+                variance[row] += np.mean((matrix(self.names, possible) @ self.mean - mean[row]) ** 2)
+        return mean, variance
 
 
 def _group_index(data: Design) -> tuple[list[str], NDArray[np.intp]]:
@@ -188,7 +202,8 @@ def fit_location(data: Design, log_variances: Floats) -> Location:
 class LeftOut:
     """A referenced cell as the model saw it with its whole study left out: asinh mean and coefficient variance.
 
-    `blind` is the question as a newcomer would put it: nobody's own method, learning rates tuned.
+    `blind` is the question as a newcomer puts it, who cannot know whose the method is nor how rates were found:
+    both at their averages over the other studies (`quality_cells.usual`).
     """
 
     cell: Cell
@@ -199,15 +214,21 @@ class LeftOut:
     told_variance: float
 
 
-def leave_studies_out(data: Design, log_variances: Floats, refit: int = 12) -> list[LeftOut]:
-    """Each study predicted from the others; the variances are fitted anew without it (`refit` steps from the start)."""
+def leave_studies_out(
+    data: Design, log_variances: Floats, refit: int = 12, assume: Callable[[Sequence[Cell]], Usual] = usual
+) -> list[LeftOut]:
+    """Each study predicted from the others; the variances are fitted anew without it (`refit` steps from the start).
+
+    `assume` says of the others' cells what the blind question takes a new study to be.
+    """
     out: list[LeftOut] = []
     for study in sorted({cell.study for cell in data.cells}):
         rest = data.without(study)
         variances = fit_variances(rest, log_variances, refit) if refit else log_variances
         location = fit_location(rest, variances)
         held = [cell for cell in data.cells if cell.study == study]
-        blind = [replace(cell.question, own=0.0, untuned=0.0) for cell in held]
+        others = assume(rest.cells)
+        blind = [others.blind(cell.question) for cell in held]
         mean, variance = location.predict(blind)
         told = location.predict([cell.question for cell in held])
         columns = (held, blind, mean.tolist(), variance.tolist(), told[0].tolist(), told[1].tolist())
@@ -219,13 +240,20 @@ def leave_studies_out(data: Design, log_variances: Floats, refit: int = 12) -> l
 class Spread:
     """Scale in points is exp(coefficients . spread features); `quantiles` are of residual / scale at LEVELS."""
 
+    names: tuple[str, ...]
     coefficients: Floats
     quantiles: Floats
 
     def scale(self, questions: Sequence[Question], mean: Floats, variance: Floats) -> Floats:
         """[Q] points by which a new study's row lies around sinh(mean), the coefficients' own doubt included."""
-        z = np.array([spread_features(question) for question in questions])
+        z = spread_matrix(self.names, questions, mean)
         return np.sqrt(np.exp(2 * z @ self.coefficients) + doubt(mean, variance))
+
+
+def spread_matrix(names: Sequence[str], questions: Sequence[Question], mean: Floats) -> Floats:
+    """[Q, len(names)] spread features."""
+    rows = (spread_features(question, float(m)) for question, m in zip(questions, mean, strict=True))
+    return np.array([[row[name] for name in names] for row in rows])
 
 
 def doubt(mean: Floats, variance: Floats) -> Floats:
@@ -233,7 +261,9 @@ def doubt(mean: Floats, variance: Floats) -> Floats:
     return np.minimum(np.maximum(variance, 0) * np.cosh(mean) ** 2, MOST_DOUBT)
 
 
-def fit_spread(left_out: Sequence[LeftOut], stretch: float = STRETCH) -> Spread:
+def fit_spread(
+    left_out: Sequence[LeftOut], stretch: float = STRETCH, names: tuple[str, ...] = SPREAD_FEATURES
+) -> Spread:
     """Spread from left-out rows. A study weighs as the root of its rows: three rows tell less of tails than 300.
 
     Coefficients minimise a Laplace likelihood with a ridge; then quantiles are read off, and moved outwards by
@@ -248,7 +278,7 @@ def fit_spread(left_out: Sequence[LeftOut], stretch: float = STRETCH) -> Spread:
     residual = np.array([effect for _, effect in flat]) - np.sinh(mean)
     weight = np.array([counts[one.cell.study] ** -0.5 for one, _ in flat])
     weight *= len(counts) / weight.sum()
-    z = np.array([spread_features(one.blind) for one, _ in flat])
+    z = spread_matrix(names, [one.blind for one, _ in flat], mean)
     extra = doubt(mean, np.array([one.variance for one, _ in flat]))
 
     def loss(b: Floats) -> float:
@@ -263,7 +293,7 @@ def fit_spread(left_out: Sequence[LeftOut], stretch: float = STRETCH) -> Spread:
     reached = (np.cumsum(weight[order]) - 0.5 * weight[order]) / weight.sum()
     quantiles = np.interp(LEVELS, reached, standard[order])
     middle = quantiles[LEVELS.index(0.5)]
-    return Spread(coefficients, middle + (quantiles - middle) * stretch)
+    return Spread(names, coefficients, middle + (quantiles - middle) * stretch)
 
 
 def attention_penalty(cells: Sequence[Cell]) -> tuple[float, float, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,14 @@ from pydantic import Field
 from advisor import store
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadFile
-from advisor.estimator.quality_features import Question, features, spread_features
+from advisor.estimator.quality_features import (
+    SPREAD_OF_OLD,
+    Question,
+    Usual,
+    at_possible_sizes,
+    features,
+    spread_features,
+)
 
 Floats = NDArray[np.float64]
 FILE: Final = "quality.json"
@@ -38,6 +46,7 @@ class QualityFit(Stored):
 
     `names` are "group|feature"; `mean` and the rows of the lower triangle `covariance` are in asinh(points).
     `spread` and `quantiles` give a new study's residual in points: exp(spread . features) x quantile at `levels`.
+    `own_share`, `untuned_share` and `proposed` are what a study is taken to be of which nothing is said.
     `held_out` are the leave-one-study-out figures of this very fit.
     """
 
@@ -47,12 +56,16 @@ class QualityFit(Stored):
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
     variances: dict[str, float]
+    spread_names: tuple[str, ...] = SPREAD_OF_OLD
     spread: tuple[float, ...]
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
     most_doubt: float = Field(gt=0, description="points^2, see quality_fit.doubt")
     attention: tuple[float, float] = Field(description="points lost by attention alone at 10^4, and per decade below")
     attention_studies: tuple[str, ...] = ()
+    own_share: float = Field(0.0, ge=0, le=1)
+    untuned_share: float = Field(0.0, ge=0, le=1)
+    proposed: tuple[str, ...] = ()
     studies: tuple[StudyShare, ...]
     held_out: dict[str, float] = Field(default_factory=dict)
 
@@ -72,6 +85,7 @@ class Posterior:
         self.moves = np.array([study.moves for study in fit.studies])
         self.quantiles = np.array(fit.quantiles)
         self.spread = np.array(fit.spread)
+        self.usual = Usual(fit.own_share, fit.untuned_share, frozenset(fit.proposed))
 
     def vector(self, question: Question) -> tuple[Floats, float]:
         """(x[P], prior variance of what no study has shown: a method that is not in the fit)."""
@@ -90,7 +104,10 @@ class Posterior:
         x, unseen = self.vector(question)
         mean = float(x @ self.mean)
         variance = max(0.0, float(x @ self.covariance @ x) + unseen)
-        own = math.exp(2 * float(np.dot(spread_features(question), self.spread)))
+        if possible := at_possible_sizes(question):
+            variance += fmean((float(self.vector(one)[0] @ self.mean) - mean) ** 2 for one in possible)
+        spread = spread_features(question, mean)
+        own = math.exp(2 * float(np.dot([spread[name] for name in self.fit.spread_names], self.spread)))
         doubt = min(variance * math.cosh(mean) ** 2, self.fit.most_doubt)
         lost = self.attention_alone(question)
         return math.sinh(mean) + lost, math.sqrt(own + doubt + lost * lost), self.moves @ x

@@ -15,10 +15,11 @@ from typing import Final
 
 from advisor.catalog.findings.load import load_studies
 from advisor.catalog.findings.names import KIND_OF, our_name
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.catalog.settings.load import load_settings
 from advisor.domain.recommendation import Setting
 from advisor.errors import BadRequest
-from advisor.estimator.quality_features import architecture_of, task_type_of
+from advisor.estimator.quality_features import architecture_of
 from advisor.estimator.steps import fewest_steps
 from advisor.estimator.voices import Voice, Wanted, numbers_of, quantile, repository, said, tried_rates, voices
 
@@ -78,7 +79,10 @@ def task_class(task_type: str) -> str:
     return "understanding"
 
 
-def _number(wanted: Wanted, setting: str, *, whole: bool = False, log: bool = True) -> Setting | None:
+def _number(
+    wanted: Wanted, setting: str, *, whole: bool = False, log: bool = True, least: float = 0.0
+) -> Setting | None:
+    """The weighted median; what lies below `least` is not chosen from while anything else is said, but shown."""
     heard = voices(wanted, setting)
     if setting == "learning_rate" and said(heard) < WELL_PUBLISHED:
         heard += tried_rates(wanted)
@@ -86,6 +90,7 @@ def _number(wanted: Wanted, setting: str, *, whole: bool = False, log: bool = Tr
     if not numbers:
         return None
     values = [(value, weight) for value, weight, _ in numbers]
+    values = [one for one in values if one[0] >= least] or values
     value, low, high = (quantile(values, level) for level in (0.5, 0.1, 0.9))
     shape: Callable[[float], float] = round if whole else float
     return Setting(
@@ -128,16 +133,17 @@ def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: 
 
 
 def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
-    found = _number(wanted, "learning_rate") or _rate_of_findings(wanted)
+    # Few new parameters never learned at a lower rate than all the old ones; a run that tried it shows as conflict.
+    fulls = None if wanted.method == "full" else _number(Wanted("full", *_rest(wanted)), "learning_rate")
+    least = fulls.value if fulls and isinstance(fulls.value, float) and KIND_OF[wanted.method] != "partial" else 0.0
+    found = _number(wanted, "learning_rate", least=least) or _rate_of_findings(wanted)
     if found is None or not isinstance(found.value, float):
         return found
     value, low, high = found.value, found.low or found.value, found.high or found.value
     low, high = min(low, value / 3), max(high, value * 3)
     why, conflict, sources = found.why, found.conflict, found.sources
-    if wanted.method != "full":
-        full = _number(Wanted("full", *_rest(wanted)), "learning_rate")
-        if full is not None and isinstance(full.value, float):
-            why += f"; {value / full.value:.3g} times full fine-tuning's {full.value:g} here"
+    if fulls is not None and isinstance(fulls.value, float):
+        why += f"; {value / fulls.value:.3g} times full fine-tuning's {fulls.value:g} here"
     if KIND_OF[wanted.method] == "low rank" and wanted.architecture == "decoder" and hidden_size:
         rule = 5e-5 * 10 * (2000 / hidden_size) ** 0.781
         sources = (*sources, "github:thinking-machines-lab/tinker-cookbook@9dfcc3a2c (rule for LoRA on Llama)")
@@ -212,7 +218,10 @@ def _targets(wanted: Wanted) -> Setting | None:
     ]
     if not every and not studies:
         return None
-    shown = sorted({str(voice.value) for voice in fewer}, key=lambda v: -sum(w.weight for w in fewer if w.value == v))
+    loudness: dict[str, float] = defaultdict(float)
+    for voice in fewer:
+        loudness[str(voice.value)] += voice.weight
+    shown = sorted(loudness, key=lambda modules: (-loudness[modules], modules))
     return Setting(
         name="target_modules",
         value="all-linear",
@@ -230,7 +239,7 @@ def _word(wanted: Wanted, setting: str) -> Setting | None:
     weight: dict[str, float] = defaultdict(float)
     for voice in heard:
         weight[str(voice.value)] += voice.weight
-    ranked = sorted(weight, key=lambda word: -weight[word])
+    ranked = sorted(weight, key=lambda word: (-weight[word], word))
     sources = [voice.source for voice in sorted(heard, key=lambda v: -v.weight) if voice.value == ranked[0]]
     close = [word for word in ranked[1:] if weight[word] > 0.25 * weight[ranked[0]]]
     return Setting(

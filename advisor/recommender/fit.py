@@ -76,6 +76,8 @@ class Estimator:
             samples=samples,
             trainable_parameters=candidate.trainable_parameters,
             options=candidate.recipe.options,
+            learning_rate_tuned=True,
+            own_method=False,
         )
 
 

@@ -83,6 +83,9 @@ def test_a_higher_target_needs_more_samples():
         ({100: 0.6, 400: 680}, 0.75, "0-1 or in 0-100"),
         ({100: -0.6, 400: 0.68}, 0.75, "0-1 or in 0-100"),
         ({100: float("nan"), 400: 0.68}, 0.75, "0-1 or in 0-100"),
+        ({100: 0.6, 400: 0.68}, float("nan"), "0-1 or in 0-100"),
+        ({100: 0.6, 400: 0.68}, -0.1, "0-1 or in 0-100"),
+        ({100: 0.6, 10**11: 0.7}, 0.9, "at most"),
     ],
 )
 def test_pilots_that_cannot_be_read_are_refused(pilot, target, says):
@@ -98,8 +101,46 @@ def test_a_score_where_lower_is_better_is_refused():
 def test_the_curve_answers_at_every_size_asked():
     points = quality_curve("lora", architecture="decoder", model_parameters=10**9, task_type="math", sizes=(10, 10**6))
     assert [point.samples for point in points] == [10, 10**6]
-    spans = [point.quality.effect.high - point.quality.effect.low for point in points]
-    assert spans[0] > spans[1]
+
+
+def test_the_curve_says_when_usual_epochs_are_too_few_steps():
+    few, many = quality_curve(
+        "prompt-tuning", architecture="decoder", model_parameters=10**9, task_type="math", sizes=(50, 10**6)
+    )
+    assert "steps to converge" in few.warning
+    assert few.steps is not None
+    assert few.steps.value > 3 * 50 / 16
+    assert few.steps.sources
+    assert many.warning == ""
+
+
+@pytest.mark.parametrize("spread", [0.0, -0.01, float("nan"), 5.0])
+def test_a_spread_over_seeds_that_is_none_is_refused(spread):
+    with pytest.raises(BadRequest, match="spread"):
+        data_needed({100: 0.6, 400: 0.68}, 0.75, seeds_spread=spread)
+
+
+def test_falling_scores_widen_and_say_so():
+    falling = data_needed({100: 0.68, 400: 0.61}, 0.75)
+    assert falling.samples is None
+    assert "fall" in falling.says
+    rising = data_needed({100: 0.61, 400: 0.68}, 0.75)
+    assert falling.at_sizes[800].high - falling.at_sizes[800].low > rising.at_sizes[800].high - rising.at_sizes[800].low
+
+
+@given(
+    st.dictionaries(st.integers(1, 10**9), st.floats(0, 1), min_size=2, max_size=5),
+    st.floats(0, 1),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_lawful_pilot_has_an_ordered_answer(pilot, target):
+    found = data_needed(pilot, target)
+    assert 0 <= found.chance <= 1
+    for score in (found.ceiling, *found.at_sizes.values()):
+        assert 0 <= score.low <= score.mid <= score.high <= 1.0001
+    if max(pilot.values()) >= target:
+        assert found.samples is not None
+        assert found.samples.mid <= 1.000001 * min(n for n, score in pilot.items() if score >= target)
 
 
 def test_a_curve_at_no_samples_is_refused():

@@ -97,6 +97,29 @@ def test_names_of_studies_and_ours_get_the_same_answer(method, ours):
         ({"task_type": "cost"}, "UnknownName"),
         ({"architecture": "quantum"}, "UnknownName"),
         ({"sample": 5}, "BadRequest"),
+        ({"n_train_samples": float("nan")}, "BadRequest"),
+        ({"n_train_samples": 0.5}, "BadRequest"),
+        ({"n_train_samples": 10**16}, "BadRequest"),
+        ({"n_train_samples": 10**400}, "BadRequest"),
+        ({"n_train_samples": "1e400"}, "BadRequest"),
+        ({"n_train_samples": "1.2.3"}, "BadRequest"),
+        ({"n_train_samples": "20%"}, "BadRequest"),
+        ({"n_train_samples": "100-"}, "BadRequest"),
+        ({"n_train_samples": {"train": 5}}, "BadRequest"),
+        ({"model_params": -8e9}, "BadRequest"),
+        ({"model_params": "8 billion"}, "BadRequest"),
+        ({"trainable_parameters": "0%"}, "BadRequest"),
+        ({"trainable_parameters": "120%"}, "BadRequest"),
+        ({"trainable_parameters": "some%"}, "BadRequest"),
+        ({"trainable_parameters": -5}, "BadRequest"),
+        ({"method": ""}, "UnknownName"),
+        ({"method": "no_tuning"}, "NoEvidence"),
+        ({"method": ["lora"]}, "BadRequest"),
+        ({"architecture": None}, "BadRequest"),
+        ({"task_type": ""}, "UnknownName"),
+        ({"options": 5}, "BadRequest"),
+        ({"learning_rate_tuned": "yes"}, "BadRequest"),
+        ({"own_method": 1}, "BadRequest"),
     ],
 )
 def test_a_bad_line_is_an_error_and_the_rest_go_on(changes, error):
@@ -107,7 +130,59 @@ def test_a_bad_line_is_an_error_and_the_rest_go_on(changes, error):
     assert good["studies"] > 10
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", "null", "7", '"lora"'])
+@pytest.mark.parametrize("missing", ["method", "architecture", "task_type"])
+def test_a_line_without_what_it_needs_says_what(missing):
+    (bad,) = predict_lines([json.dumps({key: value for key, value in CASE.items() if key != missing})])
+    assert bad["error"] == "BadRequest"
+    assert missing in bad["message"]
+
+
+def test_near_names_come_with_an_unknown_method():
+    (bad,) = predict_lines([json.dumps({**CASE, "method": "lorra"})])
+    assert "lora" in bad["near"]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=8), st.lists, max_leaves=4))
+def test_whatever_a_field_holds_there_is_one_answer_or_one_error(junk):
+    for field in (*CASE, "trainable_parameters", "options", "learning_rate_tuned", "own_method"):
+        (answer,) = predict_lines([json.dumps({**CASE, field: junk})])
+        assert ("error" in answer) != ("effect" in answer)
+
+
+@pytest.mark.parametrize("trainable", [None, "", 4_000_000, "4M", "0.05%", "100%", "0.3 %", "895K (0.81%)"])
+def test_trainable_parameters_are_read_as_studies_print_them(trainable):
+    assert predict_case({**CASE, "trainable_parameters": trainable})["studies"] > 10
+
+
+def test_what_is_not_said_of_a_study_lies_between_the_two_answers():
+    """A method that no study proposes may be the new study's own."""
+    own, not_own, unsaid = (
+        predict_case({**CASE, "method": "hira", "own_method": said})["mid"] for said in (True, False, None)
+    )
+    assert not_own < unsaid < own
+    tuned, untuned, unsaid = (
+        predict_case({**CASE, "method": "prompt-tuning", "learning_rate_tuned": said})["mid"]
+        for said in (True, False, None)
+    )
+    assert untuned < unsaid < tuned
+
+
+def test_a_method_whose_proposers_are_in_the_catalogue_is_nobody_elses():
+    assert predict_case({**CASE, "method": "pissa"}) == predict_case({**CASE, "method": "pissa", "own_method": False})
+
+
+def test_no_answer_is_beyond_what_a_score_can_be():
+    for n in (1, 10**15):
+        for method in ("prompt-tuning", "lora", "bitfit"):
+            for architecture in ("encoder", "decoder"):
+                changes = {"n_train_samples": n, "method": method, "architecture": architecture, "model_params": 10**6}
+                answer = predict_case({**CASE, **changes})
+                assert -100 <= answer["low"] <= answer["mid"] <= answer["high"] <= 100
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", "null", "7", '"lora"', "NaN", "[" * 100_000, '{"n": ' + "9" * 5_000 + "}"]
+)
 def test_a_line_that_is_no_object_is_an_error(line):
     (bad,) = predict_lines([line])
     assert bad["error"] == "BadRequest"
@@ -127,6 +202,8 @@ def test_a_size_reads_as_a_number_or_as_text(size):
         ("~151M", 151 * 10**6),
         ("2,000", 2000),
         ("20-70", 37),
+        ("1-3B", 1_732_050_808),
+        ("7B-8B", 7_483_314_774),
         ("406M(not stated in text)", 406 * 10**6),
     ],
 )

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from advisor import store
 from advisor.catalog.findings.load import load_studies
 from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.findings.task_types import TASK_TYPES
 from advisor.domain.candidate import Quality
 from advisor.errors import BadRequest, NoEvidence, UnknownName
 from advisor.estimator.data_scale import quality_curve
 from advisor.estimator.evidence_fit import hash_of
 from advisor.estimator.quality import only_attention, predict_quality
-from advisor.estimator.quality_features import ARCHITECTURES, TASK_TYPES
+from advisor.estimator.quality_features import ARCHITECTURES
 from advisor.estimator.quality_model import QualityFit, fit_file, posterior
 
 
@@ -39,9 +40,11 @@ def test_the_stored_fit_kept_its_laws_out_of_study():
     held_out = posterior().fit.held_out
     assert held_out["studies"] >= 15
     assert held_out["pairs_told"] >= 0.80
+    assert held_out["pairs_blind_without_full"] >= 0.80
     assert 0.85 <= held_out["coverage_over_studies"] <= 0.95
     assert 0.85 <= held_out["coverage_over_rows"] <= 0.95
-    assert held_out["regret_told"] <= min(held_out["regret_always_lora"], held_out["regret_pu_table"])
+    for regret in ("regret_told", "regret_blind"):
+        assert held_out[regret] <= min(held_out["regret_always_lora"], held_out["regret_pu_table"])
 
 
 def test_what_each_study_said_adds_up_to_the_coefficients():

@@ -9,8 +9,8 @@ import pytest
 
 from advisor.catalog.findings.load import load_studies
 from advisor.domain.finding import Finding, Study
-from advisor.estimator.quality_cells import CLIP, all_cells, cells_of
-from advisor.estimator.quality_features import Question
+from advisor.estimator.quality_cells import CLIP, all_cells, cells_of, usual
+from advisor.estimator.quality_features import SIZES_IF_UNKNOWN, SPREAD_OF_OLD, Question, Usual
 from advisor.estimator.quality_fit import (
     LeftOut,
     _objective,
@@ -23,7 +23,17 @@ from advisor.estimator.quality_fit import (
     leave_studies_out,
 )
 from advisor.estimator.quality_model import posterior
-from advisor.estimator.quality_scores import coverage, order_by_study, pairwise_order, pu_table, regret_by_study
+from advisor.estimator.quality_scores import (
+    MISSED,
+    blind,
+    coverage,
+    intervals_by_study,
+    model_pick,
+    order_by_study,
+    pairwise_order,
+    pu_table,
+    regret_by_study,
+)
 
 TRUE = {"lora": -0.3, "adapter-houlsby": -1.0, "bitfit": -3.0, "prompt-tuning": -8.0}
 
@@ -99,6 +109,59 @@ def test_a_study_with_many_rows_counts_as_one_study():
     data = design(cells_for_fit(everyone))
     location = fit_location(data, fit_variances(data))
     assert location.predict([Question("lora", "decoder", "NLU", 20_000)])[0][0] < 0
+
+
+def study_of(name: str, *rows: Finding) -> Study:
+    return Study(id=name, title=name, url="https://example.org", findings=rows)
+
+
+def test_a_new_study_is_taken_to_be_what_studies_usually_are():
+    """One of two studies proposes dora, none lora; the third's rates were not tuned."""
+    studies = [
+        study_of("a", finding("dora", 71, 70, own_method=True), finding("lora", 70, 70)),
+        study_of("b", finding("dora", 71, 70), finding("lora", 70, 70)),
+        study_of("c", finding("lora", 70, 70, learning_rate_tuned=False)),
+    ]
+    found = usual(all_cells(studies))
+    # b may be asked of lora alone: that a proposes dora is known. a is half its own, b and c are not.
+    assert found == Usual(own_share=0.5 / 3, untuned_share=1 / 3, proposed=frozenset({"dora"}))
+    assert found.own("dora") == 0
+    assert found.own("vera") == found.own("lora") == 0.5 / 3
+    asked = found.blind(Question("vera", "decoder", "NLU", own=1.0, untuned=1.0))
+    assert (asked.own, asked.untuned) == (0.5 / 3, 1 / 3)
+
+
+def test_nothing_is_usual_where_there_is_no_study():
+    assert usual([]) == Usual(0.0, 0.0, frozenset())
+
+
+def test_a_left_out_study_does_not_say_what_is_usual():
+    """What the blind question assumes of a study comes from the others: its own word is not in it."""
+    boastful = study_of("own", finding("dora", 75, 70, own_method=True), finding("lora", 70, 70))
+    others = [study_of(f"s{i}", finding("lora", 70 - i, 70), finding("bitfit", 68 - i, 70)) for i in range(4)]
+    data = design(cells_for_fit([boastful, *others]))
+    left_out = leave_studies_out(data, fit_variances(data), refit=0)
+    assert {one.blind.own for one in left_out if one.cell.study == "own"} == {0.0}
+    assert {one.cell.question.own for one in left_out if one.cell.study == "own"} == {0.0, 1.0}
+
+
+def test_an_unknown_size_is_as_doubtful_as_what_the_size_would_change(studies: list[Study]):
+    few = [
+        study_of(f"few{i}", finding("prompt-tuning", 40 + i, 70, samples=100), finding("lora", 70, 70, samples=100))
+        for i in range(4)
+    ]
+    data = design(cells_for_fit([*studies, *few]))
+    location = fit_location(data, fit_variances(data))
+
+    def ask(method: str, samples: int | None) -> tuple[float, float]:
+        mean, variance = location.predict([Question(method, "decoder", "NLU", samples)])
+        return float(mean[0]), float(variance[0])
+
+    for method in ("prompt-tuning", "lora"):
+        known = [ask(method, size)[0] for size in SIZES_IF_UNKNOWN]
+        away = np.mean((np.array(known) - ask(method, None)[0]) ** 2)
+        assert ask(method, None)[1] == pytest.approx(ask(method, 10**5 // 3)[1] + away, rel=0.2, abs=1e-3)
+    assert ask("prompt-tuning", None)[1] > ask("prompt-tuning", 10_000)[1] + 0.01
 
 
 def test_settings_without_full_fine_tuning_teach_differences_only():
@@ -184,6 +247,29 @@ def test_a_tie_in_prediction_is_half_right_and_a_near_pair_does_not_count():
 def test_full_fine_tuning_takes_part_as_zero():
     assert order_by_study([one(2, 1)], lambda o: math.sinh(o.mean)) == {"s": 1.0}
     assert order_by_study([one(2, -1)], lambda o: math.sinh(o.mean)) == {"s": 0.0}
+
+
+def test_an_interval_score_is_its_width_and_twenty_times_what_lies_outside():
+    inside = [one(0.1 * i, 0, study=f"s{i}") for i in range(-5, 6)]
+    (found,) = (value for key, value in intervals_by_study([*inside, one(40, 0, study="far")]).items() if key == "far")
+    assert found.inside == 0
+    half = found.width / 2
+    assert found.score == pytest.approx(found.width + MISSED * (40 - half), rel=0.05)
+    (near,) = (value for key, value in intervals_by_study([*inside, one(0, 0, study="near")]).items() if key == "near")
+    assert near.inside == 1
+    assert near.score == pytest.approx(near.width)
+
+
+def test_the_pick_is_the_best_expected_effect_and_full_where_all_are_below_it():
+    cells = {"lora": [one(3, -1)], "bitfit": [one(5, -2, "bitfit")]}
+    assert model_pick(blind)(cells) == "full"
+    assert model_pick(blind)(cells | {"vera": [one(-5, 0.5, "vera")]}) == "vera"
+
+
+def test_a_fit_of_old_keeps_its_own_spread():
+    cells = [one(float(i % 7) - 3, 0.0, study=f"s{i % 6}") for i in range(60)]
+    assert fit_spread(cells, names=SPREAD_OF_OLD).names == SPREAD_OF_OLD
+    assert len(fit_spread(cells, names=SPREAD_OF_OLD).coefficients) == len(SPREAD_OF_OLD)
 
 
 def test_regret_is_points_lost_against_the_best_of_the_setting():

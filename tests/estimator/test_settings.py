@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.findings.task_types import TASK_TYPES
 from advisor.catalog.settings.load import FILE, SettingsFile, load_settings
 from advisor.domain.recommendation import Setting
 from advisor.errors import BadRequest, UnknownName
-from advisor.estimator.quality_features import ARCHITECTURES, TASK_TYPES
+from advisor.estimator.quality_features import ARCHITECTURES
 from advisor.estimator.settings import recommend_settings
 from advisor.estimator.steps import fewest_steps, steps_to_converge
 from advisor.estimator.voices import repository
@@ -77,6 +78,20 @@ def test_loras_rate_is_fifty_to_a_hundred_times_full_fine_tunings_for_vision():
 def test_ia3_wants_a_larger_rate_than_lora():
     asked = {"model_parameters": 3 * 10**9, "task_type": "math", "samples": 20_000}
     assert ask("ia3", **asked)["learning_rate"].value >= 10 * ask("lora", **asked)["learning_rate"].value
+
+
+@pytest.mark.parametrize("method", ["adapter-houlsby", "adapter-pfeiffer", "prefix-tuning", "qlora", "bitfit"])
+@pytest.mark.parametrize("samples", [300, 2_000, 50_000])
+def test_few_new_parameters_are_never_told_a_lower_rate_than_all_the_old_ones(method, samples):
+    asked = {"model_parameters": 8 * 10**9, "task_type": "math", "samples": samples}
+    assert ask(method, **asked)["learning_rate"].value >= ask("full", **asked)["learning_rate"].value
+
+
+def test_a_rate_that_was_passed_over_is_shown_as_conflict():
+    """One repository runs adapters at 2e-6, a fifth of its full fine-tuning; every paper has 1e-4 or more."""
+    rate = ask("adapter-houlsby", model_parameters=8 * 10**9, task_type="math")["learning_rate"]
+    assert rate.value >= 1e-4
+    assert "2e-06" in rate.conflict
 
 
 def test_every_linear_layer_is_the_target_and_the_conflict_is_shown():

@@ -1,8 +1,8 @@
 """Every study of the catalogue, checked against the laws that make studies comparable.
 
 A newcomer adds a study by adding `studies/<id>.json`. What the laws refuse: two studies with one id, a file
-not named after its id, an unknown method, a size of 0, fractions among percentages, a metric where lower is
-better that does not say so, a finding without an address.
+not named after its id, an unknown method or task type, a size of 0, fractions among percentages, a metric where
+lower is better that does not say so, a finding without an address.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from typing import Final
 
 from advisor import store
 from advisor.catalog.findings.names import our_name
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.finding import Finding, Study
 from advisor.errors import BadFile, UnknownName
+
+COST: Final = "cost"
+"""The task type of findings that tell what a run cost, whatever its task."""
 
 FOLDER: Final = Path(__file__).parent / "studies"
 
@@ -91,6 +95,13 @@ def _of_finding(finding: Finding) -> list[str]:
             broken.append(f"method {finding.method!r} must be written {our_name(finding.method)!r}")
     except UnknownName as problem:
         broken.append(problem.message)
+    if finding.task_type != COST:
+        try:
+            task_type_of(finding.task_type)
+        except UnknownName as problem:
+            broken.append(problem.message)
+    elif finding.aspect == "quality":
+        broken.append("a quality is of a task: task_type cost is for what runs cost")
     words = finding.metric.lower().replace("_", " ").replace("(", " ").split()
     if finding.higher_is_better and finding.aspect in ("quality", "curve"):
         falling = [word for word in words if word in LOWER_IS_BETTER]

@@ -68,7 +68,7 @@ def command(as_json: bool, **asked: Any) -> None:
     elif asked["list_studies"]:
         _studies(as_json)
     elif asked["list_task_types"]:
-        from advisor.estimator.quality_features import TASK_TYPES
+        from advisor.catalog.findings.task_types import TASK_TYPES
 
         emit(list(TASK_TYPES), as_json, table=lambda names: "\n".join(names))
     else:
@@ -159,13 +159,18 @@ def parse_pilot(text: str) -> dict[int, float]:
     Raises:
         BadRequest: a part is not SIZE:SCORE, or a size is there twice.
     """
+    from advisor.estimator.evidence import size_of
+
     found: dict[int, float] = {}
     for part in text.split(","):
         size, _, score = part.partition(":")
+        number = size_of(size.strip(), "a pilot size")
         try:
-            number, value = int(size), float(score)
+            value = float(score)
         except ValueError as problem:
             raise BadRequest(f"not SIZE:SCORE: {part!r}", hints=["e.g. --pilot 100:0.61,400:0.68"]) from problem
+        if number is None:
+            raise BadRequest(f"not SIZE:SCORE: {part!r}", hints=["e.g. --pilot 100:0.61,400:0.68"])
         if number in found:
             raise BadRequest(f"size {number} is given twice: give the mean of its scores")
         found[number] = value
@@ -203,12 +208,13 @@ def _curve_table(points: tuple[CurvePoint, ...]) -> list[Any]:
             f"{point.quality.effect.mid:+.1f}",
             f"{point.quality.effect.low:+.1f} to {point.quality.effect.high:+.1f}",
             f"{point.quality.within_one_point:.0%}",
-            "; ".join(point.quality.warnings),
+            "" if point.steps is None else f"{point.steps.value:,}",
+            "; ".join(filter(None, (point.warning, *point.quality.warnings))),
         )
         for point in points
     ]
-    heading = ("samples", "against full", "90 %", "within 1 point", "")
-    return [grid(heading, rows, right="samples,against full,within 1 point"), points[0].quality.evidence]
+    heading = ("samples", "against full", "90 %", "within 1 point", "steps", "")
+    return [grid(heading, rows, right="samples,against full,within 1 point,steps"), points[0].quality.evidence]
 
 
 def _settings(asked: dict[str, Any], as_json: bool) -> None:

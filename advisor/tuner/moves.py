@@ -31,7 +31,7 @@ SAMPLER_FROM: Final = 12
 """Trials from which the sampler proposes: about twice the settings that matter."""
 STEP_SHARE: Final = 1 / 8
 """Standard deviation of a step around the best, as a share of a setting's range."""
-STEP_CHANCE: Final = 0.5
+STEP_CHANCE: Final = 1 / 3
 """Of each setting but the rate to move in one step; the rate always does."""
 
 
@@ -89,7 +89,7 @@ def next_trial(
                     said = f"{level:.3g}" if isinstance(level, float) else str(level)
                     return f"neighbour: {name} {said}", {**base, d.key: level}
     if near and len(tried) < max(SAMPLER_FROM, len(starts(dimensions)) + moves):
-        return "near the best", _step(dimensions, base, random.Random(draw))
+        return "near the best", _step(dimensions, best, tried, random.Random(draw))
     return None
 
 
@@ -112,17 +112,34 @@ def _same(one: Level, other: Level) -> bool:
     return one == other
 
 
-def _step(dimensions: Sequence[Dimension], base: dict[str, Level], draw: random.Random) -> dict[str, Level]:
-    """The base with its numbers moved a little; which modules and which method stay."""
-    params = dict(base)
+def _step(
+    dimensions: Sequence[Dimension], best: Tried, tried: Sequence[Tried], draw: random.Random
+) -> dict[str, Level]:
+    """The best with its numbers moved a little; which modules and which method stay."""
+    params = dict(best.params)
     for d in dimensions:
-        at = base.get(d.key)
+        at = params.get(d.key)
         if d.name == METHOD or isinstance(at, (bool, str)) or not isinstance(at, (int, float)):
             continue
         if d.name != "learning_rate" and draw.random() > STEP_CHANCE:
             continue
-        params[d.key] = _neighbouring(d, at, draw) if d.kind == "choice" else _drawn(d, at, draw)
+        if d.kind == "choice":
+            params[d.key] = _neighbouring(d, at, draw)
+        else:
+            params[d.key] = _drawn(d, at, _worse(d.key, at, best, tried), draw)
     return params
+
+
+def _worse(key: str, at: float, best: Tried, tried: Sequence[Tried]) -> tuple[float | None, float | None]:
+    """The nearest levels below and above `at` that scored worse, as far as there are any."""
+    known = [
+        level
+        for one in tried
+        if one.score is not None and best.score is not None and one.score < best.score
+        if isinstance(level := one.params.get(key), (int, float)) and not _same(level, at)
+    ]
+    below, above = [level for level in known if level < at], [level for level in known if level > at]
+    return max(below, default=None), min(above, default=None)
 
 
 def _neighbouring(d: Dimension, at: float, draw: random.Random) -> Level:
@@ -131,11 +148,16 @@ def _neighbouring(d: Dimension, at: float, draw: random.Random) -> Level:
     return plain(numbers[min(max(place, 0), len(numbers) - 1)])
 
 
-def _drawn(d: Dimension, at: float, draw: random.Random) -> Level:
+def _drawn(d: Dimension, at: float, worse: tuple[float | None, float | None], draw: random.Random) -> Level:
+    """A level near `at`, at most half-way to those known to be worse."""
     assert d.low is not None
     assert d.high is not None
-    low, high = (math.log(d.low), math.log(d.high)) if d.log else (d.low, d.high)
-    moved = draw.gauss(math.log(at) if d.log else at, STEP_SHARE * (high - low))
-    moved = math.exp(moved) if d.log else moved
-    moved = min(max(moved, d.low), d.high)
+    scale, back = (math.log, math.exp) if d.log else (float, float)
+    middle = scale(at)
+    low, high = (
+        scale(end) if known is None else (scale(known) + middle) / 2
+        for known, end in zip(worse, (d.low, d.high), strict=True)
+    )
+    moved = draw.gauss(middle, STEP_SHARE * (scale(d.high) - scale(d.low)))
+    moved = min(max(back(min(max(moved, low), high)), d.low), d.high)
     return round(moved) if d.kind == "int" else moved

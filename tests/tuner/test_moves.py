@@ -102,6 +102,16 @@ def test_steps_near_the_best_keep_modules_and_differ_by_worker():
     assert 1 / 4 < one[1]["learning_rate"] / tried[0].params["learning_rate"] < 4
 
 
+@given(seed=st.integers(0, 200))
+def test_a_step_goes_at_most_half_way_to_a_rate_known_to_be_worse(seed):
+    base = start_params(LORA)
+    at = base["learning_rate"]
+    tried = [Tried(base, 1.0)] + [Tried({**base, "learning_rate": at * f}, 0.1) for f in (4.0, 0.5)]
+    found = next_trial(LORA, tried, moves=0, near=True, draw=str(seed))
+    assert found is not None
+    assert at * 0.5**0.5 * 0.999 <= found[1]["learning_rate"] <= at * 2 * 1.001
+
+
 def test_every_method_asked_for_is_tried_as_it_is_recommended():
     dimensions = make_dimensions([start("lora"), start("full"), start("ia3")], WORK)
     assert [params[METHOD] for _, params in starts(dimensions)] == ["lora", "full", "ia3"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), default=25, show_default=True, help="Findings shown.")
 @click.option("--studies", "list_studies", is_flag=True, help="List the studies instead.")
 @click.option("--task-types", "list_task_types", is_flag=True, help="List the task types instead.")
-@click.option("--predict", metavar="FILE", help="Predict every line of a JSONL file (- is stdin): one object a line.")
+@click.option("--predict", metavar="FILE", help="Predict a JSONL file (- is stdin), see above.")
 @click.option("--settings", is_flag=True, help="Recommend hyperparameters for --method, with their sources.")
 @click.option("--curve", metavar="METHOD", help="The expected effect at sizes from 30 to a million samples.")
 @click.option("--pilot", metavar="N:SCORE,...", help="Your scores at two or more sizes, with --target.")
@@ -41,7 +41,8 @@ def command(as_json: bool, **asked: Any) -> None:
     """What published studies found, and what it predicts.
 
     Effects are points (0-100) against full fine-tuning of the same model on the same data; the interval is
-    90 % for a study that nobody has seen. Without an option the nearest findings are listed.
+    90 % for a study that nobody has seen, whose authors may propose the method and may not have tuned its rate.
+    Without an option the nearest findings are listed.
 
     \b
     Examples:
@@ -50,6 +51,13 @@ def command(as_json: bool, **asked: Any) -> None:
       advisor evidence --curve prompt-tuning --architecture decoder --model-params 8e9
       advisor evidence --pilot 100:0.61,400:0.68 --target 0.75
       advisor evidence --studies
+
+    \b
+    --predict answers each line of its file in order, a bad one with an error. A line:
+      {"architecture": "decoder", "model_params": 8e9, "task_type": "math",
+       "n_train_samples": 2000, "method": "dora"}
+    The sizes and trainable_parameters (a number or "0.3%") may be null or missing, as may
+    own_method and learning_rate_tuned, which then stand at their averages over studies.
     """
     from advisor.estimator.evidence import size_of
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.catalog.findings.load import load_studies
 from advisor.errors import BadRequest, UnknownName
 from advisor.estimator.evidence import evidence, known_methods, predict_case, predict_lines, size_of
 
@@ -135,6 +136,20 @@ def test_a_line_without_what_it_needs_says_what(missing):
     (bad,) = predict_lines([json.dumps({key: value for key, value in CASE.items() if key != missing})])
     assert bad["error"] == "BadRequest"
     assert missing in bad["message"]
+
+
+def test_every_setting_that_ships_can_be_asked_about_in_its_own_words():
+    asked = {
+        (one.architecture, one.model_parameters, one.task_type, one.samples or one.samples_printed, one.method)
+        for study in load_studies()
+        for one in study.findings
+        if one.aspect == "quality" and one.method != "no-tuning" and "token" not in one.samples_printed
+    }
+    keys = ("architecture", "model_params", "task_type", "n_train_samples", "method")
+    lines = [json.dumps(dict(zip(keys, case, strict=True))) for case in sorted(asked, key=str)]
+    answers = list(predict_lines(lines))
+    assert len(answers) > 500
+    assert [(line, answer) for line, answer in zip(lines, answers, strict=True) if "error" in answer] == []
 
 
 def test_near_names_come_with_an_unknown_method():

@@ -125,10 +125,14 @@ def _score(points: float) -> float:
 
 def _evidence(question: Question, direct: int, alike: int) -> str:
     if direct:
-        return f"{direct} {'study tells' if direct == 1 else 'studies tell'} of {question.method}, {alike} of its kind"
-    if alike:
-        return f"no study of {question.method}: {alike} of its kind ({question.kind}) stand in, interval widened"
-    return f"no study of {question.method} or of its kind ({question.kind}): only what methods have in common"
+        said = f"{direct} {'study tells' if direct == 1 else 'studies tell'} of {question.method}, {alike} of its kind"
+    elif alike:
+        said = f"no study of {question.method}: {alike} of its kind ({question.kind}) stand in, interval widened"
+    else:
+        said = f"no study of {question.method} or of its kind ({question.kind}): only what methods have in common"
+    if 0 < question.own < 1:
+        return f"{said}; {question.own:.0%} of new studies that tell of such a method propose it, and find it better"
+    return said
 
 
 def _citations(model: Posterior, moves: Any, bearing: set[str], question: Question) -> tuple[Citation, ...]:

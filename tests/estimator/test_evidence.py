@@ -175,6 +175,8 @@ def test_what_is_not_said_of_a_study_lies_between_the_two_answers():
         predict_case({**CASE, "method": "hira", "own_method": said})["mid"] for said in (True, False, None)
     )
     assert not_own < unsaid < own
+    assert "propose it" in predict_case({**CASE, "method": "hira"})["evidence"]
+    assert "propose it" not in predict_case({**CASE, "method": "hira", "own_method": False})["evidence"]
     tuned, untuned, unsaid = (
         predict_case({**CASE, "method": "prompt-tuning", "learning_rate_tuned": said})["mid"]
         for said in (True, False, None)

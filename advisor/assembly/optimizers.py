@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from advisor.catalog.optimizers import find_optimizer
 from advisor.domain.recipe import Recipe
-from advisor.errors import MissingExtra, UnknownName
+from advisor.errors import MissingExtra
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
 
     Raises:
         UnknownName: no such optimizer.
-        MissingExtra: 8-bit and paged optimizers without bitsandbytes.
+        IllegalRecipe: one of transformers' that is not modelled, with the reason.
+        MissingExtra: one of bitsandbytes' without bitsandbytes.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     lr = recipe.learning_rate or DEFAULT_LEARNING_RATE
@@ -31,9 +33,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
         from advisor.assembly.adapters.optimizers import make_method_optimizer
 
         return make_method_optimizer(method_optimizer, model, recipe, lr)
-    if recipe.optimizer not in OPTIMIZERS:
-        raise UnknownName.of("optimizer", recipe.optimizer, sorted(OPTIMIZERS), list_with="advisor estimate --help")
-    return OPTIMIZERS[recipe.optimizer](parameters, lr, recipe.weight_decay)
+    name = find_optimizer(recipe.optimizer).name
+    return OPTIMIZERS[name](parameters, lr, recipe.weight_decay)
 
 
 def _adamw(**flags: Any) -> Callable[[list[Any], float, float], torch.optim.Optimizer]:
@@ -69,27 +70,69 @@ def _plain(name: str) -> Callable[[list[Any], float, float], torch.optim.Optimiz
     return make
 
 
-def _bitsandbytes(kind: str, **flags: Any) -> Callable[[list[Any], float, float], torch.optim.Optimizer]:
+def _bitsandbytes(kind: str, bits: int, **flags: Any) -> Callable[[list[Any], float, float], torch.optim.Optimizer]:
     def make(parameters: list[Any], lr: float, decay: float) -> torch.optim.Optimizer:
         try:
             from bitsandbytes import optim
         except ImportError as error:
-            raise MissingExtra.of("bitsandbytes", extra="quant", why="an 8-bit or paged optimizer") from error
-        return getattr(optim, kind)(parameters, lr=lr, weight_decay=decay, **flags)
+            raise MissingExtra.of("bitsandbytes", extra="quant", why="this optimizer") from error
+        made: Any = getattr(optim, kind)(parameters, lr=lr, weight_decay=decay, optim_bits=bits, **flags)
+        if flags.get("is_paged") and any(p.device.type == "meta" for p in parameters):
+            _page_on_meta(made)
+        return made
 
     return make
+
+
+PAGED_FROM = 10**5
+"""Elements from which bitsandbytes pages a state tensor; smaller ones lie in ordinary device memory.
+
+Source: bitsandbytes 0.49, optim/optimizer.py, get_state_buffer.
+"""
+
+
+def _page_on_meta(optimizer: Any) -> None:
+    """Paged state without CUDA's unified memory: tensors marked `is_paged`, which the allocator never hands out."""
+    import torch
+    from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore
+
+    def buffer(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        with _disable_current_modes():
+            made: Any = torch.empty(shape, dtype=dtype, device="meta")
+        made.is_paged = True
+        return made
+
+    def single(p: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.zeros_like(p, dtype=dtype) if p.numel() < PAGED_FROM else buffer(p.shape, dtype)
+
+    def double(p: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        shape = torch.Size((2, *p.shape))
+        return torch.zeros(shape, dtype=dtype, device=p.device) if p.numel() < PAGED_FROM else buffer(shape, dtype)
+
+    optimizer.get_state_buffer = single
+    optimizer._get_state_double_buffer = double  # AdEMAMix keeps two momenta in one tensor
+    optimizer.prefetch_state = lambda p: None  # type: ignore[assignment]
 
 
 OPTIMIZERS: dict[str, Callable[[list[Any], float, float], torch.optim.Optimizer]] = {
     "adamw_torch": _adamw(),
     "adamw_torch_fused": _adamw(fused=True),
     "adamw_torch_loop": _adamw(foreach=False),
-    "adamw_8bit": _bitsandbytes("AdamW", optim_bits=8),
-    "adamw_bnb_8bit": _bitsandbytes("AdamW", optim_bits=8),
-    "paged_adamw_8bit": _bitsandbytes("AdamW", optim_bits=8, is_paged=True),
-    "paged_adamw_32bit": _bitsandbytes("AdamW", optim_bits=32, is_paged=True),
-    "lion_8bit": _bitsandbytes("Lion", optim_bits=8),
-    "lion_32bit": _bitsandbytes("Lion", optim_bits=32),
+    "adamw_8bit": _bitsandbytes("AdamW", 8),
+    "adamw_bnb_8bit": _bitsandbytes("AdamW", 8),
+    "paged_adamw_8bit": _bitsandbytes("AdamW", 8, is_paged=True),
+    "paged_adamw_32bit": _bitsandbytes("AdamW", 32, is_paged=True),
+    "ademamix": _bitsandbytes("AdEMAMix", 32),
+    "ademamix_8bit": _bitsandbytes("AdEMAMix", 8),
+    "paged_ademamix_32bit": _bitsandbytes("AdEMAMix", 32, is_paged=True),
+    "paged_ademamix_8bit": _bitsandbytes("AdEMAMix", 8, is_paged=True),
+    "lion_8bit": _bitsandbytes("Lion", 8),
+    "lion_32bit": _bitsandbytes("Lion", 32),
+    "paged_lion_8bit": _bitsandbytes("Lion", 8, is_paged=True),
+    "paged_lion_32bit": _bitsandbytes("Lion", 32, is_paged=True),
+    "rmsprop_bnb": _bitsandbytes("RMSprop", 32),
+    "rmsprop_bnb_8bit": _bitsandbytes("RMSprop", 8),
+    "rmsprop_bnb_32bit": _bitsandbytes("RMSprop", 32),
     "adafactor": _adafactor,
     "adagrad": _plain("Adagrad"),
     "rmsprop": _plain("RMSprop"),

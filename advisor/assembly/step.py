@@ -81,11 +81,25 @@ class Stepper:
             self.optimizer.zero_grad()
 
     def _reallocate(self) -> None:
-        """AdaLoRA's own part of a step: importance scores from the gradients, as peft prescribes after each step."""
-        reallocate = getattr(getattr(self.model, "base_model", None), "update_and_allocate", None)
-        if reallocate is not None:
-            self.taken += 1
+        """AdaLoRA's own part of a step, as peft prescribes it after each: importance scores, and ranks pruned by them.
+
+        Steps are counted from the end of its warm-up: most steps of a training prune, the first few do not.
+        """
+        base: Any = getattr(self.model, "base_model", None)
+        reallocate = getattr(base, "update_and_allocate", None)
+        if reallocate is None:
+            return
+        self.taken += 1
+        adapter = getattr(base, "trainable_adapter_name", None)
+        if adapter is None:
+            # AdaMSS has a method of this name too, and no ranks to prune
             reallocate(self.taken)
+            return
+        config = base.peft_config[adapter]
+        pruning = config.total_step - config.tfinal - config.tinit
+        # peft cannot prune nothing: with ranks that start where they end, scores are all there is
+        first = config.tinit if pruning > self.taken and config.init_r > config.target_r else 0
+        reallocate(first + self.taken)
 
     def _trainer_loss(self, inputs: dict[str, Any]) -> torch.Tensor:
         if self.fused_head is not None:

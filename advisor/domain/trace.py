@@ -24,8 +24,12 @@ Category = Literal[
     "temporaries",
     "inputs",
     "buffers",
+    "paged state",
 ]
-"""What a storage is for. The tracer decides; `inputs` and `buffers` are reported under base weights."""
+"""What a storage is for. The tracer decides; `inputs` and `buffers` are reported under base weights.
+
+`paged state` is optimizer state in unified memory: the allocator knows nothing of it, the driver moves it.
+"""
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
 Phase = Literal["setup", "forward", "loss", "backward", "clip", "optimizer", "between"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from advisor.domain.timeline import Floats
-from advisor.estimator.fit import NOISE, Fit, prior_deviations, sensitivity
+from advisor.estimator.fit import NOISE, Fit, prior_deviations, prior_precision, sensitivity
 from advisor.estimator.runs import Question
 from advisor.estimator.timing import TIME_NAMES, default_time
 
@@ -22,6 +22,7 @@ WOULD_PIN = {
     "forward_op_s": "a micro-batch of one short sequence",
     "backward_op_s": "a micro-batch of one short sequence",
     "view_s": "a method that reshapes much, such as OFT, on short sequences",
+    "backward_view_s": "a method that reshapes much, such as GraLoRA, on short sequences",
     "module_s": "adapters on every linear layer, on short sequences",
     "launch_s": "full fine-tuning of a small model",
     "transfer_bytes_s": "a method with buffers on the host, such as BOFT",
@@ -43,7 +44,7 @@ def choose_runs(
         positions in `questions`; fewer than k where there are fewer.
     """
     theta = default_time() if constants is None else constants
-    known = np.diag(prior_deviations() ** -2)
+    known = prior_precision()
     for question in measured:
         row = sensitivity(question, theta) / NOISE
         known += np.outer(row, row)

@@ -16,6 +16,7 @@ from advisor.domain.timeline import Timeline
 from advisor.domain.trace import Trace
 from advisor.domain.units import gib
 from advisor.domain.workload import Task, TaskType, Workload
+from advisor.estimator.compiled import as_compiled
 from advisor.estimator.constants import load_constants
 from advisor.estimator.known import calibration_of, profile_of
 from advisor.estimator.lengths import lengths_of
@@ -64,6 +65,8 @@ def estimate(
     attn_implementation: Attention | None = None,
     trainer: Trainer | None = None,
     batching: Batching | None = None,
+    torch_compile: bool | None = None,
+    use_liger_kernel: bool | None = None,
     count: int | None = None,
     headroom: float | None = None,
     usd_per_hour: float | None = None,
@@ -71,7 +74,8 @@ def estimate(
     """Memory, time, money and quality of one recipe on one machine; arguments left out take advisor's defaults.
 
     Lengths in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
-    result says for each figure on what basis it stands, and `fits` whether the machine can hold it.
+    result says for each figure on what basis it stands, and `fits` whether the machine can hold it. With
+    `torch_compile` the ranges reach down to what no fusion can save; `use_liger_kernel` is refused.
 
     Raises:
         BadRequest: a value that makes no sense; UnknownName and IllegalRecipe are of this kind.
@@ -92,6 +96,8 @@ def answer(request: EstimateRequest) -> Candidate:
     recipe = recipe_of(request)
     check_recipe(spec, recipe, workload.task)
     candidate = price(workload, recipe, hardware, spec)
+    if request.torch_compile:
+        candidate = as_compiled(candidate)
     resolved = [note for note in (hardware.note, spec.where) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 

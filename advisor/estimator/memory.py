@@ -12,10 +12,10 @@ from advisor.domain.profile import Calibration
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.timeline import Timeline
-from advisor.domain.units import Basis
+from advisor.domain.units import Basis, gib
 from advisor.estimator.constants import load_constants
 from advisor.estimator.lengths import MEAN_STEP, Lengths, batches_of
-from advisor.estimator.replay import Replay, Shape, peak_allocated, replay
+from advisor.estimator.replay import Replay, Shape, paged_bytes, peak_allocated, replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ def memory_of(
         played = _played(
             timeline, tuple(batches_of(lengths, recipe)), recipe.gradient_accumulation, overheads.workspace
         )
-        return _memory(played, correction_of(calibration), overheads, interval, basis, why), played
+        memory = _memory(played, correction_of(calibration), overheads, interval, basis, why)
+        return _with_paged(memory, paged_bytes(timeline)), played
     shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
     quick = peak_allocated(
         timeline, shape, workspace_bytes=overheads.workspace, accumulation=recipe.gradient_accumulation
@@ -110,7 +111,21 @@ def memory_of(
         breakdown=breakdown,
         peak_phase=quick.phase,
     )
-    return memory, None
+    return _with_paged(memory, paged_bytes(timeline)), None
+
+
+def _with_paged(memory: Memory, paged: int) -> Memory:
+    """Paged optimizer state may or may not lie on the device: the driver evicts it when room is short.
+
+    So it can only raise the device's peak, never keep a recipe from fitting.
+    """
+    if not paged:
+        return memory
+    device = memory.peak_device
+    why = f"{device.why}; up to {gib(paged)} more of paged optimizer state, which moves to the host for room"
+    return memory.model_copy(
+        update={"peak_device": device.model_copy(update={"high": device.high + paged, "why": why})}
+    )
 
 
 _KEPT: Final = 16

@@ -22,11 +22,12 @@ from advisor.estimator.allocator import MIN_BLOCK, Block, CachingAllocator
 EMPTY_CACHE: Final = "empty cache"
 """In a list of batches: `torch.cuda.empty_cache()` between two steps."""
 
-_PART_OF_CATEGORY: Final = np.array(
-    [BREAKDOWN.index("base weights" if c in ("inputs", "buffers") else c) for c in CATEGORIES]
-)
+_SHOWN_AS: Final = {"inputs": "base weights", "buffers": "base weights", "paged state": "optimizer state"}
+_PART_OF_CATEGORY: Final = np.array([BREAKDOWN.index(_SHOWN_AS.get(c, c)) for c in CATEGORIES])
 _WORKSPACE: Final = BREAKDOWN.index("workspace")
 _GRADIENTS: Final = CATEGORIES.index("gradients")
+_PAGED: Final = CATEGORIES.index("paged state")
+"""Unified memory, which the allocator never sees: in no peak of a replay."""
 _MATMULS: Final = (OP_CLASSES.index("matmul"),)
 _FORWARD, _LOSS, _BACKWARD = (PHASES.index(p) for p in ("forward", "loss", "backward"))
 
@@ -190,6 +191,12 @@ def replay(
     return _result(run, ends, fits)
 
 
+def paged_bytes(timeline: Timeline) -> int:
+    """Bytes of optimizer state in unified memory, on the device while it has room; the same at every shape."""
+    paged = timeline.mem_alloc & (timeline.mem_category == _PAGED)
+    return int(timeline.bytes_of(1, 1, 1)[paged].sum())
+
+
 @dataclass(frozen=True, slots=True)
 class Quick:
     """Bytes alive at the peak of one shape, without an allocator; `breakdown` adds up to `peak` exactly."""
@@ -216,6 +223,7 @@ def peak_allocated(timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0
     category[timeline.mem_storage[births]] = timeline.mem_category[births]
     kind = category[timeline.mem_storage]
     change = np.where(births, rounded, -size[timeline.mem_storage])
+    change = np.where(kind == _PAGED, 0, change)
     gradients = 0
     if accumulation > 1:
         gradients = int(np.cumsum(np.where(kind == _GRADIENTS, change, 0)).max(initial=0))
@@ -294,7 +302,8 @@ class _Cutter:
         chosen = timeline.mem_step == step
         alloc = timeline.mem_alloc[chosen]
         born = np.where(alloc, self.born[shape][chosen], -1)
-        keep = born != 0  # the allocator never sees a tensor without elements
+        # the allocator never sees a tensor without elements, nor unified memory
+        keep = (born != 0) & (timeline.mem_category[chosen] != _PAGED)
         whole = _Stretch(
             storages=timeline.mem_storage[chosen][keep].tolist(),
             born=born[keep].tolist(),

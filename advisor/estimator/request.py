@@ -15,7 +15,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
 from advisor.domain.stored import Value
 from advisor.domain.workload import Task, TaskType, Workload
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, IllegalRecipe
 
 if TYPE_CHECKING:
     from advisor.catalog.methods.method import Method
@@ -72,6 +72,8 @@ class EstimateRequest(Value):
     attn_implementation: Attention = "sdpa"
     trainer: Trainer = "hf"
     batching: Batching = "padded"
+    torch_compile: bool = False
+    use_liger_kernel: bool = False
     count: int = Field(1, ge=1, le=10**5)
     headroom: float = Field(0.05, ge=0, lt=1)
     usd_per_hour: float | None = Field(None, gt=0)
@@ -182,10 +184,18 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     Raises:
         BadRequest: the named method and the adapter config's differ; hyperparameters beside an adapter config.
         BadFile: the adapter config's file is missing or no JSON object.
-        UnknownName, IllegalRecipe: no such method or peft_type.
+        UnknownName, IllegalRecipe: no such method, peft_type or optimizer, or one that is not modelled; Liger.
     """
     from advisor.catalog.methods import find_method, method_for_adapter_config
+    from advisor.catalog.optimizers import find_optimizer
 
+    if request.use_liger_kernel:
+        raise IllegalRecipe(
+            "Liger kernels are not modelled: they fuse norms, gated products, rotary embeddings and the loss, and keep "
+            "other tensors for the backward pass than the model's own ops do",
+            hints=["for a loss that builds no tokens x vocabulary logits: --trainer trl", "or leave it out"],
+            field="use_liger_kernel",
+        )
     config = _adapter_config(request.adapter_config)
     beside = {key: getattr(request, key) for key in OPTION_KEYS if getattr(request, key) is not None}
     options = {**request.options, **beside}
@@ -206,6 +216,8 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     else:
         method = find_method(request.method or "")
     method, optimizer = _with_optimizer(method, request.optimizer)
+    if optimizer != method.optimizer:
+        find_optimizer(optimizer)
     return Recipe.model_validate(
         {
             "method": method.name,

@@ -35,6 +35,7 @@ TIME_NAMES: Final = (
     "forward_op_s",
     "backward_op_s",
     "view_s",
+    "backward_view_s",
     "module_s",
     "launch_s",
     "transfer_bytes_s",
@@ -42,6 +43,8 @@ TIME_NAMES: Final = (
     "step_s",
 )
 """Constants of the time model, in the order of every parameter vector."""
+HOST_NAMES: Final = ("forward_op_s", "backward_op_s", "view_s", "backward_view_s", "module_s", "launch_s", "sync_s")
+"""Those that are seconds of the host's processor: a slow one is slow at all of them."""
 BOUNDS: Final = ("matmul", "attention", "bandwidth", "launches", "transfers", "host")
 """What a second of a step is spent on; `host` is the device idle because the host has not issued its next op."""
 
@@ -143,7 +146,8 @@ class Ops:
     def host_seconds(self, model: dict[str, float]) -> Floats:
         """[N] what the host spends on each op, waits left out."""
         cost = np.where(self.backward, model["backward_op_s"], model["forward_op_s"])
-        cost = np.where(self.is_view, model["view_s"], cost)
+        view = np.where(self.backward, model["backward_view_s"], model["view_s"])
+        cost = np.where(self.is_view, view, cost)
         cost = np.where(self.is_module, model["module_s"], cost)
         cost = np.where(self.sync, model["sync_s"], cost)
         return cost + model["launch_s"] * np.maximum(self.kernels - 1, 0) * self.device

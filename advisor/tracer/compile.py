@@ -245,10 +245,27 @@ def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Ev
             for waiting in pending:
                 homes[waiting] = home
         pending, previous = [], home
+    _settle_passing(events, homes, storages)
     for number, event in enumerate(events):
         if homes[number] is None and event.kind == FREE:
             homes[number] = storages[event.storage].home
     return list(zip(events, homes, strict=True))
+
+
+def _settle_passing(events: Sequence[Event], homes: list[Home], storages: Sequence[Stored]) -> None:
+    """A loop over layers in the optimizer's phase: its variable dies in the next layer's turn, and belongs to that."""
+    previous: Home = None
+    waiting: list[int] = []
+    for number, event in enumerate(events):
+        if event.kind == FREE and event.phase == "optimizer" and homes[number] is None:
+            born = storages[event.storage]
+            if previous is not None and (born.born_phase, born.born_step) == (event.phase, event.step):
+                waiting.append(number)
+            continue
+        if homes[number] == previous and event.phase == "optimizer":
+            for death in waiting:
+                homes[death] = previous
+        waiting, previous = [], homes[number]
 
 
 def _size_index(polys: Polys, recordings: Sequence[Recording], storage: int) -> int:

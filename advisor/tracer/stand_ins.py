@@ -26,6 +26,14 @@ def _scalar(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     return 1.0 if tensor.dtype.is_floating_point else 1
 
 
+def _to_copy(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor, device = args[0], kwargs.get("device")
+    if tensor.device.type != "meta" or device is None or torch.device(device).type != "cpu":
+        return NotImplemented
+    recorder.assume("tensor.tolist()", "read as ones")
+    return torch.ones(tensor.shape, dtype=kwargs.get("dtype") or tensor.dtype, device="cpu")
+
+
 def _nonzero(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
     if tensor.device.type != "meta":
@@ -132,6 +140,7 @@ BY_NAME: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 
 STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten._local_scalar_dense: _scalar,
+    aten._to_copy: _to_copy,
     aten.nonzero: _nonzero,
     aten.index: _index,
     aten.index_put_: _index_put,

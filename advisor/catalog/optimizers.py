@@ -1,0 +1,90 @@
+"""Optimizers by the names transformers' TrainingArguments gives them: which are modelled, and why others are not.
+
+Source: transformers 5.23, training_args.OptimizerNames and trainer_optimizer.py, which say what class each name is and
+from what package it comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from advisor.errors import IllegalRecipe, UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One name. `package` is what brings it beside torch and transformers; `refused` why no recipe can have it."""
+
+    name: str
+    package: str = ""
+    refused: str = ""
+    instead: str = ""
+
+    @property
+    def paged(self) -> bool:
+        """Whether its state lies in unified memory, which the driver moves between device and host."""
+        return self.name.startswith("paged_")
+
+
+def _modelled(names: str, package: str = "") -> list[Named]:
+    return [Named(name, package) for name in names.split()]
+
+
+def _refused(names: str, package: str, why: str, instead: str) -> list[Named]:
+    return [Named(name, package, why, instead) for name in names.split()]
+
+
+_IN_BACKWARD: Final = "it updates weights within the backward pass, which is traced without it"
+_UNTRACED: Final = "its package {} is not among those traced, so its state and its steps would be a guess"
+
+OPTIMIZERS: Final[tuple[Named, ...]] = (
+    *_modelled("adamw_torch adamw_torch_fused adamw_torch_loop adafactor adagrad rmsprop sgd sgd_momentum"),
+    *_modelled("adamw_8bit adamw_bnb_8bit paged_adamw_8bit paged_adamw_32bit", "bitsandbytes"),
+    *_modelled("ademamix ademamix_8bit paged_ademamix_8bit paged_ademamix_32bit", "bitsandbytes"),
+    *_modelled("lion_8bit lion_32bit paged_lion_8bit paged_lion_32bit", "bitsandbytes"),
+    *_modelled("rmsprop_bnb rmsprop_bnb_8bit rmsprop_bnb_32bit", "bitsandbytes"),
+    *_refused("adamw_torch_xla", "torch_xla", "it runs on XLA devices alone", "adamw_torch"),
+    *_refused("adamw_torch_npu_fused", "torch_npu", "it runs on Ascend NPUs alone", "adamw_torch_fused"),
+    *_refused("adamw_anyprecision", "torchdistx", _UNTRACED.format("torchdistx"), "adamw_torch"),
+    *_refused("adamw_torch_4bit adamw_torch_8bit", "torchao", _UNTRACED.format("torchao"), "adamw_8bit"),
+    *_refused(
+        "galore_adamw galore_adamw_8bit galore_adafactor", "galore_torch", _UNTRACED.format("galore_torch"),
+        "adamw_torch with the method galore, advisor's own form of it",
+    ),
+    *_refused(
+        "galore_adamw_layerwise galore_adamw_8bit_layerwise galore_adafactor_layerwise", "galore_torch", _IN_BACKWARD,
+        "adamw_torch with the method galore, advisor's own form of it",
+    ),
+    *_refused("lomo adalomo", "lomo_optim", _IN_BACKWARD, "adafactor"),
+    *_refused("grokadamw", "grokadamw", _UNTRACED.format("grokadamw"), "adamw_torch"),
+    *_refused(
+        "schedule_free_radam schedule_free_adamw schedule_free_sgd", "schedulefree", _UNTRACED.format("schedulefree"),
+        "adamw_torch",
+    ),
+    *_refused("apollo_adamw", "apollo_torch", _UNTRACED.format("apollo_torch"), "adafactor"),
+    *_refused("apollo_adamw_layerwise", "apollo_torch", _IN_BACKWARD, "adafactor"),
+    *_refused("stable_adamw", "torch-optimi", _UNTRACED.format("torch-optimi"), "adamw_torch"),
+)  # fmt: skip
+"""Every name of transformers, and two of ours: `adamw_torch_loop` (foreach=False) and `sgd_momentum` (0.9)."""
+
+
+def find_optimizer(name: str) -> Named:
+    """The optimizer of a name.
+
+    Raises:
+        UnknownName: transformers has no such optimizer.
+        IllegalRecipe: it has, and it is not modelled; says why and what to take instead.
+    """
+    found = next((one for one in OPTIMIZERS if one.name == name), None)
+    if found is None:
+        known = [one.name for one in OPTIMIZERS if not one.refused]
+        raise UnknownName.of("optimizer", name, known, list_with="advisor estimate --help")
+    if found.refused:
+        raise IllegalRecipe(
+            f"the optimizer {name} is not modelled: {found.refused}",
+            hints=[f"to go on: {found.instead}"],
+            optimizer=name,
+            package=found.package,
+        )
+    return found

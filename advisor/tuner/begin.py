@@ -184,11 +184,11 @@ def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
     other = [name for name in SPLITS if splits.sha256[name] != request.splits.sha256[name]]
     if other:
         raise BadRequest(f"the {other[0]} rows here are not the study's", hints=["copy its files to this machine"])
-    local = request.model_copy(update={"spec": _local_weights(request.spec)})
+    local = request.model_copy(update={"spec": local_weights(request.spec)})
     write_request(Begun(local, rows, ()), folder)
 
 
-def _local_weights(spec: ModelSpec) -> ModelSpec:
+def local_weights(spec: ModelSpec) -> ModelSpec:
     """The model as this machine has it."""
     from advisor.catalog.models import resolve_model
 

@@ -37,7 +37,8 @@ def keep(request: TuneRequest, folder: Path, study: TunedStudy, trials: Sequence
     write_card(study, folder / "best")
     write_report(study, folder / "report.html")
     if request.store:
-        for profile in profiles_of(request, trials):
+        # a step beside another trial's on one GPU says nothing of the GPU
+        for profile in () if request.share_gpus else profiles_of(request, trials):
             store.write(profile, store.home("data") / PROFILES / profile.device / f"{profile.id}.json")
         findings = findings_of(request, study)
         if findings is not None:

@@ -45,7 +45,7 @@ class Crew:
             KeyboardInterrupt: passed on after all workers have left cleanly.
         """
         (self.folder / "workers").mkdir(parents=True, exist_ok=True)
-        before = _terminated_like_interrupted()
+        before = terminated_like_interrupted()
         viewed = 0.0
         for index in range(self.workers):
             self._start(index)
@@ -113,7 +113,7 @@ class Crew:
         return self.folder / "workers" / f"{index}.{stream}"
 
 
-def _terminated_like_interrupted() -> Any:
+def terminated_like_interrupted() -> Any:
     """Let a SIGTERM end us as Ctrl-C does; the handler before, or None outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return None

@@ -92,24 +92,8 @@ def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, 
     import os
 
     recipe, workload = settings_of(request, trial)
-    return TrialJob(
-        study=request.name,
-        number=trial.number,
-        folder=str(place),
-        data=str(folder / "data"),
-        splits=request.splits,
-        spec=request.spec,
-        workload=workload,
-        recipe=recipe,
-        metric=request.metric,
-        higher_is_better=request.higher_is_better,
-        seed=seed,
-        evaluations=request.evaluations,
-        evaluation_rows=request.evaluation_rows,
-        early_stopping=request.early_stopping,
-        checkpoint_seconds=request.checkpoint_seconds,
-        threads=request.threads or (os.cpu_count() if request.hardware is None else None),
-    )
+    threads = request.threads or (os.cpu_count() if request.hardware is None else None)
+    return request.job(trial.number, place, folder, recipe, workload, seed=seed, threads=threads)
 
 
 def _cpu_only(request: TuneRequest, workers: int) -> dict[str, str]:

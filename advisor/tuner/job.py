@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -79,6 +81,7 @@ class TuneRequest(Stored):
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     max_retries: int = Field(default=2, ge=0)
     report_to: tuple[str, ...] = ()
+    share_gpus: bool = Field(default=False, description="on a Ray cluster: trials that fit together share a GPU")
     seed: int = 0
     store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
     created: str = ""
@@ -96,6 +99,37 @@ class TuneRequest(Stored):
                 for d in self.dimensions
             ],
         }
+
+    def job(
+        self,
+        number: int,
+        place: Path,
+        folder: Path,
+        recipe: Recipe,
+        workload: Workload,
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> TrialJob:
+        """One training of this study in `place`, its rows those of the study's `folder`."""
+        return TrialJob(
+            study=self.name,
+            number=number,
+            folder=str(place),
+            data=str(folder / "data"),
+            splits=self.splits,
+            spec=self.spec,
+            workload=workload,
+            recipe=recipe,
+            metric=self.metric,
+            higher_is_better=self.higher_is_better,
+            seed=self.seed if seed is None else seed,
+            evaluations=self.evaluations,
+            evaluation_rows=self.evaluation_rows,
+            early_stopping=self.early_stopping,
+            checkpoint_seconds=self.checkpoint_seconds,
+            threads=threads,
+        )
 
 
 class TrialJob(Stored):
@@ -155,3 +189,19 @@ class TrialResult(Stored):
     device: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def mean_of(results: Sequence[TrialResult]) -> TrialResult:
+    """The trial of several seeds: mean scores, summed times, largest peaks, the best seed's weights."""
+    scores = [r.score for r in results if r.score is not None]
+    first = results[0]
+    return first.model_copy(
+        update={
+            "score": sum(scores) / len(scores),
+            "metrics": {k: sum(r.metrics[k] for r in results) / len(results) for k in first.metrics},
+            "curve": tuple((i, s) for i, s in enumerate(scores)),
+            "seconds": {k: sum(r.seconds[k] for r in results) for k in first.seconds},
+            "peak_process_bytes": max((r.peak_process_bytes or 0 for r in results), default=0) or None,
+            "notes": (*first.notes, f"mean of {len(scores)} seeds: {', '.join(f'{s:.4g}' for s in scores)}"),
+        }
+    )

@@ -34,6 +34,7 @@ OUTCOME: Final = "advisor:outcome"
 PREDICTED: Final = "advisor:predicted"
 RETRY: Final = "advisor:retry"
 STOPPED: Final = "advisor:stopped"
+NOT_LAUNCHED: Final = "not launched"
 KEPT: Final = ("failed_trial", "retry_history", "fixed_params")
 """System attributes that a retry takes over."""
 
@@ -342,7 +343,7 @@ def claim(study: Study, trials: Iterable[FrozenTrial]) -> Trial | None:
 def infeasible(trial: FrozenTrial) -> bool:
     """Refused before its launch: predicted beyond memory, time or money."""
     outcome = trial.user_attrs.get(OUTCOME)
-    return bool(outcome) and outcome["reason"].startswith("not launched")
+    return bool(outcome) and outcome["reason"].startswith(NOT_LAUNCHED)
 
 
 def busy_seconds(trials: Iterable[FrozenTrial]) -> tuple[float, float]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import socket
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from advisor import store
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.study import Objective, Plan, TunedStudy
 from advisor.domain.workload import Task
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, UnknownName
 from advisor.tuner import ledger
 from advisor.tuner.begin import make_request, read_request, rebuild, write_request
 from advisor.tuner.budget import make_plan, past_of
@@ -27,11 +28,54 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+    from advisor.tuner.cluster import Fleet
+
 STUDY_FILE: Final = "study.json"
 FOLDER: Final = "advisor-tune"
 
+Launcher = Literal["local", "ray"]
 OnPlan = Callable[[Plan, Sequence[str]], None]
 OnView = Callable[[TunedStudy], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who runs the trials: workers of this machine, or a Ray cluster."""
+
+    workers: int | None
+    launcher: Launcher
+    address: str | None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise BadRequest(f"--workers must be 1 or more, not {self.workers}")
+        if self.launcher not in ("local", "ray"):
+            raise UnknownName.of("launcher", self.launcher, ["local", "ray"], list_with="advisor tune --help")
+        if self.address is not None and self.launcher != "ray":
+            raise BadRequest("--ray names a cluster, which only the Ray launcher uses", hints=["add: --launcher ray"])
+
+    def count(self, request: TuneRequest) -> int:
+        """Trials at a time."""
+        if self.launcher == "local":
+            return self.workers or 1
+        from advisor.tuner.cluster import connect, room
+
+        ray, _ = connect(self.address)
+        return self.workers or room(ray.nodes(), request)
+
+    def here(self, workers: int) -> int:
+        """Trainings at a time on this machine itself."""
+        return workers if self.launcher == "local" else 1
+
+    def made(
+        self, folder: Path, url: str, workers: int, watch: Callable[[], None], patience_seconds: float
+    ) -> Crew | Fleet:
+        """What runs the search."""
+        if self.launcher == "local":
+            return Crew(folder, url, workers, watch, patience_seconds)
+        from advisor.tuner.cluster import Fleet
+
+        return Fleet(folder, url, workers, watch, patience_seconds, address=self.address)
 
 
 def tune(
@@ -48,7 +92,9 @@ def tune(
     hours: float | None = None,
     usd: float | None = None,
     usd_per_hour: float | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    launcher: Launcher = "local",
+    ray: str | None = None,
     storage: str | None = None,
     name: str | None = None,
     out: str | None = None,
@@ -82,6 +128,10 @@ def tune(
         search: names of the settings to search (default: learning rate, rank, alpha, dropout, targets, batch,
             warm-up, epochs, as far as the method has them).
         storage: an Optuna storage URL (default: OPTUNA_STORAGE, else SQLite in the study's folder).
+        workers: trials at a time (default: 1; on a Ray cluster as many as it has room for).
+        launcher: `local`, or `ray`, which places trials on a cluster by what they should need; each node needs
+            advisor, the model, and a way to the storage. The finals run on this machine.
+        ray: the cluster's address (default: RAY_ADDRESS, else a cluster of this machine alone).
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
         settings: the other fields of `advisor.tuner.job.TuneRequest`: seeds, finalists, final_seeds, evaluations,
@@ -93,9 +143,8 @@ def tune(
         DoesNotFit: no trial could be completed.
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
-    if workers < 1:
-        raise BadRequest(f"--workers must be 1 or more, not {workers}")
-    asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED and k != "settings"} | settings
+    crew = Hands(workers, launcher, ray)
+    asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
     begun = make_request(**asked)
     folder = (Path(out) if out else Path(FOLDER) / begun.request.name).resolve()
     if (folder / STUDY_FILE).exists():
@@ -109,17 +158,21 @@ def tune(
     url = storage_url(storage, folder)
     study = ledger.create(begun.request, url)
     enqueue(study, begun.request)
-    return _go(folder, begun.request, study, url, workers, begun.notes, on_plan, on_view, patience_seconds)
+    return _go(folder, begun.request, study, url, crew, begun.notes, on_plan, on_view, patience_seconds)
 
 
-_NOT_ASKED: Final = frozenset({"workers", "storage", "out", "on_plan", "on_view", "patience_seconds"})
+_NOT_ASKED: Final = frozenset(
+    {"workers", "launcher", "ray", "crew", "settings", "storage", "out", "on_plan", "on_view", "patience_seconds"}
+)
 
 
 def resume(
     folder: str,
     *,
     storage: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    launcher: Launcher = "local",
+    ray: str | None = None,
     trials: int | None = None,
     hours: float | None = None,
     usd: float | None = None,
@@ -135,6 +188,7 @@ def resume(
     Raises:
         As `tune`.
     """
+    crew = Hands(workers, launcher, ray)
     place = Path(folder).resolve()
     request = read_request(place)
     changed = {
@@ -147,7 +201,7 @@ def resume(
     study = ledger.create(request, url)
     study.set_user_attr(ledger.STOPPED, None)
     enqueue(study, request)
-    return _go(place, request, study, url, workers, request.splits.notes, on_plan, on_view, patience_seconds)
+    return _go(place, request, study, url, crew, request.splits.notes, on_plan, on_view, patience_seconds)
 
 
 def join(
@@ -205,7 +259,7 @@ def _go(
     request: TuneRequest,
     study: Study,
     url: str,
-    workers: int,
+    crew: Hands,
     notes: Sequence[str],
     on_plan: OnPlan,
     on_view: OnView | None,
@@ -216,7 +270,7 @@ def _go(
 
     with warnings.catch_warnings():
         quiet()
-        return _searched(folder, request, study, url, workers, notes, on_plan, on_view, patience_seconds)
+        return _searched(folder, request, study, url, crew, notes, on_plan, on_view, patience_seconds)
 
 
 def _searched(
@@ -224,7 +278,7 @@ def _searched(
     request: TuneRequest,
     study: Study,
     url: str,
-    workers: int,
+    crew: Hands,
     notes: Sequence[str],
     on_plan: OnPlan,
     on_view: OnView | None,
@@ -233,7 +287,7 @@ def _searched(
     from advisor.tuner.closing import keep
 
     trials = study.get_trials(deepcopy=False)
-    plan = make_plan(request, workers, past_of(request, trials))
+    plan = make_plan(request, crew.count(request), past_of(request, trials))
     on_plan(plan, tuple(notes))
 
     def now(**more: Any) -> TunedStudy:
@@ -244,9 +298,9 @@ def _searched(
         if on_view is not None:
             on_view(now())
 
-    stopped = Crew(folder, url, workers, watch, patience_seconds).run()
+    stopped = crew.made(folder, url, plan.workers, watch, patience_seconds).run()
     found = trials_of(study, url, patience_seconds)
-    chosen = choose(request, folder, found, workers=workers, said=lambda text: None)
+    chosen = choose(request, folder, found, workers=crew.here(plan.workers), said=lambda text: None)
     finished = finish(request, folder, chosen)
     result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")
     keep(request, folder, result, found)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ from advisor import store
 from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner import ledger
 from advisor.tuner.alive import OWNER, Pulse, me
-from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
+from advisor.tuner.job import TrialJob, TrialResult, TuneRequest, mean_of
 from advisor.tuner.predict import Past, Prediction, predict
 from advisor.tuner.process import Child
 from advisor.tuner.space import apply, suggest
@@ -39,6 +40,14 @@ REFUSED_IN_A_ROW: Final = 50
 """Trials refused one after another before the search gives up: nothing in its space fits."""
 FULL_DISK_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One trial's training and what was predicted of it."""
+
+    job: TrialJob
+    prediction: Prediction
 
 
 class Worker:
@@ -74,17 +83,47 @@ class Worker:
     def run(self) -> str:
         """Trials until the end; says why it ended."""
         while True:
-            if not self.stop.is_set():
-                self._patiently(lambda: ledger.recover(self.study, self.folder, self.pulse, self.request))
-            reason = self._patiently(self._end)
+            reason = self.look()
             if reason:
                 return reason
-            trial = self._patiently(self._ask)
+            trial = self.ask()
             if trial is None:
                 # what others run now may come back to be run again, so we stay until it has ended
                 self.stop.wait(IDLE_SECONDS)
-            elif self._signed(trial):
-                self._one(trial)
+                continue
+            launch = self.launch(trial)
+            if launch is not None:
+                self.perform(trial, launch)
+
+    def look(self) -> str | None:
+        """Adopt what dead workers left; why no further trial should be begun, or None."""
+        if not self.stop.is_set():
+            self.patiently(lambda: ledger.recover(self.study, self.folder, self.pulse, self.request))
+        return self.patiently(self._end)
+
+    def ask(self) -> Trial | None:
+        """A trial that is ours; None where there is none to be had now."""
+        trial = self.patiently(self._claim)
+        return trial if trial is not None and self.sign(trial) else None
+
+    def launch(self, trial: Trial) -> Launch | None:
+        """What to run and what it should need; None where that cannot be, which is told then."""
+        return self._unless_taken(trial, lambda: self._launch(trial))
+
+    def perform(self, trial: Trial, launch: Launch) -> None:
+        """Train, and tell what came of it."""
+        self._unless_taken(trial, lambda: self._told(trial, self._seeded(trial, launch.job, launch.prediction)))
+
+    def refuse(self, trial: Trial, reason: str) -> None:
+        """Tell that a trial is not to be launched."""
+        self.refused += 1
+        refused = TrialResult(status="failed", reason=f"{ledger.NOT_LAUNCHED}: {reason}")
+        self.patiently(lambda: ledger.tell(self.study, self.frozen(trial), refused, self.request))
+
+    def give_back(self, trial: Trial, reason: str) -> None:
+        """Put a trial that was lost on its way back into the study, unless it was told already."""
+        lost = TrialResult(status="interrupted", reason=reason)
+        self.patiently(lambda: ledger.give_up(self.study, self.frozen(trial), lost, retry=True))
 
     def _end(self) -> str | None:
         """Why no further trial should be begun, or None."""
@@ -106,7 +145,7 @@ class Worker:
             return f"the last {self.refused} settings proposed do not fit memory, time or budget"
         return spent(self.request, trials) or worth(self.request, trials)
 
-    def _ask(self) -> Trial | None:
+    def _claim(self) -> Trial | None:
         """A trial that no other worker has; None where the last place of the budget is taken."""
         with store.locked(self.folder):
             trials = self.study.get_trials(deepcopy=False)
@@ -119,67 +158,48 @@ class Worker:
                 trial = self.study.ask()
             return trial
 
-    def _signed(self, trial: Trial) -> bool:
+    def sign(self, trial: Trial) -> bool:
         """Say that the trial is ours; False where we were away so long that another has taken it for lost."""
-        from optuna.exceptions import UpdateFinishedTrialError
+        signed = self._unless_taken(trial, lambda: self._sign(trial))
+        return bool(signed)
 
-        try:
-            self._patiently(lambda: trial.set_user_attr(OWNER, me() | {"index": self.index}))
-        except UpdateFinishedTrialError:
-            return False
-        self._patiently(lambda: self.pulse.begin(id_of(trial)))
+    def _sign(self, trial: Trial) -> bool:
+        self.patiently(lambda: trial.set_user_attr(OWNER, me() | {"index": self.index}))
+        self.patiently(lambda: self.pulse.begin(id_of(trial)))
         return True
 
-    def _one(self, trial: Trial) -> None:
-        """From settings to a told result, or to nothing where another worker has given the trial up meanwhile."""
+    def _unless_taken(self, trial: Trial, work: Callable[[], T]) -> T | None:
+        """The work's result, or None where another worker has meanwhile given the trial up."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
-            self._run(trial)
+            return work()
         except UpdateFinishedTrialError:
             log.warning("trial %s was given up by another worker", trial.number)
+            return None
 
-    def _run(self, trial: Trial) -> None:
-        params = self._patiently(lambda: suggest(trial, self.request.dimensions))
+    def _launch(self, trial: Trial) -> Launch | None:
+        params = self.patiently(lambda: suggest(trial, self.request.dimensions))
         recipe, workload = apply(params, self.request.dimensions, self.request.starts, self.request.workload)
-        past = self._patiently(self._past)
+        past = self.patiently(self._past)
         prediction = predict(self.request, recipe, workload, past)
-        frozen = self._patiently(lambda: self._noted(trial, prediction))
+        frozen = self.patiently(lambda: self._noted(trial, prediction))
         refusal = self._refusal(prediction)
         if refusal:
-            self.refused += 1
-            self._patiently(
-                lambda: ledger.tell(self.study, frozen, TrialResult(status="failed", reason=refusal), self.request)
-            )
-            return
+            self.refuse(trial, refusal)
+            return None
         self.refused = 0
-        job = TrialJob(
-            study=self.request.name,
-            number=trial.number,
-            folder=str(ledger.trial_folder(self.folder, frozen)),
-            data=str(self.folder / "data"),
-            splits=self.request.splits,
-            spec=self.request.spec,
-            workload=workload,
-            recipe=recipe,
-            metric=self.request.metric,
-            higher_is_better=self.request.higher_is_better,
-            seed=self.request.seed,
-            evaluations=self.request.evaluations,
-            evaluation_rows=self.request.evaluation_rows,
-            early_stopping=self.request.early_stopping,
-            checkpoint_seconds=self.request.checkpoint_seconds,
-            threads=self._threads(),
-            report_to=self.request.report_to,
-        )
-        self._told(trial, frozen, self._seeded(trial, job, prediction))
+        place = ledger.trial_folder(self.folder, frozen)
+        job = self.request.job(trial.number, place, self.folder, recipe, workload, threads=self._threads())
+        job = job.model_copy(update={"report_to": self.request.report_to})
+        return Launch(job, prediction)
 
-    def _told(self, trial: Trial, frozen: FrozenTrial, result: TrialResult) -> None:
+    def _told(self, trial: Trial, result: TrialResult) -> None:
         if result.status == "interrupted":
-            self._patiently(lambda: ledger.give_up(self.study, frozen, result, retry=True))
+            self.patiently(lambda: ledger.give_up(self.study, self.frozen(trial), result, retry=True))
             return
-        self._patiently(lambda: ledger.tell(self.study, self._frozen(trial), result, self.request))
-        self._patiently(lambda: ledger.tidy(self.study, self.folder, self.request))
+        self.patiently(lambda: ledger.tell(self.study, self.frozen(trial), result, self.request))
+        self.patiently(lambda: ledger.tidy(self.study, self.folder, self.request))
         if result.reason == "the disk is full":
             # each further trial would end the same way at once; the budget is not for that
             self.stop.wait(FULL_DISK_SECONDS)
@@ -204,7 +224,7 @@ class Worker:
             results.append(result)
             if self._prunes(trial, i, result.score):
                 return result.model_copy(update={"status": "pruned", "reason": f"pruned after seed {i}"})
-        return _mean(results)
+        return mean_of(results)
 
     def _train(self, trial: Trial, job: TrialJob, prediction: Prediction, *, reports: bool) -> TrialResult:
         def heard(line: Mapping[str, Any]) -> str | None:
@@ -216,7 +236,7 @@ class Worker:
             job=job,
             on_progress=heard,
             wanted=lambda: self._interruption(trial),
-            environment=self._environment(),
+            environment=self._environment(job.threads),
             memory_bytes=prediction.limit_bytes if self.request.hardware is None else None,
             seconds=self.request.trial_seconds,
         )
@@ -237,7 +257,7 @@ class Worker:
         if self.stop.is_set():
             return "interrupted"
         try:
-            if self.pulse.beat(id_of(trial)) and self._frozen(trial).state.is_finished():
+            if self.pulse.beat(id_of(trial)) and self.frozen(trial).state.is_finished():
                 return "taken for lost by another worker"
         except Exception as error:
             self._missed(error)
@@ -265,7 +285,7 @@ class Worker:
         for name, value in self._constraints(prediction).items():
             if name not in trial.storage.get_trial_system_attrs(id_of(trial)):
                 trial.storage.set_trial_system_attr(id_of(trial), f"constraints:{name}", value)
-        return self._frozen(trial)
+        return self.frozen(trial)
 
     def _constraints(self, prediction: Prediction) -> dict[str, float]:
         """Shares above the limits; 0 or less is feasible."""
@@ -283,21 +303,22 @@ class Worker:
 
     def _refusal(self, prediction: Prediction) -> str | None:
         if prediction.illegal:
-            return f"not launched: {prediction.illegal}"
+            return prediction.illegal
         over = {
-            name: value for name, value in self._patiently(lambda: self._constraints(prediction)).items() if value > 0
+            name: value for name, value in self.patiently(lambda: self._constraints(prediction)).items() if value > 0
         }
         if not over:
             return None
         worst = max(over, key=lambda name: over[name])
-        return f"not launched: predicted {worst} is {over[worst]:.0%} above what is left"
+        return f"predicted {worst} is {over[worst]:.0%} above what is left"
 
     def _past(self) -> list[Past]:
         from advisor.tuner.budget import past_of
 
         return past_of(self.request, self.study.get_trials(deepcopy=False))
 
-    def _frozen(self, trial: Trial) -> FrozenTrial:
+    def frozen(self, trial: Trial) -> FrozenTrial:
+        """The trial as the storage has it."""
         return trial.storage.get_trial(id_of(trial))
 
     def _threads(self) -> int | None:
@@ -305,35 +326,20 @@ class Worker:
             return self.request.threads
         return max(1, (os.cpu_count() or 1) // self.share)
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, threads: int | None) -> dict[str, str]:
         """The GPU or the cores that are this worker's own."""
         if self.request.hardware is None:
             # threads that wait give their core up: on a busy machine a spinning one stalls the others
-            return {"OMP_NUM_THREADS": str(self._threads()), "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
+            return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
         seen = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
         device = seen[self.index % len(seen)] if seen else str(self.index)
         return {"CUDA_VISIBLE_DEVICES": device} if self.share > 1 else {}
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def patiently(self, call: Callable[[], T]) -> T:
+        """The call's result, waited for while the storage is away and nobody asked us to stop."""
         return patiently(
             self.url, call, seconds=self.patience, alive=lambda: not self.stop.is_set(), missed=self.pulse.away
         )
-
-
-def _mean(results: list[TrialResult]) -> TrialResult:
-    """The trial of several seeds: mean scores, summed times, largest peaks, the best seed's weights."""
-    scores = [r.score for r in results if r.score is not None]
-    first = results[0]
-    return first.model_copy(
-        update={
-            "score": sum(scores) / len(scores),
-            "metrics": {k: sum(r.metrics[k] for r in results) / len(results) for k in first.metrics},
-            "curve": tuple((i, s) for i, s in enumerate(scores)),
-            "seconds": {k: sum(r.seconds[k] for r in results) for k in first.seconds},
-            "peak_process_bytes": max((r.peak_process_bytes or 0 for r in results), default=0) or None,
-            "notes": (*first.notes, f"mean of {len(scores)} seeds: {', '.join(f'{s:.4g}' for s in scores)}"),
-        }
-    )
 
 
 def watch_parent(stop: threading.Event, seconds: float = 0.5) -> None:

@@ -32,7 +32,15 @@ ROOT = Path(__file__).parents[2]
 RESUME = """
 import sys
 from advisor.tuner.tune import resume
-study = resume(sys.argv[1], workers=int(sys.argv[2]), storage=sys.argv[3] or None, patience_seconds=float(sys.argv[4]))
+folder, workers, storage, patience, launcher, ray = sys.argv[1:]
+study = resume(
+    folder,
+    workers=int(workers) or None,
+    storage=storage or None,
+    patience_seconds=float(patience),
+    launcher=launcher,
+    ray=ray or None,
+)
 print("DONE", study.best, study.stopped)
 """
 
@@ -92,10 +100,19 @@ def environment(home: Path, **toy: str) -> dict[str, str]:
     }
 
 
-def resuming(folder: Path, *, workers: int = 1, storage: str = "", patience: float = 30, **toy: str) -> Any:
-    """`advisor tune --resume` in a process of its own."""
+def resuming(
+    folder: Path,
+    *,
+    workers: int = 1,
+    storage: str = "",
+    patience: float = 30,
+    launcher: str = "local",
+    ray: str = "",
+    **toy: str,
+) -> Any:
+    """`advisor tune --resume` in a process of its own; 0 workers are the launcher's default."""
     return subprocess.Popen(
-        [sys.executable, "-c", RESUME, str(folder), str(workers), storage, str(patience)],
+        [sys.executable, "-c", RESUME, str(folder), str(workers), storage, str(patience), launcher, ray],
         env=environment(folder / "home", **toy),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

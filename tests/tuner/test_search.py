@@ -169,12 +169,11 @@ def test_what_cannot_fit_is_never_launched(tmp_path):
     big = Prediction(Quantity.around(2.0, 0, 0, "B", "modelled", "told"), None, None, 1)
     assert one._constraints(big)["memory"] == pytest.approx(1.0)
     illegal = Prediction(None, None, None, 1, illegal="rank above the width")
-    assert one._refusal(illegal) == "not launched: rank above the width"
+    assert one._refusal(illegal) == "rank above the width"
     trial = study.ask()
     trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
     before = len(ledger.counted(study.trials))
-    refused = TrialResult(status="failed", reason=one._refusal(long))
-    ledger.tell(study, study.trials[trial.number], refused, one.request)
+    one.refuse(trial, one._refusal(long))
     assert len(ledger.counted(study.trials)) == before - 1
 
 

@@ -34,7 +34,10 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option("--hours", type=float, help="Most hours.")
 @click.option("--usd", type=float, help="Most USD.")
 @click.option("--usd-per-hour", type=float, help="Price of one device for an hour.  [default: the GPU's cheapest]")
-@click.option("--workers", type=int, default=1, show_default=True, help="Trials at a time on this machine.")
+@click.option("--workers", type=int, help="Trials at a time.  [default: 1; with --launcher ray what the cluster holds]")
+@click.option("--launcher", metavar="NAME", help="local, or ray: trials go to a cluster's nodes by predicted need.")
+@click.option("--ray", metavar="ADDRESS", help="Of the Ray cluster.  [default: RAY_ADDRESS, else this machine alone]")
+@click.option("--share-gpus", is_flag=True, default=None, help="With Ray: trials that fit together share a GPU.")
 @click.option(
     "--objective",
     "objectives",
@@ -65,7 +68,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
 @click.option("--join", metavar="STUDY", help="Help with a study in --storage that another machine began.")
 @json_option
-def command(resume: str | None, join: str | None, workers: int, as_json: bool, **arguments: Any) -> None:
+def command(resume: str | None, join: str | None, as_json: bool, **arguments: Any) -> None:
     """Search the settings on your data, from the recommendation on; keep the best adapter.
 
     The plan is printed before anything starts. Ctrl-C ends cleanly, and --resume goes on from there.
@@ -76,6 +79,7 @@ def command(resume: str | None, join: str | None, workers: int, as_json: bool, *
       advisor tune --model ./SmolLM2-135M --data chats.jsonl --method lora,dora --metric rougeL --hours 2
       advisor tune --resume advisor-tune/all-MiniLM-L6-v2-train
       advisor tune --join my-study --storage postgresql+psycopg://me@db/optuna
+      advisor tune --model ./m --data d.jsonl --launcher ray --ray head:6379 --storage postgresql+psycopg://me@db/optuna
     """
     asked = given(arguments)
     for name in ("methods", "search", "report_to"):
@@ -87,11 +91,11 @@ def command(resume: str | None, join: str | None, workers: int, as_json: bool, *
         if resume is not None:
             from advisor.tuner.tune import resume as go_on
 
-            found = go_on(resume, workers=workers, **_only(asked, _RESUMED, "--resume"), **told)
+            found = go_on(resume, **_only(asked, _RESUMED, "--resume"), **told)
         elif join is not None:
-            found = _join(join, asked, workers, view)
+            found = _join(join, asked, view)
         else:
-            found = _tune(asked, workers, told)
+            found = _tune(asked, told)
     except KeyboardInterrupt:
         folder = resume or (view.folder if view else None)
         click.echo(
@@ -104,11 +108,11 @@ def command(resume: str | None, join: str | None, workers: int, as_json: bool, *
     emit(found, as_json, study_table)
 
 
-_RESUMED = frozenset({"storage", "trials", "hours", "usd"})
-_JOINED = frozenset({"storage", "out", *SPLITS})
+_RESUMED = frozenset({"storage", "trials", "hours", "usd", "workers", "launcher", "ray"})
+_JOINED = frozenset({"storage", "out", "workers", *SPLITS})
 
 
-def _tune(asked: dict[str, Any], workers: int, told: dict[str, Any]) -> TunedStudy:
+def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     """Recommend where a GPU is named, then tune."""
     for name in ("model", "data"):
         if name not in asked:
@@ -123,7 +127,7 @@ def _tune(asked: dict[str, Any], workers: int, told: dict[str, Any]) -> TunedStu
         asked["method"] = methods
     from advisor.tuner.tune import tune
 
-    return tune(asked.pop("model"), asked.pop("data"), workers=workers, **asked, **told)
+    return tune(asked.pop("model"), asked.pop("data"), **asked, **told)
 
 
 def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
@@ -131,14 +135,14 @@ def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: asked[name] for name in names if name in asked}
 
 
-def _join(name: str, asked: dict[str, Any], workers: int, view: Live | None) -> TunedStudy:
+def _join(name: str, asked: dict[str, Any], view: Live | None) -> TunedStudy:
     if "storage" not in asked:
         raise BadRequest("--join needs the --storage that holds the study")
     kept = _only(asked, _JOINED, "--join")
     files = {SPLITS[option]: kept.pop(option) for option in SPLITS if option in kept}
     from advisor.tuner.tune import join
 
-    return join(name, kept.pop("storage"), workers=workers, data=files, on_view=view, **kept)
+    return join(name, kept.pop("storage"), data=files, on_view=view, **kept)
 
 
 def _only(asked: dict[str, Any], allowed: frozenset[str], mode: str) -> dict[str, Any]:

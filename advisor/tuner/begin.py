@@ -13,18 +13,18 @@ from advisor import store
 from advisor.catalog.methods import check_recipe, find_method
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
-from advisor.domain.recommendation import Recommendation, Setting
+from advisor.domain.recommendation import Recommendation
 from advisor.domain.study import Budget, Objective
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, Workload
-from advisor.errors import BadRequest, UnknownName
+from advisor.errors import BadRequest
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
-from advisor.tuner.lengths import RAISED_WARM_UP, USUAL_BATCH, converging_batch, converging_epochs, raised_rate
+from advisor.tuner.lengths import USUAL_BATCH
 from advisor.tuner.metrics import find_metric
 from advisor.tuner.prepare import weights_folder
 from advisor.tuner.pruning import PRUNERS, SAMPLERS
+from advisor.tuner.published import converging, plain_recipe, published_settings
 from advisor.tuner.space import make_dimensions
 from advisor.tuner.worker import REQUEST_FILE
 
@@ -33,7 +33,6 @@ LONGEST_DEFAULT: Final = 1024
 """Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
 HYPERBAND_FROM: Final = 30
 """Trials from which successive halving has enough to halve; below, the median rule."""
-DEFAULT_WARM_UP: Final = 0.03
 UNSURE_METHOD: Final = "lora"
 """Where no recommendation is given (a machine without a GPU): the method most studied, legal nearly everywhere."""
 
@@ -93,7 +92,7 @@ def make_request(
     fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
     names = _names(method, recommendation)
     if recommendation is None:
-        workload, note = _converging(names[0], spec, workload, epochs, effective_batch_size)
+        workload, note = converging(names[0], spec, workload, epochs, effective_batch_size)
         notes += [note] if note else []
     starts, more = _starts(spec, workload, recommendation, names, {k: v for k, v in fields.items() if v is not None})
     if pruner == "auto":
@@ -296,71 +295,13 @@ def _starts(
     starts: list[Start] = []
     for name in names:
         found = next((c for c in told.ranked if c.recipe.method == name), None) if told else None
-        published = _published(name, spec, workload)
+        published = published_settings(name, spec, workload)
         settings = told.settings if told and found is told.choice else published
-        recipe = found.recipe if found else _plain_recipe(name, workload, told, published)
+        recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = recipe.model_copy(update=fields)
         check_recipe(spec, recipe, workload.task)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
-
-
-def _published(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
-    """What studies and repositories set for a method; none where nobody published any."""
-    from advisor.estimator.settings import recommend_settings
-
-    try:
-        return recommend_settings(
-            name,
-            architecture=spec.architecture,
-            model_parameters=spec.parameters,
-            hidden_size=spec.hidden,
-            task_type=workload.task_type,
-            samples=workload.samples,
-        )
-    except UnknownName:
-        return ()
-
-
-def _converging(
-    method: str, spec: ModelSpec, workload: Workload, epochs: float | None, batch: int | None
-) -> tuple[Workload, str]:
-    """The length and batch at which the method converges, as far as the user left them open."""
-    if epochs is None:
-        longer, note = converging_epochs(method, workload, _published(method, spec, workload))
-        return workload.model_copy(update={"epochs": longer}), note
-    if batch is None:
-        smaller, note = converging_batch(method, workload)
-        return workload.model_copy(update={"effective_batch_size": smaller}), note
-    return workload, ""
-
-
-def _plain_recipe(name: str, workload: Workload, told: Recommendation | None, published: Sequence[Setting]) -> Recipe:
-    """A method as published, else its catalogue's default, its rate raised for a training shorter than published.
-
-    float32 on a CPU, whose 16-bit arithmetic is slow.
-    """
-    method = find_method(name)
-    known = {s.name: s.value for s in published if isinstance(s.value, (int, float))}
-    said = known.get("learning_rate") or method.learning_rate.default
-    rate, warm_up = None, float(known.get("warmup_ratio", DEFAULT_WARM_UP))
-    if isinstance(said, (int, float)):
-        rate = raised_rate(name, float(said), workload)
-        warm_up = max(warm_up, RAISED_WARM_UP) if rate > said else warm_up
-    like = told.choice.recipe if told else None
-    return Recipe.model_validate(
-        {
-            "method": name,
-            "learning_rate": rate,
-            "warmup_ratio": warm_up,
-            "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
-            "dtype": like.dtype if like else "float32",
-            "autocast": like.autocast if like else False,
-            "base": method.default_base,
-            "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
-            "trainer": like.trainer if like else "hf",
-        }
-    )
 
 
 def _hardware(told: Recommendation | None) -> Hardware | None:

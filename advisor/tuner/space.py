@@ -29,6 +29,8 @@ RATIOS: Final = (0.5, 1.0, 2.0, 4.0)
 """alpha / rank: the convention alpha = 2 rank, alpha = rank, and half and twice of these."""
 RATE_SPAN: Final = 10**0.75
 """The learning rate is searched at least this factor to both sides: published rates differ by data and model."""
+RANK_SPAN: Final = 4
+"""The rank is searched at least this factor to both sides: published ranks are of longer trainings."""
 METHOD: Final = "method"
 JOIN: Final = ","
 
@@ -183,7 +185,9 @@ def _dimension(
         low, high = min(low, value / RATE_SPAN), max(high, value * RATE_SPAN)
     whole = isinstance(option.default, int) and not isinstance(option.default, bool) and float(value).is_integer()
     if whole and name in ("rank", "initial_rank", "final_rank"):
-        powers = tuple(2**k for k in range(12) if max(low, value / 8) <= 2**k <= min(high, value * 8, widest or high))
+        least, most = max(low, value / 8), min(high, value * 8)
+        most = min(max(most, value * RANK_SPAN), option.high or most, widest or most)
+        powers = tuple(2**k for k in range(12) if min(least, value / RANK_SPAN) <= 2**k <= most)
         levels = tuple(sorted({*powers, int(value)}))
         if len(levels) < 2:
             return None

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from advisor.catalog.methods import find_method
 from advisor.domain.workload import Workload
 from advisor.tuner.lengths import (
+    HIGHEST_RANK,
     MOST,
     SMALLEST_BATCH,
     converging_batch,
-    raised_rate,
-    rate_factor,
+    quickened,
+    shortfall,
     steps_needed,
     steps_of,
 )
@@ -34,10 +35,10 @@ def test_a_last_small_batch_is_a_step():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_training_of_enough_steps_keeps_batch_and_rate(method):
+def test_a_training_of_enough_steps_keeps_batch_rank_and_rate(method):
     long = work(2000, 100)
     assert converging_batch(method, long) == (16, "")
-    assert raised_rate(method, 1e-4, long) == 1e-4
+    assert quickened(method, 1e-4, 8, long) == (1e-4, 8)
 
 
 @given(samples=st.integers(1, 5000), epochs=st.floats(0.5, 50), method=st.sampled_from(METHODS))
@@ -50,18 +51,38 @@ def test_batch_and_rate_move_only_as_far_as_the_steps_lack(samples, epochs, meth
     if batch < 16:
         assert steps_of(asked, 2 * batch) < needed
     high = find_method(method).learning_rate.high
-    raised = raised_rate(method, 1e-4, work(samples, epochs, batch))
+    raised, rank = quickened(method, 1e-4, None, work(samples, epochs, batch))
+    assert rank is None
     assert 1e-4 <= raised <= max(1e-4, min(high, MOST * 1e-4))
+
+
+@given(samples=st.integers(1, 5000), epochs=st.floats(0.5, 50), rank=st.integers(1, 200))
+def test_the_rank_makes_up_for_missing_steps_before_the_rate_does(samples, epochs, rank):
+    asked = work(samples, epochs)
+    rate, wider = quickened("lora", 5e-4, rank, asked)
+    lacking = shortfall("lora", asked)
+    assert rank <= wider <= max(rank, HIGHEST_RANK)
+    assert wider < 2 * rank * lacking
+    if rate > 5e-4:
+        assert wider >= HIGHEST_RANK
+        assert rate * wider <= 5e-4 * rank * lacking * 1.001
+
+
+def test_six_epochs_of_a_hundred_rows_take_a_wider_update_at_the_published_rate():
+    assert quickened("lora", 5e-4, 8, work(100, 6, 4)) == (5e-4, 64)
+    assert quickened("lora", 5e-4, 8, work(100, 1, 4)) == (pytest.approx(2e-3), 64)
 
 
 @given(short=st.integers(1, 200), more=st.integers(1, 200))
 def test_a_longer_training_never_gets_a_larger_rate(short, more):
-    assert rate_factor("lora", work(100, short + more)) <= rate_factor("lora", work(100, short))
+    longer, shorter = (quickened("lora", 1e-4, 8, work(100, n)) for n in (short + more, short))
+    assert longer[0] <= shorter[0]
+    assert longer[1] <= shorter[1]
 
 
 def test_a_published_rate_above_the_range_of_the_catalogue_stays():
     high = find_method("lora").learning_rate.high
-    assert raised_rate("lora", 2 * high, work(100, 1)) == 2 * high
+    assert quickened("lora", 2 * high, None, work(100, 1)) == (2 * high, None)
 
 
 def test_the_reason_names_both_batches_and_what_the_method_needs():
@@ -75,4 +96,4 @@ def test_the_reason_names_both_batches_and_what_the_method_needs():
 def test_a_method_nobody_counted_steps_of_is_left_alone():
     assert steps_needed("linear-probe") is None
     assert converging_batch("linear-probe", work(10, 1)) == (16, "")
-    assert rate_factor("linear-probe", work(10, 1)) == 1.0
+    assert quickened("linear-probe", 1e-3, None, work(10, 1)) == (1e-3, None)

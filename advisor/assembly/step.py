@@ -50,6 +50,7 @@ class Stepper:
         self.loss: torch.Tensor | None = None
         self.inputs: dict[str, Any] = {}
         self.taken = 0
+        self.accumulating = False
 
     def step(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
         """One micro-batch forward and backward, clipping, the optimizer's step."""
@@ -57,11 +58,7 @@ class Stepper:
 
         self.mark("between")
         if self.recipe.trainer == "loop":
-            self.optimizer.zero_grad()
-            self.inputs = make_inputs()
-            self.mark("forward")
-            self.outputs = self.model(**self.inputs)
-            self.loss = self.outputs.loss
+            self._loop_forward(make_inputs)
         else:
             self.inputs = make_inputs()
             self.mark("forward")
@@ -75,6 +72,7 @@ class Stepper:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         self.mark("optimizer")
         self.optimizer.step()
+        self.accumulating = False
         self._reallocate()
         if self.recipe.trainer != "loop":
             self.mark("between")
@@ -106,8 +104,25 @@ class Stepper:
             return self.fused_head(self.model, inputs)
         return self.model(**inputs).loss
 
+    def _loop_forward(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
+        """A plain loop clears gradients before the first micro-batch of a step, and keeps the last outputs."""
+        if not self.accumulating:
+            self.optimizer.zero_grad()
+        self.inputs = make_inputs()
+        self.mark("forward")
+        self.outputs = self.model(**self.inputs)
+        self.loss = self.outputs.loss
+
     def micro_batch(self, make_inputs: Callable[[], dict[str, Any]]) -> None:
         """Forward and backward alone, as the first micro-batches of a gradient accumulation."""
+        if self.recipe.trainer == "loop":
+            self.mark("between")
+            self._loop_forward(make_inputs)
+            self.accumulating = True
+            assert self.loss is not None
+            self.mark("backward")
+            self.backward(self.loss)
+            return
         inputs = make_inputs()
         self.mark("forward")
         loss = self._trainer_loss(inputs)

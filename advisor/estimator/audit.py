@@ -13,6 +13,7 @@ from advisor.errors import BadRequest, MissingExtra, UnknownName
 from advisor.estimator import known
 from advisor.estimator.fit import fit_time
 from advisor.estimator.holdout import SCHEMES, TARGETS, Missed, leave_out, measured, summary
+from advisor.estimator.processor import measured_name
 from advisor.estimator.runs import Progress, Run, prepare
 
 UNCALIBRATED: Final = "uncalibrated"
@@ -141,9 +142,7 @@ def _profiles(gpu: str | None) -> list[Profile]:
     found = [profile for _, profile in known.profiles()]
     if gpu is None:
         return found
-    from advisor.catalog.gpus import find_gpu
-
-    name = find_gpu(gpu)[0].name
+    name = measured_name(gpu, found)
     return [profile for profile in found if profile.device == name]
 
 

@@ -29,11 +29,12 @@ from advisor.estimator.holdout import (
     summary,
 )
 from advisor.estimator.memory import Correction
+from advisor.estimator.processor import PREFIX, measured_name
 from advisor.estimator.runs import Progress, Run, prepare
 from advisor.estimator.timing import BOUNDS, TIME_NAMES, run_clocks
 
 POOLED: Final = "pooled"
-"""Name of the fit over all devices, which serves those that were never measured."""
+"""Name of the fit over all accelerators, which serves those that were never measured."""
 FEWEST: Final = 3
 """Runs below which a device is not fitted: an interval from two errors would be none."""
 
@@ -45,7 +46,7 @@ def calibrate(
     into: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Calibration, ...]:
-    """A calibration per device with enough measured runs, and one pooled over devices where there are several.
+    """A calibration per device with enough measured runs, and one pooled over accelerators where there are several.
 
     Deterministic: the same profiles and libraries give the same constants.
 
@@ -72,8 +73,10 @@ def calibrate(
             cause="; ".join(notes[:3]),
             hints=["to measure: advisor profile", "profiles are read from profiles/ and from the user's data folder"],
         )
-    if gpu is None and len(by_device) > 1:
-        fits.append(fit_device(POOLED, runs, notes, progress))
+    # a processor reaches other shares of its rates than any accelerator: not one family
+    cards = [run for run in runs if not run.profile.device.startswith(PREFIX)]
+    if gpu is None and len({run.profile.device for run in cards}) > 1:
+        fits.append(fit_device(POOLED, cards, notes, progress))
     if write:
         folder = Path(into) if into is not None else store.home("data") / known.CALIBRATION
         for fitted in fits:
@@ -118,9 +121,7 @@ def _chosen(gpu: str | None) -> list[Profile]:
     found = [profile for _, profile in known.profiles()]
     if gpu is None:
         return found
-    from advisor.catalog.gpus import find_gpu
-
-    name = find_gpu(gpu)[0].name
+    name = measured_name(gpu, found)
     own = [profile for profile in found if profile.device == name]
     if not own:
         raise UnknownName(

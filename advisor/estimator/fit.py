@@ -92,10 +92,12 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
 
     Args:
         start: [C] where the search begins; the catalogue's constants unless given.
+        noise: least relative doubt of a step time; a run whose repetitions differ more counts less.
     """
     prior: Floats = np.log(default_time())
     precision = prior_precision()
     timed = [(run.asked, math.log(run.step_seconds)) for run in runs if run.step_seconds]
+    weight = np.array([math.hypot(noise, run.spread) ** -2 for run in runs if run.step_seconds])
     here: Floats = prior.copy() if start is None else np.log(start)
     cost = math.inf
     damping = 1e-3
@@ -103,15 +105,15 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
     for _ in range(40):
         jacobian = np.array([sensitivity(asked, np.exp(here)) for asked, _ in timed]).reshape(len(timed), len(here))
         residual = np.array([seen - math.log(predict(asked, np.exp(here))) for asked, seen in timed])
-        cost = _cost(residual, here, prior, precision, noise)
-        hessian = jacobian.T @ jacobian / noise**2 + precision
-        gradient = jacobian.T @ residual / noise**2 - precision @ (here - prior)
+        cost = _cost(residual, here, prior, precision, weight)
+        hessian = (jacobian.T * weight) @ jacobian + precision
+        gradient = (jacobian.T * weight) @ residual - precision @ (here - prior)
         improved = False
         while damping < 1e6:
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             tried: Floats = here + np.clip(np.asarray(step, dtype=np.float64), -1, 1)
             errors = np.array([seen - math.log(predict(asked, np.exp(tried))) for asked, seen in timed])
-            better = _cost(errors, tried, prior, precision, noise)
+            better = _cost(errors, tried, prior, precision, weight)
             if better < cost:
                 improved = cost - better > 1e-4 * (1 + cost)
                 here, damping = tried, damping / 5
@@ -120,9 +122,9 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
         if not improved:
             break
         damping = min(damping, 1.0)
-    hessian = jacobian.T @ jacobian / noise**2 + precision
+    hessian = (jacobian.T * weight) @ jacobian + precision
     return Fit(np.exp(here), np.asarray(np.linalg.inv(hessian), dtype=np.float64))
 
 
-def _cost(residual: Floats, here: Floats, prior: Floats, precision: Floats, noise: float) -> float:
-    return float((residual**2).sum() / noise**2 + (here - prior) @ precision @ (here - prior))
+def _cost(residual: Floats, here: Floats, prior: Floats, precision: Floats, weight: Floats) -> float:
+    return float((residual**2 * weight).sum() + (here - prior) @ precision @ (here - prior))

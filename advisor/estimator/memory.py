@@ -15,6 +15,7 @@ from advisor.domain.timeline import Timeline
 from advisor.domain.units import Basis, gib
 from advisor.estimator.constants import load_constants
 from advisor.estimator.lengths import MEAN_STEP, Lengths, batches_of
+from advisor.estimator.processor import PROCESSOR
 from advisor.estimator.replay import Replay, Shape, paged_bytes, peak_allocated, replay
 
 
@@ -45,6 +46,8 @@ def overheads_of(gpu: Gpu, calibration: Calibration | None = None) -> Overheads:
 
     Source: aten/src/ATen/cuda/CublasHandlePool.cpp for the workspace; the catalogue's constants for the context.
     """
+    if gpu.vendor == PROCESSOR:
+        return Overheads(0, Quantity.exact(0, "B", "modelled", "a processor has no context beside tensors"))
     constants = load_constants("memory")
     large = gpu.compute_capability is not None and int(gpu.compute_capability) in (9, 10, 12)
     workspace = constants["cublas_workspace_hopper" if large else "cublas_workspace"].value

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from advisor.domain.hardware import Gpu, Hardware
 from advisor.domain.model import ModelSpec
@@ -15,10 +18,13 @@ from advisor.domain.timeline import Timeline
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadFile
 from advisor.estimator.lengths import Lengths, lengths_of
+from advisor.estimator.processor import device_of
 from advisor.estimator.timing import Ops, Rates, rates_of
 from advisor.estimator.traces import timeline_of, trace_of
 
 Progress = Callable[[int, int, str], None]
+SHARED = 0.1
+"""Relative doubt of a time measured beside other processes: they had a tenth of a core or more, see the profiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,13 @@ class Run:
         """Mean seconds of a step; None where the run did not measure it."""
         seconds = self.profile.step_seconds
         return sum(seconds) / len(seconds) if seconds else None
+
+    @property
+    def spread(self) -> float:
+        """Relative standard error of that mean, by the repetitions; a machine shared with others counts SHARED more."""
+        seconds = np.array(self.profile.step_seconds)
+        own = float(seconds.std(ddof=1) / seconds.mean() / math.sqrt(len(seconds))) if len(seconds) > 1 else 0.0
+        return math.hypot(own, SHARED) if self.profile.shared_device else own
 
     @property
     def method(self) -> str:
@@ -83,7 +96,6 @@ def prepare(
     A profile whose trainable parameters differ from what the installed libraries make measured something else
     than we would trace, and is left out too.
     """
-    from advisor.catalog.gpus import find_gpu
     from advisor.catalog.models import resolve_model
 
     chosen = [p for p in profiles if p.status == "complete"]
@@ -92,7 +104,7 @@ def prepare(
         if progress:
             progress(number, len(chosen), profile.id)
         try:
-            gpu, _ = find_gpu(profile.device)
+            gpu = device_of(profile)
             spec = _as_run(resolve_model(profile.workload.model), profile)
             asked = question(profile.workload, profile.recipe, Hardware.model_validate({"gpu": gpu}), spec)
         except BadFile:

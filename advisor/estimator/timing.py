@@ -22,6 +22,7 @@ from advisor.domain.timeline import Floats, Ints, Timeline
 from advisor.domain.trace import OP_CLASSES, PHASES
 from advisor.errors import BadRequest
 from advisor.estimator.constants import load_constants
+from advisor.estimator.processor import PROCESSOR
 from advisor.estimator.sizes import Polynomials
 
 TIME_NAMES: Final = (
@@ -55,12 +56,16 @@ _HALF: Final = frozenset({"bf16", "fp16", "bfloat16", "float16", "int8", "uint8"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The datasheet of one device: FLOP/s of half and single precision products, bytes/s; `notes`: what is missing."""
+    """The datasheet of one device: FLOP/s of half and single precision products, bytes/s; `notes`: what is missing.
+
+    `overlaps`: the host issues ops ahead of the device; on a processor each is done before the next is issued.
+    """
 
     half_flop_s: float
     single_flop_s: float
     bytes_s: float
     notes: tuple[str, ...] = ()
+    overlaps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def rates_of(gpu: Gpu) -> Rates:
     if single is None:
         single = half / 8
         notes.append(f"{gpu.name} has no catalogued single precision rate: an eighth of half precision stands in")
-    return Rates(half, single, gpu.bandwidth_bytes_s, tuple(notes))
+    return Rates(half, single, gpu.bandwidth_bytes_s, tuple(notes), overlaps=gpu.vendor != PROCESSOR)
 
 
 def default_time() -> Floats:
@@ -169,6 +174,8 @@ def run_clocks(ops: Ops, rates: Rates, constants: Floats) -> Clocks:
     host_cost = ops.host_seconds(model)
     arithmetic, traffic, start_up = ops.device_seconds(model, rates)
     busy = np.maximum(arithmetic, traffic) + start_up
+    if not rates.overlaps:
+        return _in_turn(ops, host_cost, busy, (arithmetic, traffic, start_up), model)
     copy = ops.bytes / model["transfer_bytes_s"]
     lengths, count = busy.shape
     host, device = np.zeros(lengths), np.zeros(lengths)
@@ -202,6 +209,20 @@ def run_clocks(ops: Ops, rates: Rates, constants: Floats) -> Clocks:
     return Clocks(last + model["step_s"], phases, bounds)
 
 
+def _in_turn(
+    ops: Ops, host_cost: Floats, busy: Floats, parts: tuple[Floats, Floats, Floats], model: dict[str, float]
+) -> Clocks:
+    """Host and device as one: each op is issued, then done."""
+    spent = busy + host_cost
+    phases = np.zeros((len(busy), len(PHASES)))
+    for phase in range(len(PHASES)):
+        phases[:, phase] = spent[:, ops.phase == phase].sum(axis=1)
+    phases[:, PHASES.index("between")] += model["step_s"]
+    bounds = _bounds(ops, *parts, np.zeros_like(busy))
+    bounds[:, BOUNDS.index("host")] = host_cost.sum() + model["step_s"]
+    return Clocks(phases.sum(axis=1), phases, bounds)
+
+
 def _bounds(ops: Ops, arithmetic: Floats, traffic: Floats, start_up: Floats, copy: Floats) -> Floats:
     """[L, BOUNDS] device seconds by what bounds each op; `host` is left 0."""
     out = np.zeros((len(arithmetic), len(BOUNDS)))
@@ -221,6 +242,8 @@ def step_seconds(ops: Ops, rates: Rates, constants: Floats) -> Floats:
     arithmetic, traffic, start_up = ops.device_seconds(model, rates)
     busy = np.maximum(arithmetic, traffic)
     busy += start_up
+    if not rates.overlaps:
+        return busy.sum(axis=1) + issued[-1] + model["step_s"] if len(issued) else busy.sum(axis=1) + model["step_s"]
     work = np.cumsum(busy, axis=1)
     copy = ops.bytes[:, ops.sync] / model["transfer_bytes_s"]
     host = device = np.zeros(len(busy))

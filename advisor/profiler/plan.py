@@ -89,8 +89,6 @@ def job_of(
         raise BadRequest(f"{method.name} does not work under gradient checkpointing", method=method.name)
     if recipe.trainer == "trl" and (workload.task != "causal-lm" or spec.architecture != "decoder"):
         raise BadRequest(f"TRL's SFTTrainer trains causal language models, not {workload.task}", task=workload.task)
-    if recipe.trainer == "loop" and recipe.gradient_accumulation > 1:
-        raise BadRequest("the plain loop takes one micro-batch a step", hints=["to accumulate: --trainer hf"])
     return Job(
         spec=cut,
         workload=workload,

@@ -6,7 +6,7 @@ as for any device. A processor does each op before the host goes on: nothing ove
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Gpu, Source
@@ -33,20 +33,21 @@ def device_of(profile: Profile) -> Gpu:
     core = constants["core_flop_s"]
     # the least memory it can have: what the run took
     memory = int(profile.allocator.get("resident_peak_bytes") or profile.peak_allocated_bytes or 1)
-    return Gpu(
-        name=profile.device,
-        vendor=PROCESSOR,
-        generation=profile.device_reported,
-        memory_bytes=memory,
-        usable_bytes=memory,
-        usable_why="at least what this run took",
-        bandwidth_bytes_s=constants["core_bytes_s"].value * threads,
-        fp32_flop_s=core.value * threads,
-        bf16_flop_s=core.value * threads,
-        confidence="low",
-        sources=(Source(address=core.source.address, where=f"{core.says}, times {threads} threads"),),
-        notes="bf16 and fp16 are converted to float32 and back: no rate of their own",
-    )
+    fields: dict[str, Any] = {
+        "name": profile.device,
+        "vendor": PROCESSOR,
+        "generation": profile.device_reported,
+        "memory_bytes": memory,
+        "usable_bytes": memory,
+        "usable_why": "at least what this run took",
+        "bandwidth_bytes_s": constants["core_bytes_s"].value * threads,
+        "fp32_flop_s": core.value * threads,
+        # converted to float32 and back: no rate of their own
+        "bf16_flop_s": core.value * threads,
+        "confidence": "low",
+        "sources": (Source(address=core.source.address, where=f"{core.says}, times {threads} threads"),),
+    }
+    return Gpu.model_validate(fields)
 
 
 def threads_of(profile: Profile) -> int:

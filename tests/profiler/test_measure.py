@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from advisor.assembly.batch import make_batch
 from advisor.assembly.build import build
+from advisor.assembly.step import Stepper
 from advisor.domain.expand import expand
 from advisor.domain.profile import Profile
 from advisor.domain.recipe import Recipe
@@ -104,11 +107,35 @@ def test_evaluation_keeps_the_logits_of_two_batches():
     assert profile.saving_peak_bytes >= profile.allocated_after_step_bytes * 0.99
 
 
-def test_accumulating_gradients_adds_tokens_and_not_memory_of_activations():
-    one, four = measure(make_job()), measure(make_job(gradient_accumulation=4))
+@pytest.mark.parametrize("trainer", ["hf", "loop"])
+def test_accumulating_gradients_adds_tokens_and_not_memory_of_activations(trainer: str):
+    one, four = measure(make_job(trainer=trainer)), measure(make_job(trainer=trainer, gradient_accumulation=4))
+    assert four.status == "complete", four.reason
     assert four.tokens_per_step == 4 * one.tokens_per_step
     assert four.peak_allocated_bytes == pytest.approx(one.peak_allocated_bytes, rel=0.05)
     assert sum(four.step_seconds) > sum(one.step_seconds)
+
+
+@pytest.mark.parametrize("trainer", ["hf", "loop"])
+def test_a_step_of_several_micro_batches_takes_the_sum_of_their_gradients(trainer: str):
+    """Two steps: the second must start from none, in a plain loop as well, which clears them before its first."""
+    job = make_job(method="full", trainer=trainer, gradient_accumulation=2, optimizer="sgd")
+    torch.manual_seed(0)
+    model = build(job.spec, job.workload, job.recipe, device="cpu")
+    twin = copy.deepcopy(model)
+    batches = [make_batch(job.spec, job.workload, 2, 64, 1, padded=False, device="cpu", seed=s) for s in range(4)]
+    recipe = job.recipe.model_copy(update={"max_grad_norm": 0.0})
+    stepper = Stepper(model, torch.optim.SGD(model.parameters(), lr=0.1), recipe, mark=lambda phase: None)
+    by_hand = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for first, last in (batches[:2], batches[2:]):
+        stepper.micro_batch(lambda first=first: dict(first))
+        stepper.step(lambda last=last: dict(last))
+        by_hand.zero_grad()
+        for inputs in (first, last):
+            twin(**inputs).loss.backward()
+        by_hand.step()
+    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_trls_fused_head_computes_the_models_own_loss():

@@ -80,7 +80,6 @@ def test_a_name_nobody_knows_is_an_error_even_beside_good_ones(axes):
     ("axes", "says"),
     [
         ({"seq_len": 10**6}, "longer than the context"),
-        ({"trainer": "loop", "gradient_accumulation": 2}, "one micro-batch"),
         ({"model": "google-bert/bert-base-uncased", "trainer": "trl"}, "SFTTrainer"),
         ({"model": "google-bert/bert-base-uncased", "task": "causal-lm"}, "cannot be trained for"),
     ],

@@ -1,0 +1,140 @@
+"""Every optimizer name of transformers asked the same: it traces and trains, or is refused with the true reason."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers.training_args import OptimizerNames
+
+from advisor.assembly.optimizers import OPTIMIZERS as MAKERS
+from advisor.assembly.optimizers import PAGED_FROM, make_optimizer
+from advisor.catalog.optimizers import OPTIMIZERS, find_optimizer
+from advisor.domain.expand import expand
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace import CATEGORIES
+from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe, UnknownName
+from advisor.estimator.replay import Shape, paged_bytes, peak_allocated, replay
+from advisor.tracer.trace import make_trace
+from tests.tracer.models import DECODER
+
+torch.set_num_threads(1)
+MODELLED = [one.name for one in OPTIMIZERS if not one.refused]
+REFUSED = [one for one in OPTIMIZERS if one.refused]
+SIZES = {"hidden_size": 384, "intermediate_size": 384, "num_hidden_layers": 7, "num_key_value_heads": 4}
+WIDE: ModelSpec = DECODER.model_copy(update={"config": {**DECODER.config, **SIZES}})
+"""Wide enough that a layer's matrices are paged, deep enough that layers are copied."""
+
+
+def state_bytes(name: str, *, whole: bool = False) -> dict[str, int]:
+    recipe = Recipe(method="full", optimizer=name, micro_batch_size=2)
+    timeline = expand(make_trace(WIDE, Workload(model="m"), recipe, whole=whole))
+    born = timeline.bytes_of(2, 64, 0)
+    of = {name: timeline.mem_alloc & (timeline.mem_category == i) for i, name in enumerate(CATEGORIES)}
+    return {name: int(born[chosen].sum()) for name, chosen in of.items()}
+
+
+def test_every_name_of_transformers_is_known_and_none_twice():
+    names = [one.name for one in OPTIMIZERS]
+    assert {name.value for name in OptimizerNames} <= set(names)
+    assert len(names) == len(set(names))
+    assert set(MAKERS) == set(MODELLED)
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_a_modelled_optimizer_trains(name: str):
+    torch.manual_seed(0)
+    target = torch.randn(64, 64)
+    weight = nn.Linear(64, 64, bias=False)
+    recipe = Recipe(method="full", optimizer=name, learning_rate=0.01)
+    optimizer = make_optimizer(weight, recipe)
+    before = (weight.weight - target).square().mean().item()
+    for _ in range(40):
+        optimizer.zero_grad()
+        (weight.weight - target).square().sum().backward()
+        optimizer.step()
+    assert (weight.weight - target).square().mean().item() < 0.9 * before
+
+
+BYTES_A_PARAMETER = {
+    "adamw_torch": 4, "adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8, "ademamix": 12,
+    "ademamix_8bit": 3, "paged_ademamix_32bit": 12, "lion_8bit": 1, "lion_32bit": 4, "paged_lion_32bit": 4,
+    "rmsprop_bnb_8bit": 1, "sgd": 0, "sgd_momentum": 2, "adafactor": 0.0,
+}  # fmt: skip
+"""By arithmetic, weights in bf16: torch keeps moments in the weights' dtype, bitsandbytes in 8 or 32 bits each."""
+
+
+@pytest.mark.parametrize("name", sorted(BYTES_A_PARAMETER))
+def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
+    made = make_trace(WIDE, Workload(model="m"), Recipe(method="full", optimizer=name, micro_batch_size=2))
+    found = state_bytes(name)
+    state = found["optimizer state"] + found["paged state"]
+    # norms stay in 32 bits, 8-bit state has a scale a block: a few hundredths of a byte
+    assert state / made.trainable_parameters == pytest.approx(BYTES_A_PARAMETER[name], abs=0.06)
+    assert bool(found["paged state"]) == find_optimizer(name).paged
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_copied_layers_have_the_state_of_traced_ones(name: str):
+    assert state_bytes(name) == state_bytes(name, whole=True)
+
+
+def test_paged_state_is_in_no_peak_of_the_allocator_and_raises_only_the_devices_upper_end():
+    sizes: dict[str, Any] = {}
+    for name in ("adamw_8bit", "paged_adamw_8bit"):
+        recipe = Recipe(method="full", optimizer=name, micro_batch_size=2)
+        timeline = expand(make_trace(WIDE, Workload(model="m"), recipe))
+        shape = Shape(2, 64)
+        played = replay(timeline, [shape, shape, shape])
+        sizes[name] = (played.after_steps[-1], peak_allocated(timeline, shape).after_step, paged_bytes(timeline))
+    plain, paged = sizes["adamw_8bit"], sizes["paged_adamw_8bit"]
+    assert plain[2] == 0 < paged[2]
+    for way in (0, 1):
+        # blocks round up to 512 bytes
+        assert plain[way] - paged[way] == pytest.approx(paged[2], rel=0.01)
+
+
+def test_small_tensors_are_not_paged():
+    with torch.device("meta"):
+        model = nn.Linear(8, 8)
+    optimizer: Any = make_optimizer(model, Recipe(method="full", optimizer="paged_adamw_8bit"))
+    assert not hasattr(optimizer.get_state_buffer(torch.empty(PAGED_FROM - 1, device="meta")), "is_paged")
+    assert optimizer.get_state_buffer(torch.empty(PAGED_FROM, device="meta")).is_paged
+
+
+@pytest.mark.parametrize("one", REFUSED, ids=lambda one: one.name)
+def test_what_is_not_modelled_is_refused_with_the_reason_and_another_choice(one: Any):
+    with pytest.raises(IllegalRecipe) as refused:
+        make_optimizer(nn.Linear(2, 2), Recipe(method="full", optimizer=one.name))
+    assert one.refused in refused.value.message
+    assert refused.value.fields["package"] == one.package
+    assert any(name in " ".join(refused.value.hints) for name in MODELLED)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw_8bits", "", "ADAMW_TORCH ", "lion"])
+def test_a_name_nobody_knows_is_refused(name: str):
+    with pytest.raises(UnknownName):
+        find_optimizer(name)
+
+
+def test_near_names_are_given():
+    with pytest.raises(UnknownName) as refused:
+        find_optimizer("paged_adam_8bit")
+    assert "paged_adamw_8bit" in refused.value.fields["near"]
+
+
+def test_a_copy_of_an_optimizers_state_is_unchanged_by_tracing():
+    """Marking tensors as paged must not leak into optimizers on real devices."""
+    weight = nn.Linear(512, 512)
+    optimizer: Any = make_optimizer(weight, Recipe(method="full", optimizer="paged_adamw_8bit"))
+    weight(torch.ones(1, 512)).sum().backward()
+    optimizer.step()
+    state = copy.copy(next(iter(optimizer.state.values())))
+    assert not getattr(state["state1"], "is_paged", False)
+    assert np.isfinite(weight.weight.detach().numpy()).all()

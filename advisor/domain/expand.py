@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from advisor.domain.timeline import Timeline
+from advisor.domain.timeline import Ints, Timeline
 from advisor.domain.trace import (
     ALLOC,
     CATEGORIES,
@@ -20,9 +22,6 @@ from advisor.domain.trace import (
     Term,
     Trace,
 )
-
-Name = tuple[int, str, str | None, int | None, int]
-"""A storage by birth: step, phase, stack, layer, number within those."""
 
 
 def expand(trace: Trace) -> Timeline:
@@ -63,22 +62,37 @@ def reach(repeat: Repeat) -> int:
     return 2 * repeat.period
 
 
+_LAYERS = 2**20
+"""More layers than any stack has: a storage's birth place and layer make one whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A part's events as columns, each with its position in the part.
+
+    Memory events name their storage by `place`, its birth's number times _LAYERS plus its layer, which moves with the
+    part's own layer where `near` says so.
+    """
+
+    count: int
+    mem: Ints
+    near: NDArray[np.bool_]
+    op: Ints
+
+
 class _Expansion:
     def __init__(self, trace: Trace, polys: tuple[Poly, ...], tensors: dict[int, int]) -> None:
         self.trace = trace
         self.polys = polys
         self.tensors = tensors
         self.repeats = {r.stack: r for r in trace.repeats}
-        self.names: dict[int, Name] = {}
+        self.births: dict[tuple[int, str, str | None, int], int] = {}
+        self.born_at: dict[int, tuple[int, str | None, int | None]] = {}
         self._name_storages()
-        self.by_name: dict[Name, int] = {name: number for number, name in self.names.items()}
-        self.ids: dict[Name, int] = {}
-        self.category: list[int] = []
-        self.rows_mem: list[tuple[int, int, bool, int, int, int, int]] = []
-        self.rows_op: list[tuple[int, ...]] = []
-        self.at = 0
+        self.rows: dict[int, _Rows] = {}
 
     def _name_storages(self) -> None:
+        """Each storage's birth: the number of (step, phase, stack, how manieth of its layer), its stack and layer."""
         counts: dict[tuple[int, str, str | None, int | None], int] = {}
         for part in self.trace.parts:
             where = (part.step, part.phase, part.stack, part.layer)
@@ -86,33 +100,46 @@ class _Expansion:
                 if row[0] == ALLOC:
                     number = counts.get(where, 0)
                     counts[where] = number + 1
-                    self.names[row[1]] = (*where, number)
+                    birth = (part.step, part.phase, part.stack, number)
+                    self.born_at[row[1]] = (self.births.setdefault(birth, len(self.births)), part.stack, part.layer)
 
     def timeline(self) -> Timeline:
+        mems: list[Ints] = []
+        ops: list[Ints] = []
+        at = 0
         for part, real in self._ordered():
-            self._emit(part, real)
-        mem = np.array(self.rows_mem, dtype=np.int64).reshape(-1, 7)
-        ops = np.array(self.rows_op, dtype=np.int64).reshape(-1, 9)
+            rows = self._rows(part)
+            shift = 0 if real is None or part.layer is None else real - part.layer
+            mem = rows.mem.copy()
+            mem[:, 0] += at
+            mem[rows.near, 1] += shift
+            op = rows.op.copy()
+            op[:, 0] += at
+            mems.append(mem)
+            ops.append(op)
+            at += rows.count
+        mem = np.concatenate(mems) if mems else np.zeros((0, 7), dtype=np.int64)
+        op = np.concatenate(ops) if ops else np.zeros((0, 9), dtype=np.int64)
         return Timeline(
             polys=self.polys,
             names=self.trace.names,
             dtypes=self.trace.dtypes,
             mem_at=mem[:, 0],
-            mem_storage=mem[:, 1],
+            mem_storage=_numbered(mem[:, 1], mem[:, 2].astype(bool)),
             mem_alloc=mem[:, 2].astype(bool),
             mem_poly=mem[:, 3],
             mem_phase=mem[:, 4],
             mem_category=mem[:, 5],
             mem_step=mem[:, 6],
-            op_at=ops[:, 0],
-            op_name=ops[:, 1],
-            op_class=ops[:, 2],
-            op_dtype=ops[:, 3],
-            op_flop=ops[:, 4],
-            op_bytes=ops[:, 5],
-            op_kernels=ops[:, 6],
-            op_phase=ops[:, 7],
-            op_step=ops[:, 8],
+            op_at=op[:, 0],
+            op_name=op[:, 1],
+            op_class=op[:, 2],
+            op_dtype=op[:, 3],
+            op_flop=op[:, 4],
+            op_bytes=op[:, 5],
+            op_kernels=op[:, 6],
+            op_phase=op[:, 7],
+            op_step=op[:, 8],
         )
 
     # --- order: copies go after their period when layers rise, before it when they fall ---------------
@@ -177,37 +204,59 @@ class _Expansion:
 
     # --- events ---------------------------------------------------------------------------------------
 
-    def _emit(self, part: Part, real: int | None) -> None:
+    def _rows(self, part: Part) -> _Rows:
+        """The part's events, worked out once however often it is copied."""
+        known = self.rows.get(id(part))
+        if known is not None:
+            return known
         phase = PHASES.index(part.phase)
-        for row in part.events:
+        mem: list[tuple[int, ...]] = []
+        near: list[bool] = []
+        op: list[tuple[int, ...]] = []
+        for at, row in enumerate(part.events):
             if row[0] == OP:
                 kernels = row[6]
                 if kernels < 0:
                     kernels = -(-(-kernels + self.tensors.get(row[5], 0)) // FOREACH_CHUNK)
-                self.rows_op.append((self.at, row[1], row[2], row[3], row[4], row[5], kernels, phase, part.step))
+                op.append((at, row[1], row[2], row[3], row[4], row[5], kernels, phase, part.step))
             else:
-                number = self._storage(row[1], part, real, born=row[0] == ALLOC)
                 born = row[0] == ALLOC
-                poly = row[2] if born else -1
-                self.rows_mem.append((self.at, number, born, poly, phase, self.category[number], part.step))
-            self.at += 1
+                place, moves = self._place(row[1], part)
+                category = self.trace.storages[row[1]][0]
+                mem.append((at, place, born, row[2] if born else -1, phase, category, part.step))
+                near.append(moves)
+        rows = self.rows[id(part)] = _Rows(
+            count=len(part.events),
+            mem=np.array(mem, dtype=np.int64).reshape(-1, 7),
+            near=np.array(near, dtype=bool),
+            op=np.array(op, dtype=np.int64).reshape(-1, 9),
+        )
+        return rows
 
-    def _storage(self, traced: int, part: Part, real: int | None, *, born: bool) -> int:
-        """The expanded id of a traced storage, as seen from the layer `real`."""
-        step, phase, stack, layer, number = self.names[traced]
-        target = layer
+    def _place(self, traced: int, part: Part) -> tuple[int, bool]:
+        """Where a storage was born, and whether that moves with the part's layer: as seen from the traced layer."""
+        birth, stack, layer = self.born_at[traced]
         repeat = self.repeats.get(stack) if stack is not None else None
-        if repeat is not None and layer is not None:
-            near = part.layer is not None and abs(layer - part.layer) < reach(repeat)
-            if part.stack == stack and part.layer is not None and real is not None and near:
-                target = real + (layer - part.layer)
-            else:
-                target = self._real(repeat, layer)
-        name = (step, phase, stack, target, number)
-        if born:
-            self.ids[name] = len(self.category)
-            self.category.append(self.trace.storages[traced][0])
-        return self.ids[name]
+        if repeat is None or layer is None:
+            return birth * _LAYERS + (-1 if layer is None else layer) + 1, False
+        if part.stack == stack and part.layer is not None and abs(layer - part.layer) < reach(repeat):
+            return birth * _LAYERS + layer + 1, True
+        return birth * _LAYERS + self._real(repeat, layer) + 1, False
+
+
+def _numbered(places: Ints, born: NDArray[np.bool_]) -> Ints:
+    """[M] storages numbered by birth.
+
+    Raises:
+        KeyError: a storage dies that was never born.
+    """
+    order = np.argsort(places[born], kind="stable")
+    known = places[born][order]
+    at = np.minimum(np.searchsorted(known, places), max(0, known.size - 1))
+    if places.size and (not known.size or not np.array_equal(known[at], places)):
+        lost = places[0] if not known.size else places[known[at] != places][0]
+        raise KeyError(f"storage born as number {lost // _LAYERS} in layer {lost % _LAYERS - 1} is not in the trace")
+    return order[at]
 
 
 def alive_at_end(timeline: Timeline) -> set[int]:

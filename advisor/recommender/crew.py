@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
@@ -27,6 +27,8 @@ WORKERS: Final = 2
 WORTH_STARTING: Final = 4
 """Methods from which on workers pay for their start."""
 
+Answer = TypeVar("Answer")
+
 Progress = Callable[[int, int, str], None]
 """Told (done, total, what) as the work goes on."""
 
@@ -35,7 +37,7 @@ def fit_all(
     question: Question, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
 ) -> dict[str, Fit]:
     """The Fit of each method, in the order of `names`: remembered, else worked out and remembered."""
-    tell = on_progress or _silent
+    tell = on_progress or silent
     real = isinstance(costs, Estimator)
     known = recall(question) if real else {}
     wanted = [name for name in names if name not in known]
@@ -58,18 +60,41 @@ def _here(question: Question, names: Sequence[str], costs: Costs, tell: Progress
     return found
 
 
-def _silent(done: int, total: int, what: str) -> None:
+def silent(done: int, total: int, what: str) -> None:
+    """A Progress that nobody hears."""
     del done, total, what
 
 
 def _in_processes(question: Question, names: Sequence[str], workers: int, tell: Progress) -> dict[str, Fit]:
+    def read(name: str, answer: str, reason: str) -> Fit:
+        if answer:
+            return Fit.model_validate_json(answer)
+        return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
+
+    return shared_out(names, "advisor.recommender.worker", question.model_dump_json(), read, workers, tell)
+
+
+def shared_out(
+    names: Sequence[str],
+    module: str,
+    opening: str,
+    read: Callable[[str, str, str], Answer],
+    workers: int,
+    tell: Progress,
+) -> dict[str, Answer]:
+    """What worker processes answer for each name, in the order of `names`.
+
+    Args:
+        module: run as `python -m`; it is sent `opening`, then one name as JSON a line, and answers each with a line.
+        read: makes the answer of (name, line, reason); the line is empty where the worker died, of the reason.
+    """
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     # methods that the tracer cannot unroll take longest: first, so that none of them is left for the end
     for name in sorted(names, key=lambda name: find_method(name).unrolls):
         waiting.put(name)
-    found: dict[str, Fit] = {}
+    found: dict[str, Answer] = {}
     stopped = threading.Event()
-    crew = [_Worker(question) for _ in range(workers)]
+    crew = [_Worker(module, opening) for _ in range(workers)]
 
     def serve(worker: _Worker) -> None:
         while not stopped.is_set():
@@ -78,7 +103,7 @@ def _in_processes(question: Question, names: Sequence[str], workers: int, tell: 
             except queue.Empty:
                 return
             tell(len(found), len(names), name)
-            found[name] = worker.fit(name)
+            found[name] = read(name, *worker.ask(name))
 
     threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in crew]
     try:
@@ -98,8 +123,9 @@ def _in_processes(question: Question, names: Sequence[str], workers: int, tell: 
 class _Worker:
     """A worker process, started again if it died; what it prints is kept for the reason it died of."""
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
+    def __init__(self, module: str, opening: str) -> None:
+        self.module = module
+        self.opening = opening
         self.process: subprocess.Popen[str] | None = None
         self.said: IO[str] | None = None
 
@@ -108,17 +134,18 @@ class _Worker:
             self.said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
             environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "advisor.recommender.worker"],
+                [sys.executable, "-m", self.module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,
                 env=environment,
                 encoding="utf-8",
             )
-            _write(self.process, self.question.model_dump_json())
+            _write(self.process, self.opening)
         return self.process
 
-    def fit(self, name: str) -> Fit:
+    def ask(self, name: str) -> tuple[str, str]:
+        """The worker's answer; or nothing, and the reason it died of."""
         try:
             process = self._running()
             _write(process, json.dumps(name))
@@ -127,10 +154,10 @@ class _Worker:
         except OSError:
             answer = ""
         if answer:
-            return Fit.model_validate_json(answer)
+            return answer, ""
         reason = self._last_words()
         self.end()
-        return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
+        return "", reason
 
     def _last_words(self) -> str:
         code = self.process.wait(timeout=10) if self.process else None

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from advisor import store
 from advisor.domain.stored import Stored
@@ -56,8 +57,13 @@ def _path(question: Question) -> Path:
     asked = question.model_dump(
         mode="json", exclude={"notes": True, "request": WEIGHED_LATER | {"data", "model", "gpu"}}
     )
+    return store.cache_dir() / "fits" / f"{stamp(asked)}.json.gz"
+
+
+def stamp(asked: Mapping[str, Any]) -> str:
+    """The SHA-256 of what is asked and of all that an answer depends on besides, today's date included."""
     text = json.dumps([asked, sorted(_state()), date.today().isoformat()], sort_keys=True)
-    return store.cache_dir() / "fits" / f"{hashlib.sha256(text.encode()).hexdigest()}.json.gz"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _state() -> Iterator[tuple[str, int, int]]:

@@ -109,6 +109,13 @@ def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
     return found
 
 
+def count(asked: Asked) -> tuple[int, int]:
+    """(trainable, total) parameters of the whole model with its adapter, nothing run."""
+    model, _ = assemble(asked, None)
+    sizes = [(p.requires_grad, p.numel() * packing(p)) for p in model.parameters()]
+    return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
+
+
 def packing(parameter: nn.Parameter) -> int:
     # two 4-bit weights share a byte, as peft counts them
     return 2 if type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8 else 1

@@ -22,7 +22,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advisor.domain.trace import ALLOC, FREE, OP
-from advisor.tracer.opinfo import describe
+from advisor.tracer import outputs
+from advisor.tracer.opinfo import Told, describe
 from advisor.tracer.stand_ins import BY_NAME, STAND_INS, hidden_temporaries
 
 aten = torch.ops.aten
@@ -183,18 +184,20 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         stand_in = STAND_INS.get(func.overloadpacket) or BY_NAME.get(func.overloadpacket.__name__)
         out = stand_in(self, func, args, kwargs) if stand_in else NotImplemented
+        key = None
         if out is NotImplemented:
-            out = func(*args, **kwargs)
-        self._record(func, args, kwargs, out)
+            key = outputs.key_of(func, args, kwargs)
+            out = outputs.run(func, args, kwargs, key)
+        self._record(func, args, kwargs, out, key)
         return out
 
-    def _record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    def _record(self, func: Any, args: Any, kwargs: Any, out: Any, key: outputs.Key | None) -> None:
         home = self._home()
         inputs = list(_tensors(args))
         if kwargs:
             inputs.extend(_tensors(kwargs.values()))
-        outputs = list(_tensors((out,)))
-        on_device = any(t.device.type == "meta" for t in inputs) or any(t.device.type == "meta" for t in outputs)
+        given = list(_tensors((out,)))
+        on_device = any(t.device.type == "meta" for t in inputs) or any(t.device.type == "meta" for t in given)
         if not on_device:
             return
         if home is None and self._tail and inputs and self.phase == "forward":
@@ -202,16 +205,16 @@ class Recorder(TorchDispatchMode):
         in_lists = bool(args) and isinstance(args[0], (list, tuple)) and bool(args[0])
         for size in hidden_temporaries(func, args, kwargs):
             self._temporary(size, home)
-        for index, tensor in enumerate(outputs):
+        for index, tensor in enumerate(given):
             if tensor.device.type != "meta":
                 continue
             at = home
-            if at is None and in_lists and index < len(args[0]) and len(outputs) == len(args[0]):
+            if at is None and in_lists and index < len(args[0]) and len(given) == len(args[0]):
                 at = self.home_of(args[0][index]) if isinstance(args[0][index], torch.Tensor) else None
             elif at is None and self.phase in ("optimizer", "clip", "setup", "between") and inputs and not in_lists:
                 at = self.home_of(inputs[0])
-            self._see(tensor, at, args if in_lists and len(outputs) == 1 else None)
-        told = describe(func, args, kwargs, inputs, outputs, out)
+            self._see(tensor, at, args if in_lists and len(given) == 1 else None)
+        told = _told(key, func, args, kwargs, inputs, given, out)
         if told is None:
             return
         shares = None
@@ -306,6 +309,20 @@ class Recorder(TorchDispatchMode):
         self.storages.append(Stored(home, size, self.phase, self.step, "temporaries", self.phase, self.step))
         self.events.append(Event(ALLOC, self.step, self.phase, home, storage=number, size=size))
         self.events.append(Event(FREE, self.step, self.phase, home, storage=number))
+
+
+_descriptions: dict[outputs.Key, Told | None] = {}
+
+
+def _told(key: outputs.Key | None, func: Any, *rest: Any) -> Told | None:
+    """As `describe`, remembered: it depends on nothing but the forms in the key."""
+    if key is None:
+        return describe(func, *rest)
+    if key not in _descriptions:
+        if len(_descriptions) >= outputs.MOST_KEPT:
+            _descriptions.clear()
+        _descriptions[key] = describe(func, *rest)
+    return _descriptions[key]
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor import store
 from advisor.catalog.methods import find_method
+from advisor.domain.expand import expand
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -162,11 +163,32 @@ def make_trace(
             if any(depth[field] >= full[field] for field in full):
                 break
             try:
-                return _assemble(asked, depth, full, period, key)
+                made = _assemble(asked, depth, full, period, key)
+                _refuse_if_copied_wrongly(asked, made)
+                return made
             except (Irregular, IllegalRecipe):
                 # layers differ, or the method counts on more of them than were kept
                 continue
     return _assemble(asked, None, full, period, key)
+
+
+def _refuse_if_copied_wrongly(asked: Asked, made: Trace) -> None:
+    """Copies must reach what they refer to; a method that picks its layers by their number, the whole model's counts.
+
+    Raises:
+        Irregular: they do not.
+    """
+    from advisor.tracer.compile import Irregular
+    from advisor.tracer.record import count
+
+    try:
+        expand(made)
+    except KeyError as error:
+        raise Irregular(str(error)) from error
+    if find_method(asked.recipe.method).by_depth:
+        trainable, total = count(asked)
+        if (made.trainable_parameters, made.total_parameters) != (trainable, total):
+            raise Irregular(f"copied layers train {made.trainable_parameters} numbers, the whole model {trainable}")
 
 
 def _traced_layers(layers: int, period: int, periods: int) -> int:

@@ -91,10 +91,12 @@ def test_few_methods_are_fitted_here(question, echo, monkeypatch):
 
 def test_the_real_worker_keeps_stdout_for_answers(question):
     """One process, one method that is refused without a trace: what libraries print must not mix in."""
-    worker = crew._Worker(question)
+    worker = crew._Worker("advisor.recommender.worker", question.model_dump_json())
     try:
-        found = worker.fit("no-such-method")
+        answer, reason = worker.ask("no-such-method")
     finally:
         worker.end()
+    assert reason == ""
+    found = Fit.model_validate_json(answer)
     assert found.refusal.kind == "illegal"
     assert "no-such-method" in found.refusal.reason

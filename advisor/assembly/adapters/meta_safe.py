@@ -29,9 +29,13 @@ def host_stand_in(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tens
 @contextmanager
 def meta_safe() -> Generator[None]:
     """While open, peft can attach any of its methods to a model on the meta device."""
+    from transformers import initialization
+
     with ExitStack() as stack:
         for target, name, replacement in _replacements():
             stack.enter_context(patch.object(target, name, replacement))
+        # transformers keeps its own references to the same functions, for models that peft builds itself
+        stack.enter_context(patch.dict(initialization.TORCH_INIT_FUNCTIONS, dict.fromkeys(_FILLS, _unfilled)))
         yield
 
 
@@ -49,6 +53,8 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     yield torch, "svd_lowrank", _svd_lowrank(torch.svd_lowrank)
     for name in _FILLS:
         yield nn.init, name, _unfilled
+    for name in ("zeros_", "ones_", "constant_"):
+        yield nn.init, name, _filled_if_small(getattr(nn.init, name))
     yield adamss, "clustering_Z", _even_clusters
     yield boft.BOFTLayer, "update_layer", _boft_linear(boft.BOFTLayer.update_layer)
     yield boft.BOFTLayer, "perm2mat", _permutation_matrix
@@ -61,6 +67,7 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         "__init__",
         _sample_buffer(monteclora.BufferedMontecloraSampler.__init__),
     )
+    yield LoraLayer, "orthogonal_init", _even_ranks_only(LoraLayer.orthogonal_init)
     yield MontecloraLinearVariant, "init", staticmethod(_sampler_at_once(MontecloraLinearVariant))
     for name in ("pissa_init", "corda_init", "olora_init", "loftq_init", "lora_ga_init", "mica_init"):
         yield LoraLayer, name, _values_only(getattr(LoraLayer, name))
@@ -80,6 +87,18 @@ _FILLS = (
 def _unfilled(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     """For random fills: values drawn on the CPU would be thrown away when the tensor moves to meta."""
     return tensor
+
+
+_SMALL = 4096
+
+
+def _filled_if_small(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Constants of large tensors are thrown away likewise; small ones may be counters that somebody reads."""
+
+    def fill(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return original(tensor, *args, **kwargs) if tensor.numel() <= _SMALL else tensor
+
+    return fill
 
 
 def _svd_lowrank(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -222,11 +241,14 @@ def settle_forward(attached: nn.Module) -> None:
     """Let a forward pass over a meta model take the usual path where peft would branch on values.
 
     VB-LoRA asks each layer whether its logits are infinite; the question is asked, its answer not used. aLoRA
-    searches every sample for its invocation tokens; it is taken to act on the whole of each, an upper bound.
+    searches every sample for its invocation tokens; it is taken to act on the whole of each, an upper bound. CPT
+    weighs the tokens of one sample after another, a dozen tiny ops each; those of one sample are counted.
     """
     config: Any = getattr(attached, "peft_config", {}).get("default")
     if getattr(config, "alora_invocation_tokens", None):
         attached.register_forward_pre_hook(_act_everywhere, with_kwargs=True)
+    if hasattr(config, "cpt_tokens_type_mask"):
+        _weigh_one_sample(attached)
     for module in attached.modules():
         if hasattr(module, "vblora_logits_A"):
             _ask_unheard(module)
@@ -238,6 +260,37 @@ def _act_everywhere(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
         return None
     samples, length = ids.shape
     return args, {**kwargs, "alora_offsets": [length] * samples}
+
+
+def _weigh_one_sample(attached: Any) -> None:
+    from peft.tuners.cpt.model import CPTEmbedding
+
+    original = attached.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with patch.object(CPTEmbedding, "calculate_loss", staticmethod(_cpt_loss)):
+            return original(*args, **kwargs)
+
+    attached.forward = forward
+
+
+def _cpt_loss(output: Any, labels: torch.Tensor, kinds: torch.Tensor, config: Any) -> Any:
+    """CPT's loss with the tensors of peft's; output.logits[B,S,V], labels[B,S], kinds[B,S] (every fourth a label)."""
+    logits = output.logits[..., :-1, :].contiguous()
+    labels = labels[..., 1:].contiguous()
+    kinds = kinds[..., 1:].contiguous()
+    heard = (labels.clone() != -100).bool()
+    each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    weights = heard.clone().float()
+    own = kinds[0]
+    _ = own[(own > 0) & (own % 4 == 0)]
+    decay = torch.ones_like(own).float()
+    for kind in own.new_empty(len({k for k in config.cpt_tokens_type_mask if k > 0 and k % 4 == 0})).flip(0):
+        decay[own == kind] = 1.0
+    if config.opt_weighted_loss_type == "decay":
+        weights[0] *= decay
+    output.loss = (each[heard] * weights[heard]).mean()
+    return output
 
 
 def _ask_unheard(layer: Any) -> None:
@@ -254,6 +307,16 @@ def _ask_unheard(layer: Any) -> None:
             layer.training = training
 
     layer._get_lora_matrices = matrices
+
+
+def _even_ranks_only(original: Callable[..., None]) -> Callable[..., None]:
+    """Orthogonal rows are new values of the same shape; what peft refuses stays refused."""
+    values_only = _values_only(original)
+
+    def init(self: Any, adapter_name: str) -> None:
+        (original if self.r[adapter_name] % 2 else values_only)(self, adapter_name)
+
+    return init
 
 
 def _values_only(original: Callable[..., None]) -> Callable[..., None]:

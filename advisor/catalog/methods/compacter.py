@@ -34,7 +34,6 @@ METHOD = Method(
     bases=QUANTISED,
     inference_overhead="as serial adapters, and their weights formed at every use",
     serving=ONE_AT_A_TIME,
-    unrolls=False,
     evidence_names=("compacter",),
     failure_modes=("terms must divide hidden width and bottleneck", "cannot be merged"),
     forgetting=NOT_STUDIED,

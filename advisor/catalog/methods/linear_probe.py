@@ -25,7 +25,6 @@ METHOD = Method(
     mergeable=True,
     inference_overhead="none",
     serving="one small head per task on a shared body",
-    unrolls=False,
     checkpoint="the head",
     evidence_names=("linear_probe", "head_only"),
     failure_modes=(

@@ -69,6 +69,8 @@ class Method:
     evidence_names: tuple[str, ...] = ()
     unrolls: bool = True
     """False: a traced layer cannot stand for its copies, so every layer is traced (found by comparing both traces)."""
+    by_depth: bool = False
+    """Picks its layers by how many there are: copies stand only where they train as much as the whole model does."""
     start_up: str = ""
     """What initialisation costs beyond loading, e.g. an SVD of every target."""
     identity_at_start: bool = True

@@ -45,7 +45,6 @@ METHOD = Method(
     mergeable=True,
     serving=SWITCHED,
     needs_peft="0.21.0",
-    unrolls=False,
     checkpointing=False,
     evidence_names=("monteclora",),
     transposed=False,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-import advisor
 from advisor.catalog.methods import find_method, methods
 from advisor.catalog.methods.describe import FAMILIES, Description, describe, family_tree, select_methods
-from advisor.domain.recipe import Base
-from advisor.errors import AdvisorError, BadRequest
-from advisor.interfaces.cli.common import amount, emit, grid, json_option
+from advisor.errors import BadRequest
+from advisor.interfaces.cli.common import amount, emit, fitted, grid, json_option, progress, stacked
 
 if TYPE_CHECKING:
-    from advisor.catalog.methods.method import Method
+    from advisor.domain.candidate import Candidate
+    from advisor.recommender.compare import Priced
+
+FIRST_OUT: Final = ("at inference", "family", "basis", "merges", "cost", "training")
+"""Columns of a comparison that a narrow terminal does without, the least telling first."""
 
 
 @click.command("methods")
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--search", metavar="TEXT", help="Only methods whose name or description holds TEXT.")
 @click.option("--core", is_flag=True, help="Only what `recommend` considers without being asked.")
 @click.option("--tree", is_flag=True, help="Draw the taxonomy, methods that are only placed in it included.")
-@click.option("--model", metavar="NAME", help="Compare the methods named on this model ...")
+@click.option("--model", metavar="NAME", help="Price the methods named, or all, on this model ...")
 @click.option("--gpu", metavar="NAME", help="... and this GPU.")
 @click.option(
     "--batch-size", type=int, default=1, show_default=True, help="Samples of a micro-batch, for a comparison."
@@ -42,13 +44,15 @@ if TYPE_CHECKING:
 def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> None:
     """List, filter, explain and compare fine-tuning methods.
 
-    One NAME explains it. Several, or any with --model and --gpu, are priced side by side.
+    One NAME explains it. With --model and --gpu, those named are priced side by side; without names, all that
+    the filters keep.
 
     \b
     Examples:
       advisor methods --mergeable --base nf4
       advisor methods dora
       advisor methods lora dora vera --model meta-llama/Llama-3.2-1B --gpu L4
+      advisor methods --model mistralai/Ministral-8B-Instruct-2410 --gpu H100 --mergeable
       advisor methods --tree
     """
     model, gpu = asked.pop("model"), asked.pop("gpu")
@@ -60,9 +64,11 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
         raise BadRequest("a comparison needs --model and --gpu both")
     chosen = tuple(find_method(name) for name in names) or select_methods(**asked)
     if model is not None and gpu is not None:
-        emit(
-            _compared(chosen if names else [m for m in chosen if m.core], model, gpu, sizes), as_json, table=_comparison
-        )
+        from advisor.recommender.compare import compare
+
+        with progress("pricing") as advance:
+            priced = compare(model, gpu, [m.name for m in chosen], on_progress=advance, **sizes)
+        emit(_facts(priced), as_json, table=lambda _: _comparison(priced, in_order=bool(names)))
     elif len(names) == 1:
         emit(describe(chosen[0]), as_json, table=_explanation)
     else:
@@ -115,36 +121,55 @@ def _tree() -> Any:
     return root
 
 
-def _compared(chosen: Sequence[Method], model: str, gpu: str, sizes: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a method: its Candidate, or the reason it cannot run."""
-    estimate = cast(Callable[..., Any], advisor.estimate)
-    rows: list[dict[str, Any]] = []
-    for method in chosen:
-        base: Base = method.default_base
-        try:
-            candidate = estimate(model=model, gpu=gpu, method=method.name, base=base, **sizes)
-        except AdvisorError as refused:
-            rows.append({"method": method.name, **refused.facts()})
-        else:
-            rows.append({"method": method.name, "candidate": candidate.model_dump(mode="json")})
-    return rows
+def _facts(priced: Sequence[Priced]) -> list[dict[str, Any]]:
+    """One object a method: its candidate, or the facts of its refusal."""
+    return [
+        {"method": one.method, "candidate": one.candidate.model_dump(mode="json")}
+        if one.candidate is not None
+        else {"method": one.method, **(one.refusal or {})}
+        for one in priced
+    ]
 
 
-def _comparison(rows: Sequence[dict[str, Any]]) -> Any:
-    def cells(row: dict[str, Any]) -> tuple[str, ...]:
-        found = row.get("candidate")
-        if found is None:
-            return (row["method"], "-", "-", "-", "-", "-", f"{row['message']} {row['cause']}".strip())
-        memory, time, quality = found["memory"]["peak_device"], found["time"]["step"], found["quality"]
-        return (
-            row["method"],
-            f"{found['trainable_parameters']:,}",
-            amount(memory["mid"], "B"),
-            "yes" if found["fits"] else "no",
-            amount(time["mid"], "s"),
-            f"{quality['effect']['mid']:+.1f}" if quality else "no evidence",
-            "merges" if find_method(row["method"]).mergeable else "stays",
+def _comparison(priced: Sequence[Priced], *, in_order: bool) -> Iterator[Any]:
+    """One row a method that can run, as asked or the fastest step first; then who cannot, and why."""
+    able = [(one.method, one.candidate) for one in priced if one.candidate is not None]
+    if not in_order:
+        able.sort(key=lambda one: (not one[1].fits, one[1].time.step.mid))
+    rows = [_cells(name, candidate) for name, candidate in able]
+    if rows:
+        recipe, workload = able[0][1].recipe, able[0][1].workload
+        yield (
+            f"{workload.model} on {able[0][1].gpu}: {recipe.micro_batch_size} x {workload.seq_len} tokens a step, "
+            f"each method with its default options"
         )
+        known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
+        right = "trained,peak memory,step"
+        yield from fitted(known, [[row[name] for name in known] for row in rows], first_out=FIRST_OUT, right=right)
+    refused = [(one.method, _reason(one.refusal)) for one in priced if one.refusal is not None]
+    if refused:
+        yield grid(("cannot run here", "because"), refused)
 
-    headings = ("method", "trained", "peak memory", "fits", "a step", "points against full", "notes")
-    return grid(headings, [cells(row) for row in rows], right="trained,peak memory,a step")
+
+def _reason(facts: dict[str, Any]) -> str:
+    said = str(facts.get("reason") or facts.get("message") or "")
+    cause = str(facts.get("cause") or "")
+    return f"{said}: {cause}" if cause and cause not in said else said
+
+
+def _cells(name: str, found: Candidate) -> dict[str, str]:
+    method = find_method(name)
+    return {
+        "method": name,
+        "family": method.family,
+        "trained": f"{found.trainable_parameters:,}",
+        "peak memory": amount(found.memory.peak_device.mid, "B"),
+        "fits": "yes" if found.fits else "no",
+        "step": amount(found.time.step.mid, "s"),
+        "training": "unknown" if found.time.training is None else amount(found.time.training.mid, "s"),
+        "cost": "unknown" if found.money.on_demand is None else amount(found.money.on_demand.mid, "USD"),
+        "vs full": stacked(found.quality.effect).replace("\n", " ") if found.quality is not None else "unknown",
+        "merges": "is whole" if method.family == "full" else "yes" if method.mergeable else "no",
+        "at inference": method.inference_overhead,
+        "basis": found.time.step.basis,
+    }

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 import advisor
 from advisor.catalog.methods import methods
-from advisor.errors import BadRequest, IllegalRecipe, UnknownName
+from advisor.errors import BadRequest, UnknownName
 from advisor.interfaces.cli.methods import command
+from advisor.recommender.compare import Priced
 
 
 def said(*arguments: str) -> str:
@@ -60,37 +61,46 @@ def test_the_tree_draws_every_family_and_says_why_some_are_not_trainable() -> No
     assert set(told("--tree")) == {"full", "additive", "selective", "reparameterised", "hybrid"}
 
 
-def test_a_comparison_prices_each_and_gives_reasons_for_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
+@pytest.fixture(scope="module")
+def candidate() -> Any:
+    return advisor.estimate(model="meta-llama/Llama-3.2-1B", gpu="L4", method="bitfit", seq_len=256)
 
-    class Priced:
-        def model_dump(self, mode: str) -> dict[str, Any]:
-            span = {"low": 1.0, "mid": 2.0**30, "high": 2.0**31}
-            step = {"low": 0.1, "mid": 0.2, "high": 0.3}
-            return {
-                "trainable_parameters": 1234567,
-                "memory": {"peak_device": span},
-                "fits": True,
-                "time": {"step": step},
-                "quality": None,
-            }
 
-    def estimate(**case: Any) -> Priced:
-        asked.append(case)
-        if case["method"] == "alora":
-            raise IllegalRecipe("alora cannot do this", cause="a reason")
-        return Priced()
+@pytest.fixture
+def priced(monkeypatch: pytest.MonkeyPatch, candidate: Any) -> list[tuple[Any, ...]]:
+    """The comparison with a canned candidate for all but aLoRA, and how it was asked."""
+    asked: list[tuple[Any, ...]] = []
 
-    monkeypatch.setattr(advisor, "estimate", estimate, raising=False)
+    def compare(model: str, gpu: str, names: list[str], *, on_progress: Any, **sizes: Any) -> list[Priced]:
+        asked.append((model, gpu, tuple(names), sizes))
+        on_progress(0, len(names), names[0])
+        refusal = {"error": "IllegalRecipe", "message": "alora cannot do this", "cause": "a reason", "hints": []}
+        return [
+            Priced(method=name, refusal=refusal) if name == "alora" else Priced(method=name, candidate=candidate)
+            for name in names
+        ]
+
+    monkeypatch.setattr("advisor.recommender.compare.compare", compare)
+    return asked
+
+
+def test_a_comparison_prices_each_and_gives_reasons_for_refusals(priced: list[tuple[Any, ...]], candidate: Any) -> None:
     shown = said("lora", "alora", "qlora", "--model", "m", "--gpu", "g", "--batch-size", "2")
-    assert "1,234,567" in shown
-    assert "1.0 GiB" in shown
-    assert "a reason" in shown
-    assert [(c["method"], c["base"], c["batch_size"]) for c in asked] == [
-        ("lora", "dtype", 2),
-        ("alora", "dtype", 2),
-        ("qlora", "nf4", 2),
-    ]
+    assert priced == [("m", "g", ("lora", "alora", "qlora"), {"batch_size": 2, "seq_len": 1024, "samples": None})]
+    assert f"{candidate.trainable_parameters:,}" in shown
+    assert f"{candidate.memory.peak_device.mid / 2**30:.1f} GiB" in shown
+    assert "alora cannot do this: a reason" in shown
+    assert shown.index("lora") < shown.index("qlora") < shown.index("a reason")
+    facts = told("lora", "alora", "--model", "m", "--gpu", "g")
+    assert facts[0]["candidate"]["trainable_parameters"] == candidate.trainable_parameters
+    assert facts[1]["cause"] == "a reason"
+
+
+def test_a_comparison_without_names_is_of_all_that_the_filters_keep(priced: list[tuple[Any, ...]]) -> None:
+    said("--model", "m", "--gpu", "g")
+    assert priced[-1][2] == tuple(m.name for m in methods())
+    said("--model", "m", "--gpu", "g", "--mergeable", "--base", "nf4")
+    assert priced[-1][2] == tuple(m.name for m in methods() if m.mergeable and "nf4" in m.bases)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from advisor.catalog.methods import find_method, options_of
 from advisor.domain.candidate import Candidate
 from advisor.domain.quantity import Quantity
+from advisor.errors import UnknownName
 
 NORMAL_90 = 1.6448536269514722
 """Half-width of a central 90 % interval in standard deviations of a normal distribution."""
@@ -84,6 +86,22 @@ def why_dominated(one: Candidate, other: Candidate) -> str:
         parts.append(f"expected {gap:.1f} points lower" if gap >= 0.05 else "no better by the evidence")
     if not has_evidence(other):
         parts.append("no study bears on it")
-    return f"{one.recipe.method} is nowhere worse: {other.recipe.method} is {', '.join(parts[:2])}" + "".join(
+    name = f"{other.recipe.method}{_other_rank(one, other)}"
+    return f"{one.recipe.method} is nowhere worse: {name} is {', '.join(parts[:2])}" + "".join(
         f"; {part}" for part in parts[2:]
     )
+
+
+def _other_rank(one: Candidate, other: Candidate) -> str:
+    """` at rank 64 instead of 16` where they differ: much of the difference in cost is then the rank's."""
+    mine, its = _rank(one), _rank(other)
+    return f" at rank {its} instead of {mine}" if mine is not None and its is not None and mine != its else ""
+
+
+def _rank(candidate: Candidate) -> int | None:
+    try:
+        rank = options_of(find_method(candidate.recipe.method), candidate.recipe.options).get("rank")
+    except UnknownName:
+        # a candidate kept from a version that had the method
+        return None
+    return rank if isinstance(rank, int) else None

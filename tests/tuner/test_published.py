@@ -1,0 +1,80 @@
+"""What is published for a method, fitted to the length that was asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from advisor.catalog.methods import methods
+from advisor.domain.model import ModelSpec
+from advisor.domain.workload import Workload
+from advisor.tuner.lengths import HIGHEST_RANK, RAISED_WARM_UP
+from advisor.tuner.published import converging, plain_recipe, published_settings
+
+SPEC = ModelSpec(
+    name="small",
+    asked="small",
+    source="folder",
+    where="a test",
+    config={"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "num_hidden_layers": 6},
+    task_class="SequenceClassification",
+    architecture="encoder",
+)
+
+
+def work(samples=100, epochs=3.0, batch=16):
+    return Workload(
+        model="small",
+        task="sequence-classification",
+        task_type="classification",
+        samples=samples,
+        epochs=epochs,
+        effective_batch_size=batch,
+    )
+
+
+def recipe(name, workload):
+    return plain_recipe(name, SPEC, workload, None, published_settings(name, SPEC, workload))
+
+
+def test_a_training_long_enough_is_as_published():
+    long = work(epochs=200.0)
+    said = {s.name: s.value for s in published_settings("lora", SPEC, long)}
+    found = recipe("lora", long)
+    assert found.learning_rate == said["learning_rate"]
+    assert found.warmup_ratio == said["warmup_ratio"]
+    assert "rank" not in found.options
+
+
+def test_a_short_training_learns_faster_and_warms_up():
+    short = recipe("lora", work(epochs=6.0, batch=4))
+    assert short.options["rank"] == HIGHEST_RANK
+    assert short.warmup_ratio >= RAISED_WARM_UP
+    shorter = recipe("lora", work(epochs=1.0, batch=16))
+    assert shorter.learning_rate > short.learning_rate
+
+
+def test_the_rank_never_exceeds_the_width():
+    narrow = SPEC.model_copy(update={"config": {**SPEC.config, "hidden_size": 24, "num_attention_heads": 2}})
+    asked = work(epochs=1.0)
+    found = plain_recipe("lora", narrow, asked, None, published_settings("lora", narrow, asked))
+    assert found.options["rank"] <= 24
+
+
+@pytest.mark.parametrize("method", [m.name for m in methods() if m.core])
+def test_every_core_method_has_a_recipe_at_any_length(method):
+    for epochs in (0.5, 3.0, 500.0):
+        found = recipe(method, work(epochs=epochs))
+        assert found.method == method
+        assert found.learning_rate is None or 0 < found.learning_rate < 1
+
+
+def test_what_the_user_gave_is_not_changed():
+    asked = work(epochs=2.0, batch=16)
+    assert converging("lora", SPEC, asked, 2.0, 16) == (asked, "")
+    longer, said = converging("lora", SPEC, asked, None, 16)
+    assert longer.effective_batch_size == 16
+    assert longer.epochs > 2.0
+    assert "steps" in said
+    smaller, said = converging("lora", SPEC, asked, 2.0, None)
+    assert (smaller.epochs, smaller.effective_batch_size) == (2.0, 4)
+    assert "effective batch: 4" in said

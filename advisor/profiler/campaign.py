@@ -122,6 +122,7 @@ class Campaign(Stored):
     evaluation: bool = True
     saving: bool = True
     largest_batch: bool = False
+    history: bool = Field(False, description="keep what the caching allocator did in the warm-up, in histories/")
     grids: tuple[Grid, ...] = Field(min_length=1)
 
     def choices(self) -> Iterator[Choice]:

@@ -10,16 +10,28 @@ from typing import Any, Final
 
 import torch
 
+from advisor.domain.history import History, from_snapshot
 from advisor.profiler.meter import STEP, Facts
 from advisor.profiler.nvml import Card, Sampler
 
+MOST_ACTIONS: Final = 10**6
+"""Of one warm-up; a step of the largest models takes some ten thousand."""
+
 
 class CudaMeter:
-    """Device events for time, the caching allocator's own statistics for memory; ROCm builds answer the same calls."""
+    """Device events for time, the caching allocator's own statistics for memory; ROCm builds answer the same calls.
+
+    `history` records what the allocator does from the first step to the first timed one, so that a replay can be
+    held against it (`advisor.estimator.history.compare`); `kept` is it then.
+    """
 
     times_within_watch = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, history: bool = False) -> None:
+        self.kept: History | None = None
+        self._history = history
+        self._held = (0, 0)
+        self._lost = ""
         self.seconds: list[float] = []
         self.phases: dict[str, float] = {}
         self._events: list[tuple[str, Any]] = []
@@ -51,6 +63,8 @@ class CudaMeter:
             torch.cuda.empty_cache()
             self._facts["reserved_at_start_bytes"] = torch.cuda.memory_reserved()
         torch.cuda.reset_peak_memory_stats()
+        if name == STEP and self._history:
+            self._record()
         try:
             yield
             torch.cuda.synchronize()
@@ -58,6 +72,27 @@ class CudaMeter:
             if self._sampler is not None:
                 self._sampler.stop()
             self._read(name)
+
+    def _record(self) -> None:
+        """From here on the allocator keeps its actions, without stacks, which would slow the host down."""
+        memory: Any = torch.cuda.memory
+        self._held = (torch.cuda.memory_reserved(), torch.cuda.memory_allocated())
+        memory._record_memory_history(enabled="all", context=None, max_entries=MOST_ACTIONS)
+
+    def _keep(self) -> None:
+        """What was recorded; recording ends, so that timed steps are as ever."""
+        memory: Any = torch.cuda.memory
+        self._history = False
+        try:
+            taken = memory._snapshot()
+            memory._record_memory_history(enabled=None)
+            made = from_snapshot(taken, device=torch.cuda.current_device(), torch=torch.__version__)
+        except (RuntimeError, ValueError) as error:
+            # a build that records nothing must not cost the run
+            self._lost = f"no allocator history: {error}"
+            return
+        reserved, allocated = self._held
+        self.kept = made.model_copy(update={"reserved_bytes": reserved, "allocated_bytes": allocated})
 
     def _read(self, name: str) -> None:
         """Peaks of the stage that ends; also after an out-of-memory, when no device call may wait."""
@@ -85,6 +120,8 @@ class CudaMeter:
         notes = [f"power limit {limit:.0f} W"] if limit is not None else []
         if card is None:
             notes.append("no NVML: the context includes what the driver and others held before")
+        if self._lost:
+            notes.append(self._lost)
         return {
             "context_bytes": max(0, context),
             "shared_device": shared,
@@ -111,6 +148,8 @@ class CudaMeter:
     @contextmanager
     def timing(self) -> Generator[None]:
         """One repetition by device events; the host waits at its end, as trainers do when they look at the loss."""
+        if self._history:
+            self._keep()
         if self._sampler is not None:
             self._sampler.start()
         torch.cuda.synchronize()

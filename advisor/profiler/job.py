@@ -17,6 +17,8 @@ from advisor.domain.workload import Workload
 Kind = Literal["cuda", "cpu", "mps"]
 """What torch calls the device; AMD cards answer to `cuda` as well."""
 
+HISTORY: Final = "history.json"
+"""Beside a run's result: what the allocator did, where it was asked for."""
 PROFILER: Final = 1
 """Raised whenever the way of measuring changes, so that older runs are not taken for finished ones."""
 
@@ -25,7 +27,8 @@ class Job(Stored):
     """Everything a run depends on. `spec.config` is the config as run, cut down or not.
 
     `memory_limit_bytes` is what the run may allocate at most, so that out-of-memory can be provoked below the
-    device's own limit. `evaluation_batch_size` 0 leaves the evaluation phase out.
+    device's own limit. `evaluation_batch_size` 0 leaves the evaluation phase out. `history` keeps the caching
+    allocator's actions of the warm-up besides, which changes nothing that is measured.
     """
 
     KIND = "profile-job"
@@ -44,12 +47,13 @@ class Job(Stored):
     saving: bool = False
     memory_limit_bytes: int | None = Field(None, gt=0)
     seed: int = 0
+    history: bool = False
     versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that the measurement depends on: equal digests need not be measured twice."""
-        fields = self.model_dump(mode="json", exclude={"spec"})
+        fields = self.model_dump(mode="json", exclude={"spec", "history"})
         document = {"profiler": PROFILER, "config": config_sha256(self.spec.config), **fields}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

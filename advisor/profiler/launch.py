@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from advisor import store
+from advisor.domain.history import History
 from advisor.domain.profile import Profile
 from advisor.domain.units import duration
 from advisor.errors import BadFile
-from advisor.profiler.job import Job
+from advisor.profiler.job import HISTORY, Job
 
 POLL_SECONDS: Final = 0.05
 GRACE_SECONDS: Final = 5.0
@@ -51,8 +52,21 @@ def launch(job: Job, path: Path, timeout_seconds: float) -> Profile:
         finally:
             end_group(process)
         profile = _result(job, result, process.returncode, log, timeout_seconds if timed_out else None)
+        _keep_history(result.with_name(HISTORY), path)
     store.write(profile, path)
     return profile
+
+
+def history_path(profile: Path) -> Path:
+    """Where a run's allocator history lies: profiles/<device>/<run>.json -> histories/<device>/<run>.json."""
+    return profile.parents[1].with_name("histories") / profile.parent.name / profile.name
+
+
+def _keep_history(made: Path, profile: Path) -> None:
+    if made.is_file():
+        # one half written by a run that died is none
+        with contextlib.suppress(BadFile):
+            store.write(store.read(History, made), history_path(profile))
 
 
 def environment(job: Job) -> dict[str, str]:

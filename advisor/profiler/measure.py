@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from advisor import store
 from advisor.assembly.attach import attach, total_parameters, trainable_parameters
 from advisor.assembly.batch import make_batch
 from advisor.assembly.build import build, torch_dtype
@@ -41,10 +42,11 @@ _MEMORY_WORDS: Final = (
 _log = logging.getLogger(__name__)
 
 
-def measure(job: Job) -> Profile:
+def measure(job: Job, history: Path | None = None) -> Profile:
     """The profile of one run. Out of memory and every other failure are results: status and reason say which.
 
-    What was read up to the failure is kept.
+    What was read up to the failure is kept. What the allocator did, where the job asks for it, is written to
+    `history`.
     """
     facts: Facts = {}
     meter: Meter | None = None
@@ -59,6 +61,9 @@ def measure(job: Job) -> Profile:
             status, reason = "oom", f"during {facts.get('_during', 'start')}: {first_line(error)}"
         else:
             status, reason = "failed", f"during {facts.get('_during', 'start')}: {first_line(error)}"
+    kept = getattr(meter, "kept", None)
+    if history is not None and kept is not None:
+        store.write(kept.model_copy(update={"device": job.device_name}), history)
     return as_profile(job, facts, meter, status=status, reason=reason)
 
 

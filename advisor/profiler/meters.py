@@ -16,7 +16,9 @@ from advisor.profiler.mps_meter import MpsMeter
 
 def meter_for(job: Job) -> Meter:
     """The meter of a job's device."""
-    made: Meter = {"cuda": CudaMeter, "cpu": CpuMeter, "mps": MpsMeter}[job.device]()
+    if job.device == "cuda":
+        return CudaMeter(history=job.history)
+    made: Meter = {"cpu": CpuMeter, "mps": MpsMeter}[job.device]()
     return made
 
 

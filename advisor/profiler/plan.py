@@ -102,6 +102,7 @@ def job_of(
         threads=campaign.threads,
         evaluation_batch_size=recipe.micro_batch_size if campaign.evaluation else 0,
         saving=campaign.saving,
+        history=campaign.history,
         memory_limit_bytes=memory_limit_bytes,
         versions=library_versions(),
     )

@@ -11,9 +11,10 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from advisor import store
-from advisor.profiler.job import Job
+from advisor.profiler.job import HISTORY, Job
 
 ORPHAN_SECONDS = 0.5
 
@@ -25,7 +26,7 @@ def main(job_path: str, profile_path: str) -> int:
     _end_with(os.getppid())
     from advisor.profiler.measure import measure
 
-    store.write(measure(job), profile_path)
+    store.write(measure(job, Path(profile_path).with_name(HISTORY)), profile_path)
     return 0
 
 

@@ -273,6 +273,53 @@ def test_the_snapshots_summary_loses_no_byte(snapshot):
     assert found.get("snapshot.largest_free_bytes", 0.0) <= free
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch, traces: list[Any]) -> list[Any]:
+    """A CUDA that records allocator histories; answers the calls it got."""
+    calls: list[Any] = []
+
+    def record(**asked: Any) -> None:
+        calls.append(asked["enabled"])
+
+    monkeypatch.setattr(torch.cuda.memory, "_record_memory_history", record)
+    monkeypatch.setattr(torch.cuda.memory, "_snapshot", lambda: {"device_traces": traces})
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    return calls
+
+
+def with_history(card: FakeCard) -> CudaMeter:
+    meter = CudaMeter(history=True)
+    with meter.watch(), meter.stage(STEP):
+        meter.mark("forward")
+        for _ in range(2):
+            with meter.timing():
+                card.ms += 5.0
+    return meter
+
+
+def test_the_allocators_history_ends_before_the_first_timed_step(card, monkeypatch):
+    entries = [{"action": "alloc", "addr": 7, "size": 512, "stream": 0, "time_us": 1, "frames": []}]
+    calls = recorded(monkeypatch, [entries])
+    meter = with_history(card)
+    assert calls == ["all", None]
+    assert meter.kept is not None
+    assert meter.kept.actions == (("alloc", 7, 512),)
+    assert meter.kept.reserved_bytes == card.reserved
+
+
+def test_a_build_that_records_nothing_costs_no_run(card, monkeypatch):
+    recorded(monkeypatch, [[]])
+    meter = with_history(card)
+    assert meter.kept is None
+    assert len(meter.seconds) == 2
+    assert "no allocator history" in meter.facts()["notes"]
+
+
+def test_without_being_asked_no_history_is_recorded(card, monkeypatch):
+    calls = recorded(monkeypatch, [])
+    assert run(card).kept is None
+    assert calls == []
+
+
 def test_of_the_allocators_statistics_only_known_ones_are_kept(card):
     allocator = run(card).facts()["allocator"]
     assert allocator["num_alloc_retries"] == 2.0

@@ -255,9 +255,13 @@ def _two_steps(
         recorder.begin_step(number)
         gc.collect()
         stepper.step(inputs)
-        for state in optimizer.state.values():
+        for parameter, state in optimizer.state.items():
             for value in state.values():
-                if isinstance(value, torch.Tensor):
+                if getattr(value, "is_paged", False):
+                    recorder.assume("paged optimizer state", "outside PyTorch's allocator, moved to the host for room")
+                    recorder.adopt(value, recorder.home_of(parameter), "paged state")
+                elif isinstance(value, torch.Tensor):
+                    recorder.settle(value, recorder.home_of(parameter))
                     recorder.adopt(value, None, "optimizer state")
     recorder.close()
 

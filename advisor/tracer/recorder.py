@@ -203,6 +203,8 @@ class Recorder(TorchDispatchMode):
         if home is None and self._tail and inputs and self.phase == "forward":
             home = self._home_in_tail(inputs)
         in_lists = bool(args) and isinstance(args[0], (list, tuple)) and bool(args[0])
+        if in_lists and home is None and self.phase == "optimizer" and len(given) == 1:
+            home = self._home_of_all(args[0])
         for size in hidden_temporaries(func, args, kwargs):
             self._temporary(size, home)
         for index, tensor in enumerate(given):
@@ -243,6 +245,11 @@ class Recorder(TorchDispatchMode):
             self._sequence_home.append(home)
         return home
 
+    def _home_of_all(self, tensors: Any) -> Home:
+        """The layer that owns every tensor of a list, None where they are of several."""
+        homes = {self.home_of(t) for t in tensors if isinstance(t, torch.Tensor)}
+        return homes.pop() if len(homes) == 1 else None
+
     def _shares(self, args: Any, traffic: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Of an op over lists of tensors, each layer's (bytes, tensors)."""
         sizes: dict[tuple[str, int], list[int]] = {}
@@ -275,6 +282,21 @@ class Recorder(TorchDispatchMode):
         known = self.storage_id(tensor)
         if known is not None and not self.storages[known].category:
             self.storages[known].category = category
+
+    def settle(self, tensor: torch.Tensor, home: Home) -> None:
+        """State made of nothing (`torch.zeros`) belongs to the layer of the parameter it serves, and so does its op."""
+        known = self.storage_id(tensor)
+        if home is None or known is None or self.storages[known].home is not None:
+            return
+        self.storages[known].home = home
+        at = next(i for i in reversed(range(len(self.events))) if self._bears(self.events[i], known))
+        for event in self.events[at : at + 2]:
+            if event.storage == known or event.kind == OP:
+                event.home = event.home or home
+
+    @staticmethod
+    def _bears(event: Event, storage: int) -> bool:
+        return event.kind == ALLOC and event.storage == storage
 
     def _see(self, tensor: torch.Tensor, home: Home, lists: Any) -> None:
         storage = tensor.untyped_storage()

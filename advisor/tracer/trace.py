@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor import store
 from advisor.catalog.methods import find_method
+from advisor.catalog.optimizers import OPTIMIZERS
 from advisor.domain.expand import expand
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 TRACER = 4
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
+
+PRUNING = 2
+"""The same for AdaLoRA's own part of the step: 2 prunes ranks, as most steps of a training do."""
+
+STATE = 2
+"""The same for bitsandbytes' optimizers, part of whose state is made of a shape alone: 2 copies it with its layer."""
+OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 
 FUSED_HEAD = 2
 """The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
@@ -89,6 +97,10 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
+    if recipe.method == "adalora":
+        asked["pruning"] = PRUNING
+    if recipe.optimizer in OF_BITSANDBYTES:
+        asked["state"] = STATE
     document = {"tracer": TRACER, "config": _bare(spec.config), "versions": used, **asked}
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -101,7 +113,7 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
 
 def _bears(library: str, recipe: Recipe) -> bool:
     if library == "bitsandbytes":
-        return recipe.base != "dtype" or "8bit" in recipe.optimizer or "paged" in recipe.optimizer
+        return recipe.base != "dtype" or recipe.optimizer in OF_BITSANDBYTES
     return library != "trl" or recipe.trainer == "trl"
 
 

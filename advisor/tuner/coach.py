@@ -15,7 +15,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advisor.tuner.tracking import Tracker
 
 PROGRESS = "progress.jsonl"
 STOP = "stop"
@@ -53,6 +56,7 @@ class Coach:
     save_weights: Callable[[Path], None]
     synchronise: Callable[[], None]
     after_optimizer: Callable[[int], None] = lambda step: None
+    tracker: Tracker | None = None
     early_stopping: int = 0
     checkpoint_seconds: float = 60.0
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -92,6 +96,8 @@ class Coach:
         self.done = step
         if loss is not None and not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} at step {step} of {self.steps}")
+        if self.tracker is not None:
+            self.tracker.loss(step, loss)
         if now - self._said > SAY_EVERY_SECONDS:
             self._said = now
             self.tell({"step": step, "of": self.steps, "loss": loss})
@@ -154,6 +160,8 @@ class Coach:
             began = time.monotonic()
             self.save_weights(self.folder / WEIGHTS)
             self.seconds["save"] += time.monotonic() - began
+        if self.tracker is not None:
+            self.tracker.score(self.done, metrics)
         self.tell({"percent": percent, "score": score})
 
     def _must_stop(self, step: int) -> bool:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from advisor.errors import AdvisorError, IllegalRecipe
+from advisor import store
+from advisor.catalog.methods import find_method
+from advisor.errors import AdvisorError
 from advisor.tuner.job import TrialJob, TrialResult
-from advisor.tuner.prepare import Prepared, prepare, weights_folder
+from advisor.tuner.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
+from advisor.tuner.score import empty_cache
 from advisor.tuner.trainers.loop import load_trainable, trainable_state
 from advisor.tuner.training import device_name, versions
 
-SAME = 1e-4
-"""Largest difference of two runs' losses that counts as the same: sums in another order, in float32."""
+SAME: Final = {"float32": 1e-4, "bfloat16": 2**-8, "float16": 2**-10}
+"""Largest relative difference of two runs' losses that counts as the same: sums in another order, at the precision
+that a number of the dtype has (bfloat16 keeps 8 bits, float16 11)."""
+ABOUT: Final = "advisor.json"
+ADAPTER: Final = "adapter_model.safetensors"
+OURS: Final = "no peft class reads this method: advisor.tuner.finish.load_exported(folder) gives the model"
 
 
 def finish(job: TrialJob) -> TrialResult:
@@ -34,13 +43,16 @@ def finish(job: TrialJob) -> TrialResult:
     scored = time.monotonic()
     folder = Path(job.export)
     export(prepared, job, folder)
-    same, note = _read_back(prepared, job, folder)
+    plain = _plain(prepared, job)
+    against = _read_back(prepared, job, folder)
     return TrialResult(
-        status="complete",
+        # an adapter that does not load again is no result, however well it scored
+        status="failed" if against else "complete",
+        reason=against,
         score=scores[job.metric],
         test=scores,
         adapter=str(folder),
-        reloaded=same,
+        reloaded=not against,
         seconds={
             "load": loaded - began,
             "evaluate": scored - loaded,
@@ -52,62 +64,99 @@ def finish(job: TrialJob) -> TrialResult:
         truncated={"test": sum(e.cut for e in rows)},
         device=device_name(prepared.device),
         versions=versions(),
-        notes=(note,) if note else (),
+        notes=() if plain else (OURS,),
     )
 
 
 def export(prepared: Prepared, job: TrialJob, folder: Path) -> None:
     """peft's own format for peft's methods, the whole model for full fine-tuning, else the trained tensors.
 
-    All are safetensors; the tokenizer goes along.
+    All are safetensors; the tokenizer goes along, and `advisor.json` says what the adapter was trained as.
     """
-    from peft import PeftModel
-
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(prepared.model, PeftModel) or prepared.trainable == prepared.total:
+    if _plain(prepared, job):
         prepared.model.save_pretrained(str(folder), safe_serialization=True)
     else:
         from safetensors.torch import save_file
 
         about = {"method": job.recipe.method, "base": job.spec.name, "recipe": job.recipe.model_dump_json()}
-        save_file(trainable_state(prepared.model), folder / "adapter_model.safetensors", metadata=about)
+        save_file(trainable_state(prepared.model), folder / ADAPTER, metadata=about)
+        # an adapter is given away: of this machine's folders only the base's stays, as in peft's own config
+        splits = job.splits.model_copy(update={"sources": {}, "notes": ()})
+        gone = {"folder": "", "data": "", "weights": None, "export": None, "splits": splits}
+        store.write(job.model_copy(update=gone), folder / ABOUT)
     prepared.tokenizer.save_pretrained(str(folder))
 
 
-def _read_back(prepared: Prepared, job: TrialJob, folder: Path) -> tuple[bool | None, str]:
-    """Whether the written folder, loaded as a user would, gives the same loss on a few test rows."""
-    from peft import PeftModel
+def load_exported(folder: str | Path, *, weights: str | Path | None = None) -> Any:
+    """A model with an adapter of ours, which no peft class reads, from the folder that `advisor tune` exported.
 
+    Args:
+        weights: folder of the base model, where it does not lie where it lay in training.
+
+    Raises:
+        BadFile: the folder holds no such adapter.
+        UnsupportedModel: the base model's weights are not here.
+        ValueError: the tensors are not those of the method on this base.
+    """
+    from transformers import AutoTokenizer, set_seed
+
+    job = store.read(TrialJob, Path(folder) / ABOUT)
+    base = Path(weights) if weights is not None else weights_folder(job.spec)
+    # what a method draws at random and never trains must be drawn as it was
+    set_seed(job.seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = attached(base_model(job, base, tokenizer, pick_device(job.device)), job)
+    load_trainable(model, Path(folder) / ADAPTER)
+    return model.eval()
+
+
+def _plain(prepared: Prepared, job: TrialJob) -> bool:
+    """Whether others' libraries read the export: peft's own methods, and whole models.
+
+    A method of ours may build on a peft model, but what it adds to it peft would not save.
+    """
+    return find_method(job.recipe.method).peft_type is not None or prepared.trainable == prepared.total
+
+
+def _read_back(prepared: Prepared, job: TrialJob, folder: Path) -> str:
+    """Why the written folder, loaded as a user would, is not the trained model; empty where it is.
+
+    Both score a few test rows: the same loss means the same outputs.
+    """
     few = prepared.examples["test"][:8]
     prepared.scorer.metric = _loss_only(job)
     wanted = prepared.scorer.score(few)["loss"]
+    load = _loader(prepared, job, folder)
+    # two models at a time may not fit where the training just did
+    prepared.model = prepared.scorer.model = None
+    empty_cache(prepared.device)
     try:
-        if isinstance(prepared.model, PeftModel):
-            again: Any = PeftModel.from_pretrained(_fresh_base(job, prepared), str(folder))
-        elif prepared.trainable == prepared.total:
-            again = type(prepared.model).from_pretrained(str(folder), dtype=next(prepared.model.parameters()).dtype)
-        else:
-            return None, f"{job.recipe.method} is not a peft method: load it with advisor, or merge it"
-    except (AdvisorError, IllegalRecipe, OSError, ValueError, RuntimeError, KeyError) as error:
-        return False, f"the written adapter could not be loaded again: {error}"
+        again = load()
+    except (AdvisorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        return f"the written adapter could not be loaded again: {error}"
     again.to(prepared.device) if job.recipe.base == "dtype" else None
     prepared.scorer.model = again
     found = prepared.scorer.score(few)["loss"]
-    if abs(found - wanted) <= SAME * max(1.0, abs(wanted)):
-        return True, ""
-    return (
-        False,
-        f"the written adapter, loaded again, has a loss of {found:.6g} where the trained model had {wanted:.6g}",
-    )
+    if abs(found - wanted) <= SAME[job.recipe.dtype] * max(1.0, abs(wanted)):
+        return ""
+    return f"the written adapter, loaded again, has a loss of {found:.6g} where the trained model had {wanted:.6g}"
+
+
+def _loader(prepared: Prepared, job: TrialJob, folder: Path) -> Callable[[], Any]:
+    """How a user loads the folder; holds nothing of the trained model."""
+    if prepared.trainable == prepared.total:
+        kind: Any = type(prepared.model)
+        return partial(kind.from_pretrained, str(folder), dtype=next(prepared.model.parameters()).dtype)
+    if not _plain(prepared, job):
+        return partial(load_exported, folder)
+    from peft import PeftModel
+
+    tokenizer, device = prepared.tokenizer, prepared.device
+    return lambda: PeftModel.from_pretrained(base_model(job, weights_folder(job.spec), tokenizer, device), str(folder))
 
 
 def _loss_only(job: TrialJob) -> Any:
     from advisor.tuner.metrics import find_metric
 
     return find_metric("loss", job.workload.task)
-
-
-def _fresh_base(job: TrialJob, prepared: Prepared) -> Any:
-    from advisor.tuner.prepare import base_model
-
-    return base_model(job, weights_folder(job.spec), prepared.tokenizer, prepared.device)

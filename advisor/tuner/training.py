@@ -13,7 +13,9 @@ from advisor.tuner.checkpoints import newest
 from advisor.tuner.coach import WARM_UP_STEPS, WEIGHTS, Coach, durable
 from advisor.tuner.job import TrialJob, TrialResult
 from advisor.tuner.prepare import Prepared, make_optimizer, prepare, some
+from advisor.tuner.tracking import tracker_of
 from advisor.tuner.trainers import find_trainer
+from advisor.tuner.trainers.hf import arguments
 from advisor.tuner.trainers.loop import load_trainable, trainable_state
 from advisor.tuner.trainers.protocol import Work
 
@@ -55,8 +57,13 @@ def train(job: TrialJob, began: float) -> TrialResult:
     loaded = time.monotonic()
     coach.tell({"loaded": loaded - began})
     coach.begin()
-    if coach.done < coach.steps:
-        trainer.train(work)
+    coach.tracker = tracker_of(job, prepared.model, arguments(work), coach.steps)
+    try:
+        if coach.done < coach.steps:
+            trainer.train(work)
+    finally:
+        if coach.tracker is not None:
+            coach.tracker.end()
     trained = time.monotonic()
     return _result(job, prepared, coach, resident, resumed, began, loaded, trained)
 

@@ -23,6 +23,7 @@ from advisor.tuner.job import TuneRequest
 from advisor.tuner.moves import starts
 from advisor.tuner.results import tuned_study
 from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_url
+from advisor.tuner.tracking import check_trackers
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -144,6 +145,7 @@ def tune(
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
     crew = Hands(workers, launcher, ray)
+    check_trackers(settings.get("report_to", ()))
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
     begun = make_request(**asked)
     folder = (Path(out) if out else Path(FOLDER) / begun.request.name).resolve()

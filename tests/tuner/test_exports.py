@@ -1,0 +1,113 @@
+"""What is exported loads again and gives the trained model's outputs; where it does not, the finish fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from advisor import store
+from advisor.catalog.methods import check_recipe, methods
+from advisor.errors import AdvisorError, BadFile
+from advisor.tuner import finish
+from advisor.tuner.finish import ADAPTER, load_exported
+from tests.tuner.conftest import labelled
+from tests.tuner.test_tuner_trainers import make_job, one_thread, run
+
+__all__ = ["one_thread"]
+OURS = [m.name for m in methods() if m.peft_type is None]
+
+
+def classify(tmp_path, spec, method):
+    job = make_job(
+        tmp_path,
+        spec,
+        labelled(60),
+        "text-label",
+        "sequence-classification",
+        "accuracy",
+        higher=True,
+        trainer="loop",
+        method=method,
+    )
+    return job.model_copy(
+        update={"workload": job.workload.model_copy(update={"epochs": 0.5}), "evaluations": 1, "checkpoint_seconds": 99}
+    )
+
+
+def finished(job, tmp_path):
+    update = {"mode": "finish", "weights": f"{job.folder}/weights.safetensors", "export": str(tmp_path / "out")}
+    return run(job.model_copy(update=update))
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, method):
+    job = classify(tmp_path, tiny_bert, method)
+    try:
+        check_recipe(tiny_bert, job.recipe, job.workload.task)
+    except AdvisorError as error:
+        pytest.skip(f"{method} is not for an encoder: {error.message}")
+    trained = run(job)
+    if trained.status == "failed" and "cannot run this" in trained.reason:
+        pytest.skip(trained.reason)
+    assert trained.status == "complete", trained.reason
+    done = finished(job, tmp_path)
+    assert done.status == "complete", done.reason
+    assert done.reloaded is True
+    # training moved something, or the comparison with a fresh model would pass for nothing
+    model = load_exported(tmp_path / "out") if (tmp_path / "out" / finish.ABOUT).exists() else None
+    if model is not None:
+        assert not model.training
+
+
+def test_an_export_with_other_numbers_fails_the_finish(tmp_path, tiny_bert, monkeypatch):
+    from safetensors.torch import load_file, save_file
+
+    job = classify(tmp_path, tiny_bert, "bitfit")
+    assert run(job).status == "complete"
+    real = finish.export
+
+    def spoilt(prepared, job, folder):
+        real(prepared, job, folder)
+        tensors = load_file(folder / ADAPTER)
+        save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, folder / ADAPTER)
+
+    monkeypatch.setattr(finish, "export", spoilt)
+    done = finished(job, tmp_path)
+    assert (done.status, done.reloaded) == ("failed", False)
+    assert "loaded again, has a loss of" in done.reason
+
+
+def test_an_export_that_cannot_be_read_fails_the_finish(tmp_path, tiny_bert, monkeypatch):
+    job = classify(tmp_path, tiny_bert, "lora")
+    assert run(job).status == "complete"
+    real = finish.export
+
+    def cut(prepared, job, folder):
+        real(prepared, job, folder)
+        (folder / ADAPTER).write_bytes((folder / ADAPTER).read_bytes()[:40])
+
+    monkeypatch.setattr(finish, "export", cut)
+    done = finished(job, tmp_path)
+    assert done.status == "failed"
+    assert done.reason
+
+
+def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_path, tiny_bert):
+    """As a user has it: another process, its own generator's state, the base in another folder."""
+    import shutil
+
+    job = classify(tmp_path, tiny_bert, "bitfit")
+    run(job)
+    finished(job, tmp_path)
+    base = tmp_path / "elsewhere"
+    shutil.copytree(tiny_bert.weights, base)
+    torch.manual_seed(12345)
+    ids = torch.arange(5, 15)[None]
+    one = load_exported(tmp_path / "out")(input_ids=ids).logits
+    two = load_exported(tmp_path / "out", weights=base)(input_ids=ids).logits
+    assert torch.equal(one, two)
+    stored = store.read(finish.TrialJob, tmp_path / "out" / finish.ABOUT)
+    assert stored.recipe == job.recipe
+    assert (stored.folder, stored.data, stored.splits.sources) == ("", "", {})
+    with pytest.raises(BadFile):
+        load_exported(tmp_path / "data")

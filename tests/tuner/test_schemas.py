@@ -1,4 +1,4 @@
-"""What studies leave behind stays readable: a file of every schema number that was ever written is read by today's type.
+"""What studies leave stays readable: a file of every schema number ever written is read by today's type.
 
 A type that changes what its files hold raises VERSION, adds the upgrade, and puts a file of the new number here.
 """

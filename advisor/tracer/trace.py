@@ -31,7 +31,8 @@ PRUNING = 2
 """The same for AdaLoRA's own part of the step: 2 prunes ranks, as most steps of a training do."""
 
 STATE = 2
-"""The same for bitsandbytes' optimizers, part of whose state is made of a shape alone: 2 copies it with its layer."""
+"""The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with its layer."""
+OF_TORCH = frozenset(one.name for one in OPTIMIZERS if not one.package)
 OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 
 FUSED_HEAD = 2
@@ -99,7 +100,7 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
         asked["head"] = FUSED_HEAD
     if recipe.method == "adalora":
         asked["pruning"] = PRUNING
-    if recipe.optimizer in OF_BITSANDBYTES:
+    if recipe.optimizer not in OF_TORCH:
         asked["state"] = STATE
     document = {"tracer": TRACER, "config": _bare(spec.config), "versions": used, **asked}
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()

@@ -31,7 +31,7 @@ PRUNING = 2
 """The same for AdaLoRA's own part of the step: 2 prunes ranks, as most steps of a training do."""
 
 STATE = 2
-"""The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with its layer."""
+"""The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with layers."""
 OF_TORCH = frozenset(one.name for one in OPTIMIZERS if not one.package)
 OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 

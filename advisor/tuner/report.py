@@ -17,6 +17,8 @@ TEMPLATE = "report.html.j2"
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 WIDTH = 640
 HEIGHT = 300
+BAR = 28
+FACET = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +161,18 @@ def _importances(study: TunedStudy) -> Chart | None:
         .mark_bar()
         .encode(x=alt.X("importance:Q"), y=alt.Y("setting:N", sort="-x"), tooltip=["setting:N", "importance:Q"])
     )
-    return _chart("Importance of settings", "By Optuna's default evaluator; a hint with few trials.", chart)
+    says = "By Optuna's default evaluator; a hint with few trials."
+    return Chart("Importance of settings", says, chart.properties(width=WIDTH, height=alt.Step(BAR)).to_dict())
 
 
 def _parallel(study: TunedStudy) -> Chart | None:
     import altair as alt
 
     done = [t for t in study.trials if t.values]
-    if len(done) < 2:
+    axes = [*study.dimensions]
+    if len(done) < 2 or len(axes) < 2:
         return None
     index = study.objectives.index("quality")
-    axes = [*study.dimensions]
     rows = [
         {
             "trial": str(t.number),
@@ -187,7 +190,7 @@ def _parallel(study: TunedStudy) -> Chart | None:
         alt.Chart(alt.Data(values=rows))
         .mark_line(opacity=0.7)
         .encode(
-            x=alt.X("setting:N", sort=order, title=None),
+            x=alt.X("setting:N", sort=order, title=None, axis=alt.Axis(labelAngle=-20)),
             y=alt.Y("at:Q", title="low to high within its range", scale=alt.Scale(domain=[0, 1])),
             color=alt.Color("score:Q", title=study.metric, scale=alt.Scale(scheme="viridis")),
             detail="trial:N",
@@ -254,30 +257,26 @@ def _predicted(study: TunedStudy) -> Chart | None:
     ]
     if not rows:
         return None
+    base = alt.Chart().properties(width=FACET, height=FACET)
+    dots = base.mark_point(filled=True, size=60).encode(
+        x=alt.X("measured:Q", scale=alt.Scale(zero=False)),
+        y=alt.Y("predicted:Q", scale=alt.Scale(zero=False)),
+        tooltip=["trial:Q", "predicted:Q", "measured:Q"],
+    )
+    right = base.mark_line(color="#57606a", strokeDash=[4, 4]).encode(
+        x="measured:Q", y=alt.Y("measured:Q", title="predicted")
+    )
     chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_point(filled=True)
-        .encode(
-            x=alt.X("measured:Q", scale=alt.Scale(zero=False)),
-            y=alt.Y("predicted:Q", scale=alt.Scale(zero=False)),
-            color="what:N",
-            column=alt.Column("what:N", title=None),
-            tooltip=["trial:Q", "predicted:Q", "measured:Q"],
-        )
+        alt.layer(right, dots, data=alt.Data(values=rows))
+        .facet(column=alt.Column("what:N", title=None))
         .resolve_scale(x="independent", y="independent")
     )
-    return Chart(
-        "Predicted against measured", "Said before each trial ran, and what it took.", _sized(chart, facet=True)
-    )
+    says = "Said before each trial ran, and what it took; on the dashed line both are the same."
+    return Chart("Predicted against measured", says, chart.to_dict())
 
 
 def _chart(title: str, says: str, chart: Any) -> Chart:
-    return Chart(title, says, _sized(chart))
-
-
-def _sized(chart: Any, *, facet: bool = False) -> dict[str, Any]:
-    sized = chart if facet else chart.properties(width=WIDTH, height=HEIGHT)
-    return sized.to_dict()
+    return Chart(title, says, chart.properties(width=WIDTH, height=HEIGHT).to_dict())
 
 
 def _library() -> str:

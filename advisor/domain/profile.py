@@ -79,13 +79,14 @@ class HeldOut(Value):
 
 
 class Calibration(Stored):
-    """What a fit produced for one device (or `pooled`). Never edited by hand."""
+    """What a fit produced for one device, or for all (POOLED). Never edited by hand."""
 
     KIND = "calibration"
     VERSION = 1
 
     device: str
     fitted_on: dict[str, str] = Field(description="profile id -> SHA-256 of its file")
+    devices: tuple[str, ...] = Field((), description="of a pooled fit: the devices of those runs")
     models: tuple[str, ...] = Field((), description="models of those runs; for others the interval is wider")
     seed: int = 0
     time: tuple[Coefficient, ...] = ()

@@ -28,13 +28,12 @@ from advisor.estimator.holdout import (
     predicted_bytes,
     summary,
 )
+from advisor.estimator.known import POOLED
 from advisor.estimator.memory import Correction
 from advisor.estimator.processor import PREFIX, measured_name
 from advisor.estimator.runs import Progress, Run, prepare
 from advisor.estimator.timing import BOUNDS, TIME_NAMES, run_clocks
 
-POOLED: Final = "pooled"
-"""Name of the fit over all accelerators, which serves those that were never measured."""
 FEWEST: Final = 3
 """Runs below which a device is not fitted: an interval from two errors would be none."""
 
@@ -102,6 +101,7 @@ def fit_device(name: str, runs: Sequence[Run], notes: Sequence[str], progress: P
         {
             "device": name,
             "fitted_on": {run.profile.id: run.sha256 for run in runs},
+            "devices": tuple(sorted({run.profile.device for run in runs})) if name == POOLED else (),
             "models": tuple(sorted({run.model for run in runs})),
             "time": tuple(_time_coefficients(whole)) if any(run.step_seconds for run in runs) else (),
             "memory": tuple(_memory_coefficients(runs, predicted, correction)),

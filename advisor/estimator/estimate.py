@@ -18,7 +18,7 @@ from advisor.domain.units import gib
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.estimator.compiled import as_compiled
 from advisor.estimator.constants import load_constants
-from advisor.estimator.known import calibration_of, profile_of
+from advisor.estimator.known import calibration_of, pooled_for, profile_of
 from advisor.estimator.lengths import lengths_of
 from advisor.estimator.memory import memory_of, overheads_of
 from advisor.estimator.money import money_of
@@ -127,7 +127,8 @@ def price(
     lengths = lengths_of(workload, recipe)
     calibration = calibration_of(hardware.gpu.name)
     memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough, model=workload.model)
-    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, calibration)
+    fitted = calibration or pooled_for(hardware.gpu)
+    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted)
     measured = profile_of(workload, recipe, hardware.gpu.name) if use_measured else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)

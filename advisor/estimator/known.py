@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor import store
+from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Profile
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.estimator.processor import PROCESSOR
 
 PROFILES: Final = "profiles"
 CALIBRATION: Final = "calibration"
+POOLED: Final = "pooled"
+"""Name of the fit over all accelerators, which serves those that were never measured."""
 
 _NOT_COST: Final = frozenset(
     {"base_model_name_or_path", "peft_version", "revision", "auto_mapping", "inference_mode", "task_type"}
@@ -30,6 +34,11 @@ def calibration_of(gpu: str) -> Calibration | None:
         BadFile: a calibration file is damaged.
     """
     return _calibrations(store.home("data")).get(gpu)
+
+
+def pooled_for(gpu: Gpu) -> Calibration | None:
+    """The fit over all measured accelerators, for one that was not; None for a processor, which is no such device."""
+    return None if gpu.vendor == PROCESSOR else _calibrations(store.home("data")).get(POOLED)
 
 
 def profile_of(workload: Workload, recipe: Recipe, gpu: str) -> Profile | None:

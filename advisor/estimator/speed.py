@@ -12,11 +12,14 @@ from advisor.domain.trace import PHASES
 from advisor.domain.units import Basis
 from advisor.domain.workload import Workload
 from advisor.estimator.constants import load_constants
+from advisor.estimator.known import POOLED
 from advisor.estimator.lengths import Lengths
 from advisor.estimator.timing import BOUNDS, TIME_NAMES, Clocks, Ops, accumulate, default_time, rates_of, run_clocks
 
 OTHER_MODEL_WIDENS = 1.5
 """A fit on other models' runs is off by more on this one; the factor is ours until runs of many models are in."""
+DEVICES_TO_NARROW = 4
+"""Measured devices from which what leaving one out missed says how far a new one may be; the number is ours."""
 STRANGE_BOUND_WIDENS = 3.0
 """Widening for each share of a step that is bound as no fitted run was (all of it: fourfold); the factor is ours."""
 
@@ -30,6 +33,9 @@ def time_of(
     calibration: Calibration | None = None,
 ) -> tuple[Time, tuple[str, ...]]:
     """Seconds of one optimizer step and of the whole training on one device, and notes on missing figures.
+
+    Args:
+        calibration: the device's own; or the one pooled over others, whose constants it borrows, and says so.
 
     Raises:
         BadRequest: the catalogue lacks the device's bandwidth or compute rates.
@@ -86,6 +92,9 @@ def _interval(
     """Relative ends of a step's range: fitted where runs of this device are at hand, else the catalogue's."""
     error = load_constants("time")["time_error"]
     below, above = error.value - error.low, error.high - error.value
+    if calibration is not None and calibration.device == POOLED:
+        worse = 2 if rates_missing else 1
+        return _borrowed(calibration, gpu, min(0.95, worse * below), worse * above)
     if calibration is not None and calibration.time_interval is not None:
         low, high = calibration.time_interval
         why = f"fitted on {len(calibration.fitted_on)} {gpu.name} runs"
@@ -107,6 +116,15 @@ def _interval(
     if rates_missing:
         return min(0.95, 2 * below), 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
     return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"
+
+
+def _borrowed(pooled: Calibration, gpu: Gpu, below: float, above: float) -> tuple[float, float, Basis, str]:
+    """The range of a device whose constants are others': what leaving a device out missed; from few devices, more."""
+    low, high = pooled.time_interval or (-below, above)
+    why = f"constants pooled over {len(pooled.fitted_on)} runs of {', '.join(pooled.devices)}; none of {gpu.name}"
+    if len(pooled.devices) < DEVICES_TO_NARROW:
+        return max(-low, below), max(high, above), "modelled", why
+    return -low, high, "modelled", why
 
 
 def _beyond(calibration: Calibration, shares: Floats) -> tuple[str, float]:

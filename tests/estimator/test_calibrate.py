@@ -24,8 +24,11 @@ from advisor.estimator.constants import load_constants
 from advisor.estimator.design import choose_runs
 from advisor.estimator.fit import fit_time, predict
 from advisor.estimator.holdout import conformal, leave_out, predicted_bytes, summary
+from advisor.estimator.known import POOLED
 from advisor.estimator.lengths import lengths_of
+from advisor.estimator.processor import PROCESSOR
 from advisor.estimator.runs import Question, Run, sha256_of
+from advisor.estimator.speed import time_of
 from advisor.estimator.timing import TIME_NAMES, Ops, Rates, default_time
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +136,42 @@ def test_a_calibration_survives_its_file(runs, tmp_path):
     assert store.read(Calibration, path) == made
     assert set(made.fitted_on) == {r.profile.id for r in runs}
     assert made.time_interval[0] < 0 < made.time_interval[1]
+
+
+def test_a_card_that_was_never_measured_borrows_from_several_and_says_so(runs, toys):
+    def elsewhere(run, device):
+        profile = run.profile.model_copy(update={"device": device, "id": f"{device}-{run.profile.id}"})
+        return Run(profile, sha256_of(profile), run.asked)
+
+    both = [*runs, *(elsewhere(run, "made-up-too") for run in runs)]
+    pooled = fit_device(POOLED, both, [])
+    assert pooled.devices == ("made-up", "made-up-too")
+    left_out = next(h for h in pooled.held_out if h.target == "step_time")
+    assert left_out.scheme == "leave-one-device"
+    assert left_out.median < 0.05
+    asked = question(toys(40), 4, 512)
+    third = GPU.model_copy(update={"name": "never-measured", "bandwidth_bytes_s": 1e12, "bf16_flop_s": 1e14})
+    third = third.model_copy(update={"tf32_flop_s": 2e13, "fp32_flop_s": 2e13, "fp16_flop_s": 1e14})
+    told = (asked.timeline, asked.lengths, asked.workload, asked.recipe, third)
+    borrowed, generic = time_of(*told, pooled)[0].step, time_of(*told)[0].step
+    true = float(predict(asked, TRUE))
+    assert abs(borrowed.mid / true - 1) < 0.5 * abs(generic.mid / true - 1)
+    assert borrowed.basis == "modelled"
+    assert "none of never-measured" in borrowed.why
+    # two devices tell little of a third: never surer than without them
+    assert borrowed.high / borrowed.mid >= generic.high / generic.mid - 1e-9
+    assert borrowed.low / borrowed.mid <= generic.low / generic.mid + 1e-9
+
+
+def test_an_unmeasured_card_asks_the_pooled_fit_and_a_processor_never_does(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
+    known.forget()
+    assert known.pooled_for(GPU) is None
+    store.write(fit_device(POOLED, runs, []), store.home("data") / known.CALIBRATION / "pooled.json")
+    known.forget()
+    assert known.pooled_for(GPU).device == POOLED
+    assert known.pooled_for(GPU.model_copy(update={"vendor": PROCESSOR})) is None
+    known.forget()
 
 
 def test_too_few_profiles_are_refused(tmp_path, monkeypatch):

@@ -20,14 +20,14 @@ MOVES: Final = (
     ("learning_rate", 2.0),
     ("learning_rate", 0.5),
     ("epochs", 2.0),
-    ("alpha_over_rank", 2.0),
     ("effective_batch_size", 0.5),
-    ("rank", 4.0),
+    ("rank", 2.0),
     ("effective_batch_size", 2.0),
+    ("alpha_over_rank", 2.0),
 )
-"""Setting and factor, in the order of influence in the literature we read: rate, length, scale, batch, rank.
+"""Setting and factor, in the order of influence in the literature we read: rate, length, batch, rank, scale.
 
-Small factors: published rates are seldom further off, and a move that helped is gone on with.
+Small factors: published values are seldom further off, and a move that helped is gone on with.
 """
 SAME: Final = 1.25
 """Numbers within this factor count as the same level: seeds differ by more than such a step gains."""

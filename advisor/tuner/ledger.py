@@ -19,7 +19,6 @@ from advisor.errors import BadFile, BadRequest
 from advisor.tuner.alive import OWNER, Pulse, is_dead
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialResult, TuneRequest
-from advisor.tuner.moves import Tried, next_trial
 from advisor.tuner.pruning import make_pruner, make_sampler
 from advisor.tuner.storage import id_of, open_storage, storage_of
 from advisor.tuner.trial import RESULT
@@ -35,7 +34,9 @@ PREDICTED: Final = "advisor:predicted"
 RETRY: Final = "advisor:retry"
 STOPPED: Final = "advisor:stopped"
 NOT_LAUNCHED: Final = "not launched"
-KEPT: Final = ("failed_trial", "retry_history", "fixed_params")
+FIXED: Final = "fixed_params"
+"""Where Optuna keeps what a trial was asked for by name."""
+KEPT: Final = ("failed_trial", "retry_history", FIXED)
 """System attributes that a retry takes over."""
 
 
@@ -112,35 +113,6 @@ def sampler_of(request: TuneRequest, worker: int = 0, salt: int = 0) -> Any:
     `salt` tells machines apart, whose workers are numbered from 0 on each.
     """
     return make_sampler(request.sampler, (request.seed + 7919 * worker + salt) % 2**32, 1 + request.neighbours)
-
-
-def propose(study: Study, request: TuneRequest, drawer: str = "") -> None:
-    """Ask by name for the next trial while the sampler has too few to learn from; the caller asks right after.
-
-    `drawer` names the worker, so that no two of them draw the same step. Where trials wait to be asked for,
-    they come first.
-    """
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False)
-    if any(t.state == TrialState.WAITING for t in trials):
-        return
-    index = request.objectives.index("quality")
-    sign = 1.0 if request.higher_is_better else -1.0
-    done = TrialState.COMPLETE
-    # a trial that was begun this moment has not drawn its parameters yet, but what it was asked for stands
-    asked = [{**t.system_attrs.get("fixed_params", {}), **t.params} for t in trials]
-    scores = [sign * t.values[index] if t.state == done else None for t in trials]
-    tried = [Tried(params, score) for params, score in zip(asked, scores, strict=True) if params]
-    found = next_trial(
-        request.dimensions,
-        tried,
-        moves=request.neighbours,
-        near=request.sampler == "tpe",
-        draw=f"{request.seed}/{drawer}/{len(tried)}",
-    )
-    if found is not None:
-        study.enqueue_trial(found[1], user_attrs={ORIGIN: found[0]}, skip_if_exists=False)
 
 
 def rungs_of(request: TuneRequest) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from advisor.tuner.alive import OWNER, Pulse, me
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest, mean_of
 from advisor.tuner.predict import Past, Prediction, predict
 from advisor.tuner.process import Child
+from advisor.tuner.proposals import propose, set_apart
 from advisor.tuner.space import apply, suggest
 from advisor.tuner.storage import PATIENCE_SECONDS, id_of, patiently, quiet, storage_of, storage_url, transient
 
@@ -154,8 +155,8 @@ class Worker:
                 most = self.request.budget.trials
                 if most is not None and len(ledger.counted(trials)) + len(ledger.owed(trials)) >= most:
                     return None
-                ledger.propose(self.study, self.request, self.drawer)
-                trial = self.study.ask()
+                propose(self.study, self.request, self.drawer)
+                trial = set_apart(self.study, self.request, self.study.ask(), self.drawer)
             return trial
 
     def sign(self, trial: Trial) -> bool:

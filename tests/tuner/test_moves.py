@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from advisor.domain.study import Budget, Dimension
 from advisor.tuner import ledger
 from advisor.tuner.moves import SAME, SAMPLER_FROM, Tried, first_trials, next_trial, starts
+from advisor.tuner.proposals import propose, set_apart
 from advisor.tuner.space import METHOD, make_dimensions, start_params
 from tests.tuner.studies import begin
 from tests.tuner.test_space import WORK, start
@@ -146,12 +147,29 @@ def test_a_start_at_the_end_of_its_range_moves_the_other_way(kind):
 def test_a_study_asks_by_name_and_counts_what_runs_or_waits(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=6), neighbours=2)
     request = ledger.load("toy", f"sqlite:///{tmp_path / 'study.db'}")[1]
-    ledger.propose(study, request)
+    propose(study, request)
     assert len(study.trials) == 1, "the recommendation waits: nothing else is asked for"
     for _ in range(3):
         study.ask()  # begun, its parameters not drawn yet
-        ledger.propose(study, request)
+        propose(study, request)
     rates = [t.system_attrs["fixed_params"]["learning_rate"] for t in study.trials]
     assert len(set(rates)) == len(rates) == 4
     origins = [t.user_attrs[ledger.ORIGIN].split(" ")[0] for t in study.trials]
     assert origins == ["recommendation", "neighbour:", "neighbour:", "near"]
+
+
+@pytest.mark.parametrize("twins", [2, 3, 7])
+def test_machines_that_ask_in_the_same_moment_do_not_train_the_same_settings(tmp_path, twins):
+    study = begin(tmp_path, budget=Budget(trials=12), neighbours=2)
+    request = ledger.load("toy", f"sqlite:///{tmp_path / 'study.db'}")[1]
+    study.ask()
+    for _ in range(twins):  # each machine sees nothing waiting, and asks for the same move
+        study.enqueue_trial(
+            {"learning_rate": 0.02}, user_attrs={ledger.ORIGIN: "neighbour: twin"}, skip_if_exists=False
+        )
+    asked = [study.ask() for _ in range(twins)]
+    kept = [set_apart(study, request, trial, f"machine-{i}") for i, trial in enumerate(asked)]
+    rates = [trial.suggest_float("learning_rate", 1e-6, 1.0, log=True) for trial in kept]
+    assert rates[0] == 0.02, "the first one keeps what it asked for"
+    assert len(set(rates)) == twins
+    assert [t.number for t in kept] == [t.number for t in asked]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import logging
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from advisor.assembly import refusals
 from advisor.assembly.adapters import layers, starts
 from advisor.assembly.adapters.meta_safe import meta_safe, settle_forward
 from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
@@ -140,7 +140,11 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
             _log.warning(notice)
         method = method_for_adapter_config(recipe.adapter_config)
         if model is not None:
-            _refuse_absent_targets(model, settings)
+            refusals.refuse_absent_targets(model, method, settings)
+            for name in refusals.unmatched_whole_modules(model, settings):
+                _log.warning(
+                    "adapter config: modules_to_save %r matches nothing in this model, nothing is trained", name
+                )
     else:
         method = find_method(recipe.method)
         options = options_of(method, recipe.options)
@@ -155,7 +159,9 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
                 # peft guesses the hidden size, which is not the embeddings' width in every family
                 settings["token_dim"] = embeddings.weight.shape[1]
                 settings |= {"num_layers": spec.layers, "num_attention_heads": spec.heads}
-            refuse_wide_ranks(model, method, settings)
+    refusals.refuse_wrong_values(_config_class(str(method.peft_type)), settings, method)
+    if model is not None:
+        refusals.refuse_wide_ranks(model, method, settings)
     return _config(str(method.peft_type), settings, method)
 
 
@@ -224,44 +230,6 @@ def _name_targets(model: nn.Module, settings: dict[str, Any]) -> None:
         if settings.pop("_rescale_inputs", False):
             ends = {place.exit for place in layers.sublayers(model) if place.kind == "feed-forward"}
             settings["feedforward_modules"] = layers.suffixes(model, [path for path in chosen if path in ends])
-
-
-def _refuse_absent_targets(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Names in a user's own config that match nothing: peft passes over them unless all fail."""
-    wanted = settings.get("target_modules")
-    if not isinstance(wanted, list | tuple | set):
-        return
-    paths = [path for path, _ in model.named_modules() if path]
-    absent = [name for name in wanted if not any(p == name or p.endswith(f".{name}") for p in paths)]
-    if absent:
-        there = sorted({p.rpartition(".")[2] for p, m in model.named_modules() if layers.is_linear(m)})
-        near = difflib.get_close_matches(absent[0], there, n=3, cutoff=0.4)
-        raise IllegalRecipe(
-            f"target module {absent[0]!r} matches nothing in this model",
-            cause=f"its linear layers: {', '.join(there)}",
-            hints=[f"near names: {', '.join(near)}"] if near else [],
-            target=absent[0],
-            near=near,
-        )
-
-
-def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, Any]) -> None:
-    """A rank above the width of every layer adapted is no low rank at all."""
-    rank = settings.get("r") or settings.get("init_r")
-    if ("rank" not in method.options and "initial_rank" not in method.options) or not isinstance(rank, int):
-        return
-    names = settings.get("target_modules")
-    if not isinstance(names, list) or method.name in ("vera", "pvera", "randlora"):
-        return
-    fits = [min(layers.widths(model.get_submodule(path))) for path in layers.select(model, names)]
-    if rank > max(fits):
-        raise IllegalRecipe(
-            f"{method.name}: rank {rank} is above the width of every layer adapted (at most {max(fits)})",
-            hints=[f"nearest legal choice: rank {max(fits)}"],
-            method=method.name,
-            rank=rank,
-            widest=max(fits),
-        )
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -94,11 +94,11 @@ def answer(request: EstimateRequest) -> Candidate:
     spec = resolve_model(request.model)
     workload, notes = workload_of(request, spec)
     recipe = recipe_of(request)
-    check_recipe(spec, recipe, workload.task)
+    method = check_recipe(spec, recipe, workload.task)
     candidate = price(workload, recipe, hardware, spec)
     if request.torch_compile:
         candidate = as_compiled(candidate)
-    resolved = [note for note in (hardware.note, spec.where) if note]
+    resolved = [note for note in (hardware.note, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 
 

@@ -215,7 +215,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
         method = named
     else:
         method = find_method(request.method or "")
-    method, optimizer = _with_optimizer(method, request.optimizer)
+    method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
     if optimizer != method.optimizer:
         find_optimizer(optimizer)
     return Recipe.model_validate(
@@ -239,8 +239,12 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     )
 
 
-def _with_optimizer(method: Method, asked: str | None) -> tuple[Method, str]:
-    """A method and its optimizer's name: LoRA with the optimizer `lora-fa` or `lora+` is the method of that name."""
+def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:
+    """A method and its optimizer's name: LoRA with the optimizer `lora-fa` or `lora+` is the method of that name.
+
+    Raises:
+        IllegalRecipe: an optimizer of another method, or another than the one the method is defined by.
+    """
     from advisor.catalog.methods import methods
 
     if asked is None:
@@ -250,9 +254,25 @@ def _with_optimizer(method: Method, asked: str | None) -> tuple[Method, str]:
         return name.lower().replace("+", "plus").replace("-", "").replace("_", "")
 
     for other in methods():
-        if other.optimizer and other.peft_type == method.peft_type and bare(other.optimizer) == bare(asked):
+        if not other.optimizer or bare(other.optimizer) != bare(asked):
+            continue
+        plain = "lora" if other.peft_type else "full"
+        if method.name in (plain, other.name) or (configured and other.peft_type == method.peft_type):
             return other, other.optimizer
-    return method, asked
+        raise IllegalRecipe(
+            f"the optimizer {asked} is what makes {plain} the method {other.name}; {method.name} cannot take it",
+            hints=[f"nearest legal choice: --method {other.name}", "or leave --optimizer out"],
+            method=method.name,
+            optimizer=asked,
+        )
+    if method.optimizer and not bare(asked).startswith("adamwtorch"):
+        raise IllegalRecipe(
+            f"{method.name} is defined by its own optimizer, a form of AdamW, and {asked} is another",
+            hints=["nearest legal choice: leave --optimizer out"],
+            method=method.name,
+            optimizer=asked,
+        )
+    return method, method.optimizer or asked
 
 
 def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from advisor.catalog.methods.introspection import capabilities
+from advisor.catalog.methods.introspection import capabilities, installed_peft_types, peft_version
 from advisor.catalog.methods.method import Family, Method, Option
 from advisor.catalog.methods.placed import PLACED
 from advisor.catalog.methods.registry import methods
@@ -81,6 +81,8 @@ def _implemented_by(method: Method) -> str:
     if method.peft_type is None:
         return "advisor's own module"
     found = capabilities(method.peft_type)
+    if found is None and method.peft_type in installed_peft_types():
+        return f"peft {peft_version()}, {method.peft_type}"
     if found is None:
         return f"peft {method.needs_peft} or newer (not installed)"
     able = [word for word, true in (("merges", found.merges), ("bitsandbytes bases", found.quantised)) if true]

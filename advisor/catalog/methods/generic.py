@@ -30,4 +30,5 @@ def generic_method(peft_type: str) -> Method:
         unrolls=False,
         failure_modes=("a new method of peft: read its documentation before trusting any figure",),
         forgetting=NOT_STUDIED,
+        notice=f"{peft_type} is new in the installed peft and not yet described here: peft's own defaults were taken",
     )

@@ -97,4 +97,6 @@ class Method:
     """Several adapters of this method fit on one loaded model."""
     cannot: str = ""
     """Why this method is described but not trainable through advisor; empty for all others."""
+    notice: str = ""
+    """What every answer about this method says besides, e.g. that nothing is known of it yet."""
     sources: tuple[Source, ...] = field(default=())

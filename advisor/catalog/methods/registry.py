@@ -202,7 +202,7 @@ def options_of(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
         raise IllegalRecipe(
             f"{method.name} has no option {unknown[0]!r}",
             cause=f"its options: {takes}",
-            hints=[f"near names: {', '.join(near)}"] if near else ["--adapter-config FILE passes any setting of peft"],
+            hints=_instead_of_option(method, near),
             method=method.name,
             option=unknown[0],
         )
@@ -213,6 +213,14 @@ def options_of(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
     if "alpha" in options and options["alpha"] is None and "rank" in options:
         options["alpha"] = 2 * options["rank"]
     return options
+
+
+def _instead_of_option(method: Method, near: list[str]) -> list[str]:
+    if near:
+        return [f"near names: {', '.join(near)}"]
+    if method.peft_type is not None:
+        return ["--adapter-config FILE passes any setting of peft"]
+    return [f"to see its options: advisor methods {method.name}"]
 
 
 def _check_option(method: Method, name: str, option: Option, value: Any) -> None:
@@ -240,8 +248,13 @@ def _wrong_number(option: Option, value: Any) -> str:
 
 
 def _wrong_choice(name: str, option: Option, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        held: tuple[Any, ...] = tuple(value)
+        if name.startswith("target_") and not (held and all(isinstance(one, str) and one for one in held)):
+            return "must name at least one layer, each by a text"
+        return ""
     named = name == "target_modules" and isinstance(value, str)
-    if not option.choices or named or isinstance(value, list | tuple) or value in option.choices:
+    if not option.choices or named or value in option.choices:
         return ""
     return f"must be one of {', '.join(map(str, option.choices))}"
 
@@ -265,7 +278,7 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
     if recipe.base not in method.bases:
         others = [m.name for m in methods() if m.core and recipe.base in m.bases]
         return f"it does not run on a base in {recipe.base}, only in {', '.join(sorted(method.bases))}", [
-            f"nearest legal choice: --base {sorted(method.bases)[0]}",
+            f"nearest legal choice: --base {method.default_base}",
             *_instead(others),
         ]
     if spec.model_type in _TRANSPOSED and not method.transposed:

@@ -93,10 +93,11 @@ def test_soft_prompts_lose_badly_at_few_samples_and_less_at_many():
     assert any("soft prompts" in warning for warning in few.warnings)
 
 
-def test_few_samples_collapse_a_small_encoder_with_lora_but_not_gpt3():
+def test_few_samples_cost_a_small_encoder_with_lora_more_than_gpt3():
     encoder = ask("lora", architecture="encoder", model_parameters=110 * 10**6, samples=100)
     gpt3 = ask("lora", model_parameters=175 * 10**9, samples=100)
-    assert encoder.effect.mid < gpt3.effect.mid - 1
+    # half a point: UniPELT's encoders collapsed at 100 rows, our own did not when each rate was tuned
+    assert encoder.effect.mid < gpt3.effect.mid - 0.5
     assert any("collapsed" in warning for warning in encoder.warnings)
 
 

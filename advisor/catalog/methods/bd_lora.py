@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.shared import (
@@ -17,7 +17,9 @@ from advisor.catalog.methods.shared import (
     number,
     rate,
 )
-from advisor.domain.model import ModelSpec
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
 
 _READS = ["o_proj", "down_proj", "out_proj", "fc2", "wo", "o", "output.dense", "dense_4h_to_h", "c_proj", "Wo"]
 

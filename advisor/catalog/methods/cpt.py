@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.shared import (
@@ -15,9 +15,11 @@ from advisor.catalog.methods.shared import (
     paper,
     rate,
 )
-from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
-from advisor.domain.workload import Task
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.workload import Task
 
 
 def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Description:
     implemented_by: str
     core: bool
     cannot: str
+    notice: str
     options: Mapping[str, Mapping[str, Any]]
 
 
@@ -73,6 +74,7 @@ def describe(method: Method) -> Description:
         implemented_by=_implemented_by(method),
         core=method.core,
         cannot=method.cannot,
+        notice=method.notice,
         options={name: _option(option) for name, option in options.items()},
     )
 

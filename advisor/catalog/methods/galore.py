@@ -1,6 +1,6 @@
 """Full fine-tuning whose optimizer state lives in a low-rank subspace of the gradient."""
 
-from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.method import Method, Source
 from advisor.catalog.methods.shared import (
     NOT_STUDIED,
     number,
@@ -8,7 +8,6 @@ from advisor.catalog.methods.shared import (
     rank,
     rate,
 )
-from advisor.domain.hardware import Source
 
 METHOD = Method(
     name="galore",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from advisor.catalog.methods.method import Method, Option
+from advisor.catalog.methods.method import Method, Option, Source
 from advisor.catalog.methods.shared import NOT_STUDIED, keywords, rate
-from advisor.domain.hardware import Source
 
 
 def generic_method(peft_type: str) -> Method:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
@@ -37,9 +36,11 @@ def peft_folder() -> Path | None:
 @cache
 def peft_version() -> str:
     """Version of the installed peft, `none` without one."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version("peft")
-    except importlib.metadata.PackageNotFoundError:
+        return version("peft")
+    except PackageNotFoundError:
         return "none"
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from advisor.domain.hardware import Source
-from advisor.domain.model import Architecture, ModelSpec
-from advisor.domain.recipe import Base, Recipe
-from advisor.domain.workload import Task
+if TYPE_CHECKING:
+    from advisor.domain.model import Architecture, ModelSpec
+    from advisor.domain.recipe import Base, Recipe
+    from advisor.domain.workload import Task
 
 Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
 """The families of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
 
 OptionValue = int | float | str | bool | list[str] | list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a figure was read: an address, and the place in it. No pydantic, which takes longer than all methods."""
+
+    address: str
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """LoRA with orthogonal first factors."""
 
-from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.method import Method, Source
 from advisor.catalog.methods.shared import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -10,7 +10,6 @@ from advisor.catalog.methods.shared import (
     lora_options,
     rate,
 )
-from advisor.domain.hardware import Source
 
 METHOD = Method(
     name="lora-orthogonal",

@@ -1,6 +1,6 @@
 """Trains the last blocks and the head, the rest frozen."""
 
-from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.method import Method, Source
 from advisor.catalog.methods.shared import (
     NOT_STUDIED,
     UNQUANTISED,
@@ -8,7 +8,6 @@ from advisor.catalog.methods.shared import (
     paper,
     rate,
 )
-from advisor.domain.hardware import Source
 
 METHOD = Method(
     name="partial",

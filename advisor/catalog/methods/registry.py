@@ -7,15 +7,17 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.methods.generic import generic_method
 from advisor.catalog.methods.introspection import installed_peft_types, peft_version
 from advisor.catalog.methods.method import Method, Option
-from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
-from advisor.domain.workload import Task
 from advisor.errors import IllegalRecipe, UnknownName
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.workload import Task
 
 MODULES: tuple[str, ...] = (
     "full",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.shared import (
     NOT_STUDIED,
@@ -14,9 +16,11 @@ from advisor.catalog.methods.shared import (
     rank,
     rate,
 )
-from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
-from advisor.domain.workload import Task
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.workload import Task
 
 
 def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import gcd
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from advisor.catalog.methods.method import Option
-from advisor.domain.hardware import Source
-from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Base
+from advisor.catalog.methods.method import Option, Source
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Base
 
 PEFT = "https://github.com/huggingface/peft/tree/5d602fdbf"
 """The revision of peft that library defaults and the public comparison's settings were read from."""
@@ -93,7 +94,7 @@ def targets(default: str | list[str] = "all-linear", source: Source = ALL_LAYERS
     return Option(default, source, says, choices=TARGET_GROUPS)
 
 
-Builder = Callable[[ModelSpec, Mapping[str, Any]], dict[str, Any]]
+Builder: TypeAlias = "Callable[[ModelSpec, Mapping[str, Any]], dict[str, Any]]"
 
 _PEFT_NAMES = {"rank": "r"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.shared import (
@@ -14,7 +14,9 @@ from advisor.catalog.methods.shared import (
     library,
     rate,
 )
-from advisor.domain.model import ModelSpec
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
 
 
 def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:

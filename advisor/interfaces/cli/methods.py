@@ -78,6 +78,7 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
 def _listing(found: Sequence[Description]) -> Iterator[Any]:
     rows = [(d.name, d.family, d.subfamily, ", ".join(d.bases), "yes" if d.mergeable else "no", d.says) for d in found]
     yield grid(("method", "family", "kind", "bases", "merges", "what it does"), rows)
+    yield from (f"notice  {d.notice}" for d in found if d.notice)
     yield f"{len(rows)} of {len(methods())} methods; to explain one: advisor methods NAME"
 
 
@@ -104,6 +105,8 @@ def _explanation(d: Description) -> Iterator[Any]:
     yield grid(("", ""), facts)
     rows = [(name, o["default"], o["range"], o["says"], o["source"]) for name, o in d.options.items()]
     yield grid(("option", "default", "range", "what", "source"), rows)
+    if d.notice:
+        yield f"  notice: {d.notice}"
     for failure in d.failure_modes:
         yield f"  watch: {failure}"
 

@@ -32,7 +32,8 @@ class TomorrowConfig(peft.LoraConfig):
 
 
 def forget() -> None:
-    for cached in (registry.methods, registry._names, introspection.installed_peft_types, introspection.capabilities):
+    names = registry._names  # pyright: ignore[reportPrivateUsage]
+    for cached in (registry.methods, names, introspection.installed_peft_types, introspection.capabilities):
         cached.cache_clear()
 
 

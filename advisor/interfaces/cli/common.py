@@ -102,17 +102,25 @@ def grid(
 
 
 def fitted(
-    headings: Sequence[str], rows: Sequence[Sequence[Any]], *, first_out: Sequence[str], right: str = ""
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    first_out: Sequence[str],
+    right: str = "",
+    wraps: Mapping[str, int] | None = None,
 ) -> Iterator[Table | str]:
     """A grid in which no cell is cut: columns in `first_out` leave in that order until it fits, and are named.
 
-    A terminal too narrow for the columns that stay still cuts.
+    Columns of text in `wraps` may break over lines, down to the width given. A terminal too narrow for the columns
+    that stay still cuts.
     """
+    least = wraps or {}
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     widths = {
         name: GAP + max(len(line) for row in ([name], *([row[i]] for row in cells)) for line in row[0].split("\n"))
         for i, name in enumerate(headings)
     }
+    widths = {name: min(width, GAP + least.get(name, width)) for name, width in widths.items()}
     left_out: list[str] = []
     screen = console().width
     for name in first_out:
@@ -122,7 +130,12 @@ def fitted(
             left_out.append(name)
     kept = [i for i, name in enumerate(headings) if name in widths]
     shown = [headings[i] for i in kept]
-    yield grid(shown, [[row[i] for i in kept] for row in cells], right=right, whole=",".join(shown))
+    yield grid(
+        shown,
+        [[row[i] for i in kept] for row in cells],
+        right=right,
+        whole=",".join(n for n in shown if n not in least),
+    )
     if left_out:
         yield f"narrow  {', '.join(left_out)}: left out; in a wider terminal, or with --json"
 

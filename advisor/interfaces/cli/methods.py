@@ -77,7 +77,8 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
 
 def _listing(found: Sequence[Description]) -> Iterator[Any]:
     rows = [(d.name, d.family, d.subfamily, ", ".join(d.bases), "yes" if d.mergeable else "no", d.says) for d in found]
-    yield grid(("method", "family", "kind", "bases", "merges", "what it does"), rows)
+    headings = ("method", "family", "kind", "bases", "merges", "what it does")
+    yield from fitted(headings, rows, first_out=("bases", "kind", "family"), wraps={"kind": 22, "what it does": 40})
     yield from (f"notice  {d.notice}" for d in found if d.notice)
     yield f"{len(rows)} of {len(methods())} methods; to explain one: advisor methods NAME"
 
@@ -103,8 +104,9 @@ def _explanation(d: Description) -> Iterator[Any]:
     if d.cannot:
         facts.insert(0, ("not trainable", d.cannot))
     yield grid(("", ""), facts)
-    rows = [(name, o["default"], o["range"], o["says"], o["source"]) for name, o in d.options.items()]
-    yield grid(("option", "default", "range", "what", "source"), rows)
+    rows = [(name, str(o["default"]), o["range"], o["says"], o["source"]) for name, o in d.options.items()]
+    headings = ("option", "default", "range", "what", "source")
+    yield from fitted(headings, rows, first_out=("source",), wraps={"range": 20, "what": 20, "source": 36})
     if d.notice:
         yield f"  notice: {d.notice}"
     for failure in d.failure_modes:

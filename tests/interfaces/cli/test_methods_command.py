@@ -54,6 +54,31 @@ def test_one_name_explains_the_method_with_sources() -> None:
     assert told("adapter_houlsby")["name"] == "adapter-houlsby"
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+def test_a_list_breaks_texts_at_blanks_only_and_says_which_columns_a_narrow_terminal_lacks(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = said()
+    lines = shown.splitlines()
+    headings = ("method", "merges", "what it does", "family", "kind", "bases")
+    missing = [name for name in headings if name not in lines[1]]
+    told = [line for line in lines if line.startswith("narrow")]
+    assert set(missing) == (set(told[0].removeprefix("narrow  ").partition(":")[0].split(", ")) if told else set())
+    assert set(missing) <= {"family", "kind", "bases"}
+    words = set(shown.split())
+    for method in methods():
+        assert method.name in words
+        assert set(method.says.split()) <= words
+        assert "family" in missing or method.family in words
+    assert max(len(line) for line in lines if not line.startswith(("narrow", "notice"))) <= width
+
+
+def test_an_option_without_a_default_number_says_none() -> None:
+    row = next(line for line in said("dora").splitlines() if line.startswith(" alpha"))
+    assert "None" in row.split()
+
+
 def test_the_tree_draws_every_family_and_says_why_some_are_not_trainable() -> None:
     shown = said("--tree")
     for part in ("additive", "selective", "reparameterised", "hybrid", "not trainable here", "houlsby"):

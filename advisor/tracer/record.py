@@ -255,13 +255,15 @@ def _two_steps(
         recorder.begin_step(number)
         gc.collect()
         stepper.step(inputs)
-        for parameter, state in optimizer.state.items():
+        for served, state in optimizer.state.items():
+            # LoRA-FA keeps its state under names
+            home = recorder.home_of(served) if isinstance(served, torch.Tensor) else None
             for value in state.values():
                 if getattr(value, "is_paged", False):
                     recorder.assume("paged optimizer state", "outside PyTorch's allocator, moved to the host for room")
-                    recorder.adopt(value, recorder.home_of(parameter), "paged state")
+                    recorder.adopt(value, home, "paged state")
                 elif isinstance(value, torch.Tensor):
-                    recorder.settle(value, recorder.home_of(parameter))
+                    recorder.settle(value, home)
                     recorder.adopt(value, None, "optimizer state")
     recorder.close()
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from advisor.catalog.findings.load import load_studies
@@ -65,6 +66,7 @@ class Wanted:
     samples: int | None
 
 
+@cache
 def repository(address: str) -> str:
     """Who speaks: a repository, a paper, or a page."""
     found = re.search(r"arXiv:? ?(\d{4}\.\d{4,5})", address)

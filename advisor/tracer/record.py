@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -255,7 +255,7 @@ def _two_steps(
         recorder.begin_step(number)
         gc.collect()
         stepper.step(inputs)
-        for served, state in optimizer.state.items():
+        for served, state in cast("dict[Any, Any]", optimizer.state).items():
             # LoRA-FA keeps its state under names
             home = recorder.home_of(served) if isinstance(served, torch.Tensor) else None
             for value in state.values():

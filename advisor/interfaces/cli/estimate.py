@@ -48,9 +48,7 @@ if TYPE_CHECKING:
 @click.option("--attn-implementation", metavar="NAME", help="sdpa, eager or flash_attention_2.  [default: sdpa]")
 @click.option("--batching", metavar="HOW", help="padded, packed or padding-free.  [default: padded]")
 @click.option("--torch-compile", is_flag=True, default=None, help="Compiled: not modelled, so ranges widen downwards.")
-@click.option(
-    "--use-liger-kernel", is_flag=True, default=None, hidden=True, help="Not modelled: refused."
-)
+@click.option("--use-liger-kernel", is_flag=True, default=None, hidden=True, help="Not modelled: refused.")
 @click.option("--from", "cases", type=click.Path(allow_dash=True), help="Cases, one JSON object a line; - is stdin.")
 @json_option
 def command(cases: str | None, as_json: bool, **arguments: Any) -> int:

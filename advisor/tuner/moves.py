@@ -163,5 +163,7 @@ def _drawn(d: Dimension, at: float, worse: tuple[float | None, float | None], dr
         for known, end in zip(worse, (d.low, d.high), strict=True)
     )
     moved = draw.gauss(middle, STEP_SHARE * (scale(d.high) - scale(d.low)))
-    moved = min(max(back(min(max(moved, low), high)), d.low), d.high)
+    if not low <= moved <= high:  # anywhere between: at the ends two steps would be one and the same
+        moved = draw.uniform(low, high)
+    moved = min(max(back(moved), d.low), d.high)
     return round(moved) if d.kind == "int" else moved

@@ -200,7 +200,7 @@ def test_the_trial_of_a_node_that_dies_is_run_on_another(tmp_path, nodes):
 def test_a_killed_driver_loses_no_trial(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=4), neighbours=3)
     one = on_nodes(tmp_path, nodes)
-    until(lambda: states(study)["COMPLETE"] >= 1, 120)
+    until(lambda: states(study)["COMPLETE"] >= 1, 300)
     one.kill()
     one.wait()
     done = {t.number: t.value for t in completed(study)}

@@ -173,3 +173,11 @@ def test_machines_that_ask_in_the_same_moment_do_not_train_the_same_settings(tmp
     assert rates[0] == 0.02, "the first one keeps what it asked for"
     assert len(set(rates)) == twins
     assert [t.number for t in kept] == [t.number for t in asked]
+
+
+def test_steps_between_levels_known_to_be_worse_are_never_the_same_twice():
+    one = (Dimension(name="learning_rate", kind="float", start=0.02, low=1e-6, high=1.0, log=True),)
+    tried = [Tried({"learning_rate": rate}, -abs(rate - 0.02)) for rate in (0.02, 0.04, 0.01)]
+    steps = [next_trial(one, tried, moves=2, near=True, draw=str(i))[1]["learning_rate"] for i in range(50)]
+    assert len(set(steps)) == len(steps)
+    assert all(0.01 < rate < 0.04 for rate in steps)

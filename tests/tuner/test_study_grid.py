@@ -66,7 +66,8 @@ def test_each_rate_is_tried_with_the_first_seed_and_the_best_one_only_with_the_o
     assert by_method["lora"].full_value == by_method["full"].value
     assert by_method["lora"].spread == pytest.approx(0.0707, abs=1e-4)
     assert {f.seeds for f in run.findings.findings} == {2}
-    assert json.loads(by_method["lora"].settings)["alpha"] == 32
+    # so short a training takes a wider update than published, and the finding says so
+    assert json.loads(by_method["lora"].settings)["alpha"] == 2 * json.loads(by_method["lora"].settings)["rank"] == 64
     assert by_method["lora"].targets == "all"
 
 

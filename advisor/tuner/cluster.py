@@ -184,7 +184,10 @@ class Fleet:
         check_reach(self.url, ray.nodes())
         boss = Worker(self.folder, self.url, salt=self.salt, patience=self.patience)
         rows = ray.put(_read_rows(self.folder))
-        self._bell = ray.remote(Bell).options(num_cpus=0).remote()
+        strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
+        # beside the driver: on another node it would die with that
+        here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self._bell = ray.remote(Bell).options(num_cpus=0, scheduling_strategy=here).remote()
         before = terminated_like_interrupted()
         try:
             return self._search(ray, boss, rows)
@@ -300,7 +303,8 @@ class Fleet:
     def _end(self, ray: Any, boss: Worker) -> None:
         """Ask every trial to leave: it checkpoints and goes back into the study; so do those that wait for a node."""
         if self._sent:
-            ray.get(self._bell.ring.remote())
+            with contextlib.suppress(ray.exceptions.RayError):  # unheard, the trials are cancelled below
+                ray.get(self._bell.ring.remote())
             _, left = ray.wait(list(self._sent), num_returns=len(self._sent), timeout=END_SECONDS)
             for reference in left:
                 ray.cancel(reference, force=True)
@@ -328,14 +332,22 @@ def check_reach(url: str, nodes: list[dict[str, Any]]) -> None:
         )
 
 
+def _rung(bell: Any) -> bool:
+    """Whether the driver has asked everyone to leave; a bell that cannot be reached has not rung."""
+    ray: Any = importlib.import_module("ray")
+    try:
+        return bool(ray.get(bell.rung.remote()))
+    except ray.exceptions.RayActorError:
+        return False
+
+
 def run_there(parcel: Parcel, rows: Mapping[str, bytes], bell: Any) -> dict[str, bytes]:
     """On the node: run one trial to its told end; the trained parameters where they lie on another machine's disk.
 
     The work is done in a thread of its own, so that this one can hear the bell; then the training is asked to stop
     and given the time to write a checkpoint, which Ray's own cancelling does not.
     """
-    ray: Any = importlib.import_module("ray")
-    if ray.get(bell.rung.remote()):
+    if _rung(bell):
         return {}
     here = parcel.host == socket.gethostname() and Path(parcel.folder).is_dir()
     folder = Path(parcel.folder) if here else _unpacked(parcel, rows)
@@ -353,7 +365,7 @@ def run_there(parcel: Parcel, rows: Mapping[str, bytes], bell: Any) -> dict[str,
     thread.start()
     while thread.is_alive():
         thread.join(2 * POLL_SECONDS)
-        if thread.is_alive() and not worker.stop.is_set() and ray.get(bell.rung.remote()):
+        if thread.is_alive() and not worker.stop.is_set() and _rung(bell):
             worker.stop.set()
     if failed:
         raise failed[0]

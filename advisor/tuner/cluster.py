@@ -184,9 +184,8 @@ class Fleet:
         check_reach(self.url, ray.nodes())
         boss = Worker(self.folder, self.url, salt=self.salt, patience=self.patience)
         rows = ray.put(_read_rows(self.folder))
-        strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
-        # beside the driver: on another node it would die with that
-        here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        beside: Any = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+        here = beside(ray.get_runtime_context().get_node_id(), soft=True)  # elsewhere it would die with that node
         self._bell = ray.remote(Bell).options(num_cpus=0, scheduling_strategy=here).remote()
         before = terminated_like_interrupted()
         try:
@@ -303,7 +302,7 @@ class Fleet:
     def _end(self, ray: Any, boss: Worker) -> None:
         """Ask every trial to leave: it checkpoints and goes back into the study; so do those that wait for a node."""
         if self._sent:
-            with contextlib.suppress(ray.exceptions.RayError):  # unheard, the trials are cancelled below
+            with contextlib.suppress(ray.exceptions.RayError):  # unheard, they are cancelled below
                 ray.get(self._bell.ring.remote())
             _, left = ray.wait(list(self._sent), num_returns=len(self._sent), timeout=END_SECONDS)
             for reference in left:
@@ -333,12 +332,11 @@ def check_reach(url: str, nodes: list[dict[str, Any]]) -> None:
 
 
 def _rung(bell: Any) -> bool:
-    """Whether the driver has asked everyone to leave; a bell that cannot be reached has not rung."""
+    """Whether all are asked to leave; a bell that cannot be reached has not rung."""
     ray: Any = importlib.import_module("ray")
-    try:
+    with contextlib.suppress(ray.exceptions.RayActorError):
         return bool(ray.get(bell.rung.remote()))
-    except ray.exceptions.RayActorError:
-        return False
+    return False
 
 
 def run_there(parcel: Parcel, rows: Mapping[str, bytes], bell: Any) -> dict[str, bytes]:

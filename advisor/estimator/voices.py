@@ -43,6 +43,12 @@ PARENT: Final = {variant: parent for parent, variants in _VARIANTS.items() for v
 SHARED: Final = ("effective_batch_size", "warmup_ratio", "schedule", "weight_decay", "epochs")
 """Settings of the training rather than of the method: any method's voices count, at a discount."""
 
+OUR_OPTIMIZERS: Final = "adam"
+"""What the names of optimizers have in common whose rates are Adam's: adamw_torch, PagedAdamW8bit, adamw_bnb_8bit."""
+OTHER_OPTIMIZER: Final = 0.05
+"""Weight of a rate found with another optimizer, as of another architecture: Adafactor's steps are relative to the
+weights and Lion's are signs, so their rates differ tenfold from Adam's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -128,7 +134,7 @@ def _voices(wanted: Wanted, published: Iterable[PublishedSetting]) -> list[Voice
     for one in published:
         near = TRUST[one.kind] * _nearness(wanted, one)
         if near > 0.02:
-            raw += [(one, addresses[source], near) for source in one.sources]
+            raw += [(one, addresses[source], near * _same_optimizer(one, source)) for source in one.sources]
     spoken: dict[str, float] = defaultdict(float)
     for _, address, near in raw:
         spoken[repository(address)] += near
@@ -139,6 +145,23 @@ def _voices(wanted: Wanted, published: Iterable[PublishedSetting]) -> list[Voice
         Voice(one.value, one.low, one.high, near * loudest[repository(a)] / spoken[repository(a)], a)
         for one, a, near in raw
     ]
+
+
+def _same_optimizer(one: PublishedSetting, source: int) -> float:
+    """Less than 1 for a learning rate whose own source names another optimizer than Adam."""
+    named = _optimizers().get((one.method, source), ()) if one.setting == "learning_rate" else ()
+    return OTHER_OPTIMIZER if named and not any(OUR_OPTIMIZERS in name for name in named) else 1.0
+
+
+@cache
+def _optimizers() -> dict[tuple[str, int], tuple[str, ...]]:
+    """(method, address) -> the optimizers it was published with there, in small letters."""
+    found: dict[tuple[str, int], tuple[str, ...]] = {}
+    for one in load_settings().settings:
+        if one.setting == "optimizer":
+            for source in one.sources:
+                found[one.method, source] = (*found.get((one.method, source), ()), str(one.value).lower())
+    return found
 
 
 def _nearness(wanted: Wanted, one: PublishedSetting) -> float:
@@ -176,11 +199,23 @@ def quantile(heard: Sequence[tuple[float, float]], level: float) -> float:
 
 
 def numbers_of(heard: Sequence[Voice], positive: bool) -> list[tuple[float, float, str]]:
-    """(value, weight, source) of voices that gave a number, ranges as their two ends."""
+    """(value, weight, source) of voices that gave numbers: ranges as their two ends, lists as their members."""
     found: list[tuple[float, float, str]] = []
     for voice in heard:
         if isinstance(voice.value, float):
             found.append((voice.value, voice.weight, voice.source))
         elif voice.low is not None and voice.high is not None:
             found += [(end, voice.weight / 2, voice.source) for end in (voice.low, voice.high)]
+        else:
+            listed = _listed(voice.value)
+            found += [(number, voice.weight / len(listed), voice.source) for number in listed]
     return [one for one in found if one[0] > 0 or not positive]
+
+
+_NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_LIST: Final = re.compile(rf"\{{?\s*{_NUMBER}(?:\s*(?:/|,|-|\.\.)\s*{_NUMBER})+\s*\}}?")
+
+
+def _listed(text: str) -> tuple[float, ...]:
+    """The numbers of a printed list or range and nothing else: `2e-2 / 5e-2`, `1e-4..3e-4`, `{1,3,6}`; else none."""
+    return tuple(float(found) for found in re.findall(_NUMBER, text)) if _LIST.fullmatch(text.strip()) else ()

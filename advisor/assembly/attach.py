@@ -27,8 +27,6 @@ _TASK_TYPES: Mapping[Task, str] = {
     "sequence-classification": "SEQ_CLS",
     "seq2seq": "SEQ_2_SEQ_LM",
 }
-_PROMPTS = {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE"}
-_CACHED_PROMPTS = {"PREFIX_TUNING", "CARTRIDGE"}
 _log = logging.getLogger("advisor")
 
 
@@ -44,8 +42,8 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
     """
     if recipe.adapter_config is not None:
         recipe = recipe.model_copy(update={"method": method_for_adapter_config(recipe.adapter_config).name})
-    method = check_recipe(spec, recipe, workload.task)
-    if method.peft_type in _CACHED_PROMPTS:
+    method = check_recipe(spec, recipe, workload)
+    if method.prompt == "cache":
         layers.refuse_without_cache(model, method.name)
     if method.attach is not None:
         model.requires_grad_(False)
@@ -154,7 +152,7 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         settings["task_type"] = _task_type(spec, workload.task)
         if model is not None:
             _name_targets(model, settings)
-            if method.peft_type in _PROMPTS - _CACHED_PROMPTS:
+            if method.prompt == "input":
                 embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
                 # peft guesses the hidden size, which is not the embeddings' width in every family
                 settings["token_dim"] = embeddings.weight.shape[1]
@@ -186,7 +184,7 @@ def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, A
     settings = {
         k: v for k, v in config.items() if k in known and k not in ("peft_type", "auto_mapping", "inference_mode")
     }
-    if not settings.get("task_type") and (task != "causal-lm" or method.peft_type in _PROMPTS):
+    if not settings.get("task_type") and (task != "causal-lm" or method.prompt):
         settings["task_type"] = _TASK_TYPES[task]
         notices.append(f"adapter config: no task_type; {_TASK_TYPES[task]} taken, as the task is {task}")
     return settings, notices

@@ -14,8 +14,6 @@ from advisor.assembly.adapters import layers
 from advisor.catalog.methods.method import Method
 from advisor.errors import IllegalRecipe
 
-_ANY_RANK = ("vera", "pvera", "randlora")
-"""Methods whose rank may exceed a layer's width: what they train is one vector as long as the rank."""
 _ONE_NAME = ("ADAPTION_PROMPT",)
 """Whose `target_modules` is one name, where a text is a pattern for all others."""
 _NO_LENGTH = ("CPT",)
@@ -123,7 +121,7 @@ def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, A
     Raises:
         IllegalRecipe: with the widest rank that is one.
     """
-    if ("rank" not in method.options and "initial_rank" not in method.options) or method.name in _ANY_RANK:
+    if ("rank" not in method.options and "initial_rank" not in method.options) or method.any_rank:
         return
     adapted = _adapted(model, settings.get("target_modules"))
     ranks = [(settings.get("init_r") or settings.get("r"), adapted)]

@@ -92,9 +92,9 @@ def answer(request: EstimateRequest) -> Candidate:
 
     hardware = hardware_of(request)
     spec = resolve_model(request.model)
-    workload, notes = workload_of(request, spec)
     recipe = recipe_of(request)
-    method = check_recipe(spec, recipe, workload.task)
+    workload, notes = workload_of(request, spec, recipe)
+    method = check_recipe(spec, recipe, workload)
     candidate = price(workload, recipe, hardware, spec)
     if request.torch_compile:
         candidate = as_compiled(candidate)

@@ -131,18 +131,21 @@ def _checked_options(fields: Mapping[str, Any], strange: Mapping[str, Any], know
     return dict(given) if isinstance(given, Mapping) else {}
 
 
-def workload_of(request: EstimateRequest, spec: ModelSpec) -> tuple[Workload, list[str]]:
-    """The workload asked about, and what was assumed to complete it.
+def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tuple[Workload, list[str]]:
+    """The workload asked about, and what was assumed to complete it, such as a length that the recipe can take.
 
     Raises:
         BadRequest: a length beyond the model's context, or a mean above the longest.
     """
+    from advisor.catalog.methods import longest
+
     notes: list[str] = []
     task = request.task or _TASK_OF[spec.architecture]
     context = spec.context_length
     seq_len = request.seq_len
     if seq_len is None:
-        seq_len = min(DEFAULT_LENGTH, context or DEFAULT_LENGTH)
+        most = longest(spec, recipe, task, "seq_len")
+        seq_len = DEFAULT_LENGTH if most is None else max(1, min(DEFAULT_LENGTH, most))
         notes.append(f"no length was given: every sample is taken to be {seq_len} tokens long")
     for name, length in (("seq_len", seq_len), ("target_len", request.target_len or 0)):
         if context is not None and length > context:

@@ -84,7 +84,7 @@ def job_of(
     cut, overrides = cut_down(spec, choice.layers)
     workload = _workload(choice, spec)
     recipe = _recipe(choice)
-    method = check_recipe(cut, recipe, workload.task)
+    method = check_recipe(cut, recipe, workload)
     if recipe.gradient_checkpointing and not method.checkpointing:
         raise BadRequest(f"{method.name} does not work under gradient checkpointing", method=method.name)
     if recipe.trainer == "trl" and (workload.task != "causal-lm" or spec.architecture != "decoder"):

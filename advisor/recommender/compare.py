@@ -76,11 +76,11 @@ def compare(
 def _refuse_for_all(shared: Mapping[str, Any]) -> None:
     """Raise what is wrong with the question itself, which would else be said once a method."""
     from advisor.catalog.models import resolve_model
-    from advisor.estimator.request import from_case, hardware_of, workload_of
+    from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
 
     request = from_case({**shared, "method": "lora"})
     hardware_of(request)
-    workload_of(request, resolve_model(request.model))
+    workload_of(request, resolve_model(request.model), recipe_of(request))
 
 
 def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress) -> dict[str, Priced]:

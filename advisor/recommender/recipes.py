@@ -55,7 +55,7 @@ def _turned_away(question: Question, method: Method, excluded: set[str]) -> tupl
         return "illegal", f"runs on a base in {' or '.join(sorted(method.bases))} only"
     recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
     try:
-        check_recipe(question.spec, recipe, question.workload.task)
+        check_recipe(question.spec, recipe, question.workload)
     except IllegalRecipe as error:
         return "illegal", str(error.fields.get("reason") or error.message)
     return "", ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor import store
-from advisor.catalog.methods import find_method
+from advisor.catalog.methods import find_method, prompt_length
 from advisor.catalog.optimizers import OPTIMIZERS
 from advisor.domain.expand import expand
 from advisor.domain.hardware import Gpu
@@ -261,11 +261,7 @@ def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
     """Batch shapes whose products all differ, all beyond the sizes at which kernels change their ways."""
     from advisor.tracer.record import Shape
 
-    longest = spec.context_length or 1024
-    prompts = find_method(asked.recipe.method).options.get("virtual_tokens")
-    if prompts is not None:
-        taken = asked.recipe.options.get("virtual_tokens", prompts.default)
-        longest -= taken if isinstance(taken, int) else 0
+    longest = (spec.context_length or 1024) - prompt_length(asked.recipe)
     # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
     step = 128 if longest >= 384 else max(8, longest // 3 // 8 * 8)
     for batch, length, target in ((9, 3, 1), (17, 2, 3), (29, 1, 2), (11, 3, 3), (35, 1, 1), (19, 2, 2)):

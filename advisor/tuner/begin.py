@@ -299,7 +299,7 @@ def _starts(
         settings = told.settings if told and found is told.choice else published
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = recipe.model_copy(update=fields)
-        check_recipe(spec, recipe, workload.task)
+        check_recipe(spec, recipe, workload)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
 

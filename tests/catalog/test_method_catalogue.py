@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 
 import advisor.catalog.methods as package
-from advisor.catalog.methods import MODULES, find_method, installed_peft_types, method_for_adapter_config, methods
+from advisor.catalog.methods import (
+    MODULES,
+    find_method,
+    installed_peft_types,
+    method_for_adapter_config,
+    methods,
+    prompt_length,
+)
 from advisor.catalog.methods.describe import describe, family_tree, select_methods
 from advisor.catalog.methods.generic import generic_method
 from advisor.catalog.methods.introspection import capabilities
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.placed import PLACED
+from advisor.domain.recipe import Recipe
 from advisor.errors import IllegalRecipe
 
 EVERY = pytest.mark.parametrize("method", methods(), ids=lambda m: m.name)
@@ -53,6 +61,17 @@ def test_names_are_unique_and_every_alias_finds_its_method() -> None:
         assert find_method(method.name) is method
         for alias in method.evidence_names:
             assert find_method(alias) is method or find_method(alias).name == alias.replace("_", "-")
+
+
+@EVERY
+def test_what_peft_calls_a_prompt_takes_positions(method: Method) -> None:
+    known = capabilities(method.peft_type) if method.peft_type else None
+    if known is not None:
+        assert bool(method.prompt) == known.prompt
+    if method.prompt and not method.cannot:
+        assert prompt_length(Recipe(method=method.name)) > 0
+    else:
+        assert prompt_length(Recipe(method=method.name)) == 0
 
 
 @EVERY

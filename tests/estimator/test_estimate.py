@@ -44,7 +44,8 @@ def asked(case):
 
     request = from_case(case)
     spec = resolve_model(request.model)
-    return workload_of(request, spec)[0], recipe_of(request), hardware_of(request), spec
+    recipe = recipe_of(request)
+    return workload_of(request, spec, recipe)[0], recipe, hardware_of(request), spec
 
 
 def test_an_answer_has_the_keys_scripts_rely_on_and_survives_pickle_and_json(ask):

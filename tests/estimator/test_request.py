@@ -113,25 +113,38 @@ def test_bad_adapter_configs_are_refused(tmp_path):
         recipe_of(from_case({"model": "m", "gpu": "L40S", "adapter_config": {"peft_type": "LORA"}, "method": "vera"}))
 
 
+def workload(case, model):
+    request = from_case(case)
+    return workload_of(request, model, recipe_of(request))
+
+
 def test_a_length_beyond_the_context_is_refused_and_the_longest_said():
     with pytest.raises(BadRequest, match="512"):
-        workload_of(from_case({**CASE, "seq_len": 513}), spec())
-    assert workload_of(from_case({**CASE, "seq_len": 512}), spec())[0].seq_len == 512
+        workload({**CASE, "seq_len": 513}, spec())
+    assert workload({**CASE, "seq_len": 512}, spec())[0].seq_len == 512
 
 
 def test_a_mean_above_the_longest_is_refused():
     with pytest.raises(BadRequest, match="exceeds the longest"):
-        workload_of(from_case({**CASE, "mean_seq_len": 400}), spec())
+        workload({**CASE, "mean_seq_len": 400}, spec())
 
 
 def test_what_was_assumed_is_said():
     case = {key: value for key, value in CASE.items() if key != "seq_len"}
-    workload, notes = workload_of(from_case(case), spec())
-    assert workload.seq_len == 512
+    made, notes = workload(case, spec())
+    assert made.seq_len == 512
     assert "no length was given" in notes[0]
-    workload, notes = workload_of(from_case(CASE), spec("encoder-decoder"))
-    assert (workload.task, workload.target_len) == ("seq2seq", 32)
+    made, notes = workload(CASE, spec("encoder-decoder"))
+    assert (made.task, made.target_len) == ("seq2seq", 32)
     assert "target" in notes[0]
+
+
+@pytest.mark.parametrize(("context", "assumed"), [(512, 492), (20, 1), (2000, 1024), (None, 1024)])
+def test_an_assumed_length_leaves_the_prompt_its_room(context, assumed):
+    case = {"model": "m", "gpu": "L40S", "method": "prompt-tuning", "virtual_tokens": 20}
+    assert workload(case, spec(context=context))[0].seq_len == assumed
+    plain = {"model": "m", "gpu": "L40S", "method": "lora"}
+    assert workload(plain, spec(context=context))[0].seq_len == min(context or 1024, 1024)
 
 
 def test_several_devices_are_refused_rather_than_guessed():

@@ -43,7 +43,7 @@ def finished(job, tmp_path):
 def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, method):
     job = classify(tmp_path, tiny_bert, method)
     try:
-        check_recipe(tiny_bert, job.recipe, job.workload.task)
+        check_recipe(tiny_bert, job.recipe, job.workload)
     except AdvisorError as error:
         pytest.skip(f"{method} is not for an encoder: {error.message}")
     trained = run(job)

@@ -46,7 +46,6 @@ def _with_prefix(model: nn.Module, workload: Workload, tokens: int) -> nn.Module
 
 def attach_mam(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options) -> nn.Module:
     """A prefix for attention, a scaled parallel adapter for the feed-forward."""
-    layers.refuse_without_cache(model, "mam")
     parallel(model, ("feed-forward",), options, options["scale"])
     return _with_prefix(model, workload, options["virtual_tokens"])
 
@@ -121,7 +120,6 @@ def attach_unipelt(
     model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
 ) -> nn.Module:
     """Gated LoRA on query and value, a gated bottleneck after the feed-forward, a gated prefix."""
-    layers.refuse_without_cache(model, "unipelt")
     places = list(layers.sublayers(model))
     for place in places:
         inner = model.get_submodule(place.exit)

@@ -5,9 +5,11 @@ from advisor.catalog.methods.registry import (
     check_recipe,
     find_method,
     installed_peft_types,
+    longest,
     method_for_adapter_config,
     methods,
     options_of,
+    prompt_length,
 )
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "check_recipe",
     "find_method",
     "installed_peft_types",
+    "longest",
     "method_for_adapter_config",
     "methods",
     "options_of",
+    "prompt_length",
 ]

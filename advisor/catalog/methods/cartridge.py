@@ -28,6 +28,7 @@ METHOD = Method(
     },
     learning_rate=rate(2e-2, paper("2506.06266", "2e-2"), 1e-3, 1e-1),
     peft_type="CARTRIDGE",
+    prompt="cache",
     peft_options=keywords({"virtual_tokens": "num_virtual_tokens", "frozen_tokens": "num_frozen_tokens"}),
     architectures=frozenset({"decoder"}),
     tasks=frozenset({"causal-lm"}),

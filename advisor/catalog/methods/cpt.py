@@ -60,6 +60,7 @@ METHOD = Method(
     },
     learning_rate=rate(1e-2, paper("2104.08691", "as prompt tuning's; no setting of its own known"), 1e-3, 1e-1),
     peft_type="CPT",
+    prompt="input",
     peft_options=_options,
     refuse=_refuse,
     architectures=frozenset({"decoder"}),

@@ -48,6 +48,7 @@ METHOD = Method(
     },
     learning_rate=rate(1e-4, paper("2110.04366", "table 8: 1e-4 on GLUE, 5e-5 on generation"), 1e-5, 1e-2),
     attach="advisor.assembly.adapters.hybrid:attach_mam",
+    prompt="cache",
     bases=QUANTISED,
     checkpointing=False,
     inference_overhead="a prefix in the cache and a small branch a layer",

@@ -77,6 +77,11 @@ class Method:
     evidence_names: tuple[str, ...] = ()
     unrolls: bool = True
     """False: a traced layer cannot stand for its copies, so every layer is traced (found by comparing both traces)."""
+    prompt: Literal["", "input", "cache"] = ""
+    """What stands before every sample and takes positions of its own: embeddings before the `input`'s, or a `cache` of
+    past keys and values, which stands before the target where the model has a decoder beside its encoder."""
+    any_rank: bool = False
+    """Its rank may exceed a layer's width: what it trains is one vector as long as the rank."""
     by_depth: bool = False
     """Picks its layers by how many there are: copies stand only where they train as much as the whole model does."""
     start_up: str = ""

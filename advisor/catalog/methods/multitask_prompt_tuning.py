@@ -20,6 +20,7 @@ METHOD = Method(
     options={},
     learning_rate=rate(3e-1, paper("2303.02861", "0.3 with Adafactor"), 1e-3, 1e0),
     peft_type="MULTITASK_PROMPT_TUNING",
+    prompt="input",
     peft_options=keywords(),
     cannot="it needs a task id with every sample, and a workload has one task; nearest legal choice: prompt-tuning",
     architectures=frozenset({"decoder", "encoder", "encoder-decoder"}),

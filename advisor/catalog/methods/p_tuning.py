@@ -32,6 +32,7 @@ METHOD = Method(
     },
     learning_rate=rate(1e-3, library("examples/sequence_classification/P_Tuning: 1e-3"), 1e-4, 1e-1),
     peft_type="P_TUNING",
+    prompt="input",
     peft_options=keywords({"virtual_tokens": "num_virtual_tokens", "encoder": "encoder_reparameterization_type"}),
     bases=QUANTISED,
     inference_overhead="the prompt's tokens in every input and in its key-value cache",

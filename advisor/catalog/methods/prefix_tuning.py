@@ -31,6 +31,7 @@ METHOD = Method(
     },
     learning_rate=rate(5e-3, comparison("prefixtuning/llama-3.2-3B-tokens50-init_prefix-lr_0.005"), 1e-4, 5e-2),
     peft_type="PREFIX_TUNING",
+    prompt="cache",
     peft_options=keywords({"virtual_tokens": "num_virtual_tokens", "projection": "prefix_projection"}),
     bases=QUANTISED,
     checkpointing=False,

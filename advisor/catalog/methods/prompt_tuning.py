@@ -26,6 +26,7 @@ METHOD = Method(
         1e-2, paper("2104.08691", "0.3 with Adafactor; 1e-3 to 1e-2 with AdamW in public runs"), 1e-3, 3e-1
     ),
     peft_type="PROMPT_TUNING",
+    prompt="input",
     peft_options=keywords({"virtual_tokens": "num_virtual_tokens", "start_from": "prompt_tuning_init"}),
     bases=QUANTISED,
     inference_overhead="the prompt's tokens in every input and in its key-value cache",

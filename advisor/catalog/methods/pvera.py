@@ -34,6 +34,7 @@ METHOD = Method(
     },
     learning_rate=rate(3e-3, comparison("pvera/llama-3.2-3B-default"), 3e-4, 3e-2),
     peft_type="PVERA",
+    any_rank=True,
     peft_options=keywords({"initial_scale": "d_initial", "dropout": "pvera_dropout"}),
     bases=QUANTISED,
     mergeable=True,

@@ -35,6 +35,7 @@ METHOD = Method(
     },
     learning_rate=rate(1e-4, comparison("randlora/llama-3.2-3B-default"), 1e-5, 1e-2),
     peft_type="RANDLORA",
+    any_rank=True,
     peft_options=keywords({"alpha": "randlora_alpha", "dropout": "randlora_dropout"}),
     bases=QUANTISED,
     mergeable=True,

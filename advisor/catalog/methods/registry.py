@@ -17,7 +17,7 @@ from advisor.errors import IllegalRecipe, UnknownName
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
     from advisor.domain.recipe import Recipe
-    from advisor.domain.workload import Task
+    from advisor.domain.workload import Task, Workload
 
 MODULES: tuple[str, ...] = (
     "full",
@@ -305,15 +305,57 @@ def _instead(names: list[str]) -> list[str]:
     return [f"methods that can: {', '.join(names[:5])}"] if names else []
 
 
-def check_recipe(spec: ModelSpec, recipe: Recipe, task: Task) -> Method:
-    """The recipe's method, once it is sure that it may run on this model, base and task.
+def prompt_length(recipe: Recipe) -> int:
+    """Tokens that the recipe's method puts before every sample, 0 without a prompt: each takes a position."""
+    method = find_method(recipe.method)
+    if not method.prompt:
+        return 0
+    config = recipe.adapter_config
+    options = {name: recipe.options.get(name, option.default) for name, option in method.options.items()}
+    length = options.get("virtual_tokens") if config is None else config.get("num_virtual_tokens")
+    text = options.get("tokens") if config is None else config.get("cpt_token_ids")
+    # what is neither is refused where options and configs are checked
+    return length if isinstance(length, int) else len(text) if isinstance(text, list | tuple) else 0
+
+
+def longest(spec: ModelSpec, recipe: Recipe, task: Task, field: str) -> int | None:
+    """Most tokens that a sample's `seq_len` or `target_len` may have beside the prompt; None: no limit is known.
+
+    Past keys and values take positions no less than embeddings do, of the decoder where there is one.
+
+    Source: peft 0.21.2 on transformers 5.23: with a table of positions the first sample too long fails, with rotary
+    ones it goes beyond what the model was trained on.
+    """
+    cached = task == "seq2seq" and find_method(recipe.method).prompt == "cache"
+    # T5's relative positions alone set no limit: its context is only what it was trained with
+    endless = "relative_attention_num_buckets" in spec.config and "max_position_embeddings" not in spec.config
+    if spec.context_length is None or endless or field != ("target_len" if cached else "seq_len"):
+        return spec.context_length
+    return spec.context_length - prompt_length(recipe)
+
+
+def _beyond_context(spec: ModelSpec, recipe: Recipe, workload: Workload) -> tuple[str, list[str]] | None:
+    """Why a prompt and the sample it stands before do not fit the model's context, and what does."""
+    context, prompt = spec.context_length, prompt_length(recipe)
+    for field, length in (("seq_len", workload.seq_len), ("target_len", workload.target_len)):
+        most = longest(spec, recipe, workload.task, field)
+        if length and context and most is not None and most < length and most < context:
+            hints = [f"nearest legal choice: --{field.replace('_', '-')} {most}"] if most > 0 else []
+            if length < context:
+                hints.append(f"or a prompt of at most {context - length} tokens")
+            return f"its prompt of {prompt} tokens and {field} {length} exceed the context, {context} tokens", hints
+    return None
+
+
+def check_recipe(spec: ModelSpec, recipe: Recipe, workload: Workload) -> Method:
+    """The recipe's method, once it is sure that it may run on this model, base, task and length.
 
     Raises:
         UnknownName: no such method.
         IllegalRecipe: the reason it cannot run, and the nearest legal choice.
     """
     method = find_method(recipe.method)
-    against = _why_not(method, spec, recipe, task)
+    against = _why_not(method, spec, recipe, workload.task) or _beyond_context(spec, recipe, workload)
     if against is not None:
         reason, hints = against
         raise IllegalRecipe(

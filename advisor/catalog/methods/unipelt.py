@@ -39,6 +39,7 @@ METHOD = Method(
     },
     learning_rate=rate(5e-4, paper("2110.07577", "grid 1e-4 to 1e-3"), 5e-5, 1e-2),
     attach="advisor.assembly.adapters.hybrid:attach_unipelt",
+    prompt="cache",
     bases=QUANTISED,
     checkpointing=False,
     inference_overhead="4 to 27 % of time as published",

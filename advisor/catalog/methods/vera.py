@@ -33,6 +33,7 @@ METHOD = Method(
     },
     learning_rate=rate(4e-3, paper("2310.11454", "tables 9-11: 2e-3 to 7e-2 for vectors, 4e-3 on LLaMA"), 4e-4, 4e-2),
     peft_type="VERA",
+    any_rank=True,
     peft_options=keywords({"initial_scale": "d_initial", "dropout": "vera_dropout"}),
     bases=QUANTISED,
     mergeable=True,

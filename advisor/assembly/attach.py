@@ -52,6 +52,10 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
         train_heads(attached)
         return attached
     config = peft_config(spec, workload, recipe, model)
+    if not _on_meta(model):
+        # of an abstract step the trace tells them, each time it is used
+        for notice in adapter_notices(model, recipe, workload.task):
+            _log.warning(notice)
     if method.needs_data and not starts.prepared(model):
         config = starts.without_data(config, method, on_meta=_on_meta(model))
     attached = _with_peft(model, config, method)
@@ -133,16 +137,10 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         IllegalRecipe: no such peft_type here, targets the model does not have, or settings peft refuses.
     """
     if recipe.adapter_config is not None:
-        settings, notices = adapter_settings(recipe.adapter_config, workload.task)
-        for notice in notices:
-            _log.warning(notice)
+        settings, _ = adapter_settings(recipe.adapter_config, workload.task)
         method = method_for_adapter_config(recipe.adapter_config)
         if model is not None:
             refusals.refuse_absent_targets(model, method, settings)
-            for name in refusals.unmatched_whole_modules(model, settings):
-                _log.warning(
-                    "adapter config: modules_to_save %r matches nothing in this model, nothing is trained", name
-                )
     else:
         method = find_method(recipe.method)
         options = options_of(method, recipe.options)
@@ -166,6 +164,22 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
 def _task_type(spec: ModelSpec, task: Task) -> str | None:
     # peft's wrapper for seq2seq passes token ids, which a speech model does not take
     return None if spec.task_class == "SpeechSeq2Seq" else _TASK_TYPES[task]
+
+
+def adapter_notices(model: nn.Module, recipe: Recipe, task: Task) -> tuple[str, ...]:
+    """What of a user's own adapter config does not count on this model, in words; none without a config.
+
+    Raises:
+        IllegalRecipe: the peft_type is unknown to the installed peft.
+    """
+    if recipe.adapter_config is None:
+        return ()
+    settings, notices = adapter_settings(recipe.adapter_config, task)
+    absent = refusals.unmatched_whole_modules(model, settings)
+    return (
+        *notices,
+        *(f"adapter config: modules_to_save {name!r} matches nothing in this model" for name in absent),
+    )
 
 
 def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[str]]:

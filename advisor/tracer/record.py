@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from advisor.assembly.attach import attach
+from advisor.assembly.attach import adapter_notices, attach
 from advisor.assembly.batch import make_batch
 from advisor.assembly.build import build, layer_fields, stacks, storage_dtype, torch_dtype
 from advisor.assembly.optimizers import make_optimizer
@@ -73,12 +73,13 @@ def record(asked: Asked, shape: Shape, depth: Mapping[str, int] | None) -> Recor
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    model, base = assemble(asked, depth)
+    assembled = assemble(asked, depth)
+    model = assembled.model
     parameters = list(model.parameters())
     recorder = Recorder(padded=asked.padded)
     watched = stacks(model)
     with _collected_between_steps(), _as_on_gpu(asked, recorder), recorder.watching(watched):
-        _adopt(recorder, model, base)
+        _adopt(recorder, model, assembled.base)
         method = find_method(asked.recipe.method)
         optimizer = make_optimizer(model, asked.recipe, method.optimizer)
         _two_steps(asked, shape, model, optimizer, recorder)
@@ -92,7 +93,7 @@ def record(asked: Asked, shape: Shape, depth: Mapping[str, int] | None) -> Recor
         trainable=sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad),
         total=sum(counts),
         layer_counts=_layer_counts(model),
-        assumptions=tuple(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items())),
+        assumptions=(*assembled.notices, *(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items()))),
     )
 
 
@@ -111,8 +112,7 @@ def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
 
 def count(asked: Asked) -> tuple[int, int]:
     """(trainable, total) parameters of the whole model with its adapter, nothing run."""
-    model, _ = assemble(asked, None)
-    sizes = [(p.requires_grad, p.numel() * packing(p)) for p in model.parameters()]
+    sizes = [(p.requires_grad, p.numel() * packing(p)) for p in assemble(asked, None).model.parameters()]
     return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
 
 
@@ -121,12 +121,22 @@ def packing(parameter: nn.Parameter) -> int:
     return 2 if type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8 else 1
 
 
-def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, set[int]]:
-    """The model with its adapter, and the ids of the base model's own parameters."""
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The model with its adapter, the ids of the base's own parameters, and what of a user's own config does not count."""
+
+    model: nn.Module
+    base: set[int]
+    notices: tuple[str, ...]
+
+
+def assemble(asked: Asked, depth: Mapping[str, int] | None) -> Assembled:
+    """The model as the step trains it, on the meta device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
+        notices = adapter_notices(model, asked.recipe, asked.workload.task)
         model = attach(model, asked.spec, asked.workload, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
@@ -139,7 +149,7 @@ def assemble(asked: Asked, depth: Mapping[str, int] | None) -> tuple[nn.Module, 
         enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
-    return model, base
+    return Assembled(model, base, notices)
 
 
 @contextmanager
@@ -308,6 +318,3 @@ def _categorise(recorder: Recorder) -> None:
             storage.category = "saved activations"
         else:
             storage.category = "temporaries"
-
-
-__all__ = ["Asked", "Recording", "Shape", "record", "storage_dtype"]

@@ -38,6 +38,9 @@ OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bi
 FUSED_HEAD = 2
 """The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
 
+NOTICES = 1
+"""The same for a user's own adapter config: 1 says in the trace what of it does not count."""
+
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 _DEFAULT_CAPABILITY = 8.0
 _LAYERS_A_PERIOD = (4, 6)
@@ -98,6 +101,8 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
+    if recipe.adapter_config is not None:
+        asked["notices"] = NOTICES
     if recipe.method == "adalora":
         asked["pruning"] = PRUNING
     if recipe.optimizer not in OF_TORCH:

@@ -114,7 +114,8 @@ def fails(method: str, model: str, seq_len: int, target_len: int) -> bool:
         try:
             attached(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=labels)
         except (IndexError, RuntimeError) as error:
-            assert any(word in str(error) for word in ("index", "expanded size")), error
+            if "index" not in str(error) and "expanded size" not in str(error):
+                raise
             return True
     return False
 

@@ -19,6 +19,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.interfaces.cli.main import run
+from advisor.tracer import trace
 
 SIZES = {
     "llama": LlamaConfig(
@@ -163,10 +164,10 @@ def test_bad_input_gets_the_reason_and_the_nearest_choice_and_exit_code_2(
     assert "Traceback" not in said.err
 
 
-def attached(folders: dict[str, str], **recipe: Any) -> Any:
+def attached(folders: dict[str, str], device: str = "meta", **recipe: Any) -> Any:
     spec = resolve_model(folders["llama"])
     sizes = {name: value for name, value in SIZES["llama"].to_dict().items() if name != "model_type"}
-    with torch.device("meta"):
+    with torch.device(device):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
     return attach(model, spec, Workload.model_validate({"model": "llama"}), Recipe(**recipe))
 
@@ -186,14 +187,29 @@ def test_the_widest_legal_rank_is_no_longer_refused(folders: dict[str, str]) -> 
     assert attached(folders, method="lora", **config(r=64, rank_pattern={"q_proj": 64}))
 
 
-def test_modules_to_train_whole_that_are_not_there_are_told(
-    folders: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
+UNHEARD = config(r=4, modules_to_save=["lm_head", "embed_token", "score"], colour="blue")
+SAID = (
+    "adapter config: colour = 'blue' is unknown to the installed peft and left out",
+    "adapter config: modules_to_save 'embed_token' matches nothing in this model",
+)
+
+
+def test_what_of_a_users_config_does_not_count_is_told_each_time_not_only_when_traced(folders: dict[str, str]) -> None:
+    first = advisor.estimate(model=folders["llama"], gpu="L4", seq_len=64, **UNHEARD)
+    trace._memory.clear()  # pyright: ignore[reportPrivateUsage]
+    from_the_store = advisor.estimate(model=folders["llama"], gpu="L4", seq_len=64, **UNHEARD)
+    for answer in (first, from_the_store):
+        assert [said for said in answer.assumptions if said.startswith("adapter config")] == list(SAID)
+    plain = advisor.estimate(model=folders["llama"], gpu="L4", seq_len=64, **config(r=4, modules_to_save=["lm_head"]))
+    assert not [said for said in plain.assumptions if said.startswith("adapter config")]
+
+
+def test_a_real_run_tells_it_once_in_its_log(folders: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="advisor"):
-        attached(folders, method="lora", **config(r=4, modules_to_save=["lm_head", "embed_token", "score"]))
-    told = [record.getMessage() for record in caplog.records if "modules_to_save" in record.getMessage()]
-    assert len(told) == 1
-    assert "'embed_token' matches nothing" in told[0]
+        attached(folders, "meta", method="lora", **UNHEARD)
+        assert not caplog.records
+        attached(folders, "cpu", method="lora", **UNHEARD)
+    assert tuple(record.getMessage() for record in caplog.records) == SAID
 
 
 @pytest.mark.parametrize(

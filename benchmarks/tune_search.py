@@ -10,10 +10,11 @@ searches moves: learning rate, rank, alpha, dropout, target modules, effective b
 
 *advisor* is the product: its request, first trials, space and sampler. *random* and *tpe* (Optuna's own
 defaults, whose first ten trials are drawn at random) draw from the method's whole ranges in the catalogue, the
-rate's upper end widened as far as the product's own search may reach. Of the product only the process around each
-trial and the final seeds are left out: the same training code runs here. A size's training rows are the same for
-every searcher and seed; a seed is that of trainings and sampler. A training is scored once, at its end, on the
-evaluation rows; the best trial of each search and the recommendation are scored on test rows that no search sees.
+rate's upper end widened as far as the product's own search may reach, and from the usual schedules. Of the product
+only the process around each trial and the final seeds are left out: the same training code runs here. A size's
+training rows are the same for every searcher and seed; a seed is that of trainings and sampler. A training is scored
+once, at its end, on the evaluation rows; the best trial of each search and the recommendation are scored on test
+rows that no search sees.
 The settings that random search found best are trained with the other seeds too, and the median of these told: a best
 of 32 trials with one seed owes part of its score to that seed.
 Rows of a label that the training rows lack are left out. What is stopped goes on with the same command.
@@ -54,6 +55,7 @@ METHOD = "lora"
 SEARCHERS = ("random", "tpe", "advisor")
 SCRATCH_BATCHES = (4, 8, 16, 32)
 SCRATCH_RANKS = tuple(2**k for k in range(9))
+SCRATCH_SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 WITHIN = 0.02
 """The recommendation alone is to be at most this far below the best of the random trials."""
 RENAMED = {"input": "prompt", "target": "completion"}
@@ -197,6 +199,7 @@ def _whole(request: TuneRequest) -> tuple[Dimension, ...]:
         "target_modules": {"kind": "choice", "choices": method.options["target_modules"].choices},
         "effective_batch_size": {"kind": "choice", "choices": tuple(batches)},
         "warmup_ratio": {"kind": "float", "low": 0.0, "high": 0.2},
+        "schedule": {"kind": "choice", "choices": SCRATCH_SCHEDULES},
     }
     return tuple(
         Dimension.model_validate(

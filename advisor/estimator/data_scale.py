@@ -22,7 +22,9 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recommendation import Setting
 from advisor.domain.stored import Value
 from advisor.errors import BadRequest
+from advisor.estimator.convergence import USUAL_BATCH
 from advisor.estimator.quality import predict_quality
+from advisor.estimator.settings import task_class
 from advisor.estimator.steps import fewest_steps
 
 Floats = NDArray[np.float64]
@@ -33,7 +35,6 @@ SIZES: Final = (30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_
 MOST_SAMPLES: Final = 10**9
 """Beyond this an answer is `not reached`: nobody has such data, and no curve was measured there."""
 
-USUAL_BATCH: Final = 16
 USUAL_PASSES: Final = 3
 """What most published recipes train with (advisor evidence --settings): the measure of what converges unasked."""
 
@@ -68,7 +69,7 @@ def quality_curve(
             task_type=task_type,
             samples=size,
         )
-        steps = fewest_steps(our_name(method), size, USUAL_BATCH)
+        steps = fewest_steps(our_name(method), task_class(task_type), USUAL_BATCH)
         points.append(CurvePoint(samples=size, quality=quality, steps=steps, warning=_passes(size, steps)))
     return tuple(points)
 

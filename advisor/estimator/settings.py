@@ -52,7 +52,7 @@ def recommend_settings(
         our_name(method),
         architecture_of(architecture),
         model_parameters,
-        task_class(task_type_of(task_type)) if task_type else None,
+        task_class(task_type),
         samples,
     )
     found: list[Setting | None] = [_learning_rate(wanted, hidden_size)]
@@ -68,8 +68,11 @@ def recommend_settings(
     return tuple(one for one in found if one is not None)
 
 
-def task_class(task_type: str) -> str:
-    """The coarse class settings are grouped by."""
+def task_class(task_type: str | None) -> str | None:
+    """The coarse class settings are grouped by; None where no task is told. Raises UnknownName."""
+    if task_type is None:
+        return None
+    task_type = task_type_of(task_type)
     if task_type in ("math", "code", "reasoning", "pretraining"):
         return "skill"
     if task_type in ("NLG", "summarization", "translation"):
@@ -255,8 +258,8 @@ def _word(wanted: Wanted, setting: str) -> Setting | None:
 def _duration(wanted: Wanted, epochs: Setting | None, batch: Setting | None) -> list[Setting | None]:
     """Epochs, and the steps they come to; few samples need more epochs, or the method has not converged."""
     if epochs is None or wanted.samples is None or batch is None or not isinstance(batch.value, int):
-        return [epochs, fewest_steps(wanted.method)]
-    least = fewest_steps(wanted.method, wanted.samples, batch.value)
+        return [epochs, fewest_steps(wanted.method, wanted.task)]
+    least = fewest_steps(wanted.method, wanted.task, batch.value)
     a_epoch = math.ceil(wanted.samples / batch.value)
     usual = float(epochs.value) if isinstance(epochs.value, (int, float)) else 3.0
     steps = math.ceil(a_epoch * usual)

@@ -14,23 +14,21 @@ from advisor.catalog.settings.load import load_settings
 from advisor.domain.finding import Finding
 from advisor.domain.recommendation import Setting
 
-FEW = 1_000
-"""Samples below which few-shot recipes say more than learning curves on 20,000 samples."""
 CURVE_BATCH = 4
 """Samples a step in the HF MetaMathQA runs; other batch sizes are taken to need as many samples."""
 CONVERGED = 0.9
 """Share of its own best score at which a run counts as having learned."""
 
 
-def fewest_steps(method: str, samples: int | None = None, batch: int = CURVE_BATCH) -> Setting | None:
+def fewest_steps(method: str, task: str | None = None, batch: int = CURVE_BATCH) -> Setting | None:
     """About how many steps a method needs, with sources; None where nobody measured it or its kind.
 
-    From FEW samples on: the step at which the method's HF MetaMathQA run reached CONVERGED of its best. Below, or
-    where there is no such run: the steps that the few-shot recipes of T-Few gave it at 20-70 samples, else
-    those they gave methods of its kind.
+    To understand (`task` as `PublishedSetting.task` has it): the steps that the few-shot recipes of T-Few gave the
+    method at 20-70 samples, else those they gave methods of its kind. To generate, or where the task is not known:
+    the step at which the method's HF MetaMathQA run reached CONVERGED of its best. Each stands in for the other.
     """
     measured = steps_to_converge().get(method)
-    if measured and samples is not None and samples >= FEW:
+    if measured and task != "understanding":
         return _of_curve(*measured, batch)
     published = load_settings()
     asked = [one for one in published.settings if one.setting == "steps" and one.samples and one.samples < 1000]

@@ -206,7 +206,7 @@ def numbers_of(heard: Sequence[Voice], positive: bool) -> list[tuple[float, floa
             found.append((voice.value, voice.weight, voice.source))
         elif voice.low is not None and voice.high is not None:
             found += [(end, voice.weight / 2, voice.source) for end in (voice.low, voice.high)]
-        else:
+        elif isinstance(voice.value, str):
             listed = _listed(voice.value)
             found += [(number, voice.weight / len(listed), voice.source) for number in listed]
     return [one for one in found if one[0] > 0 or not positive]

@@ -15,10 +15,19 @@ from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.errors import UnknownName
+from advisor.estimator.convergence import (
+    converging_batch,
+    converging_epochs,
+    quickened_fields,
+    shortfall,
+    steps_needed,
+    steps_of,
+    training_fields,
+)
 from advisor.recommender.question import Question
 
-SCHEDULES: Final = ("cosine", "linear", "constant", "constant_with_warmup")
-"""Schedules that transformers' Trainer takes without further arguments."""
+YARDSTICK: Final = "lora"
+"""The method whose trainings set the length for all."""
 
 
 def with_settings(question: Question, names: Sequence[str]) -> Question:
@@ -29,24 +38,47 @@ def with_settings(question: Question, names: Sequence[str]) -> Question:
         method = find_method(name)
         known = {setting.name: setting for setting in published(question, name)}
         options[name] = _moved_options(method, known)
-        training[name] = _training(method, known)
+        training[name] = training_fields(method, known)
+        if _too_short(question):
+            training[name], options[name] = quickened_fields(
+                method, training[name], options[name], question.workload, question.spec.hidden
+            )
     return question.model_copy(update={"options": options, "training": training})
 
 
 def with_usual_length(question: Question) -> Question:
-    """The epochs, where nobody gave them, moved into the range published for LoRA on such data.
+    """Epochs, where nobody gave them, that converge within what was published for LoRA on such data; else the batch.
 
     One length for all methods, so that their costs compare; LoRA's, because most runs are known of it.
     """
-    usual = next((s for s in published(question, "lora") if s.name == "epochs"), None)
-    if question.request.epochs is not None or usual is None:
+    request, workload = question.request, question.workload
+    update: dict[str, Any] = {}
+    note = ""
+    if request.epochs is None:
+        update["epochs"], note = converging_epochs(YARDSTICK, workload, published(question, YARDSTICK))
+    elif request.effective_batch_size is None:
+        update["effective_batch_size"], note = converging_batch(YARDSTICK, workload)
+    if not note:
         return question
-    epochs = _within(question.workload.epochs, usual)
-    if epochs == question.workload.epochs:
-        return question
-    note = f"epochs: {epochs:g}, since published runs on such data take {usual.low:g} to {usual.high:g}"
-    workload = question.workload.model_copy(update={"epochs": float(epochs)})
-    return question.model_copy(update={"workload": workload, "notes": (*question.notes, note)})
+    return question.model_copy(
+        update={"workload": workload.model_copy(update=update), "notes": (*question.notes, note)}
+    )
+
+
+def short_training_note(question: Question) -> tuple[str, ...]:
+    """What is told of a training that the user wants shorter than it takes to converge."""
+    if not _too_short(question):
+        return ()
+    steps, needed = steps_of(question.workload), steps_needed(YARDSTICK, question.workload)
+    return (
+        f"length: {steps:,} steps, where {YARDSTICK} needs about {needed:,} to converge; rate, rank, warm-up and "
+        f"schedule are set to learn faster, and the quality expected is of trainings that converge",
+    )
+
+
+def _too_short(question: Question) -> bool:
+    """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
+    return question.request.epochs is not None and shortfall(YARDSTICK, question.workload) > 1
 
 
 def published(question: Question, name: str) -> tuple[Setting, ...]:
@@ -83,22 +115,6 @@ def _within(value: float, setting: Setting) -> float:
     low = value if setting.low is None else setting.low
     high = value if setting.high is None else setting.high
     return min(max(value, low), high)
-
-
-def _training(method: Method, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """Fields of a recipe: learning rate, schedule, warm-up, weight decay."""
-    fields: dict[str, Any] = {}
-    rate = known["learning_rate"].value if "learning_rate" in known else method.learning_rate.default
-    if isinstance(rate, (int, float)) and rate > 0:
-        fields["learning_rate"] = float(rate)
-    for name in ("warmup_ratio", "weight_decay"):
-        value = known[name].value if name in known else None
-        # below this it moves no weight by a bf16 step, and the optimizer's step would be another one
-        if isinstance(value, (int, float)) and (value >= 1e-4 or name == "warmup_ratio"):
-            fields[name] = float(value)
-    if "schedule" in known and known["schedule"].value in SCHEDULES:
-        fields["schedule"] = known["schedule"].value
-    return fields
 
 
 def settings_of(question: Question, choice: Candidate) -> tuple[Setting, ...]:

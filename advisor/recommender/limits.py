@@ -85,9 +85,13 @@ def nothing_within_limits(
         shares.append(request.deadline_hours * HOUR / time.mid)
     share = min(shares)
     price = f", {cost.mid:.2f} USD" if cost is not None else ""
-    hints = [f"to fit: --epochs {_down(workload.epochs * share)}"]
-    if workload.samples and workload.samples * share >= 1:
-        hints.append(f"to fit: --samples {int(workload.samples * share)}")
+    # length and batch are told together: left open, they follow each other and the rows
+    batch = f"--effective-batch-size {workload.effective_batch_size}"
+    hints = [f"to fit: --epochs {_down(workload.epochs * share)} {batch}"]
+    fewer = int((workload.samples or 0) * share)
+    fewer -= fewer % workload.effective_batch_size  # a last small batch is a step like any other
+    if fewer:
+        hints.append(f"to fit: --samples {fewer} --epochs {workload.epochs:g} {batch}")
     spot = usd(fastest, spot=True)
     if request.budget_usd is not None and not request.spot and spot is not None and spot.mid <= request.budget_usd:
         hints.append(f"to fit: --spot, {spot.mid:.2f} USD")

@@ -11,7 +11,7 @@ from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.workload import Task, TaskType
 from advisor.errors import BadRequest
 from advisor.recommender.crew import Progress, fit_all
-from advisor.recommender.evidence import settings_of, with_usual_length
+from advisor.recommender.evidence import settings_of, short_training_note, with_usual_length
 from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.fit import Costs, Estimator, Fit
 from advisor.recommender.limits import check_limits, may_exceed, nothing_within_limits, over_limits
@@ -112,7 +112,13 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
         why=why(question, ranked, verdict.because),
         refused=(*refused, *dominated),
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
-        notes=(*question.notes, *_samples_note(question), *may_exceed(question, choice), *_notes(choice)),
+        notes=(
+            *question.notes,
+            *short_training_note(question),
+            *_samples_note(question),
+            *may_exceed(question, choice),
+            *_notes(choice),
+        ),
     )
 
 

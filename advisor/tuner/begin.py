@@ -18,9 +18,9 @@ from advisor.domain.study import Budget, Objective
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, Workload
 from advisor.errors import BadRequest
+from advisor.estimator.convergence import USUAL_BATCH
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
-from advisor.tuner.lengths import USUAL_BATCH
 from advisor.tuner.metrics import find_metric
 from advisor.tuner.prepare import weights_folder
 from advisor.tuner.pruning import PRUNERS, SAMPLERS

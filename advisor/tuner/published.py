@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from advisor.catalog.methods import find_method
-from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation, Setting
 from advisor.domain.workload import Workload
 from advisor.errors import UnknownName
-from advisor.tuner.lengths import HIGHEST_RANK, RAISED_WARM_UP, converging_batch, converging_epochs, quickened
+from advisor.estimator.convergence import (
+    converging_batch,
+    converging_epochs,
+    quickened_fields,
+    scaled_rank,
+    training_fields,
+    with_rank,
+)
 
-DEFAULT_WARM_UP: Final = 0.03
+PLAIN_SCHEDULE: Final = "linear"
+"""Where nobody published one for such a training: the Trainer's own default."""
 
 
 def published_settings(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
@@ -52,40 +59,25 @@ def plain_recipe(
 ) -> Recipe:
     """A method as published, else its catalogue's default, quickened for a training shorter than published.
 
-    float32 on a CPU, whose 16-bit arithmetic is slow.
+    In the precision of the recommendation, else in float32, which every processor computes and no loss underflows in.
     """
     method = find_method(name)
-    known = {s.name: s.value for s in published if isinstance(s.value, (int, float))}
-    said = known.get("learning_rate") or method.learning_rate.default
-    rate, warm_up = None, float(known.get("warmup_ratio", DEFAULT_WARM_UP))
-    options: dict[str, Any] = {}
-    if isinstance(said, (int, float)):
-        usual = _rank(method, known)
-        rate, rank = quickened(name, float(said), usual, workload)
-        if rank != usual:
-            options["rank"] = min(rank or 1, spec.hidden or HIGHEST_RANK)
-        if (rate, rank) != (said, usual):
-            warm_up = max(warm_up, RAISED_WARM_UP)
+    known = {s.name: s for s in published}
+    rank = known["rank"].value if "rank" in known else None
+    options = with_rank(method, {}, rank) if isinstance(rank, int) and scaled_rank(method, {}) else {}
+    fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
+    fields, options = quickened_fields(method, fields, options, workload, spec.hidden)
     like = told.choice.recipe if told else None
     return Recipe.model_validate(
         {
             "method": name,
             "options": options,
-            "learning_rate": rate,
-            "warmup_ratio": warm_up,
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
             "dtype": like.dtype if like else "float32",
             "autocast": like.autocast if like else False,
             "base": method.default_base,
             "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
             "trainer": like.trainer if like else "hf",
+            **fields,
         }
     )
-
-
-def _rank(method: Method, known: Mapping[str, float]) -> int | None:
-    """The rank the search would begin with, of methods whose alpha follows it."""
-    if not {"rank", "alpha"} <= method.options.keys():
-        return None
-    rank = known.get("rank") or method.options["rank"].default
-    return int(rank) if isinstance(rank, (int, float)) and rank >= 1 else None

@@ -15,8 +15,8 @@ from advisor.domain.recommendation import Setting
 from advisor.domain.study import Dimension, Level
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
+from advisor.estimator.convergence import SMALLEST_BATCH
 from advisor.tuner.job import Start
-from advisor.tuner.lengths import SMALLEST_BATCH
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -10,6 +10,7 @@ import advisor
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest, DoesNotFit, UnknownName
+from advisor.estimator.convergence import UNDECAYED
 from advisor.recommender.weigh import dominates, effect, peak, seconds, usd
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100"
@@ -130,8 +131,11 @@ def test_a_hopeless_budget_says_what_would_keep_it(costs):
         ask(costs, budget_usd=0.05)
     share = caught.value.fields["share"]
     assert 0 < share < 1
-    epochs = float(next(h for h in caught.value.hints if "--epochs" in h).split("--epochs ")[1])
-    assert usd(ask(costs, budget_usd=0.05, epochs=epochs).choice).mid <= 0.05
+    told = [hint.removeprefix("to fit: ").split() for hint in caught.value.hints if "--epochs" in hint]
+    assert [words[0] for words in told] == ["--epochs", "--samples"]
+    for words in told:
+        kept = {name[2:].replace("-", "_"): float(value) for name, value in zip(words[::2], words[1::2], strict=True)}
+        assert usd(ask(costs, budget_usd=0.05, **kept).choice).mid <= 0.05
 
 
 def test_a_budget_without_a_known_price_is_not_taken_as_kept(costs):
@@ -313,3 +317,22 @@ def test_the_settings_listed_are_those_priced(costs):
     assert listed["steps"] == found.workload.optimizer_steps()
     assert {"rank", "alpha", "target_modules"} <= set(listed)
     assert all(s.why for s in found.settings)
+
+
+def test_few_samples_are_read_until_lora_has_learned_and_the_cost_says_so(costs):
+    few, many = ask(costs, samples=100), ask(costs, samples=2000)
+    assert many.workload.epochs == 3
+    assert few.workload.epochs > 10
+    assert few.workload.optimizer_steps() > 100
+    assert any("to converge" in note for note in few.notes)
+
+
+def test_a_training_asked_for_shorter_than_it_takes_learns_faster_and_says_so(costs):
+    usual, short = ask(costs, samples=100), ask(costs, samples=100, epochs=2)
+    assert short.workload.epochs == 2
+    assert short.workload.effective_batch_size < usual.workload.effective_batch_size
+    assert short.choice.recipe.schedule == UNDECAYED
+    assert any(note.startswith("length: ") and "needs about" in note for note in short.notes)
+    assert not any(note.startswith("length: ") for note in usual.notes)
+    kept = ask(costs, samples=100, epochs=2, effective_batch_size=16)
+    assert kept.workload.effective_batch_size == 16

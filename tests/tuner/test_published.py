@@ -7,7 +7,7 @@ import pytest
 from advisor.catalog.methods import methods
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Workload
-from advisor.tuner.lengths import HIGHEST_RANK, RAISED_WARM_UP
+from advisor.estimator.convergence import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
 from advisor.tuner.published import converging, plain_recipe, published_settings
 
 SPEC = ModelSpec(
@@ -42,13 +42,16 @@ def test_a_training_long_enough_is_as_published():
     found = recipe("lora", long)
     assert found.learning_rate == said["learning_rate"]
     assert found.warmup_ratio == said["warmup_ratio"]
-    assert "rank" not in found.options
+    assert found.options["rank"] == said["rank"]
+    assert found.schedule == said["schedule"]
 
 
 def test_a_short_training_learns_faster_and_warms_up():
     short = recipe("lora", work(epochs=6.0, batch=4))
     assert short.options["rank"] == HIGHEST_RANK
+    assert short.options["alpha"] == 2 * HIGHEST_RANK
     assert short.warmup_ratio >= RAISED_WARM_UP
+    assert short.schedule == UNDECAYED
     shorter = recipe("lora", work(epochs=1.0, batch=16))
     assert shorter.learning_rate > short.learning_rate
 

@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.methods import find_method
+from advisor.domain.recommendation import Setting
 from advisor.domain.workload import Workload
-from advisor.tuner.lengths import (
+from advisor.estimator.convergence import (
     HIGHEST_RANK,
     MOST,
     SMALLEST_BATCH,
+    UNDECAYED,
     converging_batch,
+    converging_epochs,
     quickened,
+    quickened_fields,
     shortfall,
     steps_needed,
     steps_of,
@@ -47,7 +51,7 @@ def test_batch_and_rate_move_only_as_far_as_the_steps_lack(samples, epochs, meth
     batch, said = converging_batch(method, asked)
     assert SMALLEST_BATCH <= batch <= 16
     assert bool(said) == (batch < 16)
-    needed = steps_needed(method)
+    needed = steps_needed(method, asked)
     if batch < 16:
         assert steps_of(asked, 2 * batch) < needed
     high = find_method(method).learning_rate.high
@@ -94,6 +98,57 @@ def test_the_reason_names_both_batches_and_what_the_method_needs():
 
 
 def test_a_method_nobody_counted_steps_of_is_left_alone():
-    assert steps_needed("linear-probe") is None
+    assert steps_needed("linear-probe", work(10, 1)) is None
     assert converging_batch("linear-probe", work(10, 1)) == (16, "")
     assert quickened("linear-probe", 1e-3, None, work(10, 1)) == (1e-3, None)
+
+
+EPOCHS = (Setting(name="epochs", value=3.0, low=1.0, high=30.0, why="a test", sources=("s",)),)
+
+
+def text(samples, task_type=None, **fields):
+    return Workload(model="m", task="causal-lm", task_type=task_type, samples=samples, **fields)
+
+
+def test_few_rows_are_read_until_the_method_has_learned_and_many_as_often_as_usual():
+    few, said = converging_epochs("lora", text(100), EPOCHS)
+    assert few * 100 == pytest.approx(3000, rel=0.1)
+    assert "to converge" in said
+    assert converging_epochs("lora", text(5000), EPOCHS) == (3.0, "")
+    assert converging_epochs("lora", text(None), EPOCHS) == (3.0, "")
+
+
+@given(samples=st.integers(1, 10**6), usual=st.floats(0.5, 50), low=st.floats(0.5, 5), span=st.floats(1, 50))
+def test_epochs_stay_within_what_was_published_and_are_never_fewer_for_fewer_rows(samples, usual, low, span):
+    published = (EPOCHS[0].model_copy(update={"low": low, "high": low * span}),)
+    epochs, said = converging_epochs("lora", text(samples, epochs=usual), published)
+    assert low <= epochs <= low * span
+    assert bool(said) == (epochs != usual)
+    assert converging_epochs("lora", text(2 * samples, epochs=usual), published)[0] <= epochs
+
+
+def test_generation_counts_steps_by_the_learning_curve_and_classification_by_few_shot_recipes():
+    assert steps_needed("lora", text(100, "instruction")) == steps_needed("lora", text(100)) == 188
+    assert steps_needed("lora", text(100, "classification")) == steps_needed("lora", work(100, 3)) == 1000
+    assert steps_needed("lora", text(100, effective_batch_size=4)) == 750
+
+
+@pytest.mark.parametrize("method", ["lora", "pissa", "full", "bitfit"])
+def test_fields_of_a_long_training_are_as_given_and_of_a_short_one_learn_faster(method):
+    fields = {"learning_rate": 2e-5, "schedule": "cosine"}
+    found = find_method(method)
+    assert quickened_fields(found, fields, {}, work(2000, 100)) == (fields, {})
+    short, options = quickened_fields(found, fields, {}, work(100, 1), widest=48)
+    assert short["schedule"] == UNDECAYED
+    assert short["learning_rate"] > 2e-5 or options
+    if method in ("lora", "pissa"):
+        assert options["rank"] == 48
+        ratio = 2 if method == "lora" else 1
+        assert options["alpha"] == 48 * ratio
+    else:
+        assert options == {}
+
+
+def test_a_rank_already_wider_than_the_model_is_not_made_smaller():
+    _, options = quickened_fields(find_method("lora"), {"learning_rate": 1e-4}, {"rank": 64}, work(100, 1), widest=32)
+    assert options["rank"] == 64

@@ -1,0 +1,165 @@
+"""How long a training must be for its settings to hold, and what changes where it cannot be that long.
+
+Published rates and batches were found in trainings that converged. Where somebody asks for fewer steps than the
+method needs, the same settings leave it where it began: a fresh head has not even left the majority class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from advisor.catalog.methods import find_method, options_of
+from advisor.catalog.methods.method import Method
+from advisor.domain.recommendation import Setting
+from advisor.domain.workload import Workload
+from advisor.estimator.settings import task_class
+from advisor.estimator.steps import fewest_steps
+
+STEPS_TO_CONVERGE: Final = 1000
+"""Optimizer steps where nobody said how many a method needs: what most got that were tuned on small data."""
+USUAL_BATCH: Final = 16
+SMALLEST_BATCH: Final = 4
+"""Rows; below, a step's fixed costs outweigh its rows on every device, and gradients are mostly noise."""
+HIGHEST_RANK: Final = 64
+"""Up to which a short training raises the rank: 8 to 64 end alike where trainings converge (QLoRA, section 4)."""
+MOST: Final = 4.0
+"""The rate is never raised by more: beyond, the published rate says nothing of this training."""
+RAISED_WARM_UP: Final = 0.1
+"""Share of a training with raised settings that warms up: without, encoders on few rows often end at one class
+(arXiv:2006.04884, which takes a tenth)."""
+UNDECAYED: Final = "constant_with_warmup"
+"""Schedule of a short training: one that decays goes half as far in the same steps (measured: benchmarks/README.md)."""
+
+
+SCHEDULES: Final = ("cosine", "linear", "constant", "constant_with_warmup")
+"""Schedules that transformers' Trainer takes without further arguments."""
+
+
+def training_fields(method: Method, known: Mapping[str, Setting]) -> dict[str, Any]:
+    """Fields of a recipe as published, the catalogue's rate else: learning rate, schedule, warm-up, weight decay."""
+    fields: dict[str, Any] = {}
+    rate = known["learning_rate"].value if "learning_rate" in known else method.learning_rate.default
+    if isinstance(rate, (int, float)) and rate > 0:
+        fields["learning_rate"] = float(rate)
+    for name in ("warmup_ratio", "weight_decay"):
+        value = known[name].value if name in known else None
+        # below this it moves no weight by a bf16 step, and the optimizer's step would be another one
+        if isinstance(value, (int, float)) and (value >= 1e-4 or name == "warmup_ratio"):
+            fields[name] = float(value)
+    if "schedule" in known and known["schedule"].value in SCHEDULES:
+        fields["schedule"] = known["schedule"].value
+    return fields
+
+
+def steps_of(workload: Workload, batch: int | None = None) -> int:
+    """Optimizer steps of a training, a last small batch counted."""
+    rows = workload.samples or 0
+    return max(1, round(-(-rows // (batch or workload.effective_batch_size)) * workload.epochs))
+
+
+def converging_epochs(method: str, workload: Workload, published: Sequence[Setting]) -> tuple[float, str]:
+    """Epochs where nobody says: the usual ones, or as many as the method needs, within what was published for it."""
+    said = next((s for s in published if s.name == "epochs"), None)
+    if said is None or not isinstance(said.value, (int, float)) or workload.samples is None:
+        return workload.epochs, ""
+    a_step = -(-workload.samples // workload.effective_batch_size)
+    needed = steps_needed(method, workload) or STEPS_TO_CONVERGE
+    low, high = said.low or said.value, said.high or said.value
+    wanted = max(workload.epochs, float(round(needed / a_step)))
+    epochs = min(max(wanted, low), high)
+    if epochs == workload.epochs:
+        return epochs, ""
+    why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= wanted else ""
+    return epochs, (
+        f"epochs: {epochs:g}, which are {steps_of(workload.model_copy(update={'epochs': epochs})):,} steps{why}; "
+        f"published are {low:g} to {high:g} on such data"
+    )
+
+
+def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
+    """The effective batch where nobody says: halved until the asked length gives the steps the method needs."""
+    at, needed = workload.effective_batch_size, steps_needed(method, workload)
+    if needed is None or workload.samples is None:
+        return at, ""
+    batch = at
+    while steps_of(workload, batch) < needed and batch // 2 >= SMALLEST_BATCH:
+        batch //= 2
+    if batch == at:
+        return at, ""
+    return batch, (
+        f"effective batch: {batch}, since {workload.epochs:g} epochs are {steps_of(workload, at)} steps at {at} and "
+        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {needed:,} to converge"
+    )
+
+
+def shortfall(method: str, workload: Workload) -> float:
+    """How many times fewer steps a training has than its method needs; 1 for one that is long enough."""
+    needed = steps_needed(method, workload)
+    if needed is None or workload.samples is None:
+        return 1.0
+    return max(1.0, needed / steps_of(workload))
+
+
+def quickened(method: str, rate: float, rank: int | None, workload: Workload) -> tuple[float, int | None]:
+    """A published rate and rank for a training of this length: what makes up for missing steps.
+
+    Under Adam a weight moves by about one rate a step, and a low-rank update, whose alpha keeps its proportion to
+    the rank, by rank times rate: the same way in fewer steps takes as many times more of either. The rank comes
+    first, since in the end it makes no difference, where a large rate can undo the training: a raised one often
+    leaves a small encoder at one class. What the rank cannot make up the rate does, within the method's range.
+    """
+    lacking = shortfall(method, workload)
+    if rank is not None and rank < HIGHEST_RANK:
+        wider = min(HIGHEST_RANK, rank * 2 ** math.ceil(math.log2(lacking)))
+        lacking, rank = max(1.0, lacking * rank / wider), wider
+    high = find_method(method).learning_rate.high
+    raised = rate * min(MOST, lacking)
+    return (max(rate, min(raised, high)) if high is not None else raised), rank
+
+
+def quickened_fields(
+    method: Method, fields: Mapping[str, Any], options: Mapping[str, Any], workload: Workload, widest: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of a recipe and options of its method for a training of this length; as given where it is long enough.
+
+    Args:
+        fields: `learning_rate`, `warmup_ratio` ... as published.
+        options: the method's own, as far as they differ from its defaults.
+        widest: the rank is not raised above it (the model's hidden size).
+    """
+    fields, options = dict(fields), dict(options)
+    rate = fields.get("learning_rate")
+    if rate is None or shortfall(method.name, workload) <= 1:
+        return fields, options
+    rank = scaled_rank(method, options)
+    fields["learning_rate"], wider = quickened(method.name, rate, rank, workload)
+    if rank is not None and wider is not None:
+        options |= with_rank(method, options, max(rank, min(wider, widest or wider)))
+    fields["warmup_ratio"] = max(fields.get("warmup_ratio", 0.0), RAISED_WARM_UP)
+    fields["schedule"] = UNDECAYED
+    return fields, options
+
+
+def scaled_rank(method: Method, options: Mapping[str, Any]) -> int | None:
+    """The rank of a method whose alpha follows it; None for any other."""
+    if not {"rank", "alpha"} <= method.options.keys():
+        return None
+    rank = options_of(method, options)["rank"]
+    return rank if isinstance(rank, int) and rank >= 1 else None
+
+
+def with_rank(method: Method, options: Mapping[str, Any], rank: int) -> dict[str, Any]:
+    """The options at another rank, alpha in its proportion to it."""
+    known = options_of(method, options)
+    if rank == known["rank"]:
+        return dict(options)
+    return {**options, "rank": rank, "alpha": max(1, round(known["alpha"] * rank / known["rank"]))}
+
+
+def steps_needed(method: str, workload: Workload) -> int | None:
+    """Optimizer steps that the method needs on such a task at this batch; None where nobody measured any."""
+    kind = "understanding" if workload.task == "sequence-classification" else task_class(workload.task_type)
+    least = fewest_steps(method, kind, workload.effective_batch_size)
+    return least.value if least is not None and isinstance(least.value, int) else None

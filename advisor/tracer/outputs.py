@@ -9,7 +9,7 @@ shapes, strides, dtypes and numbers as before gives back tensors of the same for
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -91,8 +91,8 @@ def _again(given: _Given, args: Any) -> Any:
 
 @cache
 def _may_repeat(func: Any) -> bool:
-    """No op that makes views: those alias their argument. In place, only of the first argument."""
-    if func.is_view:
+    """No op that makes a view, of its argument or out of it. In place, only values of the first argument."""
+    if func.is_view or torch.Tag.inplace_view in func.tags:
         return False
     arguments = func._schema.arguments
     aliased = [i for i, one in enumerate(arguments) if one.alias_info is not None]
@@ -116,7 +116,7 @@ def _given(func: Any, args: Any, out: Any) -> _Given | None:
     if not outputs or any(type(t) is not torch.Tensor or t.device.type != "meta" for t in outputs):
         return None
     storages = [t.untyped_storage()._cdata for t in outputs]
-    taken = {t.untyped_storage()._cdata for t in _tensors(args)}
+    taken = {t.untyped_storage()._cdata for t in tensors_in(args)}
     if len(set(storages)) < len(storages) or taken.intersection(storages):
         return None
     forms = tuple((tuple(t.shape), t.stride(), t.dtype) for t in outputs)
@@ -127,11 +127,10 @@ def _given(func: Any, args: Any, out: Any) -> _Given | None:
     return _Given(forms, None if single else type(out))
 
 
-def _tensors(values: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
+def tensors_in(values: Any) -> Iterator[torch.Tensor]:
+    """The tensors among these, and in the lists and tuples among them."""
     for value in values:
         if isinstance(value, torch.Tensor):
-            found.append(value)
+            yield value
         elif isinstance(value, (list, tuple)):
-            found.extend(_tensors(value))
-    return found
+            yield from tensors_in(value)

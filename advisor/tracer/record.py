@@ -123,7 +123,7 @@ def packing(parameter: nn.Parameter) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """The model with its adapter, the ids of the base's own parameters, and what of a user's own config does not count."""
+    """The model with its adapter, the ids of the base's parameters, and what of a user's own config does not count."""
 
     model: nn.Module
     base: set[int]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import bisect
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,10 +193,10 @@ class Recorder(TorchDispatchMode):
 
     def _record(self, func: Any, args: Any, kwargs: Any, out: Any, key: outputs.Key | None) -> None:
         home = self._home()
-        inputs = list(_tensors(args))
+        inputs = list(outputs.tensors_in(args))
         if kwargs:
-            inputs.extend(_tensors(kwargs.values()))
-        given = list(_tensors((out,)))
+            inputs.extend(outputs.tensors_in(kwargs.values()))
+        given = list(outputs.tensors_in((out,)))
         on_device = any(t.device.type == "meta" for t in inputs) or any(t.device.type == "meta" for t in given)
         if not on_device:
             return
@@ -345,11 +345,3 @@ def _told(key: outputs.Key | None, func: Any, *rest: Any) -> Told | None:
             _descriptions.clear()
         _descriptions[key] = describe(func, *rest)
     return _descriptions[key]
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from advisor.assembly.attach import attach
 from advisor.assembly.optimizers import make_optimizer
 from advisor.catalog.methods import methods
 from advisor.catalog.methods.method import Method
+from advisor.tracer import outputs
 from advisor.tracer.stand_ins import BY_NAME, STAND_INS
 from tests.conformance.tiny import DECODER, ENCODER_DECODER, Tiny, recipe_of
 
@@ -69,9 +70,11 @@ class Counted(TorchDispatchMode):
         stand_in = STAND_INS.get(func.overloadpacket) or BY_NAME.get(func.overloadpacket.__name__)
         out = stand_in(self, func, args, kwargs) if stand_in else NotImplemented
         if out is NotImplemented:
-            out = func(*args, **kwargs)
-        for tensor in _tensors((out,)):
-            self.see(tensor)
+            # what is remembered of an op on meta is part of what is compared
+            out = outputs.run(func, args, kwargs, outputs.key_of(func, args, kwargs))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.see(tensor)
         return out
 
     def see(self, tensor: torch.Tensor) -> None:
@@ -88,14 +91,6 @@ class Counted(TorchDispatchMode):
 
     def _died(self, key: int) -> None:
         self.now -= self.alive.pop(key, 0)
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
 
 
 def two_steps(method: Method, tiny: Tiny, device: str) -> tuple[int, int]:

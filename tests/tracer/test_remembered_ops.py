@@ -81,6 +81,25 @@ def test_views_and_real_values_are_never_remembered(func, args) -> None:
     assert not remembered
 
 
+@pytest.mark.parametrize(
+    ("func", "args", "form"),
+    [
+        (aten.unsqueeze_.default, [0], (1, 3, 4)),
+        (aten.squeeze_.default, [], (3, 4)),
+        (aten.t_.default, [], (4, 3)),
+        (aten.transpose_.default, [0, 1], (4, 3)),
+        (aten.as_strided_.default, [[2, 2], [1, 1]], (2, 2)),
+        (aten.resize_.default, [[2, 2]], (2, 2)),
+    ],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)
+def test_an_op_that_gives_its_argument_another_form_does_so_each_time(func, args, form) -> None:
+    for _ in range(3):
+        tensor = meta(3, 4) if func is not aten.squeeze_.default else meta(3, 1, 4)
+        outputs.run(func, (tensor, *args), {}, outputs.key_of(func, (tensor, *args), {}))
+        assert tensor.shape == form
+
+
 def test_real_values_are_worked_out_each_time() -> None:
     one, two = torch.ones(2), torch.full((2,), 5.0)
     key = outputs.key_of(aten.add.Tensor, (one, one), {})

@@ -28,15 +28,15 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import math
 import random
 import shutil
-import statistics
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from search_table import broken_claims, by_size, table
 
 from advisor import store
 from advisor.catalog.methods import find_method
@@ -56,8 +56,6 @@ SEARCHERS = ("random", "tpe", "advisor")
 SCRATCH_BATCHES = (4, 8, 16, 32)
 SCRATCH_RANKS = tuple(2**k for k in range(9))
 SCRATCH_SCHEDULES = ("linear", "cosine", "constant_with_warmup")
-WITHIN = 0.02
-"""The recommendation alone is to be at most this far below the best of the random trials."""
 RENAMED = {"input": "prompt", "target": "completion"}
 LINE = "line.json"
 
@@ -85,7 +83,7 @@ def main() -> int:
         for question in _questions(given, searcher):
             print(json.dumps(_line(given, question)), flush=True)
     lines = [store.read_document(path) for path in sorted(given.out.glob(f"*/{LINE}"))]
-    told = {"about": _about(given), "table": table(lines).splitlines(), "lines": lines}
+    told = {"about": about(given), "table": table(lines).splitlines(), "lines": lines}
     given.results = given.results or given.out / "results.json"
     given.results.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(table(lines))
@@ -101,13 +99,17 @@ def _questions(given: argparse.Namespace, searcher: str) -> list[Question]:
     for size in given.size:
         samples, _, epochs = size.partition(":")
         for named in given.set:
-            name, _, files = named.partition("=")
-            train, evaluation, test = (Path(file) for file in files.split(","))
+            name, files = rows_given(named)
             for seed in range(1 if searcher == "random" else given.tpe_seeds if searcher == "tpe" else given.seeds):
-                found.append(
-                    Question(name, (train, evaluation, test), int(samples), float(epochs or 3), searcher, seed)
-                )
+                found.append(Question(name, files, int(samples), float(epochs or 3), searcher, seed))
     return found
+
+
+def rows_given(text: str) -> tuple[str, tuple[Path, Path, Path]]:
+    """A set's name and its files, from NAME=TRAIN,EVAL,TEST."""
+    name, _, files = text.partition("=")
+    train, evaluation, test = (Path(file) for file in files.split(","))
+    return name, (train, evaluation, test)
 
 
 def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
     done: dict[str, Any] = store.read_document(folder / LINE) if (folder / LINE).is_file() else {}
     if done and (question.searcher != "random" or len(done.get("again", ())) >= given.seeds - 1):
         return done
-    request = _request(given, question, folder)
+    request = request_of(given, question, folder)
     if done:
         line = done | {"again": _again(done, request, folder, given)}
         store.write_document(line, folder / LINE)
@@ -147,7 +149,7 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
     return line
 
 
-def _request(given: argparse.Namespace, question: Question, folder: Path) -> TuneRequest:
+def request_of(given: argparse.Namespace, question: Question, folder: Path) -> TuneRequest:
     files = _rows(given, question)
     begun = make_request(
         given.model,
@@ -236,7 +238,7 @@ def _give_up_unfinished(study: Any) -> None:
 
 def _trial(study: Any, request: TuneRequest, folder: Path, given: argparse.Namespace) -> None:
     trial = study.ask()
-    job = _job(suggest(trial, request.dimensions), request, folder, trial.number, given)
+    job = make_job(suggest(trial, request.dimensions), request, folder, trial.number, given)
     # what an earlier session left of this number is of other settings
     shutil.rmtree(job.folder, ignore_errors=True)
     Path(job.folder).mkdir(parents=True)
@@ -246,7 +248,7 @@ def _trial(study: Any, request: TuneRequest, folder: Path, given: argparse.Names
     ledger.tell(study, trial.storage.get_trial(id_of(trial)), result, request)
 
 
-def _job(
+def make_job(
     params: dict[str, Any], request: TuneRequest, folder: Path, number: int, given: argparse.Namespace
 ) -> TrialJob:
     recipe, workload = apply(params, request.dimensions, request.starts, request.workload)
@@ -287,7 +289,7 @@ def _again(line: dict[str, Any], request: TuneRequest, folder: Path, given: argp
     found: list[float | None] = list(line.get("again", ()))
     for seed in range(1 + len(found), given.seeds):
         again = request.model_copy(update={"seed": seed})
-        job = _job(line["params"][number], again, folder / "again", seed, given)
+        job = make_job(line["params"][number], again, folder / "again", seed, given)
         job = job.model_copy(update={"data": str(folder / "data")})
         Path(job.folder).mkdir(parents=True, exist_ok=True)
         found.append(run(job, time.monotonic()).score)
@@ -323,7 +325,7 @@ def _test(trial: Any, request: TuneRequest, folder: Path, given: argparse.Namesp
     from advisor.tuner.prepare import prepare
     from advisor.tuner.trainers.loop import load_trainable
 
-    job = _job(trial.params, request, folder, trial.number, given).model_copy(update={"mode": "finish"})
+    job = make_job(trial.params, request, folder, trial.number, given).model_copy(update={"mode": "finish"})
     weights = Path(job.folder) / WEIGHTS
     if not weights.is_file():
         return None
@@ -361,85 +363,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [{RENAMED.get(str(k), str(k)): v for k, v in row.items() if k in kept} for row in rows]
 
 
-def expected_best(scores: list[float], count: int, *, higher: bool) -> float:
-    """Mean over all draws of `count` of these scores of the best among them."""
-    ordered = sorted(scores, reverse=not higher)
-    every = math.comb(len(ordered), count)
-    return sum(math.comb(i, count - 1) * score for i, score in enumerate(ordered)) / every
-
-
-def table(lines: list[dict[str, Any]]) -> str:
-    """A line a set and size: evaluation score (test score) of each searcher, median over its seeds."""
-    rows = [
-        "| set | rows x epochs | the recommendation | advisor, 8 | TPE, 8 | random, 8 (mean) | random, 32 "
-        "| its best, other seeds | first within 2 points | 8 reach it | OOM |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*rows, *(_row(part) for part in by_size(lines))])
-
-
-def by_size(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The lines of each set and size."""
-    sizes = sorted({(r["set"], r["samples"]) for r in lines})
-    return [[r for r in lines if (r["set"], r["samples"]) == size] for size in sizes]
-
-
-def median(part: list[dict[str, Any]], searcher: str, key: str) -> float | None:
-    """Over the seeds of a searcher; None where it has not run."""
-    values = [r[key] for r in part if r["searcher"] == searcher and r[key] is not None]
-    return statistics.median(values) if values else None
-
-
-def claims(part: list[dict[str, Any]]) -> tuple[bool | None, bool | None]:
-    """(the recommendation is near the best random trial, the search reaches it); None where one has not run."""
-    first, ours = median(part, "advisor", "first"), median(part, "advisor", "best")
-    best = median(part, "random", "best")
-    if first is None or ours is None or best is None:
-        return None, None
-    sign = 1 if part[0]["higher_is_better"] else -1
-    # a loss has no points: 2 % of it stand for them
-    margin = WITHIN if sign > 0 else WITHIN * best
-    return sign * (first - best) >= -margin - 1e-9, sign * (ours - best) >= -1e-9
-
-
-def broken_claims(part: list[dict[str, Any]]) -> list[str]:
-    """What does not hold for a set and size, in words."""
-    where = f"{part[0]['set']}, {part[0]['samples']} rows"
-    near, reached = claims(part)
-    found = [f"{where}: a trial ran out of memory"] if any(r["oom"] for r in part) else []
-    found += [f"{where}: the recommendation is more than 2 points below random search"] if near is False else []
-    found += [f"{where}: the search does not reach random search's best"] if reached is False else []
-    return found
-
-
-def _row(part: list[dict[str, Any]]) -> str:
-    """A set and size."""
-    higher = part[0]["higher_is_better"]
-
-    def cell(searcher: str, key: str) -> str:
-        value, test = median(part, searcher, key), median(part, searcher, f"test_of_{key}")
-        seeds = sum(r["searcher"] == searcher for r in part)
-        said = "" if value is None else f"{value:.3f}"
-        return said + (f" ({test:.3f})" if test is not None else "") + (f" n={seeds}" if seeds > 1 else "")
-
-    drawn = [s for r in part if r["searcher"] == "random" for s in r["scores"] if s is not None]
-    again = [s for r in part for s in r.get("again", ()) if s is not None]
-    cells = (
-        part[0]["set"],
-        f"{part[0]['samples']:,} x {part[0]['epochs']:g}",
-        cell("advisor", "first"),
-        cell("advisor", "best"),
-        cell("tpe", "best"),
-        f"{expected_best(drawn, 8, higher=higher):.3f}" if len(drawn) >= 8 else "",
-        cell("random", "best"),
-        f"{statistics.median(again):.3f} n={len(again)}" if again else "",
-        *({True: "yes", False: "no", None: ""}[holds] for holds in claims(part)),
-        str(sum(r["oom"] for r in part)),
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _about(given: argparse.Namespace) -> dict[str, Any]:
+def about(given: argparse.Namespace) -> dict[str, Any]:
     from advisor.tuner.training import device_name, versions
 
     return {

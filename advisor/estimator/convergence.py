@@ -30,7 +30,7 @@ RAISED_WARM_UP: Final = 0.1
 """Share of a training with raised settings that warms up: without, encoders on few rows often end at one class
 (arXiv:2006.04884, which takes a tenth)."""
 UNDECAYED: Final = "constant_with_warmup"
-"""Schedule of a short training: one that decays goes half as far in the same steps (measured: benchmarks/README.md)."""
+"""Schedule of a short training: one that decays goes half as far in the same steps (benchmarks/short_trainings.py)."""
 
 
 SCHEDULES: Final = ("cosine", "linear", "constant", "constant_with_warmup")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -88,7 +87,11 @@ def unmatched_whole_modules(model: nn.Module, settings: Mapping[str, Any]) -> li
 
 
 def _ends(name: str, model: nn.Module) -> list[str]:
-    return [path for path, _ in model.named_modules() if path == name or path.endswith(f".{name}")]
+    return layers.ending_in(name, (path for path, _ in model.named_modules()))
+
+
+def _linear(model: nn.Module) -> list[str]:
+    return [path for path, module in model.named_modules() if layers.is_linear(module)]
 
 
 def _matches(pattern: str, model: nn.Module) -> list[str]:
@@ -104,15 +107,7 @@ def _matches(pattern: str, model: nn.Module) -> list[str]:
 
 
 def _absent(name: str, model: nn.Module) -> IllegalRecipe:
-    there = sorted({path.rpartition(".")[2] for path, module in model.named_modules() if layers.is_linear(module)})
-    near = difflib.get_close_matches(name, there, n=3, cutoff=0.4)
-    return IllegalRecipe(
-        f"target module {name!r} matches nothing in this model",
-        cause=f"its linear layers: {', '.join(there)}",
-        hints=[f"near names: {', '.join(near)}"] if near else ["target_modules = all-linear adapts all of them"],
-        target=name,
-        near=near,
-    )
+    return layers.no_match(name, (path.rpartition(".")[2] for path in _linear(model)))
 
 
 def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, Any]) -> None:
@@ -127,7 +122,7 @@ def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, A
     ranks = [(settings.get("init_r") or settings.get("r"), adapted)]
     pattern: Mapping[str, Any] = settings.get("rank_pattern") or {}
     for key, rank in pattern.items():
-        ranks.append((rank, [path for path in adapted if path == key or path.endswith(f".{key}")]))
+        ranks.append((rank, layers.ending_in(key, adapted)))
     for rank, paths in ranks:
         fits = [min(layers.widths(model.get_submodule(path))) for path in paths]
         if fits and isinstance(rank, int) and rank > max(fits):
@@ -141,11 +136,11 @@ def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, A
 
 
 def _adapted(model: nn.Module, wanted: Any) -> list[str]:
-    linear = [path for path, module in model.named_modules() if layers.is_linear(module)]
+    linear = _linear(model)
     if wanted == "all-linear":
         return linear
     if isinstance(wanted, str):
         return [path for path in _matches(wanted, model) if path in set(linear)]
     if isinstance(wanted, list | tuple | set):
-        return [path for path in linear if any(path == name or path.endswith(f".{name}") for name in wanted)]
+        return [path for name in wanted for path in layers.ending_in(str(name), linear)]
     return []

@@ -7,7 +7,8 @@ projections in the order they run, the output projection last; that order is wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from inspect import signature
 from typing import Literal
@@ -183,16 +184,16 @@ def select(model: nn.Module, wanted: str | list[str]) -> list[str]:
         chosen = [path for path, (name, kind) in inside.items() if _in_group(wanted, name, kind, path in last)]
         if chosen:
             return chosen
-        raise _no_match(wanted, inside)
+        raise no_match(wanted, (relative for relative, _ in inside.values()))
     names = [wanted] if isinstance(wanted, str) else list(wanted)
-    everything = {path for path, module in model.named_modules() if is_linear(module)}
-    chosen = []
+    everything = [path for path, module in model.named_modules() if is_linear(module)]
+    hits: set[str] = set()
     for name in names:
-        hits = [path for path in everything if path == name or path.endswith(f".{name}")]
-        if not hits:
-            raise _no_match(name, inside)
-        chosen.extend(hits)
-    return [path for path, _ in model.named_modules() if path in set(chosen)]
+        meant = ending_in(name, everything)
+        if not meant:
+            raise no_match(name, (relative for relative, _ in inside.values()))
+        hits.update(meant)
+    return [path for path in everything if path in hits]
 
 
 _QUERIES = ("q", "query", "q_lin", "q_proj", "query_proj")
@@ -218,19 +219,23 @@ def _in_group(group: str, name: str, kind: Kind, ends_feed_forward: bool) -> boo
     return group == "attention" or name.rpartition(".")[2] in chosen[group]
 
 
-def _no_match(name: str, inside: dict[str, tuple[str, Kind]]) -> IllegalRecipe:
-    import difflib
-
-    there = sorted({relative for relative, _ in inside.values()})
-    last = sorted({relative.rpartition(".")[2] for relative in there})
-    near = difflib.get_close_matches(name, [*last, *there], n=3, cutoff=0.4)
+def no_match(name: str, there: Iterable[str]) -> IllegalRecipe:
+    """The refusal of a target that no module is called, with the names `there` are."""
+    known = sorted(set(there))
+    last = sorted({path.rpartition(".")[2] for path in known})
+    near = difflib.get_close_matches(name, dict.fromkeys([*last, *known]), n=3, cutoff=0.4)
     return IllegalRecipe(
         f"target module {name!r} matches nothing in this model",
-        cause=f"its linear layers: {', '.join(there)}",
+        cause=f"its linear layers: {', '.join(known)}",
         hints=[f"near names: {', '.join(near)}"] if near else ["target_modules = all-linear adapts all of them"],
         target=name,
         near=near,
     )
+
+
+def ending_in(name: str, paths: Iterable[str]) -> list[str]:
+    """The module paths that a name means: the path itself, or its last parts."""
+    return [path for path in paths if path == name or path.endswith(f".{name}")]
 
 
 def suffixes(model: nn.Module, chosen: list[str]) -> list[str]:
@@ -240,6 +245,6 @@ def suffixes(model: nn.Module, chosen: list[str]) -> list[str]:
     endings: set[str] = set()
     paths = [path for path, _ in model.named_modules()]
     for relative in sorted({inside[path][0] if path in inside else path for path in chosen}):
-        hits = {path for path in paths if path == relative or path.endswith(f".{relative}")}
+        hits = set(ending_in(relative, paths))
         endings |= {relative} if hits <= wanted else hits & wanted
     return sorted(endings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from advisor.domain.candidate import Candidate, Memory, Time
+from advisor.domain.candidate import Candidate, Memory, Money, Time
 from advisor.domain.quantity import Quantity
 
 UNTOUCHED: Final = ("matmul", "attention", "transfers")
@@ -24,26 +24,36 @@ NOTE: Final = (
 
 def as_compiled(candidate: Candidate) -> Candidate:
     """The candidate with ranges that also hold for its compiled form."""
-    assumptions = (*candidate.assumptions, NOTE)
+    share = min(1.0, sum(candidate.time.bound_by.get(name, 0.0) for name in UNTOUCHED))
     return candidate.model_copy(
         update={
-            "time": _time(candidate.time),
+            "time": _time(candidate.time, share),
             "memory": _memory(candidate.memory),
-            "assumptions": assumptions,
+            "money": _money(candidate.money, share),
+            "assumptions": (*candidate.assumptions, NOTE),
         }
     )
 
 
-def _time(time: Time) -> Time:
-    share = sum(time.bound_by.get(name, 0.0) for name in UNTOUCHED)
-    step = _lowered(time.step, time.step.low * share)
-    scale = step.low / time.step.low
+def _time(time: Time, share: float) -> Time:
     rate = time.tokens_per_second
     return time.model_copy(
         update={
-            "step": step,
-            "tokens_per_second": rate.model_copy(update={"high": rate.high / scale, "basis": "assumed"}),
-            "training": None if time.training is None else _lowered(time.training, time.training.low * scale),
+            "step": _shrunk(time.step, share),
+            "tokens_per_second": rate.model_copy(update={"high": rate.high / share, "basis": "assumed"}),
+            "training": _shrunk(time.training, share),
+        }
+    )
+
+
+def _money(money: Money, share: float) -> Money:
+    """Costs go with the time of the training."""
+    offers = tuple(offer.model_copy(update={"cost": _shrunk(offer.cost, share)}) for offer in money.offers)
+    return money.model_copy(
+        update={
+            "on_demand": _shrunk(money.on_demand, share),
+            "spot": _shrunk(money.spot, share),
+            "offers": offers,
         }
     )
 
@@ -58,6 +68,10 @@ def _memory(memory: Memory) -> Memory:
             "peak_device": _lowered(memory.peak_device, kept + context),
         }
     )
+
+
+def _shrunk(quantity: Quantity | None, share: float) -> Quantity | None:
+    return None if quantity is None else _lowered(quantity, quantity.low * share)
 
 
 def _lowered(quantity: Quantity, low: float) -> Quantity:

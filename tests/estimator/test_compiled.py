@@ -33,6 +33,17 @@ def test_compiled_ranges_hold_the_uncompiled_ones_and_reach_lower(both: tuple[An
     assert compiled.time.tokens_per_second.high > eager.time.tokens_per_second.high
 
 
+def test_what_the_training_costs_reaches_as_far_down_as_its_time(both: tuple[Any, Any]):
+    eager, compiled = both
+    saved = compiled.time.training.low / eager.time.training.low
+    assert saved < 0.99
+    plain, wide = ([c.money.on_demand, c.money.spot, *(offer.cost for offer in c.money.offers)] for c in both)
+    assert len(plain) == len(wide) > 2
+    for before, after in zip(plain, wide, strict=True):
+        assert (after.mid, after.high, after.basis) == (before.mid, before.high, "assumed")
+        assert after.low == pytest.approx(before.low * saved)
+
+
 def test_compiling_saves_no_product_and_no_weights(both: tuple[Any, Any]):
     eager, compiled = both
     share = sum(eager.time.bound_by.get(name, 0) for name in UNTOUCHED)

@@ -7,7 +7,7 @@ import gzip
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,12 +44,11 @@ def rows_of(path: Path) -> Iterator[Numbered]:
         raise bad(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def bad(path: Path, reason: str, line: int | None = None) -> BadFile:
-    """The error of a data file, at a line where there is one."""
+def bad(path: Path, reason: str, line: int | None = None, *, hints: Sequence[str] = ()) -> BadFile:
+    """The error of a data file, at a line where there is one; without other hints it says what can be read."""
     place = f"{path}, line {line}," if line is not None else str(path)
-    return BadFile(
-        f"the data file {place} {reason}", hints=[f"readable are {FORMATS}"], path=str(path), line=line, reason=reason
-    )
+    said = list(hints) or [f"readable are {FORMATS}"]
+    return BadFile(f"the data file {place} {reason}", hints=said, path=str(path), line=line, reason=reason)
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Numbered]]:
@@ -123,7 +122,7 @@ def _json_lines(path: Path) -> Iterator[Numbered]:
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise bad(path, f"is not JSON: {_short(error)}", number) from error
+            raise bad(path, f"is not JSON: {_said(error)}", number) from error
         if not isinstance(row, dict):
             raise bad(path, f"is not an object but {type(row).__name__}", number)
         yield number, row
@@ -186,6 +185,11 @@ def _parquet(path: Path) -> Iterator[Numbered]:
                 yield number, row
     except (pyarrow.ArrowException, OSError) as error:
         raise bad(path, f"is not a whole Parquet file: {_short(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Of one line's JSON: the parser's own line numbers count within the line."""
+    return f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else _short(error)
 
 
 def _short(error: Exception) -> str:

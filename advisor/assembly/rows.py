@@ -6,6 +6,7 @@ Rows may be `text`, `prompt`+`completion`, `messages` or `text`+`label`, under t
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import heapq
@@ -293,7 +294,22 @@ def _kind(path: Path, number: int, row: Mapping[str, Any]) -> RowKind:
     given = ", ".join(map(repr, row)) or "no columns"
     nulls = [name for name, value in row.items() if value is None]
     said = f" ({', '.join(map(repr, nulls))} null)" if nulls else ""
-    raise bad(path, f"has {given}{said}, which is none of: {known}", number)
+    raise bad(path, f"has {given}{said}, which is none of: {known}", number, hints=_near(path, row))
+
+
+def near_columns(path: str | os.PathLike[str]) -> list[str]:
+    """Which of a file's columns may be misspelt, and what they may be meant as."""
+    _, row = next(rows_of(Path(path).expanduser()))
+    return _near(Path(path), row)
+
+
+def _near(path: Path, row: Mapping[str, Any]) -> list[str]:
+    known = sorted({*TEXTS, *LABELS, *CHATS, *(name for pair in (*PROMPTS, *PAIRS) for name in pair)})
+    strange = [name for name in row if name not in known]
+    close = {name: difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6) for name in strange}
+    meant = [f"{name!r} may be meant as {found[0]!r}" for name, found in close.items() if found]
+    header = path.name.removesuffix(".gz").lower().endswith((".csv", ".tsv"))
+    return meant or (["the first line of the table must name its columns"] if header and strange else [])
 
 
 def _example(path: Path, number: int, row: Mapping[str, Any], kind: RowKind) -> Example:
@@ -344,7 +360,7 @@ def _turns(value: list[Any], fault: Any) -> tuple[tuple[str, str], ...]:
             content = str(turn["tool_calls"])
         if not isinstance(role, str) or not isinstance(content, str):
             raise fault("has a message without role and content")
-        turns.append((ROLES.get(role, role), content))
+        turns.append((ROLES.get(role, role), _writable(content, "content", fault)))
     if not turns:
         raise fault("has no messages")
     return tuple(turns)
@@ -353,6 +369,15 @@ def _turns(value: list[Any], fault: Any) -> tuple[tuple[str, str], ...]:
 def _text(value: Any, column: str, fault: Any) -> str:
     if not isinstance(value, str):
         raise fault(f"has {type(value).__name__} in {column!r} where text is expected")
+    return _writable(value, column, fault)
+
+
+def _writable(value: str, column: str, fault: Any) -> str:
+    """JSON's escapes can spell half a character, which no file and no tokenizer takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise fault(f"has half a character (a lone surrogate) at {error.start} of {column!r}") from error
     return value
 
 
@@ -362,11 +387,13 @@ def _class(value: Any, column: str, fault: Any) -> Label:
         value = int(value)
     if isinstance(value, bool):
         value = int(value)
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if (
+        value is None or value != value or (isinstance(value, str) and not value.strip())
+    ):  # NaN alone differs from itself
         raise fault(f"has no label in {column!r}")
     if not isinstance(value, (str, int)):
         raise fault(f"has {type(value).__name__} in {column!r} where a class is expected")
-    return value
+    return _writable(value, column, fault) if isinstance(value, str) else value
 
 
 def _fault(path: Path, number: int, reason: str) -> BadFile:

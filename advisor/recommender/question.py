@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Attention, Base, DType, Trainer
+from advisor.domain.refusal import refusal_of
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, TaskType, Workload
-from advisor.errors import BadRequest, UnknownName, UnsupportedModel
+from advisor.errors import BadRequest, UnsupportedModel
 
 DEFAULT_SEQ_LEN: Final = 1024
 """Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
@@ -116,22 +117,6 @@ def checked(arguments: Mapping[str, Any]) -> Request:
             count=request.count,
         )
     return request
-
-
-def refusal_of(error: ValidationError, given: Mapping[str, Any]) -> BadRequest:
-    """The first thing pydantic refused, as a person would say it."""
-    first = error.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    option = "--" + field.replace("_", "-")
-    value = given.get(field)
-    bounds: dict[str, Any] = first.get("ctx", {})
-    if first["type"] == "literal_error":
-        known = [choice.strip("' ") for choice in bounds["expected"].replace(" or ", ", ").split(",")]
-        return UnknownName.of(field.replace("_", " "), str(value), known, list_with=f"one of {', '.join(known)}")
-    limits = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    said = " and ".join(f"{words} {bounds[key]:g}" for key, words in limits.items() if key in bounds)
-    cause = f"{option} must be {said}" if said else str(first["msg"])
-    return BadRequest(f"{option} {value!r} cannot be", cause=cause, field=field, value=value)
 
 
 def resolve(request: Request) -> Question:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
+
+from pydantic import ValidationError
 
 from advisor import store
 from advisor.catalog.methods import check_recipe, find_method
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
+from advisor.domain.refusal import refusal_of
 from advisor.domain.study import Budget, Objective
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, Workload
@@ -21,6 +27,7 @@ from advisor.errors import BadRequest
 from advisor.estimator.convergence import USUAL_BATCH
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
+from advisor.tuner.measure import lengths_of
 from advisor.tuner.metrics import find_metric
 from advisor.tuner.prepare import weights_folder
 from advisor.tuner.pruning import PRUNERS, SAMPLERS
@@ -28,9 +35,9 @@ from advisor.tuner.published import converging, plain_recipe, published_settings
 from advisor.tuner.space import make_dimensions
 from advisor.tuner.worker import REQUEST_FILE
 
+P = ParamSpec("P")
+
 DEFAULT_TRIALS: Final = 16
-LONGEST_DEFAULT: Final = 1024
-"""Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
 HYPERBAND_FROM: Final = 30
 """Trials from which successive halving has enough to halve; below, the median rule."""
 UNSURE_METHOD: Final = "lora"
@@ -46,6 +53,23 @@ class Begun:
     notes: tuple[str, ...]
 
 
+def _by_option(make: Callable[P, Begun]) -> Callable[P, Begun]:
+    """Let what pydantic refuses of a given option be a refusal of the request, by the option's name."""
+
+    @functools.wraps(make)
+    def made(*args: P.args, **given: P.kwargs) -> Begun:
+        try:
+            return make(*args, **given)
+        except ValidationError as error:
+            where = error.errors()[0]["loc"]
+            if where and where[0] in given:
+                raise refusal_of(error, given) from error
+            raise  # a value of our own making is wrong, which is a bug
+
+    return made
+
+
+@_by_option
 def make_request(
     model: str,
     data: str,
@@ -85,9 +109,11 @@ def make_request(
     spec = resolve_model(model)
     # absolute, so that a resume from another folder finds it
     spec = spec.model_copy(update={"weights": str(weights_folder(spec).resolve())})
-    rows, splits, task = load_splits(data, eval_data, test_data, task, seed=seed)
-    chosen = find_metric(metric, task)
     budget = _budget(trials, hours, usd, usd_per_hour, recommendation)
+    named = task is not None
+    rows, splits, task = load_splits(data, eval_data, test_data, task, seed=seed)
+    _suits(spec, task, None if named else data)
+    chosen = find_metric(metric, task)
     workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
     fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
     names = _names(method, recommendation)
@@ -196,19 +222,45 @@ def local_weights(spec: ModelSpec) -> ModelSpec:
     return here
 
 
+def check_amounts(**given: float | None) -> None:
+    """Refuse an amount that is no number above 0, by the name of its option."""
+    for name, value in given.items():
+        if value is not None and not 0 < value < math.inf:
+            option = "--" + name.replace("_", "-")
+            raise BadRequest(f"{option} must be a number above 0, not {value}", option=option)
+
+
+def more_budget(budget: Budget, trials: int | None, hours: float | None, usd: float | None) -> Budget:
+    """The budget with other bounds in place of its own, where they are given.
+
+    Raises:
+        BadRequest: a bound that is no number above 0, or one in USD where no price is known.
+    """
+    check_amounts(trials=trials, hours=hours, usd=usd)
+    _priced(usd, budget.usd_per_hour)
+    given = {"trials": trials, "seconds": hours * HOUR if hours else None, "usd": usd}
+    changed = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Budget.model_validate(budget.model_dump() | changed)
+    except ValidationError as error:
+        raise refusal_of(error, given) from error
+
+
+def _priced(usd: float | None, per_hour: float | None) -> None:
+    if usd is not None and per_hour is None:
+        raise BadRequest("a budget in USD needs a price", hints=["--usd-per-hour PRICE, or a --gpu with known prices"])
+
+
 def _budget(
     trials: int | None, hours: float | None, usd: float | None, per_hour: float | None, told: Recommendation | None
 ) -> Budget:
     if trials is None and hours is None and usd is None:
         trials = DEFAULT_TRIALS
-    for value, option in ((trials, "--trials"), (hours, "--hours"), (usd, "--usd"), (per_hour, "--usd-per-hour")):
-        if value is not None and not value > 0:
-            raise BadRequest(f"{option} must be above 0, not {value}", option=option)
+    check_amounts(trials=trials, hours=hours, usd=usd, usd_per_hour=per_hour)
     if per_hour is None and told is not None:
         offers = [o.usd_per_hour for o in told.choice.money.offers if not o.spot]
         per_hour = told.hardware.usd_per_hour or (min(offers) if offers else None)
-    if usd is not None and per_hour is None:
-        raise BadRequest("a budget in USD needs a price", hints=["--usd-per-hour PRICE, or a --gpu with known prices"])
+    _priced(usd, per_hour)
     return Budget(trials=trials, seconds=hours * HOUR if hours else None, usd=usd, usd_per_hour=per_hour)
 
 
@@ -223,55 +275,42 @@ def _workload(
     told: Recommendation | None,
 ) -> tuple[Workload, list[str]]:
     """What to learn, with the lengths the rows really have."""
-    longest, mean, target, how = _lengths(spec, task, splits, rows)
-    most = min(spec.context_length or LONGEST_DEFAULT, seq_len or LONGEST_DEFAULT)
-    notes: list[str] = []
-    if seq_len and spec.context_length and seq_len > spec.context_length:
+    if batch is not None and batch > splits.rows["train"]:
         raise BadRequest(
-            f"--seq-len {seq_len} is beyond the model's context of {spec.context_length} tokens",
-            hints=[f"at most: --seq-len {spec.context_length}"],
+            f"--effective-batch-size {batch} is more than the {splits.rows['train']} training rows",
+            hints=[f"at most: --effective-batch-size {splits.rows['train']}"],
+            effective_batch_size=batch,
+            rows=splits.rows["train"],
         )
-    if longest > most:
-        notes.append(f"the longest row has {longest} tokens; rows are cut to {most} (rule: advisor.tuner.encode)")
     base = told.workload if told else None
     usual = base.effective_batch_size if base else min(USUAL_BATCH, splits.rows["train"])
-    return Workload.model_validate(
-        {
-            "model": spec.name,
-            "task": task,
-            "task_type": base.task_type if base else ("classification" if task == "sequence-classification" else None),
-            "samples": splits.rows["train"],
-            "seq_len": min(longest, most),
-            "mean_seq_len": min(mean, longest, most),
-            "target_len": target,
-            "num_labels": max(2, len(splits.labels)),
-            "epochs": epochs or (base.epochs if base else 3.0),
-            "effective_batch_size": batch or usual,
-            "lengths": how,
-        }
-    ), notes
+    fields: dict[str, Any] = {
+        "model": spec.name,
+        "task": task,
+        "task_type": base.task_type if base else ("classification" if task == "sequence-classification" else None),
+        "samples": splits.rows["train"],
+        "num_labels": max(2, len(splits.labels)),
+        "epochs": epochs if epochs is not None else (base.epochs if base else 3.0),
+        "effective_batch_size": batch if batch is not None else usual,
+    }
+    # sizes that make no sense are refused before the rows are measured
+    Workload.model_validate(fields | ({"seq_len": seq_len} if seq_len is not None else {}))
+    lengths, notes = lengths_of(spec, task, splits, rows, seq_len)
+    return Workload.model_validate(fields | lengths), notes
 
 
-def _lengths(
-    spec: ModelSpec, task: Task, splits: Splits, rows: dict[str, list[Row]]
-) -> tuple[int, float, int | None, str]:
-    """(longest, mean, longest target of an encoder-decoder) in tokens, measured with the model's own tokenizer."""
-    from transformers import AutoTokenizer
+def _suits(spec: ModelSpec, task: Task, data: str | None) -> None:
+    """Refuse a task the model is not for; where the rows in `data` made it the task, labels may be misspelt there."""
+    from advisor.assembly.build import auto_class
+    from advisor.assembly.dataset import near_columns
 
-    from advisor.tuner.encode import Encoder
-
-    tokenizer = AutoTokenizer.from_pretrained(weights_folder(spec))
-    # rows are measured whole, whatever the model would take; what is cut is counted and said
-    tokenizer.model_max_length = 10**9
-    pairs = spec.architecture == "encoder-decoder" and task == "seq2seq"
-    far = Workload.model_validate({"model": spec.name, "task": task, "seq_len": 10**6, "target_len": 10**6})
-    examples = Encoder(tokenizer, far, splits.kind, splits.labels, pairs=pairs).encode(rows["train"])
-    if not examples:
-        raise BadRequest("no training row leaves a token to learn")
-    sizes = [len(e.input_ids) for e in examples]
-    targets = [len(e.labels) for e in examples if not isinstance(e.labels, int)] if pairs else []
-    how = f"measured on {len(sizes)} rows with the model's tokenizer"
-    return max(sizes), sum(sizes) / len(sizes), max(targets) if targets else None, how
+    try:
+        auto_class(spec, task)
+    except BadRequest as error:
+        hints = list(error.hints)
+        if data is not None and task == "causal-lm":
+            hints = [f"the rows of {data} have no label, which makes them rows for {task}", *near_columns(data), *hints]
+        raise BadRequest(error.message, hints=hints, **error.fields) from error
 
 
 def _names(method: str | Sequence[str], told: Recommendation | None) -> tuple[str, ...]:
@@ -298,7 +337,7 @@ def _starts(
         published = published_settings(name, spec, workload)
         settings = told.settings if told and found is told.choice else published
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
-        recipe = recipe.model_copy(update=fields)
+        recipe = Recipe.model_validate(recipe.model_dump() | fields)
         check_recipe(spec, recipe, workload)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes

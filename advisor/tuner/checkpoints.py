@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advisor.tuner.coach import durable
+from advisor.tuner.coach import durable, write_bytes
 
 COMMITTED = "COMMITTED.json"
 
@@ -29,7 +29,7 @@ def commit(folder: Path, state: Mapping[str, Any]) -> None:
             os.close(descriptor)
         sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
     text = json.dumps({"sizes": sizes, "coach": dict(state)})
-    durable(folder / COMMITTED, lambda temporary: _write(temporary, text))
+    durable(folder / COMMITTED, lambda temporary: write_bytes(temporary, text.encode()))
     for other in folder.parent.iterdir():
         if other.is_dir() and other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -50,10 +50,6 @@ def newest(checkpoints: Path) -> tuple[Path, dict[str, Any]] | None:
         return None
     _, folder, state = max(found, key=lambda entry: entry[0])
     return folder, state
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -187,3 +187,8 @@ def durable(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`Path.write_bytes` as `durable` calls it."""
+    path.write_bytes(content)

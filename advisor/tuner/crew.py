@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from advisor.errors import AdvisorError, StoreUnavailable
+from advisor.tuner.apart import Heard, train_apart
+from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 from advisor.tuner.process import last_line
+from advisor.tuner.seat import Seat
 from advisor.tuner.storage import PATIENCE_SECONDS
 
 POLL_SECONDS: Final = 0.5
@@ -25,8 +31,11 @@ END_SECONDS: Final = 90.0
 
 
 @dataclass(slots=True)
-class Crew:
-    """Worker processes on one study's folder. `watch` is called each poll, for a view of what goes on."""
+class Runner:
+    """Who runs the trainings of the study in `folder`, at most `workers` at a time.
+
+    `watch` is called about once a second, for a view of what goes on; `salt` tells machines apart.
+    """
 
     folder: Path
     url: str
@@ -34,35 +43,87 @@ class Crew:
     watch: Callable[[], None] = lambda: None
     patience: float = PATIENCE_SECONDS
     salt: int = 0
+    _viewed: float = 0.0
+
+    def run(self) -> str:
+        """Run trials until the budget is spent; says why the search ended.
+
+        Raises:
+            AdvisorError: an error that further trials would have too (storage away, disk full).
+            KeyboardInterrupt: passed on after all trials have left a checkpoint and gone back into the study.
+        """
+        raise NotImplementedError
+
+    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+        """Run trainings apart from the search; their results in the order of the jobs.
+
+        Raises:
+            KeyboardInterrupt: passed on after all trainings have left a checkpoint.
+        """
+        raise NotImplementedError
+
+    def view(self) -> None:
+        """Call `watch`, unless it was called just now."""
+        if time.monotonic() - self._viewed > VIEW_SECONDS:
+            self._viewed = time.monotonic()
+            self.watch()
+
+
+@dataclass(slots=True)
+class Crew(Runner):
+    """Worker processes on this machine."""
+
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     _restarts: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> str:
-        """Until every worker has ended by itself; says why the search ended.
-
-        Raises:
-            AdvisorError: a worker ended in an error of ours (storage away, disk full).
-            KeyboardInterrupt: passed on after all workers have left cleanly.
-        """
+        """As `Runner`, by workers that are started again when killed."""
         (self.folder / "workers").mkdir(parents=True, exist_ok=True)
-        before = terminated_like_interrupted()
-        viewed = 0.0
         for index in range(self.workers):
             self._start(index)
-        try:
-            while self._running:
-                self._look()
-                if time.monotonic() - viewed > VIEW_SECONDS:
-                    viewed = time.monotonic()
-                    self.watch()
-                time.sleep(POLL_SECONDS)
-        except BaseException:
-            self.end()
-            raise
-        finally:
-            if before is not None:
-                signal.signal(signal.SIGTERM, before)
+        with terminated_like_interrupted():
+            try:
+                while self._running:
+                    self._look()
+                    self.view()
+                    time.sleep(POLL_SECONDS)
+            except BaseException:
+                self.end()
+                raise
         return last_line(self._log(0, "out"))
+
+    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+        """As `Runner`, in the workers' own seats: each has a GPU, or its share of the cores."""
+        many = max(1, min(self.workers, len(jobs)))
+        seats: queue.SimpleQueue[Seat] = queue.SimpleQueue()
+        for index in range(many):
+            seats.put(Seat(index, many))
+        stop = threading.Event()
+
+        def one(job: TrialJob) -> TrialResult:
+            seat = seats.get()
+            try:
+                return train_apart(request, job, seat, stop)
+            finally:
+                seats.put(seat)
+
+        with terminated_like_interrupted(), ThreadPoolExecutor(many) as pool:
+            try:
+                futures = [pool.submit(one, job) for job in jobs]
+                self._hear(dict(zip(futures, jobs, strict=True)), heard)
+            except BaseException:
+                # leaving the pool waits for its trainings: they checkpoint and end now, the others never begin
+                stop.set()
+                raise
+        return [future.result() for future in futures]
+
+    def _hear(self, running: dict[Future[TrialResult], TrialJob], heard: Heard) -> None:
+        waiting = set(running)
+        while waiting:
+            done, waiting = wait(waiting, VIEW_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                heard(running[future], future.result())
+            self.view()
 
     def end(self) -> None:
         """Ask every worker to leave: its trial checkpoints and goes back into the study."""
@@ -113,15 +174,21 @@ class Crew:
         return self.folder / "workers" / f"{index}.{stream}"
 
 
-def terminated_like_interrupted() -> Any:
-    """Let a SIGTERM end us as Ctrl-C does; the handler before, or None outside the main thread."""
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Generator[None]:
+    """Let a SIGTERM end us as Ctrl-C does; outside the main thread nothing can, and nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
-        return None
+        yield
+        return
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    return signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _error(code: int, said: str, folder: Path) -> AdvisorError:

@@ -6,6 +6,7 @@ SHA-256 proves it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from advisor.domain.workload import Task
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, StoreUnavailable
+from advisor.tuner.coach import durable, write_bytes
 from advisor.tuner.job import SPLITS, RowKind, Splits
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def make_splits(
         if name not in rows:
             rows["train"], rows[name] = _cut(rows["train"], kind, SHARE, random.Random(f"{seed}/{name}"))
             notes.append(f"{name}: {len(rows[name])} rows cut from the training file, seed {seed}")
-    labels = _labels(rows) if kind == "text-label" else ()
+    labels = _labels(rows, notes) if kind == "text-label" else ()
     _leaks(rows, notes)
     splits = Splits(
         kind=kind,
@@ -98,17 +100,29 @@ def dump(rows: Sequence[Row]) -> bytes:
 
 
 def write_splits(rows: Mapping[str, Sequence[Row]], folder: Path) -> None:
-    """`<folder>/<split>.jsonl`, each renamed into place when whole."""
-    import os
+    """`<folder>/<split>.jsonl`, each renamed into place when whole.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, part in rows.items():
-        temporary = folder / f".{name}.jsonl.{os.getpid()}.tmp"
-        with open(temporary, "wb") as stream:
-            stream.write(dump(list(part)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, folder / f"{name}.jsonl")
+    Raises:
+        StoreUnavailable: the disk is full, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, part in rows.items():
+            content = dump(list(part))
+            durable(folder / f"{name}.jsonl", lambda temporary, content=content: write_bytes(temporary, content))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> StoreUnavailable:
+    """The error of a study's folder that cannot be written."""
+    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return StoreUnavailable(
+        f"the study's folder {folder} cannot be written: {why}",
+        hints=["give another: --out FOLDER"],
+        path=str(folder),
+        reason=why,
+    )
 
 
 def read_split(folder: Path, name: str, splits: Splits) -> list[Row]:
@@ -200,7 +214,7 @@ def _classes(rows: Sequence[Row]) -> Counter[str]:
     return counts
 
 
-def _labels(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
+def _labels(rows: Mapping[str, Sequence[Row]], notes: list[str]) -> tuple[str, ...]:
     counts = _classes(rows["train"])
     for name in ("evaluation", "test"):
         unknown = sorted({row["label"] for row in rows[name]} - set(counts))
@@ -209,6 +223,12 @@ def _labels(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
                 f"the {name} rows have labels that no training row has: {', '.join(unknown[:5])}",
                 hints=["add training rows of these labels, or drop the rows"],
                 labels=unknown,
+            )
+        absent = sorted(set(counts) - {row["label"] for row in rows[name]})
+        if absent:
+            some = f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+            notes.append(
+                f"{name}: no row of {len(absent)} of {len(counts)} labels ({some}); its scores say nothing of them"
             )
     return tuple(sorted(counts, key=lambda label: (0, int(label), "") if label.isdigit() else (1, 0, label)))
 

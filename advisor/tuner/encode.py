@@ -1,17 +1,10 @@
-"""Rows to token ids, the same for every trainer; what is cut off when a row is too long, and how many were.
-
-The rule, by kind of row (limit: the workload's `seq_len`):
-    text, text-label      the first tokens stay
-    prompt-completion     the completion stays whole and the prompt loses its beginning; a completion longer than
-                          the limit loses its end
-    messages              the oldest tokens go; what is trained (the assistant's turns) is never moved
-"""
+"""Rows to token ids, the same for every trainer; what of a row too long is cut off (CUT_RULE), and how many were."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
@@ -22,6 +15,15 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label torch's cross-entropy leaves out."""
+
+CUT_RULE: Final[Mapping[RowKind | Literal["pairs"], str]] = {
+    "text": "the first tokens stay",
+    "text-label": "the first tokens stay",
+    "prompt-completion": "the prompt loses its beginning, a completion that is too long itself its end",
+    "messages": "the oldest tokens go",
+    "pairs": "input and target keep their beginnings",
+}
+"""What of a row beyond the workload's `seq_len` stays, by kind; `pairs` is for an encoder and a decoder."""
 
 
 @dataclass(frozen=True, slots=True)

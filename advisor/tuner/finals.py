@@ -5,21 +5,21 @@ from __future__ import annotations
 import random
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from advisor.domain.study import Finalist
-from advisor.errors import DoesNotFit
+from advisor.errors import DoesNotFit, StoreUnavailable
 from advisor.tuner import ledger
+from advisor.tuner.apart import Train, train_apart
 from advisor.tuner.budget import settings_of
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
-from advisor.tuner.process import Child
 from advisor.tuner.pruning import spread
-from advisor.tuner.trial import RESULT
+from advisor.tuner.seat import Seat
+from advisor.tuner.trial import DISK_FULL, RESULT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 DRAWS: Final = 2000
 SEED_STEP: Final = 1000
 """Seeds of the finals lie away from those of the search."""
+
+
+Results = Mapping[tuple[int, int], TrialResult]
+"""(trial, number of its seed) -> the training with that seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,93 +41,83 @@ class Chosen:
     finalists: tuple[Finalist, ...]
     weights: Path
     seed: int
+    notes: tuple[str, ...] = ()
 
 
 def choose(
-    request: TuneRequest, folder: Path, trials: Sequence[FrozenTrial], *, workers: int, said: Callable[[str], None]
+    request: TuneRequest,
+    folder: Path,
+    trials: Sequence[FrozenTrial],
+    *,
+    train: Train,
+    said: Callable[[tuple[Finalist, ...]], None],
 ) -> Chosen:
     """Train the finalists with more seeds and take the best mean; what an earlier session trained is not repeated.
 
+    `said` hears of the finalists as they stand, each time another training has ended.
+
     Raises:
         DoesNotFit: no trial completed, with the reasons.
+        StoreUnavailable: the disk is full.
     """
     best = ledger.best_first(request, trials)
     if not best:
         raise _nothing(trials)
     tried = best[: request.finalists] if request.final_seeds > 1 and len(best) > 1 else best[:1]
     more = range(1, request.final_seeds) if len(tried) > 1 else range(0)
-    jobs = [(t, k) for t in tried for k in more]
-    results: dict[tuple[int, int], TrialResult] = {}
-    stop = threading.Event()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        running = {(t.number, k): pool.submit(_train, request, folder, t, k, workers, stop) for t, k in jobs}
-        try:
-            for (number, k), future in running.items():
-                results[number, k] = future.result()
-                said(f"finalist {number}, seed {k}: {results[number, k].score}")
-        except BaseException:
-            # leaving the pool waits for its trainings: they checkpoint and end now, the others never begin
-            stop.set()
-            raise
+    jobs = {(t.number, k): _job(request, folder, t, k) for t in tried for k in more}
+    results = {key: done for key, job in jobs.items() if (done := ledger.finished_result(Path(job.folder)))}
+    keys = {job.folder: key for key, job in jobs.items()}
+
+    def heard(job: TrialJob, result: TrialResult) -> None:
+        if result.reason == DISK_FULL:
+            raise StoreUnavailable(
+                f"the disk of {folder} is full",
+                hints=[f"free some space, then: advisor tune --resume {folder}"],
+                path=str(folder),
+                reason=DISK_FULL,
+            )
+        results[keys[job.folder]] = result
+        said(_compared(request, tried, results))
+
+    train(request, [job for key, job in jobs.items() if key not in results], heard)
     finalists = _compared(request, tried, results)
     top = next(t for t in tried if t.number == finalists[0].number)
-    return _with_weights(request, folder, top, finalists, results, workers)
+    return _with_weights(request, folder, top, finalists, results, train)
 
 
-def _train(
-    request: TuneRequest, folder: Path, trial: FrozenTrial, k: int, workers: int, stop: threading.Event
-) -> TrialResult:
-    if stop.is_set():
-        return TrialResult(status="interrupted", reason="asked to stop")
+def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> TrialJob:
     place = folder / "finals" / f"{trial.number:04d}-seed{k}"
-    done = ledger.finished_result(place)
-    if done is not None:
-        return done
-    return Child(
-        job=job_of(request, folder, trial, place, request.seed + SEED_STEP * k),
-        on_progress=lambda line: None,
-        wanted=lambda: "interrupted" if stop.is_set() else None,
-        environment=_cpu_only(request, workers),
-    ).run()
+    return job_of(request, folder, trial, place, request.seed + SEED_STEP * k)
 
 
 def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, seed: int) -> TrialJob:
     """The training of a trial's settings once more, in a folder of its own."""
-    import os
-
     recipe, workload = settings_of(request, trial)
-    threads = request.threads or (os.cpu_count() if request.hardware is None else None)
-    return request.job(trial.number, place, folder, recipe, workload, seed=seed, threads=threads)
+    return request.job(trial.number, place, folder, recipe, workload, seed=seed)
 
 
-def _cpu_only(request: TuneRequest, workers: int) -> dict[str, str]:
-    import os
-
-    if request.hardware is not None:
-        return {}
-    return {
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": str(request.threads or max(1, (os.cpu_count() or 1) // workers)),
-    }
-
-
-def _compared(
-    request: TuneRequest, tried: Sequence[FrozenTrial], results: dict[tuple[int, int], TrialResult]
-) -> tuple[Finalist, ...]:
-    """The finalists, the best mean first, each with the chance that it is truly the best."""
+def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Results) -> tuple[Finalist, ...]:
+    """The finalists, each with the chance that it is truly the best: the best mean first, among those of which no
+    seed failed; settings that break with another seed are no winner, whatever their other seeds scored."""
     index = request.objectives.index("quality")
-    scores: dict[int, list[float]] = {}
-    for trial in tried:
-        again = [results[key].score for key in sorted(results) if key[0] == trial.number]
-        scores[trial.number] = [trial.values[index], *(s for s in again if s is not None)]
     sign = 1.0 if request.higher_is_better else -1.0
+    scores: dict[int, list[float]] = {t.number: [t.values[index]] for t in tried}
+    broken: set[int] = set()
+    for (number, _), result in sorted(results.items()):
+        score = _score(result)
+        broken.add(number) if score is None else scores[number].append(score)
     chances = _chances([[sign * s for s in scores[t.number]] for t in tried])
     found = [
         Finalist(number=number, scores=tuple(s), mean=sum(s) / len(s), spread=spread(s), better=chance)
         for (number, s), chance in zip(scores.items(), chances, strict=True)
     ]
-    return tuple(sorted(found, key=lambda f: -sign * f.mean))
+    return tuple(sorted(found, key=lambda f: (f.number in broken, -sign * f.mean)))
+
+
+def _score(result: TrialResult) -> float | None:
+    """None of a training that did not come to its end."""
+    return result.score if result.status == "complete" else None
 
 
 def _chances(scores: list[list[float]]) -> list[float | None]:
@@ -145,8 +139,8 @@ def _with_weights(
     folder: Path,
     trial: FrozenTrial,
     finalists: tuple[Finalist, ...],
-    results: dict[tuple[int, int], TrialResult],
-    workers: int,
+    results: Results,
+    train: Train,
 ) -> Chosen:
     """The weights of the chosen trial's best seed; trained again where they lie on another machine or nowhere."""
     sign = 1.0 if request.higher_is_better else -1.0
@@ -154,19 +148,24 @@ def _with_weights(
     if request.seeds > 1:
         places[0] = (places[0][0] / "seed-0", *places[0][1:])
     for (number, k), result in results.items():
-        if number == trial.number and result.score is not None:
-            place = folder / "finals" / f"{number:04d}-seed{k}"
-            places.append((place, request.seed + SEED_STEP * k, result.score))
+        score = _score(result)
+        if number == trial.number and score is not None:
+            job = _job(request, folder, trial, k)
+            places.append((Path(job.folder), job.seed, score))
     here = [p for p in places if (p[0] / WEIGHTS).is_file()]
+    notes = tuple(
+        f"trial {number} with seed {k} of the finals failed: {result.reason}"
+        for (number, k), result in sorted(results.items())
+        if _score(result) is None
+    )
     if request.retrain or not here:
-        return _retrained(request, folder, trial, finalists, workers)
+        place = _retrained(request, folder, trial, train)
+        return Chosen(trial, finalists, place / WEIGHTS, request.seed, notes)
     place, seed, _ = max(here, key=lambda p: sign * p[2])
-    return Chosen(trial, finalists, place / WEIGHTS, seed)
+    return Chosen(trial, finalists, place / WEIGHTS, seed, notes)
 
 
-def _retrained(
-    request: TuneRequest, folder: Path, trial: FrozenTrial, finalists: tuple[Finalist, ...], workers: int
-) -> Chosen:
+def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Train) -> Path:
     """Train the chosen settings once more: on training and evaluation rows if asked, else as the trial did."""
     place = folder / "finals" / f"{trial.number:04d}-{'retrained' if request.retrain else 'again'}"
     job = job_of(request, folder, trial, place, request.seed)
@@ -174,16 +173,14 @@ def _retrained(
         # the evaluation rows are learned now, so there is nothing left to choose a moment by: the end is kept
         job = job.model_copy(update={"train_on": ("train", "evaluation"), "evaluations": 1, "early_stopping": 0})
     if ledger.finished_result(place) is None:
-        result = Child(
-            job=job, on_progress=lambda line: None, wanted=lambda: None, environment=_cpu_only(request, workers)
-        ).run()
+        [result] = train(request, [job], lambda job, result: None)
         if result.status != "complete":
             raise DoesNotFit(f"the chosen settings could not be trained again: {result.reason}", number=trial.number)
-    return Chosen(trial, finalists, place / WEIGHTS, request.seed)
+    return place
 
 
 def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrialResult:
-    """Score the test rows and export the adapter to `best/`; once only for each choice.
+    """Score the test rows and export the adapter to `best/`, on this machine; once only for each choice.
 
     Raises:
         DoesNotFit: the finish itself failed, with its reason.
@@ -197,7 +194,7 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrialResult:
     job = job_of(request, folder, chosen.trial, place, chosen.seed).model_copy(
         update={"mode": "finish", "weights": str(chosen.weights), "export": str(export)}
     )
-    result = Child(job=job, on_progress=lambda line: None, wanted=lambda: None, environment=_cpu_only(request, 1)).run()
+    result = train_apart(request, job, Seat(), threading.Event())
     if result.status != "complete":
         raise DoesNotFit(
             f"the best weights could not be tested and exported: {result.reason}",

@@ -85,6 +85,7 @@ class TuneRequest(Stored):
     seed: int = 0
     store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
     created: str = ""
+    storage: str = Field(default="", description="where the study lies, without a password; empty: in its folder")
 
     def question(self) -> dict[str, Any]:
         """What must not differ between two sessions of one study: model, data, metric, objectives and space."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,7 +21,7 @@ from advisor.tuner.alive import OWNER, Pulse, is_dead
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialResult, TuneRequest
 from advisor.tuner.pruning import make_pruner, make_sampler
-from advisor.tuner.storage import id_of, open_storage, storage_of
+from advisor.tuner.storage import id_of, open_storage, shown, storage_of
 from advisor.tuner.trial import RESULT
 
 if TYPE_CHECKING:
@@ -62,18 +63,23 @@ def create(request: TuneRequest, url: str) -> Study:
     found = study.user_attrs.get(REQUEST)
     if found is None:
         study.set_user_attr(REQUEST, request.to_document())
-        return study
-    _same_question(request, found)
+    else:
+        same_question(request, TuneRequest.from_document(found))
     return study
 
 
-def _same_question(request: TuneRequest, found: Mapping[str, Any]) -> None:
-    before = TuneRequest.from_document(found).question()
+def same_question(request: TuneRequest, found: TuneRequest) -> None:
+    """Refuse to go on with a study that another question was asked of.
+
+    Raises:
+        BadRequest: says what differs.
+    """
+    before = found.question()
     differ = [key for key, value in request.question().items() if before.get(key) != value]
     if differ:
         raise BadRequest(
             f"there is a study {request.name!r} already, with another {' and '.join(differ)}",
-            hints=["to begin another: --name OTHER", f"to go on with it: advisor tune --resume {request.name}"],
+            hints=["to begin another: --name OTHER", "to go on with it: advisor tune --resume FOLDER, its folder"],
             name=request.name,
             differ=differ,
         )
@@ -93,10 +99,18 @@ def load(name: str, url: str) -> tuple[Study, TuneRequest]:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
         names = optuna.get_all_study_names(storage)
+        near = difflib.get_close_matches(name, names, n=8, cutoff=0.5)
         raise BadRequest(
-            f"the storage has no study {name!r}",
-            hints=[f"it has: {', '.join(names[:8])}" if names else "it has no study at all"],
+            f"the storage {shown(url)} has no study {name!r}",
+            hints=[
+                f"near names: {', '.join(near)}"
+                if near
+                else f"it has: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+                if names
+                else "it has no study at all"
+            ],
             name=name,
+            names=names,
         ) from error
     document = study.user_attrs.get(REQUEST)
     if document is None:

@@ -67,10 +67,21 @@ def cpu_hardware(workers: int = 1) -> Hardware:
     return Hardware.model_validate({"gpu": gpu, "asked": "cpu", "headroom": 0.1})
 
 
-def predict(request: TuneRequest, recipe: Recipe, workload: Workload, past: Sequence[Past] = ()) -> Prediction:
-    """What one trial needs; trials of this study that have finished correct the model's word."""
+def limit_bytes(request: TuneRequest, workers: int = 1) -> int:
+    """What one training may use: of the GPU, or of this machine's memory where so many workers share it."""
+    most = (request.hardware or cpu_hardware(workers)).limit_bytes
+    return min(most, request.memory_bytes or most)
+
+
+def predict(
+    request: TuneRequest, recipe: Recipe, workload: Workload, past: Sequence[Past] = (), *, limit: int | None = None
+) -> Prediction:
+    """What one trial needs; trials of this study that have finished correct the model's word.
+
+    `limit` is what it may use, where that is not this machine's own `limit_bytes`.
+    """
     hardware = request.hardware or cpu_hardware()
-    limit = min(hardware.limit_bytes, request.memory_bytes or hardware.limit_bytes)
+    limit = limit_bytes(request) if limit is None else limit
     notes: list[str] = []
     try:
         size, seconds = _modelled(request, recipe, workload, hardware)

@@ -43,6 +43,12 @@ def weights_folder(spec: ModelSpec) -> Path:
     Raises:
         UnsupportedModel: none is known, or it holds no weights.
     """
+    if spec.weights is None and spec.source == "folder":
+        raise UnsupportedModel(
+            f"{spec.asked} holds a definition but no weights (*.safetensors), and training needs them",
+            hints=["give the folder that save_pretrained() wrote, or a Hub id"],
+            model=spec.name,
+        )
     if spec.weights is None:
         raise UnsupportedModel(
             f"{spec.name} has a definition but no weights here, and training needs them",

@@ -21,7 +21,7 @@ from advisor.domain.units import duration, gib
 from advisor.errors import BadFile
 from advisor.tuner.coach import PROGRESS, STOP
 from advisor.tuner.job import TrialJob, TrialResult
-from advisor.tuner.trial import RESULT
+from advisor.tuner.trial import DISK_FULL, RESULT
 
 JOB: Final = "job.json"
 LOG: Final = "log.txt"
@@ -112,7 +112,7 @@ class Child:
         if code < 0:
             return TrialResult(status="interrupted", reason=f"killed by signal {-code}")
         if "No space left on device" in tail:
-            return TrialResult(status="failed", reason="the disk is full")
+            return TrialResult(status="failed", reason=DISK_FULL)
         return TrialResult(status="failed", reason=f"ended with exit code {code}: {tail or 'it said nothing'}")
 
     _peak: int = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.domain.quantity import Quantity
-from advisor.domain.study import Plan, TrialState, TunedStudy, TunedTrial
+from advisor.domain.study import Finalist, Plan, TrialState, TunedStudy, TunedTrial
 from advisor.domain.units import HOUR
 from advisor.tuner import ledger
 from advisor.tuner.budget import settings_of
@@ -29,6 +29,7 @@ def tuned_study(
     *,
     notes: Sequence[str] = (),
     stopped: str = "",
+    finalists: tuple[Finalist, ...] = (),
     chosen: Chosen | None = None,
     finish: TrialResult | None = None,
     report: Path | None = None,
@@ -55,7 +56,7 @@ def tuned_study(
         best_value=best.values[index] if best else None,
         best_params=dict(best.params) if best else {},
         best_recipe=settings_of(request, best)[0] if best else None,
-        finalists=chosen.finalists if chosen else (),
+        finalists=chosen.finalists if chosen else finalists,
         pareto=front(request, trials),
         test=finish.test if finish else {},
         test_rows=request.splits.rows["test"] if finish else 0,
@@ -65,7 +66,12 @@ def tuned_study(
         finished=finish is not None,
         seconds=wall,
         usd=total * per_hour / HOUR if per_hour else None,
-        notes=(*notes, *_cut(trials, finish), *(finish.notes[1:] if finish else ())),
+        notes=(
+            *notes,
+            *_cut(trials, finish),
+            *(chosen.notes if chosen else ()),
+            *(finish.notes[1:] if finish else ()),
+        ),
         versions=versions(),
         resume="" if finish else f"advisor tune --resume {folder}",
     )

@@ -21,6 +21,7 @@ from advisor.tuner.ledger import finished_result
 from advisor.tuner.process import Child
 from advisor.tuner.study_data import absolute, asked
 from advisor.tuner.study_findings import Group, Scored, findings_of
+from advisor.tuner.trial import DISK_FULL
 
 PLAN_FILE: Final = "plan.json"
 QUESTION_FILE: Final = "question.json"
@@ -206,7 +207,7 @@ class Session:
         ).run()
         if result.status == "interrupted" and self._late():
             raise OutOfTime
-        if result.reason == "the disk is full":
+        if result.reason == DISK_FULL:
             raise StoreUnavailable(f"the disk of {self.folder} is full", hints=[f"free some, then: {self.resume()}"])
         self.trained += job.mode == "train"
         self.spent_seconds += time.monotonic() - began

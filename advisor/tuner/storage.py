@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,8 +31,45 @@ PATIENCE_SECONDS: Final = 600.0
 
 
 def storage_url(asked: str | None, folder: Path) -> str:
-    """What was asked for, else OPTUNA_STORAGE, else SQLite in the study's folder."""
-    return asked or os.environ.get(ENVIRONMENT) or f"sqlite:///{folder.resolve() / 'study.db'}"
+    """What was asked for, else OPTUNA_STORAGE, else SQLite in the study's folder; a file by its whole path."""
+    url = asked or os.environ.get(ENVIRONMENT)
+    if not url:
+        return _default(folder)
+    for scheme in ("sqlite:///", "journal://", "journal:"):
+        path = url.removeprefix(scheme)
+        if path != url:
+            # workers and later sessions may stand in other folders
+            return url if not path or path.startswith((":", "/")) else scheme + os.path.abspath(path)
+    return url
+
+
+def kept(url: str, folder: Path) -> str:
+    """What a study's folder remembers of its storage: nothing of the one inside it, and never a password."""
+    return "" if url == _default(folder) else shown(url)
+
+
+def remembered(known: str, asked: str | None, folder: Path) -> str:
+    """The storage of a study that goes on: what is asked for, else the one it was begun in.
+
+    Raises:
+        BadRequest: its password was not kept, and nobody says it.
+    """
+    if asked or not known:
+        return storage_url(asked, folder)
+    if ":***@" in known:
+        told = storage_url(None, folder)
+        if shown(told) != known:
+            raise BadRequest(
+                f"the study lies in {known}, whose password is not kept",
+                hints=["give it whole: --storage URL, or in OPTUNA_STORAGE"],
+                storage=known,
+            )
+        return told
+    return known
+
+
+def _default(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / 'study.db'}"
 
 
 def quiet() -> None:
@@ -40,6 +78,14 @@ def quiet() -> None:
 
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
+
+
+@contextlib.contextmanager
+def quietly() -> Generator[None]:
+    """`quiet`, for a while."""
+    with warnings.catch_warnings():
+        quiet()
+        yield
 
 
 def storage_of(study: Study) -> Any:
@@ -71,17 +117,21 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     scheme, _, rest = url.partition(":")
+    if scheme.startswith("sqlite") and rest.lstrip("/").partition("?")[0] in ("", ":memory:"):
+        raise BadRequest(
+            f"{url} is a storage in one process's memory, which workers cannot share",
+            hints=["sqlite:///FILE, or leave it out: SQLite in the study's folder"],
+        )
     try:
-        if scheme == "journal":
-            return _journal(Path(rest.removeprefix("//")))
-        if scheme == "grpc":
-            return _grpc(rest.removeprefix("//"))
-        arguments: dict[str, Any] = {"pool_pre_ping": True}
-        if scheme.startswith("sqlite"):
-            # waits for another worker's write instead of failing at once
-            arguments["connect_args"] = {"timeout": 60}
-        with warnings.catch_warnings():
-            quiet()
+        with quietly():
+            if scheme == "journal":
+                return _journal(Path(rest.removeprefix("//")))
+            if scheme == "grpc":
+                return _grpc(rest.removeprefix("//"))
+            arguments: dict[str, Any] = {"pool_pre_ping": True}
+            if scheme.startswith("sqlite"):
+                # waits for another worker's write instead of failing at once
+                arguments["connect_args"] = {"timeout": 60}
             return RDBStorage(
                 url,
                 engine_kwargs=arguments,
@@ -156,6 +206,8 @@ def patiently(
                 raise
             missed()
             if time.monotonic() - began > seconds or not alive():
+                if isinstance(error, StoreUnavailable):
+                    raise
                 raise unreachable(url, error) from error
             log.warning("storage %s does not answer, trying again: %s", shown(url), type(error).__name__)
             time.sleep(pause)

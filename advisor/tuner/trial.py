@@ -21,6 +21,8 @@ from advisor.errors import AdvisorError
 from advisor.tuner.job import TrialJob, TrialResult
 
 RESULT = "result.json"
+DISK_FULL = "the disk is full"
+"""The reason of a training that ended so, in whose place any other would too."""
 ORPHAN_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 
@@ -57,7 +59,7 @@ def run(job: TrialJob, began: float) -> TrialResult:
         if out_of_memory(error):
             return TrialResult(status="oom", reason=_first_line(error))
         if isinstance(error, OSError) and error.errno == 28:
-            return TrialResult(status="failed", reason="the disk is full")
+            return TrialResult(status="failed", reason=DISK_FULL)
         # the whole of it goes to the trial's log; the study needs one line
         traceback.print_exc()
         return TrialResult(status="failed", reason=f"{type(error).__name__}: {_first_line(error)}")

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from advisor import store
 from advisor.domain.recommendation import Recommendation
-from advisor.domain.study import Objective, Plan, TunedStudy
+from advisor.domain.study import Finalist, Objective, Plan, TunedStudy
 from advisor.domain.workload import Task
-from advisor.errors import BadRequest, UnknownName
+from advisor.errors import BadRequest, StoreUnavailable, UnknownName
 from advisor.tuner import ledger
-from advisor.tuner.begin import make_request, read_request, rebuild, write_request
+from advisor.tuner.begin import Begun, make_request, more_budget, read_request, rebuild, write_request
 from advisor.tuner.budget import make_plan, past_of
-from advisor.tuner.crew import Crew
+from advisor.tuner.crew import Crew, Runner
+from advisor.tuner.data import unwritable
 from advisor.tuner.finals import choose, finish
 from advisor.tuner.job import TuneRequest
 from advisor.tuner.moves import starts
 from advisor.tuner.results import tuned_study
-from advisor.tuner.storage import PATIENCE_SECONDS, patiently, quiet, storage_url
+from advisor.tuner.storage import PATIENCE_SECONDS, kept, patiently, quietly, remembered, storage_url
 from advisor.tuner.tracking import check_trackers
+from advisor.tuner.worker import REQUEST_FILE
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from advisor.tuner.cluster import Fleet
-
 STUDY_FILE: Final = "study.json"
 FOLDER: Final = "advisor-tune"
+MOST_A_CORE: Final = 4
 
 Launcher = Literal["local", "ray"]
 OnPlan = Callable[[Plan, Sequence[str]], None]
@@ -56,27 +59,43 @@ class Hands:
             raise BadRequest("--ray names a cluster, which only the Ray launcher uses", hints=["add: --launcher ray"])
 
     def count(self, request: TuneRequest) -> int:
-        """Trials at a time."""
+        """Trials at a time.
+
+        Raises:
+            BadRequest: more than this machine has GPUs, or can have of use on its cores.
+        """
         if self.launcher == "local":
-            return self.workers or 1
+            return _at_most(self.workers or 1, request)
         from advisor.tuner.cluster import connect, room
 
         ray, _ = connect(self.address)
         return self.workers or room(ray.nodes(), request)
 
-    def here(self, workers: int) -> int:
-        """Trainings at a time on this machine itself."""
-        return workers if self.launcher == "local" else 1
-
-    def made(
-        self, folder: Path, url: str, workers: int, watch: Callable[[], None], patience_seconds: float
-    ) -> Crew | Fleet:
-        """What runs the search."""
+    def made(self, folder: Path, url: str, workers: int, watch: Callable[[], None], patience_seconds: float) -> Runner:
+        """What runs the search and the finals."""
         if self.launcher == "local":
             return Crew(folder, url, workers, watch, patience_seconds)
-        from advisor.tuner.cluster import Fleet
+        from advisor.tuner.fleet import Fleet
 
         return Fleet(folder, url, workers, watch, patience_seconds, address=self.address)
+
+
+def _at_most(workers: int, request: TuneRequest) -> int:
+    cores = os.cpu_count() or 1
+    most, have = MOST_A_CORE * cores, f"{cores} cores, and more than {MOST_A_CORE} workers a core only wait"
+    if request.hardware is not None:
+        import torch
+
+        most = torch.cuda.device_count()
+        have = f"{most} GPUs, and each trial has one of its own"
+    if workers > most:
+        raise BadRequest(
+            f"--workers {workers} is more than this machine can use: it has {have}",
+            hints=[f"at most: --workers {most}", "further machines join with: advisor tune --join STUDY --storage URL"],
+            workers=workers,
+            most=most,
+        )
+    return workers
 
 
 def tune(
@@ -131,7 +150,7 @@ def tune(
         storage: an Optuna storage URL (default: OPTUNA_STORAGE, else SQLite in the study's folder).
         workers: trials at a time (default: 1; on a Ray cluster as many as it has room for).
         launcher: `local`, or `ray`, which places trials on a cluster by what they should need; each node needs
-            advisor, the model, and a way to the storage. The finals run on this machine.
+            advisor, the model, and a way to the storage. The test and the export run on this machine.
         ray: the cluster's address (default: RAY_ADDRESS, else a cluster of this machine alone).
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
@@ -148,6 +167,7 @@ def tune(
     check_trackers(settings.get("report_to", ()))
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
     begun = make_request(**asked)
+    running = crew.count(begun.request)
     folder = (Path(out) if out else Path(FOLDER) / begun.request.name).resolve()
     if (folder / STUDY_FILE).exists():
         raise BadRequest(
@@ -155,12 +175,32 @@ def tune(
             hints=["to begin another: --name OTHER", f"to go on with it: advisor tune --resume {folder} --trials MORE"],
             folder=str(folder),
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_request(begun, folder)
     url = storage_url(storage, folder)
-    study = ledger.create(begun.request, url)
-    enqueue(study, begun.request)
-    return _go(folder, begun.request, study, url, crew, begun.notes, on_plan, on_view, patience_seconds)
+    begun = replace(begun, request=begun.request.model_copy(update={"storage": kept(url, folder)}))
+    study = _begin(begun, folder, url)
+    return _go(folder, begun.request, study, url, crew, running, begun.notes, on_plan, on_view, patience_seconds)
+
+
+def _begin(begun: Begun, folder: Path, url: str) -> Study:
+    """The study in its folder and its storage; where either cannot be had, nothing new is left of the other."""
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        write_request(begun, folder)
+        study = patiently(url, lambda: ledger.create(begun.request, url), seconds=0)
+        patiently(url, lambda: enqueue(study, begun.request), seconds=0)
+        return study
+    except BaseException as error:
+        new = set(folder.iterdir()) - (before or set()) if folder.is_dir() else set[Path]()
+        for path in [folder] if before is None else new:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if isinstance(error, StoreUnavailable) and "storage" in error.fields:
+            hints = ["nothing was begun; once it is back, the same command begins"]
+            raise StoreUnavailable(error.message, cause=error.cause, hints=hints, **error.fields) from error
+        raise
 
 
 _NOT_ASKED: Final = frozenset(
@@ -193,17 +233,17 @@ def resume(
     crew = Hands(workers, launcher, ray)
     place = Path(folder).resolve()
     request = read_request(place)
-    changed = {
-        k: v for k, v in {"trials": trials, "seconds": hours and hours * 3600, "usd": usd}.items() if v is not None
-    }
-    if changed:
-        request = request.model_copy(update={"budget": request.budget.model_copy(update=changed)})
-        store.write(request, place / "request.json")
-    url = storage_url(storage, place)
-    study = ledger.create(request, url)
+    changed = request.model_copy(update={"budget": more_budget(request.budget, trials, hours, usd)})
+    running = crew.count(changed)
+    url = remembered(request.storage, storage, place)
+    study, known = ledger.load(request.name, url)
+    ledger.same_question(request, known)
+    if changed != request:
+        request = changed
+        store.write(request, place / REQUEST_FILE)
     study.set_user_attr(ledger.STOPPED, None)
     enqueue(study, request)
-    return _go(place, request, study, url, crew, request.splits.notes, on_plan, on_view, patience_seconds)
+    return _go(place, request, study, url, crew, running, request.splits.notes, on_plan, on_view, patience_seconds)
 
 
 def join(
@@ -224,7 +264,9 @@ def join(
     Raises:
         BadRequest: no such study there, or this machine has not its data or model.
     """
+    crew = Hands(workers, "local", None)
     study, request = ledger.load(name, storage)
+    crew.count(request)
     folder = (Path(out) if out else Path(FOLDER) / name).resolve()
     rebuild(request, folder, data or {})
     plan = make_plan(request, workers)
@@ -256,53 +298,44 @@ def enqueue(study: Study, request: TuneRequest) -> None:
             study.enqueue_trial(params, user_attrs={ledger.ORIGIN: origin}, skip_if_exists=False)
 
 
+@quietly()
 def _go(
     folder: Path,
     request: TuneRequest,
     study: Study,
     url: str,
     crew: Hands,
+    workers: int,
     notes: Sequence[str],
     on_plan: OnPlan,
     on_view: OnView | None,
     patience_seconds: float,
 ) -> TunedStudy:
     """Search, re-rank, finish, write everything down."""
-    import warnings
-
-    with warnings.catch_warnings():
-        quiet()
-        return _searched(folder, request, study, url, crew, notes, on_plan, on_view, patience_seconds)
-
-
-def _searched(
-    folder: Path,
-    request: TuneRequest,
-    study: Study,
-    url: str,
-    crew: Hands,
-    notes: Sequence[str],
-    on_plan: OnPlan,
-    on_view: OnView | None,
-    patience_seconds: float,
-) -> TunedStudy:
     from advisor.tuner.closing import keep
 
     trials = study.get_trials(deepcopy=False)
-    plan = make_plan(request, crew.count(request), past_of(request, trials))
+    plan = make_plan(request, workers, past_of(request, trials))
     on_plan(plan, tuple(notes))
+    finalists: tuple[Finalist, ...] = ()
 
     def now(**more: Any) -> TunedStudy:
         found = trials_of(study, url, patience_seconds)
-        return tuned_study(request, folder, url, found, plan, notes=notes, **more)
+        return tuned_study(request, folder, url, found, plan, notes=notes, finalists=finalists, **more)
 
     def watch() -> None:
         if on_view is not None:
             on_view(now())
 
-    stopped = crew.made(folder, url, plan.workers, watch, patience_seconds).run()
+    def said(standing: tuple[Finalist, ...]) -> None:
+        nonlocal finalists
+        finalists = standing
+        watch()
+
+    runner = crew.made(folder, url, workers, watch, patience_seconds)
+    stopped = runner.run()
     found = trials_of(study, url, patience_seconds)
-    chosen = choose(request, folder, found, workers=crew.here(plan.workers), said=lambda text: None)
+    chosen = choose(request, folder, found, train=runner.train, said=said)
     finished = finish(request, folder, chosen)
     result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")
     keep(request, folder, result, found)

@@ -24,11 +24,13 @@ from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.tuner import ledger
 from advisor.tuner.alive import OWNER, Pulse, me
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest, mean_of
-from advisor.tuner.predict import Past, Prediction, predict
+from advisor.tuner.predict import Past, Prediction, limit_bytes, predict
 from advisor.tuner.process import Child
 from advisor.tuner.proposals import propose, set_apart
+from advisor.tuner.seat import Seat
 from advisor.tuner.space import apply, suggest
 from advisor.tuner.storage import PATIENCE_SECONDS, id_of, patiently, quiet, storage_of, storage_url, transient
+from advisor.tuner.trial import DISK_FULL
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -55,7 +57,8 @@ class Worker:
     """Runs trials of one study in one folder until there is nothing left to do.
 
     `share` says how many workers share this machine, `index` which one this is: it picks the GPU or the
-    share of the cores, and the sampler's seed.
+    share of the cores, and the sampler's seed. `room` is the memory a trial may use where that is not this
+    machine's.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class Worker:
         self.folder = folder
         self.url = url
         self.index = index
-        self.share = share
+        self.seat = Seat(index, share)
+        self.room: int | None = None
         self.drawer = f"{index}/{salt}"
         self.patience = patience
         self.request = store.read(TuneRequest, folder / REQUEST_FILE)
@@ -183,7 +187,8 @@ class Worker:
         params = self.patiently(lambda: suggest(trial, self.request.dimensions))
         recipe, workload = apply(params, self.request.dimensions, self.request.starts, self.request.workload)
         past = self.patiently(self._past)
-        prediction = predict(self.request, recipe, workload, past)
+        limit = self.room or limit_bytes(self.request, self.seat.of)
+        prediction = predict(self.request, recipe, workload, past, limit=limit)
         frozen = self.patiently(lambda: self._noted(trial, prediction))
         refusal = self._refusal(prediction)
         if refusal:
@@ -191,7 +196,9 @@ class Worker:
             return None
         self.refused = 0
         place = ledger.trial_folder(self.folder, frozen)
-        job = self.request.job(trial.number, place, self.folder, recipe, workload, threads=self._threads())
+        job = self.request.job(
+            trial.number, place, self.folder, recipe, workload, threads=self.seat.threads(self.request)
+        )
         job = job.model_copy(update={"report_to": self.request.report_to})
         return Launch(job, prediction)
 
@@ -201,14 +208,14 @@ class Worker:
             return
         self.patiently(lambda: ledger.tell(self.study, self.frozen(trial), result, self.request))
         self.patiently(lambda: ledger.tidy(self.study, self.folder, self.request))
-        if result.reason == "the disk is full":
+        if result.reason == DISK_FULL:
             # each further trial would end the same way at once; the budget is not for that
             self.stop.wait(FULL_DISK_SECONDS)
             raise StoreUnavailable(
                 f"the disk of {self.folder} is full",
                 hints=["free some space, then: advisor tune --resume"],
                 path=str(self.folder),
-                reason="the disk is full",
+                reason=DISK_FULL,
             )
 
     def _seeded(self, trial: Trial, job: TrialJob, prediction: Prediction) -> TrialResult:
@@ -237,7 +244,7 @@ class Worker:
             job=job,
             on_progress=heard,
             wanted=lambda: self._interruption(trial),
-            environment=self._environment(job.threads),
+            environment=self.seat.environment(self.request, job.threads),
             memory_bytes=prediction.limit_bytes if self.request.hardware is None else None,
             seconds=self.request.trial_seconds,
         )
@@ -318,23 +325,13 @@ class Worker:
 
         return past_of(self.request, self.study.get_trials(deepcopy=False))
 
+    def place(self, trial: Trial) -> Path:
+        """The trial's folder."""
+        return ledger.trial_folder(self.folder, self.frozen(trial))
+
     def frozen(self, trial: Trial) -> FrozenTrial:
         """The trial as the storage has it."""
         return trial.storage.get_trial(id_of(trial))
-
-    def _threads(self) -> int | None:
-        if self.request.threads is not None or self.request.hardware is not None:
-            return self.request.threads
-        return max(1, (os.cpu_count() or 1) // self.share)
-
-    def _environment(self, threads: int | None) -> dict[str, str]:
-        """The GPU or the cores that are this worker's own."""
-        if self.request.hardware is None:
-            # threads that wait give their core up: on a busy machine a spinning one stalls the others
-            return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
-        seen = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
-        device = seen[self.index % len(seen)] if seen else str(self.index)
-        return {"CUDA_VISIBLE_DEVICES": device} if self.share > 1 else {}
 
     def patiently(self, call: Callable[[], T]) -> T:
         """The call's result, waited for while the storage is away and nobody asked us to stop."""

@@ -14,7 +14,7 @@ import pytest
 from advisor.domain.quantity import Quantity
 from advisor.domain.study import Budget
 from advisor.errors import BadRequest, MissingExtra, UnknownName
-from advisor.tuner import cluster, ledger
+from advisor.tuner import cluster, fleet, ledger
 from advisor.tuner.alive import OWNER
 from advisor.tuner.predict import Prediction
 from advisor.tuner.tune import Hands
@@ -151,15 +151,15 @@ def test_a_trial_that_no_node_can_hold_is_not_launched(tmp_path, nodes, monkeypa
 
     begin(tmp_path, budget=Budget(trials=1), neighbours=0)
     ray_, ours = cluster.connect(nodes.address)
-    fleet = cluster.Fleet(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, address=nodes.address)
-    boss = cluster.Worker(tmp_path, fleet.url)
+    sender = fleet.Fleet(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, address=nodes.address)
+    boss = fleet.Worker(tmp_path, sender.url)
     try:
-        monkeypatch.setattr("advisor.tuner.worker.predict", lambda *_: said(100.0, limit=1000.0))
-        assert fleet._begin(ray_, boss, None)
+        monkeypatch.setattr("advisor.tuner.worker.predict", lambda *_, **__: said(100.0, limit=1000.0))
+        assert sender._begin(cluster.Cluster(ray_, None, None), boss)
         trial = boss.study.trials[0]
         assert ledger.infeasible(trial)
         assert "no node of the cluster has them" in trial.user_attrs[ledger.OUTCOME]["reason"]
-        assert not fleet._sent
+        assert not sender._sent
     finally:
         if ours:
             ray.shutdown()

@@ -194,10 +194,14 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
         place.mkdir(parents=True)
         (place / "weights.safetensors").write_text("w")
     again = {0: 0.80, 1: 0.92}
-    monkeypatch.setattr(
-        "advisor.tuner.finals._train", lambda r, f, t, k, w, s: TrialResult(status="complete", score=again[t.number])
-    )
-    chosen = choose(request, tmp_path, [lucky, steady], workers=1, said=lambda _: None)
+
+    def train(_, jobs, heard):
+        results = [TrialResult(status="complete", score=again[job.number]) for job in jobs]
+        for job, result in zip(jobs, results, strict=True):
+            heard(job, result)
+        return results
+
+    chosen = choose(request, tmp_path, [lucky, steady], train=train, said=lambda _: None)
     assert chosen.trial.number == 1
     assert chosen.finalists[0].better > 0.7
 
@@ -205,7 +209,7 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
 def test_a_study_without_a_completed_trial_explains_itself(tmp_path):
     request, _ = toy_request()
     with pytest.raises(DoesNotFit, match="no trial was completed"):
-        choose(request, tmp_path, [], workers=1, said=lambda _: None)
+        choose(request, tmp_path, [], train=lambda *_: [], said=lambda _: None)
 
 
 def test_equal_scores_are_told_apart_by_their_loss():

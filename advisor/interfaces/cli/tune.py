@@ -81,6 +81,8 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
       advisor tune --join my-study --storage postgresql+psycopg://me@db/optuna
       advisor tune --model ./m --data d.jsonl --launcher ray --ray head:6379 --storage postgresql+psycopg://me@db/optuna
     """
+    if resume is not None and join is not None:
+        raise BadRequest("--resume goes on with a study of this machine, --join helps with another's: give one of them")
     asked = given(arguments)
     for name in ("methods", "search", "report_to"):
         if name in asked:

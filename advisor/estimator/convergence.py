@@ -22,6 +22,8 @@ STEPS_TO_CONVERGE: Final = 1000
 USUAL_BATCH: Final = 16
 SMALLEST_BATCH: Final = 4
 """Rows; below, a step's fixed costs outweigh its rows on every device, and gradients are mostly noise."""
+WORTHWHILE: Final = 0.75
+"""A batch is halved if that leaves at most this share of the shortfall."""
 HIGHEST_RANK: Final = 64
 """Up to which a short training raises the rank: 8 to 64 end alike where trainings converge (QLoRA, section 4)."""
 MOST: Final = 4.0
@@ -80,18 +82,22 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
 
 def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
     """The effective batch where nobody says: halved until the asked length gives the steps the method needs."""
-    at, needed = workload.effective_batch_size, steps_needed(method, workload)
-    if needed is None or workload.samples is None:
-        return at, ""
-    batch = at
-    while steps_of(workload, batch) < needed and batch // 2 >= SMALLEST_BATCH:
+    at, batch = workload.effective_batch_size, workload.effective_batch_size
+    while shortfall(method, _at(workload, batch)) > 1 and batch // 2 >= SMALLEST_BATCH:
+        # where a method needs so many samples rather than steps, smaller batches bring it no nearer
+        if shortfall(method, _at(workload, batch // 2)) > WORTHWHILE * shortfall(method, _at(workload, batch)):
+            break
         batch //= 2
     if batch == at:
         return at, ""
     return batch, (
         f"effective batch: {batch}, since {workload.epochs:g} epochs are {steps_of(workload, at)} steps at {at} and "
-        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {needed:,} to converge"
+        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {steps_needed(method, workload):,} to converge"
     )
+
+
+def _at(workload: Workload, batch: int) -> Workload:
+    return workload.model_copy(update={"effective_batch_size": batch})
 
 
 def shortfall(method: str, workload: Workload) -> float:

@@ -127,6 +127,13 @@ def test_epochs_stay_within_what_was_published_and_are_never_fewer_for_fewer_row
     assert converging_epochs("lora", text(2 * samples, epochs=usual), published)[0] <= epochs
 
 
+@given(samples=st.integers(1, 5000), epochs=st.floats(0.5, 50))
+def test_a_smaller_batch_is_no_help_to_a_method_that_needs_samples(samples, epochs):
+    assert converging_batch("lora", text(samples, epochs=epochs))[0] in (16, 8, 4)
+    if samples >= 64:
+        assert converging_batch("lora", text(samples, epochs=epochs)) == (16, "")
+
+
 def test_generation_counts_steps_by_the_learning_curve_and_classification_by_few_shot_recipes():
     assert steps_needed("lora", text(100, "instruction")) == steps_needed("lora", text(100)) == 188
     assert steps_needed("lora", text(100, "classification")) == steps_needed("lora", work(100, 3)) == 1000

@@ -10,7 +10,7 @@ import advisor
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest, DoesNotFit, UnknownName
-from advisor.estimator.convergence import UNDECAYED
+from advisor.estimator.convergence import SMALLEST_BATCH, UNDECAYED
 from advisor.recommender.weigh import dominates, effect, peak, seconds, usd
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100"
@@ -330,9 +330,13 @@ def test_few_samples_are_read_until_lora_has_learned_and_the_cost_says_so(costs)
 def test_a_training_asked_for_shorter_than_it_takes_learns_faster_and_says_so(costs):
     usual, short = ask(costs, samples=100), ask(costs, samples=100, epochs=2)
     assert short.workload.epochs == 2
-    assert short.workload.effective_batch_size < usual.workload.effective_batch_size
+    assert short.choice.recipe.learning_rate > usual.choice.recipe.learning_rate
     assert short.choice.recipe.schedule == UNDECAYED
     assert any(note.startswith("length: ") and "needs about" in note for note in short.notes)
     assert not any(note.startswith("length: ") for note in usual.notes)
-    kept = ask(costs, samples=100, epochs=2, effective_batch_size=16)
-    assert kept.workload.effective_batch_size == 16
+
+
+def test_a_short_training_of_a_classifier_takes_smaller_batches_unless_the_user_says(costs):
+    asked = {"model": "google-bert/bert-base-uncased", "seq_len": 128, "samples": 100, "task_type": "NLU", "epochs": 3}
+    assert ask(costs, **asked).workload.effective_batch_size == SMALLEST_BATCH
+    assert ask(costs, **asked, effective_batch_size=16).workload.effective_batch_size == 16

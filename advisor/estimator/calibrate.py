@@ -205,7 +205,8 @@ def _robust_error(values: Sequence[float]) -> float | None:
 
 
 def _interval(missed: Sequence[Missed], target: str) -> tuple[float, float] | None:
-    errors = [m.error for m in missed if m.target == target]
+    """Ends relative to the prediction, so of measured over predicted, which large errors set apart from its inverse."""
+    errors = [m.measured / m.predicted - 1 for m in missed if m.target == target]
     if len(errors) < FEWEST:
         return None
     half = conformal(errors)

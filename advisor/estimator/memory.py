@@ -190,7 +190,7 @@ def _interval(calibration: Calibration | None, gpu: Gpu, model: str) -> tuple[tu
     if calibration is None or calibration.memory_interval is None:
         return usual, "modelled", f"allocator replayed; no measured run of {gpu.name} to set the range by"
     low, high = calibration.memory_interval
-    ends = (max(0.0, -low), max(0.0, high))
+    ends = (min(1.0, max(0.0, -low)), max(0.0, high))
     why = f"allocator replayed; range from {len(calibration.fitted_on)} {gpu.name} runs"
     if model not in calibration.models:
         return (

@@ -18,6 +18,8 @@ from advisor.estimator.timing import BOUNDS, TIME_NAMES, Clocks, Ops, accumulate
 
 OTHER_MODEL_WIDENS = 1.5
 """A fit on other models' runs is off by more on this one; the factor is ours until runs of many models are in."""
+MOST_BELOW = 0.95
+"""A step takes some time, however far off the fitted runs were: no lower end below a twentieth of the prediction."""
 DEVICES_TO_NARROW = 4
 """Measured devices from which what leaving one out missed says how far a new one may be; the number is ours."""
 STRANGE_BOUND_WIDENS = 3.0
@@ -46,7 +48,7 @@ def time_of(
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
     below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
-    step = Quantity.around(mean, below, above, "s", basis, why)
+    step = Quantity.around(mean, min(below, MOST_BELOW), above, "s", basis, why)
     return described(step, clocks, lengths, workload, recipe), rates.notes
 
 
@@ -94,7 +96,7 @@ def _interval(
     below, above = error.value - error.low, error.high - error.value
     if calibration is not None and calibration.device == POOLED:
         worse = 2 if rates_missing else 1
-        return _borrowed(calibration, gpu, min(0.95, worse * below), worse * above)
+        return _borrowed(calibration, gpu, worse * below, worse * above)
     if calibration is not None and calibration.time_interval is not None:
         low, high = calibration.time_interval
         why = f"fitted on {len(calibration.fitted_on)} {gpu.name} runs"
@@ -114,7 +116,7 @@ def _interval(
             why,
         )
     if rates_missing:
-        return min(0.95, 2 * below), 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
+        return 2 * below, 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
     return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"
 
 

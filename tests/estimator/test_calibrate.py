@@ -19,11 +19,11 @@ from advisor.domain.workload import Workload
 from advisor.errors import BadFile, BadRequest, UnknownName
 from advisor.estimator import known
 from advisor.estimator.audit import audit
-from advisor.estimator.calibrate import calibrate, fit_device
+from advisor.estimator.calibrate import _interval, calibrate, fit_device
 from advisor.estimator.constants import load_constants
 from advisor.estimator.design import choose_runs
 from advisor.estimator.fit import fit_time, predict
-from advisor.estimator.holdout import conformal, leave_out, predicted_bytes, summary
+from advisor.estimator.holdout import Missed, conformal, leave_out, predicted_bytes, summary
 from advisor.estimator.known import POOLED
 from advisor.estimator.lengths import lengths_of
 from advisor.estimator.processor import PROCESSOR
@@ -80,6 +80,15 @@ def test_a_fit_predicts_runs_it_did_not_see_far_better_than_the_catalogue(runs):
     fitted = summary(missed, "step_time", "leave-one-method")
     before = np.median([abs(predict(r.asked, default_time()) / r.step_seconds - 1) for r in runs])
     assert fitted.median < 0.25 * before
+
+
+@given(st.lists(st.floats(0.05, 20.0), min_size=3, max_size=40))
+def test_the_interval_of_a_fit_holds_nine_in_ten_of_the_runs_it_was_made_of(ratios):
+    """Measured over predicted: a run that took four times its prediction is no less far off than that."""
+    missed = [Missed(None, "step_time", measured=ratio, predicted=1.0, low=0, high=0) for ratio in ratios]
+    low, high = _interval(missed, "step_time")
+    inside = [low <= ratio - 1 <= high for ratio in ratios]
+    assert sum(inside) >= 0.9 * len(ratios)
 
 
 def test_a_fit_without_runs_is_the_catalogue():

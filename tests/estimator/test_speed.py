@@ -8,6 +8,7 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.estimator.known import POOLED
 from advisor.estimator.lengths import lengths_of
 from advisor.estimator.speed import constants_of, time_of
 from advisor.estimator.timing import TIME_NAMES, default_time
@@ -65,6 +66,16 @@ def test_ranges_widen_with_what_the_fit_has_not_seen(timeline):
     assert "none bound so much by" in strange.step.why
     assert width(none) > width(other)
     assert (own.step.basis, none.step.basis) == ("calibrated", "modelled")
+
+
+@pytest.mark.parametrize("device", ["x", POOLED])
+def test_however_far_off_the_fitted_runs_were_a_step_takes_some_time(timeline, device):
+    """Three runs of a busy machine may differ by more than their prediction: seconds below nought are no range."""
+    far, _ = timed(timeline, calibration(device=device, time_interval=(-1.8, 1.8)), samples=100)
+    assert 0 < far.step.low < 0.1 * far.step.mid
+    assert far.step.high == pytest.approx(2.8 * far.step.mid)
+    assert far.tokens_per_second.low < far.tokens_per_second.mid < far.tokens_per_second.high
+    assert far.training.low > 0
 
 
 def test_a_stand_in_rate_is_noted_and_widens(timeline):

@@ -95,14 +95,14 @@ def test_samples_give_a_training_time_a_cost_and_a_quality(ask):
 
 def test_accumulation_takes_longer_and_hardly_more_memory(ask):
     one, four = estimate(**ask), estimate(**{**ask, "gradient_accumulation": 4})
-    assert 3 < four.time.step.mid / one.time.step.mid < 4.01
-    assert four.memory.peak_allocated.mid <= one.memory.peak_allocated.mid * 1.1
+    assert 3.8 < four.time.step.mid / one.time.step.mid < 4.01
+    assert four.memory.peak_allocated.mid <= one.memory.peak_allocated.mid * 1.005
 
 
 def test_shorter_batches_take_less_time_and_no_less_memory(ask):
     full, short = estimate(**ask), estimate(**{**ask, "mean_seq_len": 100})
     assert short.time.step.mid < full.time.step.mid
-    assert short.memory.peak_allocated.mid == pytest.approx(full.memory.peak_allocated.mid, rel=0.05)
+    assert short.memory.peak_allocated.mid == pytest.approx(full.memory.peak_allocated.mid, rel=0.002)
 
 
 def test_quick_prices_are_close_to_thorough_ones_and_as_fast_in_time(ask):
@@ -110,7 +110,7 @@ def test_quick_prices_are_close_to_thorough_ones_and_as_fast_in_time(ask):
     thorough = price(workload, recipe, hardware, spec)
     quick = price(workload, recipe, hardware, spec, thorough=False)
     assert quick.time == thorough.time
-    assert quick.memory.peak_allocated.mid == pytest.approx(thorough.memory.peak_allocated.mid, rel=0.25)
+    assert quick.memory.peak_allocated.mid == pytest.approx(thorough.memory.peak_allocated.mid, rel=0.002)
     assert sum(quick.memory.breakdown.values()) == pytest.approx(quick.memory.peak_device.mid, abs=1)
 
 

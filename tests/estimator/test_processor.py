@@ -43,8 +43,9 @@ def test_a_processor_that_no_catalogue_lists_is_fitted_from_its_profiles(fitted:
 
 def test_memory_of_a_processor_is_told_closer_than_its_noisy_times(fitted: Calibration):
     held = {h.target: h for h in fitted.held_out if h.scheme == "leave-one-run"}
-    assert held["peak_allocated"].median < 0.02
-    assert held["allocated_after_step"].p90 < 0.005
+    # 0.4 % and 0.07 %: kernels' own temporaries, and what a shared machine's Python keeps
+    assert held["peak_allocated"].median < 0.005
+    assert held["allocated_after_step"].p90 < 0.001
     assert held["step_time"].median > held["peak_allocated"].median
 
 
@@ -99,7 +100,7 @@ def test_a_run_beside_other_processes_counts_less():
     assert spread == pytest.approx(0.2 / 3**0.5)
 
 
-def test_a_run_measured_now_agrees_with_its_prediction_within_the_stated_interval(fitted: Calibration):
+def test_a_run_measured_now_agrees_with_its_prediction(fitted: Calibration):
     job = make_job(batch_size=4, trainer="hf")
     profile = measure(job).model_copy(update={"device": "cpu-here"})
     assert profile.status == "complete", profile.reason
@@ -110,5 +111,6 @@ def test_a_run_measured_now_agrees_with_its_prediction_within_the_stated_interva
     assert memory.peak_allocated.low <= profile.peak_allocated_bytes <= memory.peak_allocated.high
     assert profile.allocated_after_step_bytes is not None
     assert memory.allocated_after_step.low <= profile.allocated_after_step_bytes <= memory.allocated_after_step.high
-    # loosely: another processor than the fit's, beside other processes; a wrong unit is off by a thousand
-    assert 0.05 < min(profile.step_seconds) / predict(asked, constants_of(fitted)) < 20
+    # 0.71 to 0.84 on a machine of the fit's own kind with three processes a core; another processor may be half or
+    # twice as fast
+    assert 0.3 < min(profile.step_seconds) / predict(asked, constants_of(fitted)) < 3

@@ -39,10 +39,12 @@ def test_the_fit_is_of_the_studies_that_ship():
 def test_the_stored_fit_kept_its_laws_out_of_study():
     held_out = posterior().fit.held_out
     assert held_out["studies"] >= 15
-    assert held_out["pairs_told"] >= 0.80
-    assert held_out["pairs_blind_without_full"] >= 0.75  # 0.82 now; the benchmark fails below 0.80
-    assert 0.85 <= held_out["coverage_over_studies"] <= 0.95
-    assert 0.85 <= held_out["coverage_over_rows"] <= 0.95
+    # the fit is deterministic, so what a new study may cost is all the room there is: 0.870 and 0.821 now, the
+    # benchmark fails below 0.80; coverage 0.885 and 0.913
+    assert held_out["pairs_told"] >= 0.85
+    assert held_out["pairs_blind_without_full"] >= 0.80
+    assert 0.87 <= held_out["coverage_over_studies"] <= 0.93
+    assert 0.87 <= held_out["coverage_over_rows"] <= 0.93
     for regret in ("regret_told", "regret_blind"):
         assert held_out[regret] <= min(held_out["regret_always_lora"], held_out["regret_pu_table"])
 

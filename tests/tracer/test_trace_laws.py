@@ -58,9 +58,9 @@ CASES = [
 @pytest.mark.parametrize(("spec", "changes"), CASES)
 def test_unrolled_layers_equal_the_full_depth_trace(spec: ModelSpec, changes: dict[str, Any]):
     asked = recipe(**changes)
-    short = expand(make_trace(spec, workload(spec), asked))
     compiled = make_trace(spec, workload(spec), asked)
     assert compiled.repeats, "nothing was unrolled: this case proves nothing"
+    short = expand(compiled)
     whole = expand(make_trace(spec, workload(spec), asked, whole=True))
     for shape in ((4, 333, 77), (1, 64, 16)):
         assert np.array_equal(short.bytes_of(*shape), whole.bytes_of(*shape))
@@ -137,7 +137,8 @@ def test_eager_attention_builds_the_score_matrix():
         bytes_at_peak(expand(make_trace(DECODER, workload(DECODER), recipe(attention=a))), 4, 1024)
         for a in ("eager", "sdpa")
     )
-    assert eager > 1.2 * fused
+    # scores and their softmax, [4, 4, 1024, 1024] each in every one of eight layers: 2.9 times here
+    assert eager > 2.5 * fused
 
 
 def test_autocast_casts_on_a_machine_whose_own_autocast_would_not():
@@ -147,45 +148,49 @@ def test_autocast_casts_on_a_machine_whose_own_autocast_would_not():
     values = timeline.values(4, 256)
     for dtype, flop in zip(timeline.op_dtype.tolist(), values[timeline.op_flop].tolist(), strict=True):
         flop_by_dtype[found.dtypes[dtype]] = flop_by_dtype.get(found.dtypes[dtype], 0) + flop
-    assert flop_by_dtype["bf16"] > 0.9 * sum(flop_by_dtype.values())
+    assert flop_by_dtype["bf16"] == sum(flop_by_dtype.values()) > 0
 
 
-def test_trl_never_holds_tokens_by_vocabulary_logits():
-    biggest = {}
-    for trainer in ("hf", "trl"):
-        unpadded = recipe(trainer=trainer, micro_batch_size=1)
-        timeline = expand(make_trace(DECODER, workload(DECODER), unpadded))
-        small, large = (timeline.bytes_of(b, 2048)[timeline.mem_alloc].max() for b in (8, 64))
-        biggest[trainer] = (int(small), int(large))
-    assert biggest["hf"][1] == 64 * 2048 * 1024 * 4
-    assert biggest["trl"][1] < biggest["hf"][1]
+@pytest.mark.parametrize(("trainer", "grows"), [("hf", 4), ("trl", 1)])
+def test_trl_never_holds_tokens_by_vocabulary_logits(trainer: str, grows: int):
+    biggest: list[int] = []
+    for vocabulary in (1024, 4096):
+        spec = DECODER.model_copy(update={"config": {**DECODER.config, "vocab_size": vocabulary}})
+        timeline = expand(make_trace(spec, workload(spec), recipe(trainer=trainer, micro_batch_size=1)))
+        biggest.append(int(timeline.bytes_of(64, 2048)[timeline.mem_alloc].max()))
+    assert biggest[1] == grows * biggest[0]
+    assert (biggest[0] == 64 * 2048 * 1024 * 4) == (trainer == "hf")
 
 
-@pytest.mark.parametrize("base", ["nf4", "int8"])
-def test_a_quantised_base_does_the_same_products_and_holds_less(base: str):
+@pytest.mark.parametrize(("base", "share"), [("nf4", 0.56), ("int8", 0.69)])
+def test_a_quantised_base_does_the_same_products_and_holds_less(base: str, share: float):
+    """A quarter and half of the layers' bytes; embeddings, norms and the adapter stay whole."""
     pytest.importorskip("bitsandbytes")
     plain = expand(make_trace(DECODER, workload(DECODER), recipe()))
     packed = expand(make_trace(DECODER, workload(DECODER), recipe(base=base)))
     flop = [t.values(4, 256)[t.op_flop].sum() for t in (plain, packed)]
-    assert flop[1] == pytest.approx(flop[0], rel=0.02)
+    assert flop[1] == pytest.approx(flop[0])
     held = [int(t.bytes_of(4, 256)[t.mem_step == 0].sum()) for t in (plain, packed)]
-    assert held[1] < 0.8 * held[0]
+    assert held[1] < share * held[0]
 
 
 def test_checkpointing_trades_memory_for_work():
     plain = expand(make_trace(DECODER, workload(DECODER), recipe()))
     kept = expand(make_trace(DECODER, workload(DECODER), recipe(gradient_checkpointing=True)))
-    assert bytes_at_peak(kept, 8, 1024) < bytes_at_peak(plain, 8, 1024)
-    assert kept.values(8, 1024)[kept.op_flop].sum() > 1.1 * plain.values(8, 1024)[plain.op_flop].sum()
+    # of eight layers one is whole at a time, the rest is their inputs; forward runs once more, a third of the work
+    # where attention leads, whose backward pass is two and a half times its forward
+    assert bytes_at_peak(kept, 8, 1024) < 0.2 * bytes_at_peak(plain, 8, 1024)
+    work = [timeline.values(8, 1024)[timeline.op_flop].sum() for timeline in (plain, kept)]
+    assert work[1] / work[0] == pytest.approx(4 / 3, rel=0.01)
 
 
 def test_a_whole_step_counts_six_flop_a_weight_a_token():
-    # full fine-tuning: 2 forward, 4 backward a weight; short samples keep attention's own share within 3 %
+    # full fine-tuning: 2 forward, 4 backward a weight; of 4 tokens attention's own share is half a percent
     timeline = expand(make_trace(DECODER, workload(DECODER), recipe(method="full")))
     steady = timeline.op_step == 2
-    flop = timeline.values(8, 16)[timeline.op_flop][steady].sum()
+    flop = timeline.values(8, 4)[timeline.op_flop][steady].sum()
     weights = make_trace(DECODER, workload(DECODER), recipe(method="full")).total_parameters
-    assert flop == pytest.approx(6 * weights * 8 * 16, rel=0.04)
+    assert flop == pytest.approx(6 * weights * 8 * 4, rel=0.01)
 
 
 # --- the door: keys, cache -------------------------------------------------------------------------------

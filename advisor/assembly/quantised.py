@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 NESTED_BLOCK = 256
-_KEPT = ("lm_head", "embed_out", "classifier", "score", "qa_outputs", "classification_head")
+HEADS = ("lm_head", "embed_out", "classifier", "score", "qa_outputs", "classification_head")
+"""Names of the modules that are never quantised."""
 
 
 def quantise(model: nn.Module, recipe: Recipe) -> nn.Module:
@@ -35,7 +36,7 @@ def quantise(model: nn.Module, recipe: Recipe) -> nn.Module:
 
     model.requires_grad_(False)
     for path, module in list(model.named_modules()):
-        if type(module) is not nn.Linear or path.rsplit(".", 1)[-1] in _KEPT:
+        if type(module) is not nn.Linear or path.rsplit(".", 1)[-1] in HEADS:
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
         made = _four_bit(module, recipe, bnb) if recipe.base == "nf4" else _eight_bit(module, bnb)

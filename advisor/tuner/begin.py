@@ -23,7 +23,7 @@ from advisor.domain.refusal import refusal_of
 from advisor.domain.study import Budget, Objective
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, Workload
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, UnknownName
 from advisor.estimator.convergence import USUAL_BATCH
 from advisor.tuner.data import Row, load_splits, write_splits
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
@@ -123,11 +123,10 @@ def make_request(
     starts, more = _starts(spec, workload, recommendation, names, {k: v for k, v in fields.items() if v is not None})
     if pruner == "auto":
         pruner = _pruner(budget, objectives, settings.get("seeds", 1))
-    if sampler not in SAMPLERS or pruner not in PRUNERS:
-        raise BadRequest(
-            f"no such sampler or pruner: {sampler}, {pruner}",
-            hints=[f"samplers: {', '.join(SAMPLERS)}", f"pruners: {', '.join(PRUNERS)}, auto"],
-        )
+    if sampler not in SAMPLERS:
+        raise UnknownName.of("sampler", sampler, SAMPLERS, list_with="advisor tune --help")
+    if pruner not in PRUNERS:
+        raise UnknownName.of("pruner", pruner, (*PRUNERS, "auto"), list_with="advisor tune --help")
     if len(objectives) > 1 and pruner != "none":
         raise BadRequest("several objectives cannot be pruned by one score", hints=["--pruner none"])
     if "quality" not in objectives:
@@ -347,14 +346,28 @@ def _hardware(told: Recommendation | None) -> Hardware | None:
     """The GPU recommended for, where this machine has one; without any, its CPU."""
     if told is None:
         return None
+    check_device(told.hardware.gpu.name)
+    return told.hardware
+
+
+def check_device(gpu: str) -> None:
+    """Refuse to search for a GPU where there is none.
+
+    Raises:
+        UnknownName: nobody has heard of the GPU.
+        BadRequest: torch finds none on this machine.
+    """
     import torch
 
+    from advisor.catalog.gpus import find_gpu
+
+    found, _ = find_gpu(gpu)
     if not torch.cuda.is_available():
         raise BadRequest(
-            f"the recommendation is for {told.hardware.gpu.name}, and torch finds no GPU on this machine",
+            f"the search is to be for {found.name}, and torch finds no GPU on this machine",
             hints=["to tune on this machine's CPU: leave out --gpu", "or run it on the machine with the GPU"],
+            gpu=found.name,
         )
-    return told.hardware
 
 
 def _pruner(budget: Budget, objectives: Sequence[str], seeds: int) -> str:

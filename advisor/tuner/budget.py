@@ -27,6 +27,8 @@ PRUNED_SHARE: Final = 0.6
 
 Assumed, not measured: it only widens the plan's interval downwards.
 """
+FAILED_ALIKE: Final = 4
+"""Trials that fail for one reason, before any came to its end, after which the search is given up."""
 FLOOR_TRIALS: Final = 20
 """A search is never called flat before this many trials, or twice its dimensions."""
 
@@ -99,6 +101,15 @@ def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     if usd is not None and usd <= 0 and run:
         return f"the budget of {budget.usd:.2f} USD is spent"
     return None
+
+
+def hopeless(trials: Sequence[FrozenTrial]) -> str | None:
+    """Why no further trial would come to its end either, or None: the first of them failed, all for one reason."""
+    outcomes = [ledger.outcome_of(t) for t in ledger.counted(trials) if t.state.is_finished()]
+    reasons = {o.reason for o in outcomes if o is not None and o.status == "failed"}
+    if len(outcomes) < FAILED_ALIKE or len(reasons) != 1 or any(o is None or o.status != "failed" for o in outcomes):
+        return None
+    return f"the first {len(outcomes)} trials failed alike: {next(iter(reasons))}"
 
 
 def worth(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:

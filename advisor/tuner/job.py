@@ -82,7 +82,7 @@ class TuneRequest(Stored):
     max_retries: int = Field(default=2, ge=0)
     report_to: tuple[str, ...] = ()
     share_gpus: bool = Field(default=False, description="on a Ray cluster: trials that fit together share a GPU")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31, description="the seeds of finals and workers are counted on from it")
     store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
     created: str = ""
     storage: str = Field(default="", description="where the study lies, without a password; empty: in its folder")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Task
@@ -64,7 +65,29 @@ def weights_folder(spec: ModelSpec) -> Path:
             model=spec.name,
             path=str(folder),
         )
+    _check_whole(folder, spec)
     return folder
+
+
+def _check_whole(folder: Path, spec: ModelSpec) -> None:
+    """Refuse weights that were cut off on their way here, by their headers: not a tensor is read."""
+    from safetensors import SafetensorError, safe_open
+
+    listed: set[str] = set()
+    for index in folder.glob("*.safetensors.index.json"):
+        listed |= set(store.read_document(index).get("weight_map", {}).values())
+    for path in sorted({*folder.glob("*.safetensors"), *(folder / name for name in listed)}):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UnsupportedModel(
+                f"{path} is {'not whole' if path.is_file() else 'missing'}",
+                cause=str(error),
+                hints=["copy or fetch the model's weights again"],
+                model=spec.name,
+                path=str(path),
+            ) from error
 
 
 def prepare(job: TrialJob) -> Prepared:
@@ -157,6 +180,10 @@ def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
         raise UnsupportedModel(
             f"the weights in {folder} cannot be loaded", cause=f"{type(error).__name__}: {error}", model=job.spec.name
         ) from error
+    for module in model.modules():
+        # on a CPU a scoring would repack 4-bit weights for inference, in a form that no gradient passes
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
     if recipe.gradient_checkpointing:
@@ -168,10 +195,14 @@ def _quantisation(job: TrialJob) -> Any:
     from transformers import BitsAndBytesConfig
 
     from advisor.assembly.build import torch_dtype
+    from advisor.assembly.quantised import HEADS
 
+    # left to itself, transformers keeps the heads of causal LMs only, and a new classifier cannot be quantised
+    heads = list(HEADS)
     if job.recipe.base == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
     return BitsAndBytesConfig(
+        llm_int8_skip_modules=heads,
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

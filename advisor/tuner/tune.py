@@ -183,7 +183,8 @@ def tune(
 
 def _begin(begun: Begun, folder: Path, url: str) -> Study:
     """The study in its folder and its storage; where either cannot be had, nothing new is left of the other."""
-    before = set(folder.iterdir()) if folder.is_dir() else None
+    ours = not folder.exists()
+    before = set(folder.iterdir()) if folder.is_dir() else set[Path]()
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -194,9 +195,11 @@ def _begin(begun: Begun, folder: Path, url: str) -> Study:
         patiently(url, lambda: enqueue(study, begun.request), seconds=0)
         return study
     except BaseException as error:
-        new = set(folder.iterdir()) - (before or set()) if folder.is_dir() else set[Path]()
-        for path in [folder] if before is None else new:
+        new = set(folder.iterdir()) - before if folder.is_dir() else set[Path]()
+        for path in new:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if ours and folder.is_dir():
+            folder.rmdir()
         if isinstance(error, StoreUnavailable) and "storage" in error.fields:
             hints = ["nothing was begun; once it is back, the same command begins"]
             raise StoreUnavailable(error.message, cause=error.cause, hints=hints, **error.fields) from error

@@ -143,12 +143,12 @@ class Worker:
         return reason
 
     def _spent(self) -> str | None:
-        from advisor.tuner.budget import spent, worth
+        from advisor.tuner.budget import hopeless, spent, worth
 
         trials = self.study.get_trials(deepcopy=False)
         if self.refused >= REFUSED_IN_A_ROW:
             return f"the last {self.refused} settings proposed do not fit memory, time or budget"
-        return spent(self.request, trials) or worth(self.request, trials)
+        return spent(self.request, trials) or worth(self.request, trials) or hopeless(trials)
 
     def _claim(self) -> Trial | None:
         """A trial that no other worker has; None where the last place of the budget is taken."""

@@ -121,6 +121,9 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
             raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
     gpu, methods = asked.pop("gpu", None), asked.pop("methods", None)
     if gpu is not None:
+        from advisor.tuner.begin import check_device
+
+        check_device(gpu)  # a recommendation takes a while
         named = [m for m in methods or () if m != "auto"]
         asked["recommendation"] = advisor.recommend(
             asked["model"], gpu, data=asked["data"], methods=named or None, **_of_workload(asked)

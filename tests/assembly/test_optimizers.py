@@ -13,6 +13,7 @@ from transformers.training_args import OptimizerNames
 
 from advisor.assembly.optimizers import OPTIMIZERS as MAKERS
 from advisor.assembly.optimizers import PAGED_FROM, make_optimizer
+from advisor.catalog.gpus import find_gpu
 from advisor.catalog.optimizers import OPTIMIZERS, find_optimizer
 from advisor.domain.expand import expand
 from advisor.domain.model import ModelSpec
@@ -20,6 +21,8 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.trace import CATEGORIES
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnknownName
+from advisor.estimator.lengths import lengths_of
+from advisor.estimator.memory import memory_of, overheads_of
 from advisor.estimator.replay import Shape, paged_bytes, peak_allocated, replay
 from advisor.tracer.trace import make_trace
 from tests.tracer.models import DECODER
@@ -93,6 +96,13 @@ def test_paged_state_is_in_no_peak_of_the_allocator_and_raises_only_the_devices_
         shape = Shape(2, 64)
         played = replay(timeline, [shape, shape, shape])
         sizes[name] = (played.after_steps[-1], peak_allocated(timeline, shape).after_step, paged_bytes(timeline))
+        lengths = lengths_of(Workload(model="m", seq_len=64), recipe)
+        for thorough in (True, False):
+            memory, _ = memory_of(timeline, lengths, recipe, find_gpu("L4")[0], thorough=thorough)
+            context = overheads_of(find_gpu("L4")[0]).context
+            assert memory.peak_device.mid == memory.peak_reserved.mid + context.mid
+            over = memory.peak_device.high - memory.peak_reserved.high - context.high
+            assert over == pytest.approx(paged_bytes(timeline))
     plain, paged = sizes["adamw_8bit"], sizes["paged_adamw_8bit"]
     assert plain[2] == 0 < paged[2]
     for way in (0, 1):

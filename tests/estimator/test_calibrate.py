@@ -22,14 +22,14 @@ from advisor.estimator.audit import audit
 from advisor.estimator.calibrate import _interval, calibrate, fit_device
 from advisor.estimator.constants import load_constants
 from advisor.estimator.design import choose_runs
-from advisor.estimator.fit import fit_time, predict
+from advisor.estimator.fit import SHARED, fit_time, predict, prior_deviations, prior_precision
 from advisor.estimator.holdout import Missed, conformal, leave_out, predicted_bytes, summary
 from advisor.estimator.known import POOLED
 from advisor.estimator.lengths import lengths_of
 from advisor.estimator.processor import PROCESSOR
 from advisor.estimator.runs import Question, Run, sha256_of
 from advisor.estimator.speed import time_of
-from advisor.estimator.timing import TIME_NAMES, Ops, Rates, default_time
+from advisor.estimator.timing import HOST_NAMES, TIME_NAMES, Ops, Rates, default_time
 
 ROOT = Path(__file__).parents[2]
 TRUE = default_time() * np.exp(np.linspace(-0.4, 0.4, len(TIME_NAMES)))
@@ -89,6 +89,30 @@ def test_the_interval_of_a_fit_holds_nine_in_ten_of_the_runs_it_was_made_of(rati
     low, high = _interval(missed, "step_time")
     inside = [low <= ratio - 1 <= high for ratio in ratios]
     assert sum(inside) >= 0.9 * len(ratios)
+
+
+def test_a_noisy_run_moves_the_fit_less(runs):
+    def fitted(seconds):
+        told = [
+            Run(one.profile.model_copy(update={"step_seconds": seconds(one)}), one.sha256, one.asked) for one in runs
+        ]
+        return fit_time(told).constants
+
+    even = fitted(lambda one: (2 * one.step_seconds,) * 3)
+    uneven = fitted(lambda one: (0.6 * one.step_seconds, 2 * one.step_seconds, 3.4 * one.step_seconds))
+    moved = [float(np.abs(np.log(constants / default_time())).sum()) for constants in (uneven, even)]
+    assert 0 < moved[0] < 0.9 * moved[1]
+
+
+def test_what_one_run_says_of_the_host_moves_all_its_constants():
+    precision = prior_precision()
+    spread = np.linalg.inv(precision)
+    host = [TIME_NAMES.index(name) for name in HOST_NAMES]
+    for i in range(len(TIME_NAMES)):
+        assert spread[i, i] == pytest.approx(prior_deviations()[i] ** 2)
+        for j in range(i):
+            alike = spread[i, j] / math.sqrt(spread[i, i] * spread[j, j])
+            assert alike == pytest.approx(SHARED if i in host and j in host else 0, abs=1e-9)
 
 
 def test_a_fit_without_runs_is_the_catalogue():

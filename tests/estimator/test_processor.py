@@ -18,7 +18,7 @@ from advisor.estimator.memory import memory_of
 from advisor.estimator.processor import PROCESSOR, device_of, threads_of
 from advisor.estimator.runs import SHARED, Run, question
 from advisor.estimator.speed import constants_of
-from advisor.estimator.timing import Ops, Rates, default_time, rates_of, run_clocks, step_seconds
+from advisor.estimator.timing import TIME_NAMES, Ops, Rates, default_time, rates_of, run_clocks, step_seconds
 from advisor.profiler.measure import measure
 from tests.profiler.conftest import make_job
 
@@ -83,11 +83,14 @@ def test_on_a_processor_host_and_device_take_turns(timeline: Timeline):
     ops = Ops(timeline, 4, np.array([64.0, 200.0]))
     together = Rates(1e12, 1e12, 1e11)
     in_turn = Rates(1e12, 1e12, 1e11, overlaps=False)
-    clocks = run_clocks(ops, in_turn, default_time())
-    assert np.allclose(clocks.step_s, step_seconds(ops, in_turn, default_time()))
+    constants = default_time()
+    # of the same size as the rest, so that leaving it out shows
+    constants[TIME_NAMES.index("step_s")] = 0.05
+    clocks = run_clocks(ops, in_turn, constants)
+    assert np.allclose(clocks.step_s, step_seconds(ops, in_turn, constants))
     assert np.allclose(clocks.phase_s.sum(axis=1), clocks.step_s)
     assert np.allclose(clocks.bound_s.sum(axis=1), clocks.step_s)
-    assert np.all(clocks.step_s >= step_seconds(ops, together, default_time()))
+    assert np.all(clocks.step_s >= step_seconds(ops, together, constants))
 
 
 def test_a_run_beside_other_processes_counts_less():

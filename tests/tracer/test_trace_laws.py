@@ -121,6 +121,14 @@ def test_a_padded_batch_takes_the_memory_efficient_kernel_and_a_full_one_flash()
     assert "_scaled_dot_product_flash_attention" in ops(DECODER, batching="packed")
 
 
+def test_adalora_prunes_in_its_step_unless_no_step_is_left_to_prune_in():
+    assert "kthvalue" in ops(DECODER, method="adalora")
+    assert "kthvalue" not in ops(
+        DECODER, method="adalora", options={"total_steps": 100, "warm_steps": 50, "final_steps": 49}
+    )
+    assert "kthvalue" not in ops(DECODER)
+
+
 def test_float32_never_takes_flash():
     assert "_scaled_dot_product_flash_attention" not in ops(DECODER, micro_batch_size=1, dtype="float32")
 

@@ -167,7 +167,8 @@ def test_trl_never_holds_tokens_by_vocabulary_logits(trainer: str, grows: int):
         timeline = expand(make_trace(spec, workload(spec), recipe(trainer=trainer, micro_batch_size=1)))
         biggest.append(int(timeline.bytes_of(64, 2048)[timeline.mem_alloc].max()))
     assert biggest[1] == grows * biggest[0]
-    assert (biggest[0] == 64 * 2048 * 1024 * 4) == (trainer == "hf")
+    # logits in float32, or the feed-forward's 256 columns; a tile of all TRL's columns would be twice as large
+    assert biggest[0] == 64 * 2048 * 4 * (1024 if trainer == "hf" else 256)
 
 
 @pytest.mark.parametrize(("base", "share"), [("nf4", 0.56), ("int8", 0.69)])

@@ -94,13 +94,13 @@ def main() -> int:
 
 
 def _questions(given: argparse.Namespace, searcher: str) -> list[Question]:
-    """Small sizes first; random search once a size, the others once a seed."""
+    """Small sizes first; each searcher once a seed."""
     found: list[Question] = []
     for size in given.size:
         samples, _, epochs = size.partition(":")
         for named in given.set:
             name, files = rows_given(named)
-            for seed in range(1 if searcher == "random" else given.tpe_seeds if searcher == "tpe" else given.seeds):
+            for seed in range({"random": given.random_seeds, "tpe": given.tpe_seeds}.get(searcher, given.seeds)):
                 found.append(Question(name, files, int(samples), float(epochs or 3), searcher, seed))
     return found
 
@@ -287,7 +287,7 @@ def _again(line: dict[str, Any], request: TuneRequest, folder: Path, given: argp
         else min(s for s in line["scores"] if s is not None)
     )
     found: list[float | None] = list(line.get("again", ()))
-    for seed in range(1 + len(found), given.seeds):
+    for seed in [s for s in range(given.seeds) if s != request.seed][len(found) :]:
         again = request.model_copy(update={"seed": seed})
         job = make_job(line["params"][number], again, folder / "again", seed, given)
         job = job.model_copy(update={"data": str(folder / "data")})
@@ -387,6 +387,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--searchers", nargs="+", choices=SEARCHERS, default=SEARCHERS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tpe-seeds", type=int, default=5)
+    parser.add_argument("--random-seeds", type=int, default=1, help="random searches of a size, each with its own seed")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--random", type=int, default=32, help="trials of the random search")
     parser.add_argument("--seq-len", type=int, default=64)

@@ -42,7 +42,7 @@ def make_tokenizer(folder: Path, *, encoder: bool) -> Any:
     return made
 
 
-def make_spec(folder: Path, config: Any, architecture: str, task_class: str) -> ModelSpec:
+def make_spec(folder: Path, architecture: str, task_class: str) -> ModelSpec:
     return ModelSpec(
         name=folder.name,
         asked=str(folder),
@@ -56,30 +56,44 @@ def make_spec(folder: Path, config: Any, architecture: str, task_class: str) -> 
     )
 
 
-@pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    import torch
+def make_bert(folder: Path, hidden: int) -> ModelSpec:
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     config = BertConfig(
         vocab_size=80,
-        hidden_size=32,
+        hidden_size=hidden,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
         pad_token_id=0,
     )
+    return saved(BertModel, config, folder, "encoder", "SequenceClassification")
+
+
+def saved(model: Any, config: Any, folder: Path, architecture: str, task_class: str) -> ModelSpec:
+    """A model with weights from a seed and a tokenizer, in a folder."""
+    import torch
+
     torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)
-    make_tokenizer(folder, encoder=True)
-    return make_spec(folder, config, "encoder", "SequenceClassification")
+    model(config).save_pretrained(folder)
+    make_tokenizer(folder, encoder=architecture == "encoder")
+    return make_spec(folder, architecture, task_class)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    return make_bert(tmp_path_factory.mktemp("models") / "tiny-bert", 32)
+
+
+@pytest.fixture(scope="session")
+def wide_bert(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """As wide as a block of 4-bit weights."""
+    return make_bert(tmp_path_factory.mktemp("models") / "wide-bert", 64)
 
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("models") / "tiny-llama"
@@ -95,15 +109,11 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         eos_token_id=4,
         bos_token_id=None,
     )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    make_tokenizer(folder, encoder=False)
-    return make_spec(folder, config, "decoder", "CausalLM")
+    return saved(LlamaForCausalLM, config, folder, "decoder", "CausalLM")
 
 
 @pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     folder = tmp_path_factory.mktemp("models") / "tiny-t5"
@@ -119,10 +129,7 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         eos_token_id=4,
         decoder_start_token_id=0,
     )
-    torch.manual_seed(0)
-    T5ForConditionalGeneration(config).save_pretrained(folder)
-    make_tokenizer(folder, encoder=False)
-    return make_spec(folder, config, "encoder-decoder", "Seq2SeqLM")
+    return saved(T5ForConditionalGeneration, config, folder, "encoder-decoder", "Seq2SeqLM")
 
 
 def labelled(count: int, seed: int = 0) -> list[dict[str, str]]:

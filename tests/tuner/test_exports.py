@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from advisor import store
 from advisor.catalog.methods import check_recipe, methods
 from advisor.errors import AdvisorError, BadFile
 from advisor.tuner import finish
 from advisor.tuner.finish import ADAPTER, load_exported
+from advisor.tuner.prepare import prepare
+from advisor.tuner.trainers.loop import trainable_state
 from tests.tuner.conftest import labelled
 from tests.tuner.test_tuner_trainers import make_job, one_thread, run
 
@@ -29,14 +32,24 @@ def classify(tmp_path, spec, method):
         trainer="loop",
         method=method,
     )
-    return job.model_copy(
-        update={"workload": job.workload.model_copy(update={"epochs": 0.5}), "evaluations": 1, "checkpoint_seconds": 99}
-    )
+    short = job.workload.model_copy(update={"epochs": 0.5})
+    return job.model_copy(update={"workload": short, "evaluations": 1, "checkpoint_seconds": 99})
 
 
 def finished(job, tmp_path):
     update = {"mode": "finish", "weights": f"{job.folder}/weights.safetensors", "export": str(tmp_path / "out")}
     return run(job.model_copy(update=update))
+
+
+def spoil(monkeypatch, change):
+    """Let `change` have the written adapter's file before it is read back."""
+    real = finish.export
+
+    def spoilt(prepared, job, folder):
+        real(prepared, job, folder)
+        change(folder / ADAPTER)
+
+    monkeypatch.setattr(finish, "export", spoilt)
 
 
 @pytest.mark.parametrize("method", OURS)
@@ -53,25 +66,23 @@ def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, m
     done = finished(job, tmp_path)
     assert done.status == "complete", done.reason
     assert done.reloaded is True
-    # training moved something, or the comparison with a fresh model would pass for nothing
-    model = load_exported(tmp_path / "out") if (tmp_path / "out" / finish.ABOUT).exists() else None
-    if model is not None:
-        assert not model.training
+    # training moved something, or an export of a fresh model would have loaded as well
+    fresh = trainable_state(prepare(job).model)
+    trained = load_file(f"{job.folder}/weights.safetensors")
+    assert trained.keys() == fresh.keys()
+    assert any(not torch.equal(trained[name], fresh[name]) for name in fresh)
+    if method in ("full", "galore"):
+        assert not (tmp_path / "out" / finish.ABOUT).exists(), "a whole model is a plain export"
+        return
+    loaded = trainable_state(load_exported(tmp_path / "out"))
+    assert loaded.keys() == trained.keys()
+    assert all(torch.equal(loaded[name], trained[name]) for name in trained)
 
 
 def test_an_export_with_other_numbers_fails_the_finish(tmp_path, tiny_bert, monkeypatch):
-    from safetensors.torch import load_file, save_file
-
     job = classify(tmp_path, tiny_bert, "bitfit")
     assert run(job).status == "complete"
-    real = finish.export
-
-    def spoilt(prepared, job, folder):
-        real(prepared, job, folder)
-        tensors = load_file(folder / ADAPTER)
-        save_file({name: tensor + 0.5 for name, tensor in tensors.items()}, folder / ADAPTER)
-
-    monkeypatch.setattr(finish, "export", spoilt)
+    spoil(monkeypatch, lambda path: save_file({k: v + 0.5 for k, v in load_file(path).items()}, path))
     done = finished(job, tmp_path)
     assert (done.status, done.reloaded) == ("failed", False)
     assert "loaded again, has a loss of" in done.reason
@@ -80,16 +91,24 @@ def test_an_export_with_other_numbers_fails_the_finish(tmp_path, tiny_bert, monk
 def test_an_export_that_cannot_be_read_fails_the_finish(tmp_path, tiny_bert, monkeypatch):
     job = classify(tmp_path, tiny_bert, "lora")
     assert run(job).status == "complete"
-    real = finish.export
-
-    def cut(prepared, job, folder):
-        real(prepared, job, folder)
-        (folder / ADAPTER).write_bytes((folder / ADAPTER).read_bytes()[:40])
-
-    monkeypatch.setattr(finish, "export", cut)
+    spoil(monkeypatch, lambda path: path.write_bytes(path.read_bytes()[:40]))
     done = finished(job, tmp_path)
     assert done.status == "failed"
     assert done.reason
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_a_classifier_on_a_quantised_base_trains_and_loads_again(tmp_path, wide_bert, base):
+    """The new head is not quantised, and scorings between the steps leave the base as training needs it."""
+    pytest.importorskip("bitsandbytes")
+    job = classify(tmp_path, wide_bert, "lora")
+    job = job.model_copy(update={"evaluations": 3, "recipe": job.recipe.model_copy(update={"base": base})})
+    trained = run(job)
+    assert trained.status == "complete", trained.reason
+    assert trained.steps > 2
+    done = finished(job, tmp_path)
+    assert done.status == "complete", done.reason
+    assert done.reloaded is True
 
 
 def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_path, tiny_bert):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import socket
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from advisor.domain.quantity import Quantity
@@ -143,6 +145,26 @@ def test_trials_run_on_both_nodes_and_none_twice(tmp_path, nodes):
     assert len(owners(study)) == 2, "one node did all the work"
     assert os.getpid() not in owners(study)
     assert (tmp_path / "best" / "adapter_model.safetensors").is_file()
+
+
+@with_ray
+def test_the_finals_run_on_the_nodes_too(tmp_path, nodes):
+    begin(tmp_path, budget=Budget(trials=2), neighbours=1, finalists=2, final_seeds=2)
+    one = on_nodes(tmp_path, nodes)
+    owners_of_finals = set()
+
+    def seen() -> bool:
+        for process in psutil.process_iter(["cmdline", "ppid"]):
+            if any("finals" in part and str(tmp_path) in part for part in process.info["cmdline"] or ()):
+                owners_of_finals.add(process.info["ppid"])
+        return len(owners_of_finals) >= 2 or one.poll() is not None
+
+    until(seen, 200, "two finals begun")
+    ends_well(one, 200)
+    assert len(owners_of_finals) >= 2
+    assert one.pid not in owners_of_finals
+    results = sorted((tmp_path / "finals").glob("*-seed1/result.json"))
+    assert [json.loads(path.read_text())["status"] for path in results] == ["complete"] * 2
 
 
 @with_ray

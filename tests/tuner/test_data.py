@@ -66,6 +66,13 @@ def test_a_label_no_training_row_has_is_refused():
         make_splits({"train": labelled(20), "evaluation": [{"text": "x", "label": "unseen"}]}, "text-label", seed=0)
 
 
+def test_labels_the_evaluation_rows_lack_are_told():
+    few = [r for r in labelled(20, seed=9) if r["label"] == "good"]
+    _, splits = make_splits({"train": labelled(40), "evaluation": few}, "text-label", seed=0)
+    assert "evaluation: no row of 1 of 2 labels (bad); its scores say nothing of them" in splits.notes
+    assert not any(note.startswith("test: no row") for note in splits.notes)
+
+
 def test_rows_shared_between_given_files_are_told_as_a_leak():
     rows = labelled(40)
     _, splits = make_splits({"train": rows, "evaluation": rows[:7], "test": labelled(10, seed=9)}, "text-label", seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -111,6 +112,25 @@ def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path)
     assert len(list(finals.glob("*-seed*/result.json"))) == 4
 
 
+def test_two_workers_share_the_finals_and_a_killed_one_goes_on_from_its_checkpoint(tmp_path):
+    study = begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2, threads=None)
+    one = resuming(tmp_path, workers=2, steps="8", seconds="0.3")
+    finals = tmp_path / "finals"
+    until(lambda: len(list(finals.glob("*/checkpoints/*/COMMITTED.json"))) >= 2, 60, "two finalists at a time")
+    running = children(one, TRIAL)
+    assert len(running) == 2
+    assert {p.environ()["OMP_NUM_THREADS"] for p in running} == {str(max(1, os.cpu_count() // 2))}
+    kill(running[0])
+    ends_well(one)
+    results = {path.parent.name: json.loads(path.read_text()) for path in finals.glob("*-seed*/result.json")}
+    assert len(results) == 4
+    assert {r["status"] for r in results.values()} == {"complete"}
+    assert [r["resumed_from"] > 0 for r in results.values()].count(True) == 1
+    told = json.loads((tmp_path / "study.json").read_text())
+    assert {len(f["scores"]) for f in told["finalists"]} == {3}
+    assert len(completed(study)) == 2
+
+
 def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_path):
     """Power gone between a training's result and its commit to the storage."""
     study = begin(tmp_path, budget=Budget(trials=1))
@@ -149,6 +169,16 @@ def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanatio
     for trial in study.trials[:2]:
         assert reason in trial.user_attrs["advisor:outcome"]["reason"]
         assert trial.state.name == ("PRUNED" if fault == "oom" else "FAIL")
+
+
+def test_trials_that_all_fail_alike_end_the_search_before_its_budget(tmp_path):
+    study = begin(tmp_path, budget=Budget(trials=12))
+    _, err = resuming(tmp_path, fault="bug").communicate(timeout=90)
+    assert "no trial was completed" in err
+    assert (
+        study.user_attrs["advisor:stopped"] == "the first 4 trials failed alike: ZeroDivisionError: a bug in a training"
+    )
+    assert len([t for t in study.trials if t.state.is_finished()]) == 4
 
 
 def test_a_trial_beyond_its_memory_is_ended_before_the_system_ends_us(tmp_path):

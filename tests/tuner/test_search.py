@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,13 +14,14 @@ from optuna.trial import TrialState, create_trial
 
 from advisor.domain.quantity import Quantity
 from advisor.domain.study import Budget
-from advisor.errors import BadRequest, DoesNotFit, UnknownName
+from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable, UnknownName
 from advisor.tuner import ledger
 from advisor.tuner.budget import left, make_plan, spent, worth
 from advisor.tuner.finals import _chances, choose
 from advisor.tuner.job import TrialResult
-from advisor.tuner.predict import Prediction
+from advisor.tuner.predict import Prediction, limit_bytes
 from advisor.tuner.pruning import make_pruner, make_sampler, noise_of
+from advisor.tuner.seat import Seat
 from tests.tuner.studies import begin, completed, ends_well, resuming, toy_request
 
 RATE = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
@@ -204,6 +206,72 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
     chosen = choose(request, tmp_path, [lucky, steady], train=train, said=lambda _: None)
     assert chosen.trial.number == 1
     assert chosen.finalists[0].better > 0.7
+
+
+def test_settings_that_break_with_another_seed_do_not_win_and_are_told(tmp_path):
+    request, _ = toy_request(final_seeds=3, finalists=2)
+    brittle, steady = finished(0.95, rate=1e-2), finished(0.90, rate=1e-3)
+    brittle.number, steady.number = 0, 1
+    broken = TrialResult(status="failed", reason="diverged: the loss became nan")
+    standing = []
+
+    def train(_, jobs, heard):
+        results = [
+            broken if job.number == 0 and job.seed > 1500 else TrialResult(status="complete", score=0.9) for job in jobs
+        ]
+        for job, result in zip(jobs, results, strict=True):
+            place = Path(job.folder)
+            place.mkdir(parents=True)
+            (place / "weights.safetensors").write_text("w")
+            heard(job, result)
+        return results
+
+    chosen = choose(request, tmp_path, [brittle, steady], train=train, said=standing.append)
+    assert chosen.trial.number == 1
+    assert chosen.notes == ("trial 0 with seed 2 of the finals failed: diverged: the loss became nan",)
+    assert [len(f.scores) for f in sorted(chosen.finalists, key=lambda f: f.number)] == [2, 3]
+    assert len(standing) == 4
+    assert standing[-1] == chosen.finalists
+
+
+def test_a_full_disk_among_the_finals_is_told_and_no_choice_is_made(tmp_path):
+    request, _ = toy_request(final_seeds=2, finalists=2)
+    trials = [finished(0.9), finished(0.8)]
+    trials[1].number = 1
+
+    def train(_, jobs, heard):
+        heard(jobs[0], TrialResult(status="failed", reason="the disk is full"))
+        raise AssertionError("went on")
+
+    with pytest.raises(StoreUnavailable, match="is full"):
+        choose(request, tmp_path, trials, train=train, said=lambda _: None)
+
+
+def test_a_seat_is_a_gpu_of_its_own_or_a_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr("advisor.tuner.seat.os.cpu_count", lambda: 9)
+    request, _ = toy_request(threads=None)
+    assert [Seat(i, 2).threads(request) for i in range(2)] == [4, 4]
+    assert Seat(0, 20).threads(request) == 1
+    assert Seat(1, 2).environment(request, 4)["OMP_NUM_THREADS"] == "4"
+    assert Seat(1, 2).environment(request, 4)["CUDA_VISIBLE_DEVICES"] == ""
+    on_gpu = request.model_copy(update={"hardware": object()})
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [Seat(i, 2).environment(on_gpu, None) for i in range(2)] == [
+        {"CUDA_VISIBLE_DEVICES": "0"},
+        {"CUDA_VISIBLE_DEVICES": "1"},
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert Seat(1, 2).environment(on_gpu, None) == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert Seat(0, 1).environment(on_gpu, None) == {}
+
+
+def test_workers_share_the_memory_that_is_free_and_never_more():
+    request, _ = toy_request()
+    one, four = limit_bytes(request), limit_bytes(request, 4)
+    # memory in use changes between two looks
+    assert four == pytest.approx(one / 4, rel=0.2)
+    capped, _ = toy_request(memory_bytes=10**6)
+    assert limit_bytes(capped, 4) == 10**6
 
 
 def test_a_study_without_a_completed_trial_explains_itself(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from advisor.domain.study import Budget
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
 from advisor.tuner import alive, ledger
-from advisor.tuner.storage import open_storage, shown, storage_url, transient
+from advisor.tuner.storage import kept, open_storage, remembered, shown, storage_url, transient
 from tests.tuner.studies import (
     ROOT,
     begin,
@@ -39,6 +39,29 @@ def test_the_default_is_sqlite_in_the_folder_and_the_environment_replaces_it(tmp
     monkeypatch.setenv("OPTUNA_STORAGE", "journal:/x")
     assert storage_url(None, tmp_path) == "journal:/x"
     assert storage_url("sqlite://", tmp_path) == "sqlite://"
+
+
+def test_a_study_that_goes_on_is_looked_for_where_it_was_begun(tmp_path, monkeypatch):
+    assert kept(storage_url(None, tmp_path), tmp_path) == ""
+    assert remembered("", None, tmp_path) == storage_url(None, tmp_path)
+    url = "postgresql+psycopg://me@db/optuna"
+    assert remembered(kept(url, tmp_path), None, tmp_path) == url
+    assert remembered(kept(url, tmp_path), "journal:/y", tmp_path) == "journal:/y"
+    secret = "postgresql+psycopg://me:secret@db/optuna"
+    assert "secret" not in kept(secret, tmp_path)
+    with pytest.raises(BadRequest, match="password is not kept"):
+        remembered(kept(secret, tmp_path), None, tmp_path)
+    monkeypatch.setenv("OPTUNA_STORAGE", secret)
+    assert remembered(kept(secret, tmp_path), None, tmp_path) == secret
+    assert remembered(kept(url, tmp_path), None, tmp_path) == url
+
+
+def test_a_storages_file_is_known_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage_url("sqlite:///x.db", tmp_path) == f"sqlite:///{tmp_path}/x.db"
+    assert storage_url("journal:x.log", tmp_path) == f"journal:{tmp_path}/x.log"
+    for whole in ("sqlite:////a/x.db", "journal:/a/x.log", "postgresql://u@h/d", "grpc://h:1"):
+        assert storage_url(whole, tmp_path) == whole
 
 
 def test_a_password_is_never_shown():

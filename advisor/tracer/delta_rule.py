@@ -17,6 +17,8 @@ from unittest import mock
 
 import torch
 
+from advisor.tracer.opinfo import dtype_name
+
 if TYPE_CHECKING:
     from advisor.tracer.recorder import Recorder
 
@@ -92,4 +94,4 @@ def _chunk_temporaries(key: torch.Tensor, value: torch.Tensor) -> list[torch.Ten
 
 def _note(recorder: Any, name: str, key: Any, value: Any, products: float, kernels: int) -> None:
     moved = tuple(t.numel() * t.element_size() for t in (key, key, value, value))
-    recorder.note(name, "attention", "bf16", round(products * _flop(key, value)), moved, kernels)
+    recorder.note(name, "attention", dtype_name(key.dtype), round(products * _flop(key, value)), moved, kernels)

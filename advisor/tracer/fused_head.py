@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from advisor.domain.recipe import Recipe
+from advisor.tracer.opinfo import dtype_name
 
 if TYPE_CHECKING:
     from advisor.tracer.recorder import Recorder
@@ -70,8 +71,9 @@ class _Head(torch.autograd.Function):
         tile = torch.empty(TOKEN_TILE, min(VOCABULARY_TILE, weight.shape[0]), dtype=hidden.dtype, device="meta")
         flop = 2 * tokens * width * weight.shape[0]
         traffic = 2 * tokens * weight.shape[0] * hidden.element_size()
-        recorder.note("fused_head", "matmul", _name(hidden), flop, (weight.numel() * weight.element_size(),), 1)
-        recorder.note("fused_head_fold", "elementwise", _name(hidden), 0, (traffic,), 1)
+        dtype, whole = dtype_name(hidden.dtype), weight.numel() * weight.element_size()
+        recorder.note("fused_head", "matmul", dtype, flop, (whole,), 1)
+        recorder.note("fused_head_fold", "elementwise", dtype, 0, (traffic,), 1)
         log_z = sums[0] + torch.log(sums[1])
         entropy = log_z - sums[2] / sums[1]
         top = (sums[6] >= sums[0]) & (sums[6] > sums[5])
@@ -93,17 +95,12 @@ class _Head(torch.autograd.Function):
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
         traffic = 4 * tokens * weight.shape[0] * hidden.element_size()
-        recorder.note(
-            "fused_head_backward", "matmul", _name(hidden), flop, (weight.numel() * weight.element_size(),), 2
-        )
-        recorder.note("fused_head_fold", "elementwise", _name(hidden), 0, (traffic,), 1)
+        dtype, whole = dtype_name(hidden.dtype), weight.numel() * weight.element_size()
+        recorder.note("fused_head_backward", "matmul", dtype, flop, (whole,), 2)
+        recorder.note("fused_head_fold", "elementwise", dtype, 0, (traffic,), 1)
         del tile
         return (
             hidden_grad.to(hidden.dtype) if hidden_grad is not None else None,
             weight_grad.to(weight.dtype) if weight_grad is not None else None,
             None, None,
         )  # fmt: skip
-
-
-def _name(tensor: torch.Tensor) -> str:
-    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(tensor.dtype, "fp32")

@@ -55,6 +55,11 @@ _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", 
           torch.int32: "int32", torch.complex64: "complex64"}  # fmt: skip
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """What a trace calls it: bf16, fp32 ...; `other` for what no rate is known of."""
+    return _NAMES.get(dtype, "other")
+
+
 @dataclass(slots=True, frozen=True)
 class Told:
     """What is told of an op; `flop` counts a multiply-add as 2, `traffic` is bytes moved, tensor by tensor."""
@@ -79,7 +84,7 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
         return None
     name = packet.__name__
     first = next((t for t in outputs or inputs if isinstance(t, torch.Tensor)), None)
-    dtype = _NAMES.get(first.dtype, "other") if first is not None else "other"
+    dtype = dtype_name(first.dtype) if first is not None else "other"
     if func.is_view:
         return Told(name, "view", dtype, 0, (), 0)
     devices = {t.device.type for t in inputs} | {t.device.type for t in outputs}

@@ -214,6 +214,19 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
 model_option = click.option("--model", metavar="NAME", help="A Hub id, catalogue name or alias, or a local folder.")
 gpu_option = click.option("--gpu", metavar="NAME", help="A GPU of the catalogue: see `advisor gpus`.")
 
+weights_option = click.option(
+    "--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached."
+)
+rows_option = click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
+task_option = click.option(
+    "--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]"
+)
+metric_option = click.option(
+    "--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL."
+)
+longest_row_option = click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
+"""What a training reads: of `advisor tune` and `advisor study`."""
+
 machine_options = _options(
     gpu_option,
     click.option("--count", type=int, help="How many of them.  [default: 1]"),

@@ -11,7 +11,19 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.common import console, emit, given, grid, json_option, names_in
+from advisor.interfaces.cli.common import (
+    console,
+    emit,
+    given,
+    grid,
+    json_option,
+    longest_row_option,
+    metric_option,
+    names_in,
+    rows_option,
+    task_option,
+    weights_option,
+)
 
 if TYPE_CHECKING:
     from advisor.tuner.grid import Progress, StudyRun
@@ -20,9 +32,9 @@ if TYPE_CHECKING:
 @click.command("study")
 @click.argument("plan", required=False, metavar="[STUDY]")
 @click.option("--list", "as_list", is_flag=True, help="List the studies that are described and ready to run.")
-@click.option("--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached.")
+@weights_option
 @click.option("--weights", metavar="FOLDER", help="Where the weights of the study's own model lie.")
-@click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
+@rows_option
 @click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose the rate by.  [default: a tenth of --data]")
 @click.option("--test", "test_data", metavar="FILE", help="Rows for the reported score.  [default: a tenth of --data]")
 @click.option("--method", "methods", metavar="NAMES", multiple=True, help="Methods to compare, comma separated.")
@@ -32,9 +44,9 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, help="Optimizer steps of every training.")
 @click.option("--epochs", type=float, help="Passes over the rows, instead of --steps.  [default: 3]")
 @click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.  [default: 16]")
-@click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
-@click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]")
-@click.option("--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.")
+@longest_row_option
+@task_option
+@metric_option
 @click.option("--name", metavar="NAME", help="Of a study of your own; its findings are kept as own-NAME.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="To train on."

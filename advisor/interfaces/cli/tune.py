@@ -11,7 +11,20 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration, gib
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.common import console, emit, given, grid, json_option, names_in, show
+from advisor.interfaces.cli.common import (
+    console,
+    emit,
+    given,
+    grid,
+    json_option,
+    longest_row_option,
+    metric_option,
+    names_in,
+    rows_option,
+    show,
+    task_option,
+    weights_option,
+)
 
 if TYPE_CHECKING:
     from advisor.domain.study import Plan, TunedStudy, TunedTrial
@@ -20,16 +33,16 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 
 
 @click.command("tune")
-@click.option("--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached.")
-@click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
+@weights_option
+@rows_option
 @click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose by.  [default: a tenth of --data]")
 @click.option("--test", "test_data", metavar="FILE", help="Rows for the last score.  [default: a tenth of --data]")
 @click.option(
     "--method", "methods", metavar="NAMES", multiple=True, help="auto, or methods to search, comma separated."
 )
 @click.option("--gpu", metavar="NAME", help="Recommend and search for this GPU.  [default: this machine's CPU]")
-@click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]")
-@click.option("--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.")
+@task_option
+@metric_option
 @click.option("--trials", type=int, help="Most trials.  [default: 16]")
 @click.option("--hours", type=float, help="Most hours.")
 @click.option("--usd", type=float, help="Most USD.")
@@ -53,7 +66,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option("--final-seeds", type=int, help="Seeds of each finalist; 1 trains none again.  [default: 3]")
 @click.option("--early-stopping", type=int, help="Scorings without a gain that end a training.  [default: never]")
 @click.option("--retrain", is_flag=True, default=None, help="Train the best settings on evaluation rows too.")
-@click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
+@longest_row_option
 @click.option("--epochs", type=float, help="Where the search of epochs starts.")
 @click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.")
 @click.option("--learning-rate", type=float, help="Where the search of the learning rate starts.")

@@ -84,9 +84,7 @@ def job_of(
     cut, overrides = cut_down(spec, choice.layers)
     workload = _workload(choice, spec)
     recipe = _recipe(choice)
-    method = check_recipe(cut, recipe, workload)
-    if recipe.gradient_checkpointing and not method.checkpointing:
-        raise BadRequest(f"{method.name} does not work under gradient checkpointing", method=method.name)
+    check_recipe(cut, recipe, workload)
     if recipe.trainer == "trl" and (workload.task != "causal-lm" or spec.architecture != "decoder"):
         raise BadRequest(f"TRL's SFTTrainer trains causal language models, not {workload.task}", task=workload.task)
     return Job(

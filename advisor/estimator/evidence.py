@@ -267,12 +267,3 @@ def predict_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield predict_case(case)
         except AdvisorError as error:
             yield {**error.facts(), "line": number}
-
-
-def known_methods() -> tuple[tuple[str, str, int], ...]:
-    """(method, kind, studies that tell of it) for every name the evidence knows."""
-    counts: dict[str, int] = {}
-    for study in load_studies():
-        for method in {finding.method for finding in study.findings if finding.aspect == "quality"}:
-            counts[method] = counts.get(method, 0) + 1
-    return tuple((name, kind, counts.get(name, 0)) for name, kind in KIND_OF.items())

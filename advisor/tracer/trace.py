@@ -155,11 +155,6 @@ def _remembered(key: str) -> Trace | None:
     return _memory.get(key)
 
 
-def is_known(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> bool:
-    """Whether `trace()` would answer without executing anything."""
-    return _remembered(trace_key(spec, workload, recipe, gpu)) is not None
-
-
 def cache_path(key: str) -> Path:
     """Where a trace is cached."""
     return store.cache_dir() / "traces" / key[:2] / f"{key}.json.gz"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from advisor.catalog.findings.load import load_studies
 from advisor.errors import BadRequest, UnknownName
-from advisor.estimator.evidence import evidence, known_methods, predict_case, predict_lines, size_of
+from advisor.estimator.evidence import evidence, predict_case, predict_lines, size_of
 
 CASE = {
     "architecture": "decoder",
@@ -226,9 +226,3 @@ def test_a_size_reads_as_a_number_or_as_text(size):
 )
 def test_a_size_reads_as_people_write_it(text, size):
     assert size_of(text, "n") == size
-
-
-def test_methods_are_counted_by_the_studies_that_tell_of_them():
-    counts = {name: studies for name, _, studies in known_methods()}
-    assert counts["lora"] > 15
-    assert counts["rslora"] == 0

@@ -56,6 +56,10 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
     notes = list(prediction.notes)
     if trial is None:
         notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
+    more = finals_of(request, trials)
+    if more:
+        each = f", about {duration(trial.mid * more / min(workers, more))}" if trial is not None else ""
+        notes.append(f"then {more} trainings of the finalists with other seeds{each}: beyond the budget of the search")
     total = usd = None
     if trial is not None:
         whole = trial.times(trials / workers, "s", f"{trials} trials on {workers} workers; {trial.why}")
@@ -76,6 +80,12 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
         first=first_trials(request.dimensions, request.neighbours)[:trials],
         notes=tuple(notes),
     )
+
+
+def finals_of(request: TuneRequest, trials: int) -> int:
+    """Trainings after a search of so many trials: each finalist's other seeds, and the last one if it was asked for."""
+    tried = min(request.finalists, trials)
+    return (tried * (request.final_seeds - 1) if tried > 1 else 0) + request.retrain
 
 
 def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:

@@ -127,6 +127,46 @@ def test_a_hostile_setting_cannot_leave_the_charts_data(tuned):
     assert "</script><script>alert(2)" not in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypatch, capsys, width):
+    from advisor.interfaces.cli.common import emit
+    from advisor.interfaces.cli.tune import study_table
+
+    study, _, _ = tuned
+    base = next(t for t in study.trials if t.state == "complete")
+    rates = (0.00123456, 0.000987654)
+    trials = tuple(
+        base.model_copy(update={"number": i, "params": {**base.params, "learning_rate": rate}})
+        for i, rate in enumerate(rates)
+    )
+    monkeypatch.setenv("COLUMNS", str(width))
+    emit(study.model_copy(update={"trials": trials, "best": 0, "finalists": ()}), False, study_table)
+    text = capsys.readouterr().out
+    table = [line for line in text.splitlines() if line.strip().startswith(("0 ", "1 "))]
+    assert len(table) == 2
+    assert [f"{rate:.3g}" in line for rate, line in zip(rates, table, strict=True)] == [True, True]
+    assert all(len(line) <= width for line in table)
+    assert "rank" in next(line for line in text.splitlines() if line.startswith("same"))
+    assert ("narrow " in text) == (width == 60)
+
+
+def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
+    from advisor.domain.study import Finalist
+    from advisor.interfaces.cli.tune import Live, progress_table
+
+    study, _, _ = tuned
+    one = Finalist(number=3, scores=(0.9, 0.8), mean=0.85)
+    live = Live()
+    live(study)
+    capsys.readouterr()
+    live(study.model_copy(update={"finalists": (one,)}))
+    live(study.model_copy(update={"finalists": (one,)}))
+    live(study.model_copy(update={"finalists": (one.model_copy(update={"scores": (0.9, 0.8, 0.7)}),)}))
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["trial 3 with another seed: accuracy 0.8000", "trial 3 with another seed: accuracy 0.7000"]
+    assert "finals  trial 3: 0.9000, 0.8000" in progress_table(study.model_copy(update={"finalists": (one,)})).title
+
+
 def test_importances_are_shares(tuned):
     study, _, _ = tuned
     base = next(t for t in study.trials if t.state == "complete")

@@ -75,6 +75,22 @@ def test_a_plan_turns_hours_into_trials_and_says_what_binds(monkeypatch):
     assert (plan.trials, plan.bound_by, len(plan.first)) == (3, "trials", 3)
 
 
+def test_a_plan_counts_the_trainings_after_the_search(monkeypatch):
+    known = Prediction(None, Quantity.around(100.0, 0.1, 0.1, "s", "modelled", "told"), None, 1)
+    monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: known)
+
+    def said(workers=1, **fields):
+        plan = make_plan(toy_request(**fields)[0], workers=workers)
+        return [note for note in plan.notes if "finalists" in note]
+
+    asked = {"budget": Budget(trials=9), "finalists": 3, "final_seeds": 3}
+    assert said(**asked)[0].startswith("then 6 trainings of the finalists with other seeds, about 10 m")
+    assert said(2, **asked)[0].startswith("then 6 trainings of the finalists with other seeds, about 5 m")
+    assert "then 2 trainings" in said(**asked | {"budget": Budget(trials=2), "final_seeds": 2})[0]
+    assert said(**asked | {"final_seeds": 1}) == []
+    assert said(**asked | {"budget": Budget(trials=1)}) == []
+
+
 def test_a_plan_that_cannot_know_the_time_says_so(monkeypatch):
     monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: Prediction(None, None, None, 1))
     plan = make_plan(toy_request(budget=Budget(seconds=1000))[0])

@@ -14,6 +14,7 @@ from advisor.errors import BadRequest
 from advisor.interfaces.cli.common import (
     console,
     emit,
+    fitted,
     given,
     grid,
     json_option,
@@ -198,6 +199,7 @@ class Live:
         self.screen = console(stderr=True)
         self.folder: str | None = None
         self._said: set[int] = set()
+        self._heard: dict[int, int] = {}
         self._live: Any = None
 
     def __call__(self, study: TunedStudy) -> None:
@@ -224,6 +226,14 @@ class Live:
                 self._said.add(trial.number)
                 value = f"{study.metric} {trial.values[0]:.4f}" if trial.values else trial.reason
                 print(f"trial {trial.number} {trial.state} {value}", file=sys.stderr, flush=True)
+        for finalist in study.finalists:
+            for score in finalist.scores[self._heard.get(finalist.number, 1) :]:
+                print(
+                    f"trial {finalist.number} with another seed: {study.metric} {score:.4f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._heard[finalist.number] = len(finalist.scores)
 
 
 def progress_table(study: TunedStudy) -> Any:
@@ -233,6 +243,9 @@ def progress_table(study: TunedStudy) -> Any:
     money = "" if study.usd is None else f"  {study.usd:.2f} USD"
     title = f"best {best}   {len(run)} of {study.plan.trials} trials   {duration(study.seconds)}{money}{_left(study)}"
     shown = [t for t in run if t.state == "running"] + [t for t in reversed(run) if t.state != "running"][:8]
+    if study.finalists:
+        standing = "; ".join(f"trial {f.number}: {', '.join(f'{s:.4f}' for s in f.scores)}" for f in study.finalists)
+        title += f"\nfinals  {standing}"
     return grid(("trial", "state", study.metric, "settings"), [_progress(study, t) for t in shown], title=title)
 
 
@@ -274,8 +287,13 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
     if study.resume:
         yield f"to go on {study.resume}"
     yield ""
-    heads = ("trial", "from", *study.objectives, "peak memory", "time", *(d.key for d in study.dimensions))
-    yield grid(heads, [_row(study, t) for t in done])
+    same = {d.key: v for d in study.dimensions if len(v := {_param(t, d.key) for t in done}) == 1 and len(done) > 1}
+    if same:
+        yield f"same     {', '.join(f'{key} {min(values)}' for key, values in same.items())} in every trial"
+    keys = [d.key for d in study.dimensions if d.key not in same]
+    heads = ("trial", *study.objectives, *keys, "time", "peak memory", "from")
+    first_out = ("from", "peak memory", *reversed(keys[1:]), "time")
+    yield from fitted(heads, [_row(study, t, keys) for t in done], first_out=first_out)
     if len(study.finalists) > 1:
         rows = [
             (
@@ -290,12 +308,16 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
     yield from (f"note     {note}" for note in study.notes)
 
 
-def _row(study: TunedStudy, trial: TunedTrial) -> tuple[str, ...]:
+def _row(study: TunedStudy, trial: TunedTrial, keys: Sequence[str]) -> tuple[str, ...]:
     return (
         str(trial.number),
-        trial.origin.partition(":")[0],
         *(_value(v) for v in trial.values),
-        gib(trial.measured_bytes) if trial.measured_bytes else "",
+        *(_param(trial, key) for key in keys),
         duration(trial.measured_seconds) if trial.measured_seconds else "",
-        *(_value(trial.params[d.key]) if d.key in trial.params else "" for d in study.dimensions),
+        gib(trial.measured_bytes) if trial.measured_bytes else "",
+        trial.origin.partition(":")[0],
     )
+
+
+def _param(trial: TunedTrial, key: str) -> str:
+    return _value(trial.params[key]) if key in trial.params else ""

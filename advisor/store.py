@@ -111,7 +111,15 @@ def read(kind: type[S], path: str | os.PathLike[str]) -> S:
         BadFile: as `read_document`, and when the schema is another or newer, or a field is wrong (fields `path`,
             `field`, `reason`).
     """
-    document = read_document(path)
+    return made_of(kind, read_document(path), path)
+
+
+def made_of(kind: type[S], document: dict[str, Any], path: str | os.PathLike[str]) -> S:
+    """The value in a document that was read from `path`.
+
+    Raises:
+        BadFile: the schema is another or newer, or a field is wrong.
+    """
     try:
         return kind.from_document(document)
     except ValidationError as error:
@@ -134,7 +142,7 @@ def find(kind: type[S], folder: str, *, on_bad: Callable[[BadFile], None] | None
             try:
                 document = read_document(path)
                 if str(document.get("schema", "")).partition("/")[0] == kind.KIND:
-                    yield path, read(kind, path)
+                    yield path, made_of(kind, document, path)
             except BadFile as error:
                 if on_bad is None:
                     raise

@@ -228,6 +228,19 @@ def test_one_bad_file_among_good_ones_is_reported_and_the_rest_read(own_home: Pa
     assert [b.fields["path"] for b in bad] == [str(folder / "b.json")]
 
 
+def test_a_file_that_is_found_is_read_once(own_home: Path, monkeypatch: pytest.MonkeyPatch):
+    path = store.write(Note(text="once"), own_home / "data" / "notes" / "a.json")
+    real, asked = store.read_document, list[Path]()
+
+    def counted(place: Any) -> dict[str, Any]:
+        asked.append(Path(place))
+        return real(place)
+
+    monkeypatch.setattr(store, "read_document", counted)
+    assert [note.text for _, note in store.find(Note, "notes")] == ["once"]
+    assert asked.count(path) == 1
+
+
 def test_advisor_home_moves_every_folder(own_home: Path):
     assert {store.home(part) for part in ("data", "cache", "config")} == {
         own_home / "data",

@@ -23,8 +23,9 @@ def _entries(own: Path) -> tuple[Gpu | UnifiedChip, ...]:
     by_name: dict[str, Gpu | UnifiedChip] = {}
     for place in (FOLDER, own):
         for path in store.listing(place) if place.is_dir() else ():
-            kind = str(store.read_document(path).get("schema", "")).partition("/")[0]
-            entry = store.read(UnifiedChip if kind == UnifiedChip.KIND else Gpu, path)
+            document = store.read_document(path)
+            kind = str(document.get("schema", "")).partition("/")[0]
+            entry = store.made_of(UnifiedChip if kind == UnifiedChip.KIND else Gpu, document, path)
             by_name[entry.name] = entry
     return tuple(by_name.values())
 

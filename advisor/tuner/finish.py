@@ -83,7 +83,7 @@ def export(prepared: Prepared, job: TrialJob, folder: Path) -> None:
         save_file(trainable_state(prepared.model), folder / ADAPTER, metadata=about)
         # an adapter is given away: of this machine's folders only the base's stays, as in peft's own config
         splits = job.splits.model_copy(update={"sources": {}, "notes": ()})
-        gone = {"folder": "", "data": "", "weights": None, "export": None, "splits": splits}
+        gone = {"folder": "", "data": "", "weights": None, "export": None, "splits": splits, "device": "auto"}
         store.write(job.model_copy(update=gone), folder / ABOUT)
     prepared.tokenizer.save_pretrained(str(folder))
 

@@ -129,6 +129,8 @@ class TuneRequest(Stored):
             evaluation_rows=self.evaluation_rows,
             early_stopping=self.early_stopping,
             checkpoint_seconds=self.checkpoint_seconds,
+            # a GPU that is gone must fail a trial, not let it train for days beside it
+            device="cuda" if self.hardware is not None else "cpu",
             threads=threads,
         )
 

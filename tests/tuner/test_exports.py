@@ -115,7 +115,7 @@ def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_pat
     """As a user has it: another process, its own generator's state, the base in another folder."""
     import shutil
 
-    job = classify(tmp_path, tiny_bert, "bitfit")
+    job = classify(tmp_path, tiny_bert, "bitfit").model_copy(update={"device": "cpu"})
     run(job)
     finished(job, tmp_path)
     base = tmp_path / "elsewhere"
@@ -128,5 +128,6 @@ def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_pat
     stored = store.read(finish.TrialJob, tmp_path / "out" / finish.ABOUT)
     assert stored.recipe == job.recipe
     assert (stored.folder, stored.data, stored.splits.sources) == ("", "", {})
+    assert stored.device == "auto", "where it was trained says nothing of where it is used"
     with pytest.raises(BadFile):
         load_exported(tmp_path / "data")

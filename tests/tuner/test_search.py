@@ -281,6 +281,14 @@ def test_a_seat_is_a_gpu_of_its_own_or_a_share_of_the_cores(monkeypatch):
     assert Seat(0, 1).environment(on_gpu, None) == {}
 
 
+def test_a_search_for_a_gpu_never_trains_on_the_cpu_instead(tmp_path):
+    request, _ = toy_request()
+    recipe, place = request.starts[0].recipe, tmp_path / "t"
+    assert request.job(0, place, tmp_path, recipe, request.workload).device == "cpu"
+    on_gpu = request.model_copy(update={"hardware": object()})
+    assert on_gpu.job(0, place, tmp_path, recipe, request.workload).device == "cuda"
+
+
 def test_workers_share_the_memory_that_is_free_and_never_more():
     request, _ = toy_request()
     one, four = limit_bytes(request), limit_bytes(request, 4)

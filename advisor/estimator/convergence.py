@@ -90,9 +90,10 @@ def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
         batch //= 2
     if batch == at:
         return at, ""
+    needed = steps_needed(method, workload)
     return batch, (
         f"effective batch: {batch}, since {workload.epochs:g} epochs are {steps_of(workload, at)} steps at {at} and "
-        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {steps_needed(method, workload):,} to converge"
+        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {needed:,} to converge"
     )
 
 

@@ -26,6 +26,7 @@ from advisor.domain.workload import Task, Workload
 from advisor.errors import BadRequest, UnknownName
 from advisor.estimator.convergence import USUAL_BATCH
 from advisor.tuner.data import Row, load_splits, write_splits
+from advisor.tuner.here import check_device
 from advisor.tuner.job import SPLITS, Splits, Start, TuneRequest
 from advisor.tuner.measure import lengths_of
 from advisor.tuner.metrics import find_metric
@@ -348,26 +349,6 @@ def _hardware(told: Recommendation | None) -> Hardware | None:
         return None
     check_device(told.hardware.gpu.name)
     return told.hardware
-
-
-def check_device(gpu: str) -> None:
-    """Refuse to search for a GPU where there is none.
-
-    Raises:
-        UnknownName: nobody has heard of the GPU.
-        BadRequest: torch finds none on this machine.
-    """
-    import torch
-
-    from advisor.catalog.gpus import find_gpu
-
-    found, _ = find_gpu(gpu)
-    if not torch.cuda.is_available():
-        raise BadRequest(
-            f"the search is to be for {found.name}, and torch finds no GPU on this machine",
-            hints=["to tune on this machine's CPU: leave out --gpu", "or run it on the machine with the GPU"],
-            gpu=found.name,
-        )
 
 
 def _pruner(budget: Budget, objectives: Sequence[str], seeds: int) -> str:

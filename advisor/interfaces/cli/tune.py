@@ -41,7 +41,9 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option(
     "--method", "methods", metavar="NAMES", multiple=True, help="auto, or methods to search, comma separated."
 )
-@click.option("--gpu", metavar="NAME", help="Recommend and search for this GPU.  [default: this machine's CPU]")
+@click.option(
+    "--gpu", metavar="NAME", help="Search for this GPU, or on the cpu.  [default: this machine's]"
+)
 @task_option
 @metric_option
 @click.option("--trials", type=int, help="Most trials.  [default: 16]")
@@ -133,19 +135,17 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     for name in ("model", "data"):
         if name not in asked:
             raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
-    gpu, methods = asked.pop("gpu", None), asked.pop("methods", None)
-    if gpu is not None:
-        from advisor.tuner.begin import check_device
+    from advisor.tuner.here import gpu_here
+    from advisor.tuner.tune import tune
 
-        check_device(gpu)  # a recommendation takes a while
+    gpu, methods = gpu_here(asked.pop("gpu", None)), asked.pop("methods", None)
+    if gpu is not None:
         named = [m for m in methods or () if m != "auto"]
         asked["recommendation"] = advisor.recommend(
             asked["model"], gpu, data=asked["data"], methods=named or None, **_of_workload(asked)
         )
     if methods:
         asked["method"] = methods
-    from advisor.tuner.tune import tune
-
     return tune(asked.pop("model"), asked.pop("data"), **asked, **told)
 
 

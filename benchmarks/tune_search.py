@@ -252,23 +252,9 @@ def make_job(
     params: dict[str, Any], request: TuneRequest, folder: Path, number: int, given: argparse.Namespace
 ) -> TrialJob:
     recipe, workload = apply(params, request.dimensions, request.starts, request.workload)
-    return TrialJob(
-        study=request.name,
-        number=number,
-        folder=str(folder / "trials" / f"{number:04d}"),
-        data=str(folder / "data"),
-        splits=request.splits,
-        spec=request.spec,
-        workload=workload,
-        recipe=recipe,
-        metric=request.metric,
-        higher_is_better=request.higher_is_better,
-        seed=request.seed,
-        evaluations=request.evaluations,
-        evaluation_rows=request.evaluation_rows,
-        device=given.device,
-        threads=given.threads,
-    )
+    place = folder / "trials" / f"{number:04d}"
+    job = request.job(number, place, folder, recipe, workload, threads=given.threads)
+    return job.model_copy(update={"device": given.device})
 
 
 def _tidy(study: Any, request: TuneRequest, folder: Path) -> None:

@@ -38,6 +38,11 @@ UNDECAYED: Final = "constant_with_warmup"
 SCHEDULES: Final = ("cosine", "linear", "constant", "constant_with_warmup")
 """Schedules that transformers' Trainer takes without further arguments."""
 
+UNDECAYED_GAIN: Final = 2.0
+"""How much farther an undecayed rate goes than one that falls to nothing: a cosine's and a line's mean is a half."""
+FEW_SHOT_CLASSES: Final = 3
+"""Of the few-shot tasks that steps were counted on: two to four (arXiv:2205.05638, section 3)."""
+
 
 def training_fields(method: Method, known: Mapping[str, Setting]) -> dict[str, Any]:
     """Fields of a recipe as published, the catalogue's rate else: learning rate, schedule, warm-up, weight decay."""
@@ -116,14 +121,24 @@ def quickened(method: str, rate: float, rank: int | None, workload: Workload) ->
     the rank, by rank times rate: the same way in fewer steps takes as many times more of either. The rank comes
     first, since in the end it makes no difference, where a large rate can undo the training: a raised one often
     leaves a small encoder at one class. What the rank cannot make up the rate does, within the method's range.
+    Of what lacks, the rate that does not decay makes up a part; a choice among many classes takes more.
     """
     lacking = shortfall(method, workload)
+    if lacking > 1:
+        lacking = max(1.0, lacking * _choices(workload) / UNDECAYED_GAIN)
     if rank is not None and rank < HIGHEST_RANK:
         wider = min(HIGHEST_RANK, rank * 2 ** math.ceil(math.log2(lacking)))
         lacking, rank = max(1.0, lacking * rank / wider), wider
     high = find_method(method).learning_rate.high
     raised = rate * min(MOST, lacking)
     return (max(rate, min(raised, high)) if high is not None else raised), rank
+
+
+def _choices(workload: Workload) -> float:
+    """How many times the bits of a choice among the workload's classes are those of the few-shot tasks'; at least 1."""
+    if workload.task != "sequence-classification":
+        return 1.0
+    return max(1.0, math.log(workload.num_labels) / math.log(FEW_SHOT_CLASSES))
 
 
 def quickened_fields(

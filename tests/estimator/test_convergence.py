@@ -73,8 +73,19 @@ def test_the_rank_makes_up_for_missing_steps_before_the_rate_does(samples, epoch
 
 
 def test_six_epochs_of_a_hundred_rows_take_a_wider_update_at_the_published_rate():
-    assert quickened("lora", 5e-4, 8, work(100, 6, 4)) == (5e-4, 64)
-    assert quickened("lora", 5e-4, 8, work(100, 1, 4)) == (pytest.approx(2e-3), 64)
+    """A shortfall of 6.7: half of it is made up by a rate that does not decay, the rest by the rank."""
+    assert quickened("lora", 5e-4, 8, work(100, 6, 4)) == (5e-4, 32)
+    assert quickened("lora", 5e-4, 8, work(100, 1, 4)) == (pytest.approx(1.25e-3), 64)
+
+
+@given(labels=st.integers(2, 500), more=st.integers(0, 500))
+def test_more_classes_never_learn_more_slowly(labels, more):
+    few, many = (
+        quickened("lora", 1e-4, 8, work(100, 6, 4).model_copy(update={"num_labels": n}))
+        for n in (labels, labels + more)
+    )
+    assert few[0] <= many[0]
+    assert few[1] <= many[1]
 
 
 @given(short=st.integers(1, 200), more=st.integers(1, 200))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from advisor.tuner.checkpoints import commit
 from advisor.tuner.encode import Example, collate
 from advisor.tuner.job import TrialJob
 from advisor.tuner.trainers.protocol import Work
+from advisor.tuner.trainers.schedule import make_schedule
 
 if TYPE_CHECKING:
     import torch
@@ -69,12 +69,8 @@ class _Rows:
 
 def optimizer_and_schedule(work: Work) -> tuple[Any, Any]:
     """The recipe's optimizer, and its schedule over the coach's steps."""
-    from transformers import get_scheduler
-
-    recipe, steps = work.job.recipe, work.coach.steps
     optimizer = work.optimizer()
-    warm_up = math.ceil(recipe.warmup_ratio * steps)
-    return optimizer, get_scheduler(recipe.schedule, optimizer, num_warmup_steps=warm_up, num_training_steps=steps)
+    return optimizer, make_schedule(work.job.recipe, optimizer, work.coach.steps)
 
 
 def arguments(work: Work) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from advisor.tuner.checkpoints import commit
 from advisor.tuner.encode import Example, collate
 from advisor.tuner.job import TrialJob
 from advisor.tuner.trainers.protocol import Work
+from advisor.tuner.trainers.schedule import make_schedule
 
 
 class Loop:
@@ -26,12 +26,10 @@ class Loop:
 
     def train(self, work: Work) -> None:
         import torch
-        from transformers import get_scheduler
 
         recipe, coach = work.job.recipe, work.coach
         optimizer = work.optimizer()
-        warm_up = math.ceil(recipe.warmup_ratio * coach.steps)
-        schedule = get_scheduler(recipe.schedule, optimizer, num_warmup_steps=warm_up, num_training_steps=coach.steps)
+        schedule = make_schedule(recipe, optimizer, coach.steps)
         scaler = torch.amp.GradScaler(work.device, enabled=_scales(work))
         done = _load(work, optimizer, schedule) if work.resume else 0
         parameters = [p for p in work.model.parameters() if p.requires_grad]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from advisor.tuner.checkpoints import commit
 from advisor.tuner.encode import Example, collate
 from advisor.tuner.job import TrialJob
+from advisor.tuner.schedule import make_schedule
 from advisor.tuner.trainers.protocol import Work
-from advisor.tuner.trainers.schedule import make_schedule
 
 if TYPE_CHECKING:
     import torch

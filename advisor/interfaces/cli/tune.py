@@ -41,9 +41,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option(
     "--method", "methods", metavar="NAMES", multiple=True, help="auto, or methods to search, comma separated."
 )
-@click.option(
-    "--gpu", metavar="NAME", help="Search for this GPU, or on the cpu.  [default: this machine's]"
-)
+@click.option("--gpu", metavar="NAME", help="Search for this GPU, or on the cpu.  [default: this machine's]")
 @task_option
 @metric_option
 @click.option("--trials", type=int, help="Most trials.  [default: 16]")

@@ -31,15 +31,13 @@ MOST: Final = 4.0
 RAISED_WARM_UP: Final = 0.1
 """Share of a training with raised settings that warms up: without, encoders on few rows often end at one class
 (arXiv:2006.04884, which takes a tenth)."""
-UNDECAYED: Final = "constant_with_warmup"
-"""Schedule of a short training: one that decays goes half as far in the same steps (benchmarks/short_trainings.py)."""
-
-
 SCHEDULES: Final = ("cosine", "linear", "constant", "constant_with_warmup")
 """Schedules that transformers' Trainer takes without further arguments."""
-
+UNDECAYED: Final = "constant_with_warmup"
+"""Schedule of a short training: one that decays goes half as far in the same steps (benchmarks/short_trainings.py)."""
 UNDECAYED_GAIN: Final = 2.0
-"""How much farther an undecayed rate goes than one that falls to nothing: a cosine's and a line's mean is a half."""
+"""How much farther an undecayed rate goes than one that falls to nothing: a cosine's and a line's mean is a half.
+Less than that lacking is no lack: what is published of the steps a method needs is no surer either."""
 FEW_SHOT_CLASSES: Final = 3
 """Of the few-shot tasks that steps were counted on: two to four (arXiv:2205.05638, section 3)."""
 
@@ -60,12 +58,6 @@ def training_fields(method: Method, known: Mapping[str, Setting]) -> dict[str, A
     return fields
 
 
-def steps_of(workload: Workload, batch: int | None = None) -> int:
-    """Optimizer steps of a training, a last small batch counted."""
-    rows = workload.samples or 0
-    return max(1, round(-(-rows // (batch or workload.effective_batch_size)) * workload.epochs))
-
-
 def converging_epochs(method: str, workload: Workload, published: Sequence[Setting]) -> tuple[float, str]:
     """Epochs where nobody says: the usual ones, or as many as the method needs, within what was published for it."""
     said = next((s for s in published if s.name == "epochs"), None)
@@ -79,9 +71,9 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
     if epochs == workload.epochs:
         return epochs, ""
     why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= wanted else ""
+    steps = workload.model_copy(update={"epochs": epochs}).optimizer_steps()
     return epochs, (
-        f"epochs: {epochs:g}, which are {steps_of(workload.model_copy(update={'epochs': epochs})):,} steps{why}; "
-        f"published are {low:g} to {high:g} on such data"
+        f"epochs: {epochs:g}, which are {steps:,} steps{why}; published are {low:g} to {high:g} on such data"
     )
 
 
@@ -95,10 +87,10 @@ def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
         batch //= 2
     if batch == at:
         return at, ""
-    needed = steps_needed(method, workload)
+    few, more = workload.optimizer_steps(), _at(workload, batch).optimizer_steps()
     return batch, (
-        f"effective batch: {batch}, since {workload.epochs:g} epochs are {steps_of(workload, at)} steps at {at} and "
-        f"{steps_of(workload, batch)} at {batch}, and {method} needs about {needed:,} to converge"
+        f"effective batch: {batch}, since {workload.epochs:g} epochs are {few} steps at {at} and {more} at {batch}, "
+        f"and {method} needs about {steps_needed(method, workload):,} to converge"
     )
 
 
@@ -108,26 +100,36 @@ def _at(workload: Workload, batch: int) -> Workload:
 
 def shortfall(method: str, workload: Workload) -> float:
     """How many times fewer steps a training has than its method needs; 1 for one that is long enough."""
-    needed = steps_needed(method, workload)
-    if needed is None or workload.samples is None:
-        return 1.0
-    return max(1.0, needed / steps_of(workload))
+    needed, steps = steps_needed(method, workload), workload.optimizer_steps()
+    return 1.0 if needed is None or steps is None else max(1.0, needed / steps)
 
 
-def quickened(method: str, rate: float, rank: int | None, workload: Workload) -> tuple[float, int | None]:
+def too_short(method: str, workload: Workload) -> bool:
+    """Whether the published settings would leave the method well short of what it can learn."""
+    return _lacking(method, workload) >= UNDECAYED_GAIN
+
+
+def _lacking(method: str, workload: Workload) -> float:
+    """The shortfall; a choice among many classes takes more."""
+    short = shortfall(method, workload)
+    return short * _choices(workload) if short > 1 else short
+
+
+def quickened(
+    method: str, rate: float, rank: int | None, workload: Workload, widest: int | None = None
+) -> tuple[float, int | None]:
     """A published rate and rank for a training of this length: what makes up for missing steps.
 
     Under Adam a weight moves by about one rate a step, and a low-rank update, whose alpha keeps its proportion to
     the rank, by rank times rate: the same way in fewer steps takes as many times more of either. The rank comes
     first, since in the end it makes no difference, where a large rate can undo the training: a raised one often
     leaves a small encoder at one class. What the rank cannot make up the rate does, within the method's range.
-    Of what lacks, the rate that does not decay makes up a part; a choice among many classes takes more.
+    Of what lacks, the rate that does not decay makes up a part. No rank above `widest` is given.
     """
-    lacking = shortfall(method, workload)
-    if lacking > 1:
-        lacking = max(1.0, lacking * _choices(workload) / UNDECAYED_GAIN)
-    if rank is not None and rank < HIGHEST_RANK:
-        wider = min(HIGHEST_RANK, rank * 2 ** math.ceil(math.log2(lacking)))
+    lacking = max(1.0, _lacking(method, workload) / UNDECAYED_GAIN)
+    most = min(HIGHEST_RANK, widest or HIGHEST_RANK)
+    if rank is not None and rank < most:
+        wider = min(most, rank * 2 ** math.ceil(math.log2(lacking)))
         lacking, rank = max(1.0, lacking * rank / wider), wider
     high = find_method(method).learning_rate.high
     raised = rate * min(MOST, lacking)
@@ -153,12 +155,11 @@ def quickened_fields(
     """
     fields, options = dict(fields), dict(options)
     rate = fields.get("learning_rate")
-    if rate is None or shortfall(method.name, workload) <= 1:
+    if rate is None or not too_short(method.name, workload):
         return fields, options
-    rank = scaled_rank(method, options)
-    fields["learning_rate"], wider = quickened(method.name, rate, rank, workload)
-    if rank is not None and wider is not None:
-        options |= with_rank(method, options, max(rank, min(wider, widest or wider)))
+    fields["learning_rate"], rank = quickened(method.name, rate, scaled_rank(method, options), workload, widest)
+    if rank is not None:
+        options = with_rank(method, options, rank)
     fields["warmup_ratio"] = max(fields.get("warmup_ratio", 0.0), RAISED_WARM_UP)
     fields["schedule"] = UNDECAYED
     return fields, options

@@ -19,9 +19,8 @@ from advisor.estimator.convergence import (
     converging_batch,
     converging_epochs,
     quickened_fields,
-    shortfall,
     steps_needed,
-    steps_of,
+    too_short,
     training_fields,
 )
 from advisor.recommender.question import Question
@@ -69,7 +68,7 @@ def short_training_note(question: Question) -> tuple[str, ...]:
     """What is told of a training that the user wants shorter than it takes to converge."""
     if not _too_short(question):
         return ()
-    steps, needed = steps_of(question.workload), steps_needed(YARDSTICK, question.workload)
+    steps, needed = question.workload.optimizer_steps(), steps_needed(YARDSTICK, question.workload)
     return (
         f"length: {steps:,} steps, where {YARDSTICK} needs about {needed:,} to converge; rate, rank, warm-up and "
         f"schedule are set to learn faster, and the quality expected is of trainings that converge",
@@ -78,7 +77,7 @@ def short_training_note(question: Question) -> tuple[str, ...]:
 
 def _too_short(question: Question) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
-    return question.request.epochs is not None and shortfall(YARDSTICK, question.workload) > 1
+    return question.request.epochs is not None and too_short(YARDSTICK, question.workload)
 
 
 def published(question: Question, name: str) -> tuple[Setting, ...]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ END_SECONDS: Final = 90.0
 
 
 @dataclass(slots=True)
-class Runner:
+class Runner(ABC):
     """Who runs the trainings of the study in `folder`, at most `workers` at a time.
 
     `watch` is called about once a second, for a view of what goes on; `salt` tells machines apart.
@@ -45,6 +46,7 @@ class Runner:
     salt: int = 0
     _viewed: float = 0.0
 
+    @abstractmethod
     def run(self) -> str:
         """Run trials until the budget is spent; says why the search ended.
 
@@ -52,15 +54,14 @@ class Runner:
             AdvisorError: an error that further trials would have too (storage away, disk full).
             KeyboardInterrupt: passed on after all trials have left a checkpoint and gone back into the study.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
         """Run trainings apart from the search; their results in the order of the jobs.
 
         Raises:
             KeyboardInterrupt: passed on after all trainings have left a checkpoint.
         """
-        raise NotImplementedError
 
     def view(self) -> None:
         """Call `watch`, unless it was called just now."""

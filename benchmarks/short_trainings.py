@@ -27,6 +27,7 @@ from advisor.tuner.space import start_params
 from advisor.tuner.trial import run
 
 HERE = Path(__file__).parent
+ONE_RATE = {"head_learning_rate": None}
 
 
 def main() -> None:
@@ -64,10 +65,12 @@ def _variants(
     published = {"rank": rank, "effective_batch_size": USUAL_BATCH}
     found: list[tuple[str, dict[str, Any], dict[str, Any], float | None]] = [
         ("as recommended", {}, {}, None),
+        ("one rate for head and adapter", {}, ONE_RATE, None),
         ("decayed rate", {}, decayed, None),
         ("published rank", {"rank": rank}, {}, None),
         ("published batch", {"effective_batch_size": USUAL_BATCH}, {}, None),
         ("published all", published, usual, None),
+        ("published all, one rate for head and adapter", published, usual | ONE_RATE, None),
         (
             "four times the published rate, else published",
             {**published, "learning_rate": 4 * at["learning_rate"]},

@@ -6,7 +6,7 @@
 
 `--size ROWS:EPOCHS`: every trial of every searcher reads each training row EPOCHS times, so the trials of a size
 cost about the same and no searcher can buy its score with longer trainings. Everything else that the product
-searches moves: learning rate, rank, alpha, dropout, target modules, effective batch and warm-up.
+searches moves: learning rate, a new head's own, rank, alpha, dropout, target modules, effective batch and warm-up.
 
 *advisor* is the product: its request, first trials, space and sampler. *random* and *tpe* (Optuna's own
 defaults, whose first ten trials are drawn at random) draw from the method's whole ranges in the catalogue, the
@@ -56,6 +56,8 @@ SEARCHERS = ("random", "tpe", "advisor")
 SCRATCH_BATCHES = (4, 8, 16, 32)
 SCRATCH_RANKS = tuple(2**k for k in range(9))
 SCRATCH_SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+HEAD_RATES = {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True}
+"""Of a new head: a decade and more to both sides of what is published, 2e-3 to 2e-2."""
 RENAMED = {"input": "prompt", "target": "completion"}
 LINE = "line.json"
 
@@ -195,6 +197,7 @@ def _whole(request: TuneRequest) -> tuple[Dimension, ...]:
     dropout = method.options["dropout"]
     every: dict[str, dict[str, Any]] = {
         "learning_rate": {"kind": "float", "low": rate.low, "high": rate.high * RATE_SPAN, "log": True},
+        **({"head_learning_rate": HEAD_RATES} if request.workload.task == "sequence-classification" else {}),
         "rank": {"kind": "choice", "choices": tuple(r for r in SCRATCH_RANKS if r <= widest)},
         "alpha_over_rank": {"kind": "choice", "choices": RATIOS},
         "dropout": {"kind": "float", "low": dropout.low, "high": dropout.high},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.optimizers import find_optimizer
@@ -35,6 +35,25 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
         return make_method_optimizer(method_optimizer, model, recipe, lr)
     name = find_optimizer(recipe.optimizer).name
     return OPTIMIZERS[name](parameters, lr, recipe.weight_decay)
+
+
+def give_own_rate(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float) -> None:
+    """Let some of an optimizer's parameters, before its first step, learn at a rate of their own.
+
+    They leave their groups for new ones that differ in the rate only; what else a group lists by parameter (the
+    names LoRA-FA goes by) goes with them.
+    """
+    own = {id(p) for p in parameters}
+    for group in list(optimizer.param_groups):
+        moved = [i for i, p in enumerate(group["params"]) if id(p) in own]
+        if not moved:
+            continue
+        count = len(group["params"])
+        listed = [name for name, value in group.items() if isinstance(value, list) and len(value) == count]
+        optimizer.param_groups.append({**group, **{n: [group[n][i] for i in moved] for n in listed}, "lr": rate})
+        for name in listed:
+            group[name] = [value for i, value in enumerate(group[name]) if i not in set(moved)]
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
 
 
 def _adamw(**flags: Any) -> Callable[[list[Any], float, float], torch.optim.Optimizer]:

@@ -43,6 +43,9 @@ class Recipe(Value):
     trainer: Trainer = "hf"
     batching: Batching = "padded"
     learning_rate: float | None = Field(None, gt=0)
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="of a classification head that the checkpoint lacks; None: the learning rate's own"
+    )
     schedule: str = "cosine"
     warmup_ratio: float = Field(0.03, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)

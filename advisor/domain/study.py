@@ -59,7 +59,10 @@ class Dimension(Value):
 
 
 class Budget(Value):
-    """What the search may cost. Seconds are of wall clock from the first trial, earlier sessions included."""
+    """What the search may cost. Seconds are of wall clock from the first trial, earlier sessions included.
+
+    Of seconds and USD a part is kept for the finalists' other seeds; `trials` counts the search's only.
+    """
 
     trials: int | None = Field(default=None, ge=1, le=10**6)
     seconds: float | None = Field(default=None, gt=0)
@@ -81,7 +84,7 @@ class Plan(Value):
     trials: int = Field(ge=1, description="most trials that the budget pays for")
     bound_by: Literal["trials", "hours", "usd"]
     trial: Quantity | None = Field(default=None, description="seconds; None until the first trial was measured")
-    seconds: Quantity | None = None
+    seconds: Quantity | None = Field(default=None, description="of all trials and the finals after them")
     usd: Quantity | None = None
     rungs: tuple[int, ...] = Field(
         default=(), description="per cent of a training at which it is scored and may be pruned"
@@ -154,7 +157,7 @@ class TunedStudy(Stored):
     report: str | None = None
     stopped: str = Field(default="", description="why no more trials were run")
     finished: bool = False
-    seconds: float = 0.0
+    seconds: float = Field(default=0.0, description="wall clock while anything trained, the finals too")
     usd: float | None = None
     notes: tuple[str, ...] = Field(default=(), description="rows dropped, cut or shared between splits; other warnings")
     versions: dict[str, str] = Field(default_factory=dict)

@@ -43,11 +43,14 @@ FEW_SHOT_CLASSES: Final = 3
 
 
 def training_fields(method: Method, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """Fields of a recipe as published, the catalogue's rate else: learning rate, schedule, warm-up, weight decay."""
+    """Fields of a recipe as published, the catalogue's rate else: learning rates, schedule, warm-up, weight decay."""
     fields: dict[str, Any] = {}
     rate = known["learning_rate"].value if "learning_rate" in known else method.learning_rate.default
     if isinstance(rate, (int, float)) and rate > 0:
         fields["learning_rate"] = float(rate)
+    heads = known["head_learning_rate"].value if "head_learning_rate" in known else None
+    if isinstance(heads, (int, float)) and heads > 0:
+        fields["head_learning_rate"] = float(heads)
     for name in ("warmup_ratio", "weight_decay"):
         value = known[name].value if name in known else None
         # below this it moves no weight by a bf16 step, and the optimizer's step would be another one

@@ -93,6 +93,7 @@ def fingerprint(workload: Workload, recipe: Recipe, gpu: str) -> str:
                 "adapter_config",
                 "method",
                 "learning_rate",
+                "head_learning_rate",
                 "schedule",
                 "warmup_ratio",
                 "weight_decay",

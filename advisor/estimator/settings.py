@@ -37,7 +37,7 @@ def recommend_settings(
     task_type: str | None = None,
     samples: int | None = None,
 ) -> tuple[Setting, ...]:
-    """Learning rate, rank, alpha, dropout, targets, batch, epochs, steps, warm-up, schedule, weight decay.
+    """Learning rate (a new head's too), rank, alpha, dropout, targets, batch, length, warm-up, schedule, weight decay.
 
     Only settings that the method has and that somebody published are answered: none is without a source.
 
@@ -55,7 +55,7 @@ def recommend_settings(
         task_class(task_type),
         samples,
     )
-    found: list[Setting | None] = [_learning_rate(wanted, hidden_size)]
+    found: list[Setting | None] = [_learning_rate(wanted, hidden_size), _head_learning_rate(wanted)]
     if KIND_OF[wanted.method] == "low rank":
         rank = _number(wanted, "rank", whole=True)
         found += [rank, _alpha(wanted, rank), _number(wanted, "dropout", log=False), _targets(wanted)]
@@ -155,6 +155,18 @@ def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
             note = f"5e-4 x (2000/hidden)^0.781 gives {rule:.1e} (thinking-machines-lab/tinker-cookbook)"
             conflict = f"{conflict}; {note}" if conflict else note
     return found.model_copy(update={"low": low, "high": high, "why": why, "conflict": conflict, "sources": sources})
+
+
+def _head_learning_rate(wanted: Wanted) -> Setting | None:
+    """Of a new head beside an adapter, of encoders: nobody published one for decoders, whose heads are far wider.
+
+    Where old weights move too, or a method is the head itself, the one learning rate was found for all of them.
+    """
+    beside = KIND_OF[wanted.method] not in ("full", "none", "partial", "mask")
+    if wanted.architecture != "encoder" or wanted.task not in (None, "understanding") or not beside:
+        return None
+    found = _number(wanted, "head_learning_rate")
+    return found and found.model_copy(update={"why": f"{found.why}, of a new head beside an adapter"})
 
 
 def _rest(wanted: Wanted) -> tuple[str, int | None, str | None, int | None]:

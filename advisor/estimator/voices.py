@@ -40,7 +40,7 @@ _VARIANTS: Final = {
 PARENT: Final = {variant: parent for parent, variants in _VARIANTS.items() for variant in variants}
 """Whose settings stand in where a method has none of its own: the method it is a variant of."""
 
-SHARED: Final = ("effective_batch_size", "warmup_ratio", "schedule", "weight_decay", "epochs")
+SHARED: Final = ("effective_batch_size", "warmup_ratio", "schedule", "weight_decay", "epochs", "head_learning_rate")
 """Settings of the training rather than of the method: any method's voices count, at a discount."""
 
 OUR_OPTIMIZERS: Final = "adam"

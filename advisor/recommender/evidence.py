@@ -125,7 +125,7 @@ def settings_of(question: Question, choice: Candidate) -> tuple[Setting, ...]:
     used["effective_batch_size"] = workload.effective_batch_size
     used["epochs"] = workload.epochs
     used["steps"] = workload.optimizer_steps()
-    for name in ("warmup_ratio", "schedule", "weight_decay"):
+    for name in ("head_learning_rate", "warmup_ratio", "schedule", "weight_decay"):
         used[name] = getattr(recipe, name)
     catalogued = {"learning_rate": method.learning_rate, **method.options}
     return tuple(

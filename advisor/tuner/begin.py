@@ -34,6 +34,7 @@ from advisor.tuner.prepare import weights_folder
 from advisor.tuner.pruning import PRUNERS, SAMPLERS
 from advisor.tuner.published import converging, plain_recipe, published_settings
 from advisor.tuner.space import make_dimensions
+from advisor.tuner.trainers import check_trainer
 from advisor.tuner.worker import REQUEST_FILE
 
 P = ParamSpec("P")
@@ -94,6 +95,7 @@ def make_request(
     epochs: float | None = None,
     effective_batch_size: int | None = None,
     learning_rate: float | None = None,
+    head_learning_rate: float | None = None,
     trainer: str | None = None,
     dtype: str | None = None,
     base: str | None = None,
@@ -116,7 +118,12 @@ def make_request(
     _suits(spec, task, None if named else data)
     chosen = find_metric(metric, task)
     workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
-    fields = {"learning_rate": learning_rate, "trainer": trainer, "dtype": dtype, "base": base}
+    if head_learning_rate is not None and task != "sequence-classification":
+        raise BadRequest(
+            f"--head-learning-rate is of a new classification head, and {task} has none", hints=["--learning-rate RATE"]
+        )
+    rates = {"learning_rate": learning_rate, "head_learning_rate": head_learning_rate}
+    fields = {**rates, "trainer": trainer, "dtype": dtype, "base": base}
     names = _names(method, recommendation)
     if recommendation is None:
         workload, note = converging(names[0], spec, workload, epochs, effective_batch_size)
@@ -339,6 +346,7 @@ def _starts(
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = Recipe.model_validate(recipe.model_dump() | fields)
         check_recipe(spec, recipe, workload)
+        check_trainer(spec, workload, recipe)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
 

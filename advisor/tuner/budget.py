@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,10 @@ Assumed, not measured: it only widens the plan's interval downwards.
 """
 FAILED_ALIKE: Final = 4
 """Trials that fail for one reason, before any came to its end, after which the search is given up."""
+FINALS_SHARE: Final = 1 / 3
+"""Of hours or USD that the finalists' other seeds may take, at most; what cannot be paid is not trained."""
+NEARLY: Final = 0.1
+"""Of a training: a budget that falls so little short of the next one still pays for it."""
 FLOOR_TRIALS: Final = 20
 """A search is never called flat before this many trials, or twice its dimensions."""
 
@@ -46,9 +51,9 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
     if budget.trials is not None:
         limits["trials"] = budget.trials
     if trial is not None and budget.seconds is not None:
-        limits["hours"] = max(1.0, budget.seconds * workers / trial.mid)
+        limits["hours"] = _trials_within(request, budget.seconds * workers / trial.mid)
     if trial is not None and budget.usd is not None and budget.usd_per_hour is not None:
-        limits["usd"] = max(1.0, budget.usd / budget.usd_per_hour * HOUR / trial.mid)
+        limits["usd"] = _trials_within(request, budget.usd / budget.usd_per_hour * HOUR / trial.mid)
     if not limits:
         limits["hours" if budget.seconds is not None else "usd"] = UNBOUNDED_TRIALS
     bound = min(limits, key=lambda name: limits[name])
@@ -57,16 +62,20 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
     if trial is None:
         notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
     more = finals_of(request, trials)
-    if more:
-        each = f", about {duration(trial.mid * more / min(workers, more))}" if trial is not None else ""
-        notes.append(f"then {more} trainings of the finalists with other seeds{each}: beyond the budget of the search")
     total = usd = None
     if trial is not None:
-        whole = trial.times(trials / workers, "s", f"{trials} trials on {workers} workers; {trial.why}")
-        low = whole.low if request.pruner == "none" else whole.low * PRUNED_SHARE
-        total = whole.model_copy(update={"low": low})
+        share = trials * FINALS_SHARE / (1 - FINALS_SHARE) if bound != "trials" else more
+        more = min(more, math.ceil(share * request.seeds))
+        finals = math.ceil(more / workers) / request.seeds
+        if more:
+            took = duration(trial.mid * finals)
+            notes.append(f"{more} trainings are the finalists' with other seeds, at the end: about {took} of all")
+        said = f"{trials} trials{f' and {more} finals' if more else ''} on {workers} workers; {trial.why}"
+        pruned = 1.0 if request.pruner == "none" else PRUNED_SHARE
+        total = _cheaper(trial.times(math.ceil(trials / workers) + finals, "s", said), pruned)
         if budget.usd_per_hour is not None:
-            usd = total.times(workers * budget.usd_per_hour / HOUR, "USD", "at your price an hour")
+            price, why = budget.usd_per_hour / HOUR, f"{said}; at your price an hour"
+            usd = _cheaper(trial.times((trials + more / request.seeds) * price, "USD", why), pruned)
     return Plan(
         trials=trials,
         bound_by=bound,  # type: ignore[arg-type]
@@ -82,20 +91,73 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
     )
 
 
+def _cheaper(whole: Quantity, share: float) -> Quantity:
+    """A cost that may come down to a share of its low end."""
+    return whole.model_copy(update={"low": whole.low * share})
+
+
 def finals_of(request: TuneRequest, trials: int) -> int:
     """Trainings after a search of so many trials: each finalist's other seeds, and the last one if it was asked for."""
     tried = min(request.finalists, trials)
     return (tried * (request.final_seeds - 1) if tried > 1 else 0) + request.retrain
 
 
-def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:
-    """(seconds, USD) left; None where that is not limited. Running trials count up to now."""
+def _trials_within(request: TuneRequest, affordable: float) -> float:
+    """Of what pays for so many trials, how many are left when the finals are kept back."""
+    finals = min(finals_of(request, int(affordable)) / request.seeds, affordable * FINALS_SHARE)
+    return max(1.0, affordable - finals)
+
+
+def finals_afforded(request: TuneRequest, trials: Sequence[FrozenTrial], tried: int) -> tuple[int, int]:
+    """(finalists, seeds of each) that the rest of the budget pays for: `tried` with as many seeds as asked, or fewer.
+
+    (1, 1) where it pays for none, or one trial only can be a finalist.
+    """
     wall, total = ledger.busy_seconds(trials)
-    budget = request.budget
-    seconds = None if budget.seconds is None else budget.seconds - wall
-    usd = None
+    each, budget = _training_seconds(request, trials), request.budget
+    most = math.inf
+    if budget.seconds is not None and each:
+        most = min(most, (budget.seconds - wall) * _at_a_time(wall, total) / each)
+    if budget.usd is not None and budget.usd_per_hour is not None and each:
+        most = min(most, (budget.usd / budget.usd_per_hour * HOUR - total) / each)
+    most += NEARLY - request.retrain
+    found = [
+        (finalists, seeds)
+        for finalists in range(2, tried + 1)
+        for seeds in range(2, request.final_seeds + 1)
+        if finalists * (seeds - 1) <= most
+    ]
+    return max(found, key=lambda pair: (pair[0] * (pair[1] - 1), pair[1]), default=(1, 1))
+
+
+def _training_seconds(request: TuneRequest, trials: Sequence[FrozenTrial]) -> float:
+    """One training with one seed: the mean of those that came to their end, else as predicted; 0 unknown."""
+    outcomes = [ledger.outcome_of(t) for t in trials]
+    took = [o.seconds.get("total", 0.0) for o in outcomes if o is not None and o.status == "complete"]
+    if not took:
+        said = [quantity(t.user_attrs.get(ledger.PREDICTED, {}).get("seconds")) for t in trials]
+        took = [one.mid for one in said if one is not None]
+    return sum(took) / len(took) / request.seeds if took else 0.0
+
+
+def _at_a_time(wall: float, total: float) -> float:
+    """Trials at a time, as they went so far."""
+    return max(1.0, total / wall) if wall else 1.0
+
+
+def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:
+    """(seconds, USD) left for trials; None where that is not limited. Running trials count up to now.
+
+    The finals' part is kept back, as far as it can be told by now.
+    """
+    wall, total = ledger.busy_seconds(trials)
+    budget, seconds, usd = request.budget, None, None
+    finals = finals_of(request, len(ledger.counted(trials))) * _training_seconds(request, trials)
+    if budget.seconds is not None:
+        seconds = budget.seconds - wall - min(finals / _at_a_time(wall, total), budget.seconds * FINALS_SHARE)
     if budget.usd is not None and budget.usd_per_hour is not None:
-        usd = budget.usd - total * budget.usd_per_hour / HOUR
+        price = budget.usd_per_hour / HOUR
+        usd = budget.usd - total * price - min(finals * price, budget.usd * FINALS_SHARE)
     return seconds, usd
 
 

@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,7 @@ from advisor.domain.study import Finalist
 from advisor.errors import DoesNotFit, StoreUnavailable
 from advisor.tuner import ledger
 from advisor.tuner.apart import Train, train_apart
-from advisor.tuner.budget import settings_of
+from advisor.tuner.budget import finals_afforded, settings_of
 from advisor.tuner.coach import WEIGHTS
 from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
 from advisor.tuner.pruning import spread
@@ -63,8 +63,9 @@ def choose(
     best = ledger.best_first(request, trials)
     if not best:
         raise _nothing(trials)
-    tried = best[: request.finalists] if request.final_seeds > 1 and len(best) > 1 else best[:1]
-    more = range(1, request.final_seeds) if len(tried) > 1 else range(0)
+    most = min(request.finalists, len(best))
+    finalists, seeds = finals_afforded(request, trials, most)
+    tried, more = best[:finalists], range(1, seeds)
     jobs = {(t.number, k): _job(request, folder, t, k) for t in tried for k in more}
     results = {key: done for key, job in jobs.items() if (done := ledger.finished_result(Path(job.folder)))}
     keys = {job.folder: key for key, job in jobs.items()}
@@ -81,9 +82,18 @@ def choose(
         said(_compared(request, tried, results))
 
     train(request, [job for key, job in jobs.items() if key not in results], heard)
-    finalists = _compared(request, tried, results)
-    top = next(t for t in tried if t.number == finalists[0].number)
-    return _with_weights(request, folder, top, finalists, results, train)
+    ranked = _compared(request, tried, results)
+    top = next(t for t in tried if t.number == ranked[0].number)
+    chosen = _with_weights(request, folder, top, ranked, results, train)
+    return replace(chosen, notes=(*_fewer(request, most, finalists, seeds), *chosen.notes))
+
+
+def _fewer(request: TuneRequest, most: int, finalists: int, seeds: int) -> list[str]:
+    """What is told where the budget paid for fewer finals than were asked for."""
+    if most < 2 or request.final_seeds < 2 or (finalists, seeds) == (most, request.final_seeds):
+        return []
+    got = f"{finalists} with {seeds} seeds each" if seeds > 1 else "none"
+    return [f"finalists: {got} instead of {most} with {request.final_seeds} seeds each; the budget pays for no more"]
 
 
 def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> TrialJob:

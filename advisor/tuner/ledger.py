@@ -12,6 +12,7 @@ import copy
 import difflib
 import shutil
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -332,15 +333,14 @@ def infeasible(trial: FrozenTrial) -> bool:
     return bool(outcome) and outcome["reason"].startswith(NOT_LAUNCHED)
 
 
-def busy_seconds(trials: Iterable[FrozenTrial]) -> tuple[float, float]:
+def busy_seconds(trials: Iterable[FrozenTrial], more: Iterable[tuple[datetime, datetime]] = ()) -> tuple[float, float]:
     """(wall clock during which at least one trial ran, sum over trials): hours and money are counted by these."""
-    from datetime import datetime
-
-    spans = sorted(
+    begun = [
         (t.datetime_start, t.datetime_complete or datetime.now())
         for t in trials
         if t.datetime_start is not None and not infeasible(t)
-    )
+    ]
+    spans = sorted([*begun, *more])
     wall, total, end = 0.0, 0.0, None
     for begin, finish in spans:
         total += max(0.0, (finish - begin).total_seconds())

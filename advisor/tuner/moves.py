@@ -19,6 +19,8 @@ from advisor.tuner.space import METHOD, plain, start_params
 MOVES: Final = (
     ("learning_rate", 2.0),
     ("learning_rate", 0.5),
+    ("head_learning_rate", 2.0),
+    ("head_learning_rate", 0.5),
     ("epochs", 2.0),
     ("effective_batch_size", 0.5),
     ("rank", 2.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Prepared:
     scorer: Scorer
     trainable: int
     total: int
+    new: tuple[str, ...] = ()
+    """Names in the base model of the parameters that its checkpoint lacks: a new classification head's."""
 
 
 def weights_folder(spec: ModelSpec) -> Path:
@@ -112,7 +115,7 @@ def prepare(job: TrialJob) -> Prepared:
     if task == "seq2seq" and job.spec.architecture != "encoder-decoder":
         task = "causal-lm"
     examples = _examples(job, tokenizer)
-    model = base_model(job, folder, tokenizer, device)
+    model, new = load_base(job, folder, tokenizer, device)
     model = attached(model, job)
     model.to(device) if job.recipe.base == "dtype" else None
     autocast = _autocast(job, device)
@@ -129,6 +132,7 @@ def prepare(job: TrialJob) -> Prepared:
         scorer=scorer,
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         total=sum(p.numel() for p in parameters),
+        new=new,
     )
 
 
@@ -161,6 +165,11 @@ def _examples(job: TrialJob, tokenizer: Any) -> dict[str, list[Example]]:
 
 def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
     """The base model with its weights; a missing classification head is drawn from the seed."""
+    return load_base(job, folder, tokenizer, device)[0]
+
+
+def load_base(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> tuple[Any, tuple[str, ...]]:
+    """The base model, and the names of its parameters that the weights lack."""
     from advisor.assembly.build import auto_class, storage_dtype, torch_dtype
 
     recipe = job.recipe
@@ -173,8 +182,12 @@ def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
         extra["quantization_config"] = _quantisation(job)
         extra["device_map"] = {"": device}
     try:
-        model = auto_class(job.spec, job.workload.task).from_pretrained(
-            folder, dtype=torch_dtype(storage_dtype(recipe)), attn_implementation=recipe.attention, **extra
+        model, loading = auto_class(job.spec, job.workload.task).from_pretrained(
+            folder,
+            dtype=torch_dtype(storage_dtype(recipe)),
+            attn_implementation=recipe.attention,
+            output_loading_info=True,
+            **extra,
         )
     except (OSError, ValueError, KeyError) as error:
         raise UnsupportedModel(
@@ -188,7 +201,7 @@ def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
     model.config.use_cache = False
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model
+    return model, tuple(sorted(loading["missing_keys"]))
 
 
 def _quantisation(job: TrialJob) -> Any:
@@ -219,9 +232,22 @@ def attached(model: Any, job: TrialJob) -> Any:
 
 def make_optimizer(prepared: Prepared, job: TrialJob) -> Any:
     """The recipe's optimizer, or the one its method is defined by."""
+    from advisor.assembly.optimizers import give_own_rate
     from advisor.assembly.optimizers import make_optimizer as make
 
-    return make(prepared.model, job.recipe, find_method(job.recipe.method).optimizer)
+    optimizer = make(prepared.model, job.recipe, find_method(job.recipe.method).optimizer)
+    if job.recipe.head_learning_rate is not None:
+        give_own_rate(optimizer, new_head(prepared), job.recipe.head_learning_rate)
+    return optimizer
+
+
+_WRAPPED = re.compile(r"^base_model\.(?:model\.)?|modules_to_save\.\w+\.|original_module\.")
+
+
+def new_head(prepared: Prepared) -> list[Any]:
+    """The trainable parameters that the checkpoint lacks, an adapter's own not among them."""
+    new = set(prepared.new)
+    return [p for name, p in prepared.model.named_parameters() if p.requires_grad and _WRAPPED.sub("", name) in new]
 
 
 def _autocast(job: TrialJob, device: str) -> Callable[[], Any]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor import store
 from advisor.domain.quantity import Quantity
 from advisor.domain.study import Finalist, Plan, TrialState, TunedStudy, TunedTrial
 from advisor.domain.units import HOUR
+from advisor.errors import BadFile
 from advisor.tuner import ledger
 from advisor.tuner.budget import settings_of
 from advisor.tuner.finals import Chosen
 from advisor.tuner.job import TrialResult, TuneRequest
 from advisor.tuner.storage import shown
 from advisor.tuner.training import cpu_name, versions
+from advisor.tuner.trial import RESULT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,7 +40,7 @@ def tuned_study(
     report: Path | None = None,
 ) -> TunedStudy:
     """The study as it stands; without `chosen` and `finish` it is unfinished and says how to go on."""
-    wall, total = ledger.busy_seconds(trials)
+    wall, total = ledger.busy_seconds(trials, _finals_spans(folder))
     ranked = ledger.best_first(request, trials)
     best = chosen.trial if chosen else (ranked[0] if ranked else None)
     per_hour = request.budget.usd_per_hour
@@ -75,6 +80,17 @@ def tuned_study(
         versions=versions(),
         resume="" if finish else f"advisor tune --resume {folder}",
     )
+
+
+def _finals_spans(folder: Path) -> list[tuple[datetime, datetime]]:
+    """(begun, ended) of each training after the search, and of the test and export, as they lie in a study's folder."""
+    found: list[tuple[datetime, datetime]] = []
+    for path in folder.glob(f"finals/*/{RESULT}"):
+        with contextlib.suppress(BadFile, OSError):
+            ended = datetime.fromtimestamp(path.stat().st_mtime)
+            took = store.read(TrialResult, path).seconds.get("total", 0.0)
+            found.append((ended - timedelta(seconds=took), ended))
+    return found
 
 
 def tuned_trial(request: TuneRequest, trial: FrozenTrial) -> TunedTrial:

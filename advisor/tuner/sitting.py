@@ -229,6 +229,7 @@ class Session:
         recipe = start.recipe.model_copy(
             update={
                 "learning_rate": cell.rate,
+                "head_learning_rate": None,  # the rates a study compares are of all that trains
                 "micro_batch_size": micro,
                 "gradient_accumulation": batch // micro,
                 "autocast": plan.autocast,

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 SHARED: Final = ("effective_batch_size", "epochs", "warmup_ratio", "weight_decay")
 """Settings every method has; the learning rate and a method's options are its own."""
-SEARCHED: Final = ("learning_rate", "rank", "alpha_over_rank", "dropout", "target_modules", *SHARED[:3])
+SEARCHED: Final = (
+    *("learning_rate", "head_learning_rate", "rank", "alpha_over_rank", "dropout", "target_modules"),
+    *SHARED[:3],
+)
 """What is searched unless said otherwise; any other setting is searched on request."""
 RATIOS: Final = (0.5, 1.0, 2.0, 4.0)
 """alpha / rank: the convention alpha = 2 rank, alpha = rank, and half and twice of these."""
@@ -31,6 +34,9 @@ RATE_SPAN: Final = 10**0.75
 """The learning rate is searched at least this factor to both sides: published rates differ by data and model."""
 RANK_SPAN: Final = 4
 """The rank is searched at least this factor to both sides: published ranks are of longer trainings."""
+HEAD_HINTS: Final = {
+    "head_learning_rate": ("none is published for it: --head-learning-rate RATE says where it starts",)
+}
 METHOD: Final = "method"
 JOIN: Final = ","
 
@@ -63,7 +69,7 @@ def make_dimensions(
         known = sorted({*SHARED, "learning_rate", *(o for s in starts for o in find_method(s.recipe.method).options)})
         raise BadRequest(
             f"cannot search {missing[0]!r}: {names[0]} has no such setting, or it has one value only",
-            hints=[f"one of: {', '.join(known)}"],
+            hints=[f"one of: {', '.join(known)}", *HEAD_HINTS.get(missing[0], ())],
         )
     if not found:
         raise BadRequest(f"{names[0]} has no setting to search")
@@ -136,6 +142,8 @@ def _own(start: Start, wanted: Sequence[str]) -> list[str]:
     """The wanted settings that belong to the method itself."""
     options = find_method(start.recipe.method).options
     names = [n for n in wanted if n == "learning_rate" or n in options]
+    if "head_learning_rate" in wanted and start.recipe.head_learning_rate is not None:
+        names.append("head_learning_rate")
     if "alpha_over_rank" in wanted and {"rank", "alpha"} <= options.keys() and "alpha" not in wanted:
         names.append("alpha_over_rank")
     return names
@@ -155,8 +163,11 @@ def _own_dimension(start: Start, name: str, owner: str | None, widest: int | Non
         )
         choices = tuple(sorted({*RATIOS, ratio}))
         return Dimension(name=name, kind="choice", start=ratio, choices=choices, method=owner, why="usual scalings")
-    option = method.learning_rate if name == "learning_rate" else method.options[name]
-    value = recipe.learning_rate if name == "learning_rate" else recipe.options.get(name)
+    rates = {"learning_rate": recipe.learning_rate, "head_learning_rate": recipe.head_learning_rate}
+    option = method.learning_rate if name in rates else method.options[name]
+    value = rates[name] if name in rates else recipe.options.get(name)
+    if name == "head_learning_rate" and said is None:
+        said = Setting(name=name, value=value, low=value, high=value, why="around the one asked for")
     if value is None:
         value = said.value if said is not None and said.value is not None else option.default
     if isinstance(value, list):
@@ -181,7 +192,7 @@ def _dimension(
     if not isinstance(value, (int, float)) or low is None or high is None:
         return None
     low, high = min(low, value), max(high, value)
-    if name == "learning_rate":
+    if name in ("learning_rate", "head_learning_rate"):
         low, high = min(low, value / RATE_SPAN), max(high, value * RATE_SPAN)
     whole = isinstance(option.default, int) and not isinstance(option.default, bool) and float(value).is_integer()
     if whole and name in ("rank", "initial_rank", "final_rank"):

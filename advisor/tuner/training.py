@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from advisor.errors import IllegalRecipe
 from advisor.tuner.checkpoints import newest
 from advisor.tuner.coach import WARM_UP_STEPS, WEIGHTS, Coach, durable
 from advisor.tuner.job import TrialJob, TrialResult
 from advisor.tuner.prepare import Prepared, make_optimizer, prepare, some
 from advisor.tuner.tracking import tracker_of
-from advisor.tuner.trainers import find_trainer
+from advisor.tuner.trainers import check_trainer, find_trainer
 from advisor.tuner.trainers.hf import arguments
 from advisor.tuner.trainers.loop import load_trainable, trainable_state
 from advisor.tuner.trainers.protocol import Work
@@ -31,9 +30,7 @@ def train(job: TrialJob, began: float) -> TrialResult:
     """
     resident = _Resident()
     trainer = find_trainer(job.recipe.trainer)
-    against = trainer.accepts(job)
-    if against:
-        raise IllegalRecipe(f"trainer {job.recipe.trainer} cannot run this: {against}", trainer=job.recipe.trainer)
+    check_trainer(job.spec, job.workload, job.recipe)
     prepared = prepare(job)
     folder = Path(job.folder)
     coach = _coach(job, prepared, folder)

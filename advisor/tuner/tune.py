@@ -126,6 +126,7 @@ def tune(
     epochs: float | None = None,
     effective_batch_size: int | None = None,
     learning_rate: float | None = None,
+    head_learning_rate: float | None = None,
     trainer: str | None = None,
     dtype: str | None = None,
     base: str | None = None,
@@ -143,10 +144,11 @@ def tune(
         recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space. Without
             one the method's own defaults are, on this machine's CPU.
         method: `auto` takes the recommended one; several names let the search choose among them.
-        trials, hours, usd: the budget; any of them ends the search. Default: 16 trials.
+        trials, hours, usd: the budget; any of them ends the search, and of hours and USD enough is kept for the
+            finalists. Default: 16 trials.
         objectives: more than `quality` gives a Pareto front, without pruning.
-        search: names of the settings to search (default: learning rate, rank, alpha, dropout, targets, batch,
-            warm-up, epochs, as far as the method has them).
+        search: names of the settings to search (default: learning rate, a new head's, rank, alpha, dropout, targets,
+            batch, warm-up, epochs, as far as the method has them).
         storage: an Optuna storage URL (default: OPTUNA_STORAGE, else SQLite in the study's folder).
         workers: trials at a time (default: 1; on a Ray cluster as many as it has room for).
         launcher: `local`, or `ray`, which places trials on a cluster by what they should need; each node needs

@@ -12,6 +12,7 @@ from advisor.assembly.adapters.optimizers import GaLoreAdamW, make_method_optimi
 from advisor.assembly.adapters.sparse import SparseDelta, choose_by_fisher
 from advisor.assembly.adapters.starts import finish, prepare
 from advisor.assembly.attach import attach, peft_config, trainable_parameters
+from advisor.assembly.optimizers import give_own_rate
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -97,6 +98,18 @@ def test_lora_fa_never_moves_a() -> None:
     now = dict(attached.named_parameters())
     assert all(torch.equal(now[n], p) for n, p in a.items())
     assert any(not torch.equal(now[n], p) for n, p in b.items())
+
+
+def test_a_head_with_its_own_rate_keeps_the_names_that_lora_fa_goes_by() -> None:
+    recipe = Recipe(method="lora-fa", options={"rank": 4})
+    attached = attach(model(), SPEC, WORKLOAD, recipe)
+    optimizer = make_method_optimizer("lorafa", attached, recipe, 1e-2)
+    trained = dict(attached.named_parameters())
+    one = next(n for n in trained if "lora_B" in n)
+    give_own_rate(optimizer, [trained[one]], 0.5)
+    for group in optimizer.param_groups:
+        assert [trained[name] is p for name, p in zip(group["names"], group["params"], strict=True)].count(False) == 0
+    assert (optimizer.param_groups[-1]["names"], optimizer.param_groups[-1]["lr"]) == ([one], 0.5)
 
 
 def test_a_lora_optimizer_without_lora_is_refused() -> None:

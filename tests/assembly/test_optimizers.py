@@ -12,7 +12,7 @@ from torch import nn
 from transformers.training_args import OptimizerNames
 
 from advisor.assembly.optimizers import OPTIMIZERS as MAKERS
-from advisor.assembly.optimizers import PAGED_FROM, make_optimizer
+from advisor.assembly.optimizers import PAGED_FROM, give_own_rate, make_optimizer
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.optimizers import OPTIMIZERS, find_optimizer
 from advisor.domain.expand import expand
@@ -148,3 +148,25 @@ def test_a_copy_of_an_optimizers_state_is_unchanged_by_tracing():
     state = copy.copy(next(iter(optimizer.state.values())))
     assert not getattr(state["state1"], "is_paged", False)
     assert np.isfinite(weight.weight.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_some_parameters_learn_at_their_own_rate_with_every_optimizer(name: str):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    optimizer = make_optimizer(model, Recipe(method="full", optimizer=name, learning_rate=1e-3))
+    body, head = model.parameters()
+    give_own_rate(optimizer, [head], 0.1)
+    before = [p.detach().clone() for p in (body, head)]
+    (body.sum() + head.sum()).backward()
+    optimizer.step()
+    # one and the same gradient: how far each went is its rate
+    went = [float((p.detach() - old).abs().mean()) for p, old in zip((body, head), before, strict=True)]
+    assert went[1] == pytest.approx(100 * went[0], rel=0.02)
+
+
+def test_a_rate_of_their_own_for_all_leaves_no_empty_group():
+    weight = nn.Linear(4, 4)
+    optimizer = torch.optim.AdamW(weight.parameters(), lr=1e-3, weight_decay=0.3)
+    give_own_rate(optimizer, weight.parameters(), 0.1)
+    assert [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(2, 0.1, 0.3)]

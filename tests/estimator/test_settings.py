@@ -197,3 +197,33 @@ def test_a_printed_list_speaks_with_every_member_and_prose_with_none(text, numbe
 def test_the_best_rates_of_a_paper_outweigh_a_default_for_all_methods_alike():
     """Its own searches found 2e-2 to 5e-2, printed as a list that was not read; 1e-4 is a benchmark's default."""
     assert ask("fourierft", task_type="NLG")["learning_rate"].value >= 1e-2
+
+
+@pytest.mark.parametrize("method", ["lora", "vblora", "fourierft", "ia3", "bitfit", "prompt-tuning"])
+def test_an_encoders_new_head_has_a_rate_of_its_own_beside_an_adapter(method):
+    found = ask(method, architecture="encoder", task_type="classification")
+    head = found["head_learning_rate"]
+    assert 1e-3 <= head.low <= head.value <= head.high <= 2e-2
+    assert any("2405.03003" in source for source in head.sources)
+    assert "of a new head" in head.why
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture", "task_type"),
+    [
+        ("lora", "decoder", "classification"),
+        ("lora", "encoder-decoder", "summarization"),
+        ("full", "encoder", "classification"),
+        ("linear-probe", "encoder", "classification"),
+    ],
+)
+def test_no_heads_rate_is_told_where_none_was_published_or_the_learning_rate_is_it(method, architecture, task_type):
+    names = ask(method, architecture=architecture, task_type=task_type)
+    assert "learning_rate" in names
+    assert "head_learning_rate" not in names
+
+
+def test_the_rates_of_a_head_do_not_speak_for_the_adapter():
+    """VB-LoRA's bank was published with 1e-3, its head with 2e-3 to 2e-2."""
+    found = ask("vblora", architecture="encoder", task_type="classification")
+    assert found["learning_rate"].value == 1e-3

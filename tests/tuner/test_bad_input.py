@@ -163,6 +163,8 @@ OPTIONS: dict[str, str] = {
     "--effective-batch-size 0": "--effective-batch-size must be at least 1",
     "--effective-batch-size 1000": "is more than the 48 training rows",
     "--learning-rate -1": "--learning-rate must be more than 0",
+    "--head-learning-rate 0": "--head-learning-rate must be more than 0",
+    "--trainer trl": "TRL's SFTTrainer trains causal language models only: --trainer hf",
     "--seeds 0": "--seeds must be at least 1",
     "--finalists 101": "--finalists must be at most 100",
     "--seed -1": "--seed must be at least 0",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
@@ -16,7 +16,7 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.study import Budget
 from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable, UnknownName
 from advisor.tuner import ledger
-from advisor.tuner.budget import left, make_plan, spent, worth
+from advisor.tuner.budget import FINALS_SHARE, finals_afforded, left, make_plan, spent, worth
 from advisor.tuner.finals import _chances, choose
 from advisor.tuner.job import TrialResult
 from advisor.tuner.predict import Prediction, limit_bytes
@@ -84,11 +84,86 @@ def test_a_plan_counts_the_trainings_after_the_search(monkeypatch):
         return [note for note in plan.notes if "finalists" in note]
 
     asked = {"budget": Budget(trials=9), "finalists": 3, "final_seeds": 3}
-    assert said(**asked)[0].startswith("then 6 trainings of the finalists with other seeds, about 10 m")
-    assert said(2, **asked)[0].startswith("then 6 trainings of the finalists with other seeds, about 5 m")
-    assert "then 2 trainings" in said(**asked | {"budget": Budget(trials=2), "final_seeds": 2})[0]
+    assert said(**asked)[0].startswith("6 trainings are the finalists' with other seeds, at the end: about 10 m")
+    assert said(2, **asked)[0].endswith("about 5 m of all")
+    assert "2 trainings" in said(**asked | {"budget": Budget(trials=2), "final_seeds": 2})[0]
     assert said(**asked | {"final_seeds": 1}) == []
     assert said(**asked | {"budget": Budget(trials=1)}) == []
+
+
+FINALS = {"finalists": 3, "final_seeds": 3}
+
+
+@given(budget=st.floats(50, 20000), seeds=st.integers(1, 3), workers=st.integers(1, 4))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_plan_in_hours_holds_trials_and_finals(budget, seeds, workers, monkeypatch):
+    known = Prediction(None, Quantity.around(100.0, 0.1, 0.1, "s", "modelled", "told"), None, 1)
+    monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: known)
+    plan = make_plan(toy_request(budget=Budget(seconds=budget), seeds=seeds, **FINALS)[0], workers=workers)
+    # trainings are indivisible: of the trials as of the finals, some workers may wait for one
+    assert plan.seconds.mid <= max(budget, 100 * seeds) + 200 * seeds
+    assert plan.trials * 100 * seeds / workers >= (1 - FINALS_SHARE) * budget - 100 * seeds
+
+
+def ran(trained, **budget):
+    """A request with finals, and trials of 10 seconds one after the other."""
+    request, _ = toy_request(budget=Budget(**budget), **FINALS)
+    result = TrialResult(status="complete", score=0.5, seconds={"total": 10.0})
+    trials = [finished(0.5 + i / 100, at=10 * i, result=result) for i in range(trained // 10)]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    return request, trials
+
+
+@pytest.mark.parametrize(
+    ("trained", "budget", "afforded"),
+    [
+        (100, {"seconds": 160}, (3, 3)),
+        (100, {"seconds": 159.5}, (3, 3)),
+        (100, {"seconds": 145}, (2, 3)),
+        (100, {"seconds": 131}, (3, 2)),
+        (100, {"seconds": 125}, (2, 2)),
+        (100, {"seconds": 110}, (1, 1)),
+        (100, {"seconds": 60}, (1, 1)),
+        (100, {"usd": 1.6, "usd_per_hour": 36.0}, (3, 3)),
+        (100, {"usd": 1.3, "usd_per_hour": 36.0, "seconds": 1000}, (3, 2)),
+        (100, {"trials": 3}, (3, 3)),
+        (10, {"trials": 1}, (1, 1)),
+    ],
+)
+def test_finals_are_what_the_rest_of_the_budget_pays_for(trained, budget, afforded):
+    request, trials = ran(trained, **budget)
+    assert finals_afforded(request, trials, min(3, len(trials))) == afforded
+
+
+def test_the_search_keeps_back_what_its_finals_take_but_no_more_than_a_third():
+    request, trials = ran(100, seconds=170)
+    assert left(request, trials)[0] == pytest.approx(70 - 170 / 3)
+    request, trials = ran(100, seconds=400)
+    assert left(request, trials)[0] == pytest.approx(300 - 60)
+    request, trials = ran(100, usd=4.0, usd_per_hour=36.0)
+    assert left(request, trials)[1] == pytest.approx(3.0 - 0.6)
+    assert spent(*ran(100, seconds=150)) == "the budget of 2 m is spent"
+
+
+def test_fewer_finals_than_asked_for_are_told(tmp_path):
+    request, trials = ran(100, seconds=131)
+    trained = []
+
+    def train(_, jobs, heard):
+        for job in jobs:
+            trained.append((job.number, job.seed))
+            place = Path(job.folder)
+            place.mkdir(parents=True)
+            (place / "weights.safetensors").write_text("w")
+            heard(job, TrialResult(status="complete", score=0.4))
+        return []
+
+    chosen = choose(request, tmp_path, trials, train=train, said=lambda _: None)
+    assert sorted(trained) == [(7, 1000), (8, 1000), (9, 1000)]
+    assert chosen.notes == (
+        "finalists: 3 with 2 seeds each instead of 3 with 3 seeds each; the budget pays for no more",
+    )
 
 
 def test_a_plan_that_cannot_know_the_time_says_so(monkeypatch):

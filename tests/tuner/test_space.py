@@ -83,3 +83,19 @@ def test_a_range_without_its_start_is_refused():
         Dimension(name="x", kind="float", start=0.0, low=0.0, high=1.0, log=True)
     with pytest.raises(ValueError, match="two choices"):
         Dimension(name="x", kind="choice", start="a", choices=("a",))
+
+
+def test_a_heads_own_rate_is_searched_where_it_has_one():
+    work = WORK.model_copy(update={"task": "sequence-classification"})
+    one = start("lora", head_learning_rate=7e-3)
+    found = {d.name: d for d in make_dimensions([one], work)}
+    rate = found["head_learning_rate"]
+    assert rate.start == 7e-3
+    assert rate.low < 7e-3 / 5 < 7e-3 * 5 < rate.high
+    params = {**start_params(tuple(found.values())), "head_learning_rate": 2e-3}
+    recipe = apply(params, tuple(found.values()), [one], work)[0]
+    assert (recipe.head_learning_rate, recipe.learning_rate) == (2e-3, 1e-3)
+    assert "head_learning_rate" not in {d.name for d in make_dimensions([start("lora")], work)}
+    with pytest.raises(BadRequest) as refused:
+        make_dimensions([start("lora")], work, ["head_learning_rate"])
+    assert any("--head-learning-rate RATE" in hint for hint in refused.value.hints)

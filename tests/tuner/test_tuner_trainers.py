@@ -13,9 +13,10 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.tuner import trial
 from advisor.tuner.checkpoints import newest
-from advisor.tuner.coach import STOP, Coach
+from advisor.tuner.coach import STOP, WEIGHTS, Coach
 from advisor.tuner.data import make_splits, write_splits
 from advisor.tuner.job import TrialJob
+from advisor.tuner.prepare import new_head, prepare
 from advisor.tuner.trainers import TRAINERS
 from advisor.tuner.trainers import __file__ as folder_of_trainers
 from tests.tuner.conftest import answered, chats, labelled
@@ -105,6 +106,47 @@ def test_an_interrupted_run_continues_to_the_result_of_an_unbroken_one(tmp_path,
     assert [percent for percent, _ in again.curve] == [25, 50, 75, 100]
     # same rows, same order, same optimizer state: float32 sums on one thread repeat but for their order
     assert again.score == pytest.approx(whole.score, rel=1e-4)
+
+
+def classes(tmp_path, spec, tag, **recipe):
+    return make_job(
+        tmp_path, spec, labelled(40), "text-label", "sequence-classification", "accuracy", tag=tag, **recipe
+    )
+
+
+def moved(model, job) -> dict[str, float]:
+    """How far the new head and the adapter went from where the seed put them."""
+    from safetensors.torch import load_file
+
+    at = load_file(Path(job.folder) / WEIGHTS)
+    start = {n: p.detach() for n, p in model.named_parameters()}
+    went = {n: float((tensor - start[n]).abs().max()) for n, tensor in at.items()}
+    return {
+        "head": max(v for n, v in went.items() if "classifier" in n),
+        "adapter": max(v for n, v in went.items() if "lora_" in n),
+    }
+
+
+@pytest.mark.parametrize("trainer", ["loop", "hf"])
+def test_a_new_head_learns_at_its_own_rate(tmp_path, tiny_bert, trainer):
+    rates = {"learning_rate": 1e-4, "head_learning_rate": 1e-2, "schedule": "constant"}
+    job = classes(tmp_path, tiny_bert, "t", trainer=trainer, **rates)
+    result = run(job)
+    assert result.status == "complete", result.reason
+    went = moved(prepare(job).model, job)
+    assert went["head"] > 20 * went["adapter"] > 0
+
+
+def test_a_head_that_the_checkpoint_holds_is_not_new(tmp_path, tiny_bert):
+    """What an earlier training gave it would be lost at a new head's rate."""
+    fresh = prepare(classes(tmp_path, tiny_bert, "fresh"))
+    folder = tmp_path / "trained"
+    fresh.model.merge_and_unload().save_pretrained(folder)
+    fresh.tokenizer.save_pretrained(folder)
+    held = tiny_bert.model_copy(update={"weights": str(folder)})
+    shutil.rmtree(tmp_path / "data")
+    again = prepare(classes(tmp_path, held, "again"))
+    assert (len(new_head(fresh)), len(new_head(again))) == (2, 0), (fresh.new, again.new)
 
 
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)

@@ -71,6 +71,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.option("--epochs", type=float, help="Where the search of epochs starts.")
 @click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.")
 @click.option("--learning-rate", type=float, help="Where the search of the learning rate starts.")
+@click.option("--head-learning-rate", type=float, help="The same, of a new classification head.")
 @click.option("--trainer", metavar="NAME", help="hf, trl or loop.")
 @click.option("--dtype", metavar="NAME", help="bfloat16, float16 or float32.")
 @click.option("--base", metavar="NAME", help="Hold frozen weights in dtype, int8 or nf4.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from advisor.errors import UnknownName
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe, UnknownName
 from advisor.tuner.trainers.hf import HF
 from advisor.tuner.trainers.loop import LOOP
 from advisor.tuner.trainers.protocol import TrainerDoor
@@ -21,3 +24,15 @@ def find_trainer(name: str) -> TrainerDoor:
         if trainer.name == name:
             return trainer
     raise UnknownName.of("trainer", name, [t.name for t in TRAINERS], list_with="advisor tune --help")
+
+
+def check_trainer(spec: ModelSpec, workload: Workload, recipe: Recipe) -> None:
+    """Refuse what a recipe's trainer cannot do.
+
+    Raises:
+        UnknownName: no such trainer.
+        IllegalRecipe: with the reason and the trainer that can.
+    """
+    against = find_trainer(recipe.trainer).accepts(spec, workload, recipe)
+    if against:
+        raise IllegalRecipe(f"trainer {recipe.trainer} cannot run this: {against}", trainer=recipe.trainer)

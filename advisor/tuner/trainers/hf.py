@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
 from advisor.tuner.checkpoints import commit
 from advisor.tuner.encode import Example, collate
-from advisor.tuner.job import TrialJob
 from advisor.tuner.schedule import make_schedule
 from advisor.tuner.trainers.protocol import Work
 
@@ -25,8 +27,8 @@ class HuggingFace:
 
     name = "hf"
 
-    def accepts(self, job: TrialJob) -> str | None:
-        if job.recipe.batching != "padded":
+    def accepts(self, spec: ModelSpec, workload: Workload, recipe: Recipe) -> str | None:
+        if recipe.batching != "padded":
             return "transformers' Trainer pads its batches: --trainer trl packs them"
         return None
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
 from advisor.tuner.checkpoints import commit
 from advisor.tuner.encode import Example, collate
-from advisor.tuner.job import TrialJob
 from advisor.tuner.schedule import make_schedule
 from advisor.tuner.trainers.protocol import Work
 
@@ -19,8 +21,8 @@ class Loop:
 
     name = "loop"
 
-    def accepts(self, job: TrialJob) -> str | None:
-        if job.recipe.batching != "padded":
+    def accepts(self, spec: ModelSpec, workload: Workload, recipe: Recipe) -> str | None:
+        if recipe.batching != "padded":
             return "the plain loop trains padded batches only: --trainer trl packs them"
         return None
 

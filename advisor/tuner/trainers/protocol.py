@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
 from advisor.tuner.encode import Example
 from advisor.tuner.job import TrialJob
 
@@ -51,6 +54,10 @@ class TrainerDoor(Protocol):
         """
         ...
 
-    def accepts(self, job: TrialJob) -> str | None:
-        """Why this trainer cannot run a job, or None."""
+    def accepts(self, spec: ModelSpec, workload: Workload, recipe: Recipe) -> str | None:
+        """Why this trainer cannot train a model so, or None.
+
+        Raises:
+            MissingExtra: its library is not installed.
+        """
         ...

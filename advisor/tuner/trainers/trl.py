@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
 from advisor.errors import MissingExtra
-from advisor.tuner.job import TrialJob
 from advisor.tuner.trainers.hf import arguments, optimizer_and_schedule, watcher
 from advisor.tuner.trainers.protocol import Work
 
@@ -16,16 +18,16 @@ class Trl:
 
     name = "trl"
 
-    def accepts(self, job: TrialJob) -> str | None:
-        if job.workload.task == "sequence-classification" or job.spec.architecture != "decoder":
+    def accepts(self, spec: ModelSpec, workload: Workload, recipe: Recipe) -> str | None:
+        if workload.task == "sequence-classification" or spec.architecture != "decoder":
             return "TRL's SFTTrainer trains causal language models only: --trainer hf"
-        if job.recipe.batching != "padded" and job.recipe.attention != "flash_attention_2":
+        if recipe.batching != "padded" and recipe.attention != "flash_attention_2":
             return "packed and padding-free batches need flash_attention_2, or rows would see each other"
+        if importlib.util.find_spec("trl") is None:
+            raise MissingExtra.of("trl", extra="trl", why="--trainer trl")
         return None
 
     def train(self, work: Work) -> None:
-        if importlib.util.find_spec("trl") is None:
-            raise MissingExtra.of("trl", extra="trl", why="--trainer trl")
         from datasets import Dataset
         from trl.data_utils import pack_dataset
         from trl.trainer.sft_config import SFTConfig

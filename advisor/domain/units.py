@@ -28,6 +28,12 @@ def gib(size_bytes: float) -> str:
     return f"{size_bytes / MIB:.0f} MiB"
 
 
+def plural(number: float, noun: str) -> str:
+    """A count with its noun: `1 step`, `2,000 steps`, `0.5 epochs`."""
+    said = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{said} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for a reader: `117 ms`, `42 s`, `12 m`, `1 h 52 m`, `3 d 4 h`."""
     if seconds < 1:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from advisor.catalog.methods import find_method, options_of
 from advisor.catalog.methods.method import Method
 from advisor.domain.recommendation import Setting
+from advisor.domain.units import plural
 from advisor.domain.workload import Workload
 from advisor.estimator.settings import task_class
 from advisor.estimator.steps import fewest_steps
@@ -76,7 +77,7 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
     why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= wanted else ""
     steps = workload.model_copy(update={"epochs": epochs}).optimizer_steps()
     return epochs, (
-        f"epochs: {epochs:g}, which are {steps:,} steps{why}; published are {low:g} to {high:g} on such data"
+        f"epochs: {epochs:g}, {plural(steps or 0, 'step')}{why}; published are {low:g} to {high:g} on such data"
     )
 
 
@@ -92,8 +93,8 @@ def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
         return at, ""
     few, more = workload.optimizer_steps(), _at(workload, batch).optimizer_steps()
     return batch, (
-        f"effective batch: {batch}, since {workload.epochs:g} epochs are {few} steps at {at} and {more} at {batch}, "
-        f"and {method} needs about {steps_needed(method, workload):,} to converge"
+        f"effective batch: {batch}, since {plural(workload.epochs, 'epoch')} come to {plural(few or 0, 'step')} "
+        f"at {at} and {more} at {batch}, and {method} needs about {steps_needed(method, workload):,} to converge"
     )
 
 

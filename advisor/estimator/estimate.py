@@ -14,7 +14,7 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
 from advisor.domain.timeline import Timeline
 from advisor.domain.trace import Trace
-from advisor.domain.units import gib
+from advisor.domain.units import gib, plural
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.estimator.compiled import as_compiled
 from advisor.estimator.constants import load_constants
@@ -248,7 +248,7 @@ def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -
         update={
             "step": step,
             "tokens_per_second": rate,
-            "training": None if steps is None else step.times(steps, "s", f"{steps} steps"),
+            "training": None if steps is None else step.times(steps, "s", plural(steps, "step")),
             "phases": {name: seconds * scale for name, seconds in time.phases.items()},
         }
     )

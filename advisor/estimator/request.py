@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field, ValidationError, field_validator
 
 from advisor import store
+from advisor.catalog.models.context import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
@@ -141,21 +142,12 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
 
     notes: list[str] = []
     task = request.task or _TASK_OF[spec.architecture]
-    context = spec.context_length
     seq_len = request.seq_len
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
         seq_len = DEFAULT_LENGTH if most is None else max(1, min(DEFAULT_LENGTH, most))
         notes.append(f"no length was given: every sample is taken to be {seq_len} tokens long")
-    for name, length in (("seq_len", seq_len), ("target_len", request.target_len or 0)):
-        if context is not None and length > context:
-            raise BadRequest(
-                f"{name} {length} is longer than the context of {spec.name}, {context} tokens",
-                hints=[f"longest possible: --{name.replace('_', '-')} {context}"],
-                context_length=context,
-                field=name,
-                length=length,
-            )
+    check_lengths(spec, seq_len=seq_len, target_len=request.target_len)
     target_len = request.target_len
     if task == "seq2seq" and target_len is None:
         target_len = max(1, seq_len // 4)

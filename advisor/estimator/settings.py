@@ -18,6 +18,7 @@ from advisor.catalog.findings.names import KIND_OF, our_name
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.catalog.settings.load import load_settings
 from advisor.domain.recommendation import Setting
+from advisor.domain.units import plural
 from advisor.errors import BadRequest
 from advisor.estimator.quality_features import architecture_of
 from advisor.estimator.steps import fewest_steps
@@ -277,7 +278,7 @@ def _duration(wanted: Wanted, epochs: Setting | None, batch: Setting | None) -> 
     steps = math.ceil(a_epoch * usual)
     if least is None or not isinstance(least.value, int) or steps >= least.value:
         source = least.sources if least else epochs.sources
-        why = f"{usual:g} epochs of {a_epoch:,} steps at batch {batch.value}"
+        why = f"{plural(usual, 'epoch')} of {plural(a_epoch, 'step')} at batch {batch.value}"
         return [epochs, Setting(name="steps", value=steps, why=why, sources=source)]
     needed = math.ceil(least.value / a_epoch)
     longer = epochs.model_copy(

@@ -9,7 +9,7 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.timeline import Floats, Timeline
 from advisor.domain.trace import PHASES
-from advisor.domain.units import Basis
+from advisor.domain.units import Basis, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.constants import load_constants
 from advisor.estimator.known import POOLED
@@ -64,7 +64,7 @@ def described(step: Quantity, clocks: Clocks, lengths: Lengths, workload: Worklo
         why=f"{tokens:.0f} padded tokens a step",
     )
     steps = workload.optimizer_steps()
-    training = None if steps is None else step.times(steps, "s", f"{steps} steps")
+    training = None if steps is None else step.times(steps, "s", plural(steps, "step"))
     total = float(clocks.step_s.mean())
     phases = clocks.phase_s.mean(axis=0) * (step.mid / total)
     bounds = clocks.bound_s.mean(axis=0) / total

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from advisor.assembly.build import cut_config, layer_fields
 from advisor.catalog.methods import check_recipe, find_method
 from advisor.catalog.models import resolve_model
+from advisor.catalog.models.context import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Task, Workload
@@ -107,14 +108,7 @@ def job_of(
 
 
 def _workload(choice: Choice, spec: ModelSpec) -> Workload:
-    for name, length in (("seq_len", choice.seq_len), ("target_len", choice.target_len or 0)):
-        if spec.context_length is not None and length > spec.context_length:
-            raise BadRequest(
-                f"{name} {length} is longer than the context of {spec.name}, {spec.context_length} tokens",
-                field=name,
-                length=length,
-                context_length=spec.context_length,
-            )
+    check_lengths(spec, seq_len=choice.seq_len, target_len=choice.target_len)
     task = choice.task or _TASK_OF[spec.architecture]
     if task not in _TASKS[spec.architecture]:
         raise BadRequest(

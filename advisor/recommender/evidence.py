@@ -14,6 +14,7 @@ from advisor.catalog.methods import find_method, options_of
 from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
+from advisor.domain.units import plural
 from advisor.errors import UnknownName
 from advisor.estimator.convergence import (
     converging_batch,
@@ -70,8 +71,8 @@ def short_training_note(question: Question) -> tuple[str, ...]:
         return ()
     steps, needed = question.workload.optimizer_steps(), steps_needed(YARDSTICK, question.workload)
     return (
-        f"length: {steps:,} steps, where {YARDSTICK} needs about {needed:,} to converge; rate, rank, warm-up and "
-        f"schedule are set to learn faster, and the quality expected is of trainings that converge",
+        f"length: {plural(steps or 0, 'step')}, where {YARDSTICK} needs about {needed:,} to converge; rate, rank, "
+        f"warm-up and schedule are set to learn faster, and the quality expected is of trainings that converge",
     )
 
 

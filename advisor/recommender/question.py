@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
+from advisor.catalog.models.context import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Attention, Base, DType, Trainer
@@ -16,6 +17,7 @@ from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.errors import BadRequest, UnsupportedModel
+from advisor.estimator.convergence import USUAL_BATCH
 
 DEFAULT_SEQ_LEN: Final = 1024
 """Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
@@ -167,6 +169,7 @@ def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str], d
         value = getattr(request, name)
         if value is not None:
             fields[name] = value
+    fields.setdefault("effective_batch_size", _usual_batch(fields.get("samples")))
     fields["task"] = _task(request.task or fields.get("task"), spec)
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
         fields["task_type"] = "classification"
@@ -213,13 +216,7 @@ def _length(request: Request, from_data: int | None, spec: ModelSpec) -> tuple[i
     """The longest sample in tokens, within the context; a length asked for beyond it is refused."""
     context = spec.context_length
     if request.seq_len is not None:
-        if context is not None and request.seq_len > context:
-            raise BadRequest(
-                f"--seq-len {request.seq_len} exceeds the context of {spec.name}, {context} tokens",
-                hints=[f"to go on: --seq-len {context}"],
-                seq_len=request.seq_len,
-                context_length=context,
-            )
+        check_lengths(spec, seq_len=request.seq_len)
         return request.seq_len, ""
     wanted = from_data or max(DEFAULT_SEQ_LEN, int(request.mean_seq_len or 0))
     if context is not None and wanted > context:
@@ -252,9 +249,14 @@ def _from_data(request: Request, spec: ModelSpec) -> tuple[dict[str, Any], list[
         notes.append(f"data: {lengths.cut:.1%} of samples are cut at {lengths.max} tokens")
     if lengths.max > 2 * lengths.p95:
         notes.append(f"data: the longest sample decides memory; --seq-len {lengths.p95:.0f} would cut one in twenty")
-    effective = request.effective_batch_size or Workload.model_fields["effective_batch_size"].default
+    effective = request.effective_batch_size or _usual_batch(rows.count)
     padded = {size: min(lengths.max, lengths.padded_mean(size)) for size in _divisors(effective)}
     return fields, notes, padded
+
+
+def _usual_batch(samples: int | None) -> int:
+    """Rows of a step where nobody says: no more than there are."""
+    return USUAL_BATCH if samples is None else max(1, min(USUAL_BATCH, samples))
 
 
 def _divisors(number: int) -> list[int]:

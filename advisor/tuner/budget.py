@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.study import Plan
-from advisor.domain.units import HOUR, duration
+from advisor.domain.units import HOUR, duration, plural
 from advisor.domain.workload import Workload
 from advisor.tuner import ledger
 from advisor.tuner.job import TuneRequest
@@ -70,7 +70,8 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
         if more:
             took = duration(trial.mid * finals)
             notes.append(f"{more} trainings are the finalists' with other seeds, at the end: about {took} of all")
-        said = f"{trials} trials{f' and {more} finals' if more else ''} on {workers} workers; {trial.why}"
+        after = f" and {plural(more, 'final')}" if more else ""
+        said = f"{plural(trials, 'trial')}{after} on {plural(workers, 'worker')}; {trial.why}"
         pruned = 1.0 if request.pruner == "none" else PRUNED_SHARE
         total = _cheaper(trial.times(math.ceil(trials / workers) + finals, "s", said), pruned)
         if budget.usd_per_hour is not None:
@@ -165,7 +166,7 @@ def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     """Which budget is used up, or None."""
     budget, run = request.budget, len(ledger.counted(trials))
     if budget.trials is not None and run >= budget.trials and not ledger.under_way(trials, request.max_retries):
-        return f"{run} trials were asked for"
+        return f"{plural(run, 'trial')} {'was' if run == 1 else 'were'} asked for"
     seconds, usd = left(request, trials)
     if seconds is not None and seconds <= 0 and run:
         assert budget.seconds is not None

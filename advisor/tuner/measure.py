@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from advisor.catalog.models.context import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Task, Workload
 from advisor.errors import BadRequest, UnsupportedModel
@@ -55,11 +56,7 @@ def lengths_of(
         BadRequest: a limit beyond the context; no training row leaves a token to learn.
         UnsupportedModel: the model's tokenizer knows no word of the rows.
     """
-    if seq_len is not None and spec.context_length and seq_len > spec.context_length:
-        raise BadRequest(
-            f"--seq-len {seq_len} is beyond the model's context of {spec.context_length} tokens",
-            hints=[f"at most: --seq-len {spec.context_length}"],
-        )
+    check_lengths(spec, seq_len=seq_len)
     found = measure(spec, task, splits, rows)
     most = min(spec.context_length or LONGEST_DEFAULT, seq_len or LONGEST_DEFAULT)
     longest = min(found.longest(), most)

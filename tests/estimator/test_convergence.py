@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Setting
+from advisor.domain.units import plural
 from advisor.domain.workload import Workload
 from advisor.estimator.convergence import (
     HIGHEST_RANK,
@@ -99,7 +100,7 @@ def test_the_reason_names_both_batches_and_what_the_method_needs():
     batch, said = converging_batch("lora", work(100, 6))
     assert batch == 4
     assert said == (
-        "effective batch: 4, since 6 epochs are 42 steps at 16 and 150 at 4, and lora needs about 1,000 to converge"
+        "effective batch: 4, since 6 epochs come to 42 steps at 16 and 150 at 4, and lora needs about 1,000 to converge"
     )
 
 
@@ -172,3 +173,10 @@ def test_fields_of_a_long_training_are_as_given_and_of_a_short_one_learn_faster(
 def test_a_rank_already_wider_than_the_model_is_not_made_smaller():
     _, options = quickened_fields(find_method("lora"), {"learning_rate": 1e-4}, {"rank": 64}, work(100, 1), widest=32)
     assert options["rank"] == 64
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "1 step"), (0, "0 steps"), (2000, "2,000 steps"), (1.0, "1 step"), (0.5, "0.5 steps")]
+)
+def test_one_is_told_in_the_singular(number, said):
+    assert plural(number, "step") == said

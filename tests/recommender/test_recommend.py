@@ -340,3 +340,11 @@ def test_a_short_training_of_a_classifier_takes_smaller_batches_unless_the_user_
     asked = {"model": "google-bert/bert-base-uncased", "seq_len": 128, "samples": 100, "task_type": "NLU", "epochs": 3}
     assert ask(costs, **asked).workload.effective_batch_size == SMALLEST_BATCH
     assert ask(costs, **asked, effective_batch_size=16).workload.effective_batch_size == 16
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(1, 1), (7, 7), (16, 16), (40, 16)])
+def test_no_step_takes_more_rows_than_there_are_unless_the_user_says(costs, samples, batch):
+    found = ask(costs, model="google-bert/bert-base-uncased", seq_len=64, samples=samples)
+    assert found.choice.workload.effective_batch_size == batch
+    said = ask(costs, model="google-bert/bert-base-uncased", seq_len=64, samples=samples, effective_batch_size=32)
+    assert said.choice.workload.effective_batch_size == 32

@@ -159,7 +159,7 @@ OPTIONS: dict[str, str] = {
     "--epochs 1e9": "--epochs must be at most",
     "--epochs nan": "--epochs nan cannot be",
     "--seq-len 0": "--seq-len must be at least 1",
-    "--seq-len 10000000": "beyond the model's context of 64 tokens\n  at most: --seq-len 64",
+    "--seq-len 10000000": "tokens\n  longest possible: --seq-len 64",
     "--effective-batch-size 0": "--effective-batch-size must be at least 1",
     "--effective-batch-size 1000": "is more than the 48 training rows",
     "--learning-rate -1": "--learning-rate must be more than 0",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.units import duration, gib
+from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.cli.common import (
     console,
@@ -182,7 +182,7 @@ def _print_plan(plan: Plan, notes: Sequence[str]) -> None:
 
 def plan_lines(plan: Plan, notes: Sequence[str]) -> Iterator[str]:
     """What will happen, before it does."""
-    yield f"plan    at most {plan.trials} trials (bound by {plan.bound_by}), {plan.workers} at a time"
+    yield f"plan    at most {plural(plan.trials, 'trial')} (bound by {plan.bound_by}), {plan.workers} at a time"
     yield f"        a trial {show(plan.trial)}, all {show(plan.seconds)}"
     if plan.usd is not None:
         yield f"        {show(plan.usd)}"
@@ -240,7 +240,8 @@ def progress_table(study: TunedStudy) -> Any:
     run = [t for t in study.trials if t.state not in ("waiting",)]
     best = "none yet" if study.best_value is None else f"{study.metric} {study.best_value:.4f} (trial {study.best})"
     money = "" if study.usd is None else f"  {study.usd:.2f} USD"
-    title = f"best {best}   {len(run)} of {study.plan.trials} trials   {duration(study.seconds)}{money}{_left(study)}"
+    done = f"{len(run)} of {plural(study.plan.trials, 'trial')}"
+    title = f"best {best}   {done}   {duration(study.seconds)}{money}{_left(study)}"
     shown = [t for t in run if t.state == "running"] + [t for t in reversed(run) if t.state != "running"][:8]
     if study.finalists:
         standing = "; ".join(f"trial {f.number}: {', '.join(f'{s:.4f}' for s in f.scores)}" for f in study.finalists)

@@ -153,6 +153,8 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
 
 def request_of(given: argparse.Namespace, question: Question, folder: Path) -> TuneRequest:
     files = _rows(given, question)
+    # one length for every searcher; a text to generate has no head
+    left_out = {"epochs"} if "label" in _read(files[0])[0] else {"epochs", "head_learning_rate"}
     begun = make_request(
         given.model,
         *(str(file) for file in files[:1]),
@@ -166,7 +168,7 @@ def request_of(given: argparse.Namespace, question: Question, folder: Path) -> T
         epochs=question.epochs,
         seed=question.seed,
         name=question.folder,
-        search=[name for name in SEARCHED if name != "epochs"],
+        search=[name for name in SEARCHED if name not in left_out],
         trainer="loop",
         evaluations=1,
         threads=given.threads,

@@ -23,8 +23,6 @@ STEPS_TO_CONVERGE: Final = 1000
 USUAL_BATCH: Final = 16
 SMALLEST_BATCH: Final = 4
 """Rows; below, a step's fixed costs outweigh its rows on every device, and gradients are mostly noise."""
-WORTHWHILE: Final = 0.75
-"""A batch is halved if that leaves at most this share of the shortfall."""
 HIGHEST_RANK: Final = 64
 """Up to which a short training raises the rank: 8 to 64 end alike where trainings converge (QLoRA, section 4)."""
 MOST: Final = 4.0
@@ -82,19 +80,22 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
 
 
 def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
-    """The effective batch where nobody says: halved until the asked length gives the steps the method needs."""
+    """The effective batch where nobody says: halved until the asked length gives the steps the method needs.
+
+    So too where it needs so many samples rather than steps. Under Adam a larger batch learns as much from the same
+    samples only at a rate larger by the root of how much larger it is (arXiv:2205.10287), which raises the risk of
+    coming to nothing; at the same rate smaller batches learn more from them.
+    """
     at, batch = workload.effective_batch_size, workload.effective_batch_size
     while shortfall(method, _at(workload, batch)) > 1 and batch // 2 >= SMALLEST_BATCH:
-        # where a method needs so many samples rather than steps, smaller batches bring it no nearer
-        if shortfall(method, _at(workload, batch // 2)) > WORTHWHILE * shortfall(method, _at(workload, batch)):
-            break
         batch //= 2
     if batch == at:
         return at, ""
-    few, more = workload.optimizer_steps(), _at(workload, batch).optimizer_steps()
+    smaller = _at(workload, batch)
+    few, more, needed = workload.optimizer_steps(), smaller.optimizer_steps(), steps_needed(method, smaller)
     return batch, (
         f"effective batch: {batch}, since {plural(workload.epochs, 'epoch')} come to {plural(few or 0, 'step')} "
-        f"at {at} and {more} at {batch}, and {method} needs about {steps_needed(method, workload):,} to converge"
+        f"at {at} and {more} at {batch}, and {method} needs about {needed:,} to converge"
     )
 
 

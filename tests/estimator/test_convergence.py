@@ -135,8 +135,15 @@ def test_epochs_stay_within_what_was_published_and_are_never_fewer_for_fewer_row
 
 
 @given(samples=st.integers(64, 5000), epochs=st.floats(0.5, 50))
-def test_a_smaller_batch_is_no_help_to_a_method_that_needs_samples(samples, epochs):
-    assert converging_batch("lora", text(samples, epochs=epochs)) == (16, "")
+def test_a_short_training_to_generate_takes_smaller_batches_too(samples, epochs):
+    asked = text(samples, epochs=epochs)
+    batch, said = converging_batch("lora", asked)
+    short = shortfall("lora", asked) > 1
+    assert (batch < 16) == short == bool(said)
+    if short:
+        assert (
+            batch == SMALLEST_BATCH or shortfall("lora", text(samples, epochs=epochs, effective_batch_size=batch)) == 1
+        )
 
 
 @given(samples=st.integers(20, 3000), epochs=st.floats(0.5, 60), method=st.sampled_from(METHODS))

@@ -109,19 +109,25 @@ def shortfall(method: str, workload: Workload) -> float:
     return 1.0 if needed is None or steps is None else max(1.0, needed / steps)
 
 
-def too_short(method: str, workload: Workload) -> bool:
+def too_short(method: str, workload: Workload, *, own_head: bool = False) -> bool:
     """Whether the published settings would leave the method well short of what it can learn."""
-    return _lacking(method, workload) >= UNDECAYED_GAIN
+    return _lacking(method, workload, own_head) >= UNDECAYED_GAIN
 
 
-def _lacking(method: str, workload: Workload) -> float:
-    """The shortfall; a choice among many classes takes more."""
+def _lacking(method: str, workload: Workload, own_head: bool) -> float:
+    """The shortfall; a choice among many classes takes more, unless the head that learns them has its own rate."""
     short = shortfall(method, workload)
-    return short * _choices(workload) if short > 1 else short
+    return short * _choices(workload) if short > 1 and not own_head else short
 
 
 def quickened(
-    method: str, rate: float, rank: int | None, workload: Workload, widest: int | None = None
+    method: str,
+    rate: float,
+    rank: int | None,
+    workload: Workload,
+    widest: int | None = None,
+    *,
+    own_head: bool = False,
 ) -> tuple[float, int | None]:
     """A published rate and rank for a training of this length: what makes up for missing steps.
 
@@ -131,7 +137,7 @@ def quickened(
     leaves a small encoder at one class. What the rank cannot make up the rate does, within the method's range.
     Of what lacks, the rate that does not decay makes up a part. No rank above `widest` is given.
     """
-    lacking = max(1.0, _lacking(method, workload) / UNDECAYED_GAIN)
+    lacking = max(1.0, _lacking(method, workload, own_head) / UNDECAYED_GAIN)
     most = min(HIGHEST_RANK, widest or HIGHEST_RANK)
     if rank is not None and rank < most:
         wider = min(most, rank * 2 ** math.ceil(math.log2(lacking)))
@@ -160,9 +166,12 @@ def quickened_fields(
     """
     fields, options = dict(fields), dict(options)
     rate = fields.get("learning_rate")
-    if rate is None or not too_short(method.name, workload):
+    own_head = fields.get("head_learning_rate") is not None
+    if rate is None or not too_short(method.name, workload, own_head=own_head):
         return fields, options
-    fields["learning_rate"], rank = quickened(method.name, rate, scaled_rank(method, options), workload, widest)
+    fields["learning_rate"], rank = quickened(
+        method.name, rate, scaled_rank(method, options), workload, widest, own_head=own_head
+    )
     if rank is not None:
         options = with_rank(method, options, rank)
     fields["warmup_ratio"] = max(fields.get("warmup_ratio", 0.0), RAISED_WARM_UP)

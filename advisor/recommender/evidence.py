@@ -78,7 +78,10 @@ def short_training_note(question: Question) -> tuple[str, ...]:
 
 def _too_short(question: Question) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
-    return question.request.epochs is not None and too_short(YARDSTICK, question.workload)
+    if question.request.epochs is None:
+        return False
+    own_head = any(setting.name == "head_learning_rate" for setting in published(question, YARDSTICK))
+    return too_short(YARDSTICK, question.workload, own_head=own_head)
 
 
 def published(question: Question, name: str) -> tuple[Setting, ...]:

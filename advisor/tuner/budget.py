@@ -62,14 +62,14 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ())
     if trial is None:
         notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
     more = finals_of(request, trials)
+    if bound != "trials":
+        more = min(more, math.ceil(trials * request.seeds * FINALS_SHARE / (1 - FINALS_SHARE)))
+    finals = math.ceil(more / workers) / request.seeds
+    if more:
+        took = "" if trial is None else f": about {duration(trial.mid * finals)} of all"
+        notes.append(f"{more} trainings are the finalists' with other seeds, at the end{took}")
     total = usd = None
     if trial is not None:
-        share = trials * FINALS_SHARE / (1 - FINALS_SHARE) if bound != "trials" else more
-        more = min(more, math.ceil(share * request.seeds))
-        finals = math.ceil(more / workers) / request.seeds
-        if more:
-            took = duration(trial.mid * finals)
-            notes.append(f"{more} trainings are the finalists' with other seeds, at the end: about {took} of all")
         after = f" and {plural(more, 'final')}" if more else ""
         said = f"{plural(trials, 'trial')}{after} on {plural(workers, 'worker')}; {trial.why}"
         pruned = 1.0 if request.pruner == "none" else PRUNED_SHARE
@@ -168,11 +168,12 @@ def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     if budget.trials is not None and run >= budget.trials and not ledger.under_way(trials, request.max_retries):
         return f"{plural(run, 'trial')} {'was' if run == 1 else 'were'} asked for"
     seconds, usd = left(request, trials)
+    kept = ", but for what the finals take" if finals_of(request, run) else ""
     if seconds is not None and seconds <= 0 and run:
         assert budget.seconds is not None
-        return f"the budget of {duration(budget.seconds)} is spent"
+        return f"the budget of {duration(budget.seconds)} is spent{kept}"
     if usd is not None and usd <= 0 and run:
-        return f"the budget of {budget.usd:.2f} USD is spent"
+        return f"the budget of {budget.usd:.2f} USD is spent{kept}"
     return None
 
 

@@ -84,6 +84,16 @@ def test_more_classes_never_learn_more_slowly(labels, more):
     assert few[1] <= many[1]
 
 
+@given(labels=st.integers(2, 500))
+def test_a_head_with_its_own_rate_learns_many_classes_beside_an_adapter_that_is_not_hurried(labels):
+    asked = work(100, 6, 4).model_copy(update={"num_labels": labels})
+    two = work(100, 6, 4).model_copy(update={"num_labels": 2})
+    assert quickened("lora", 1e-4, 8, asked, own_head=True) == quickened("lora", 1e-4, 8, two)
+    fields = {"learning_rate": 5e-4, "head_learning_rate": 7e-3}
+    told, options = quickened_fields(find_method("lora"), fields, {"rank": 8}, asked)
+    assert (told["learning_rate"], told["head_learning_rate"], options["rank"]) == (5e-4, 7e-3, 32)
+
+
 @given(short=st.integers(1, 200), more=st.integers(1, 200))
 def test_a_longer_training_never_gets_a_larger_rate(short, more):
     longer, shorter = (quickened("lora", 1e-4, 8, work(100, n)) for n in (short + more, short))

@@ -143,7 +143,7 @@ def test_the_search_keeps_back_what_its_finals_take_but_no_more_than_a_third():
     assert left(request, trials)[0] == pytest.approx(300 - 60)
     request, trials = ran(100, usd=4.0, usd_per_hour=36.0)
     assert left(request, trials)[1] == pytest.approx(3.0 - 0.6)
-    assert spent(*ran(100, seconds=150)) == "the budget of 2 m is spent"
+    assert spent(*ran(100, seconds=150)) == "the budget of 2 m is spent, but for what the finals take"
 
 
 def test_fewer_finals_than_asked_for_are_told(tmp_path):
@@ -171,6 +171,8 @@ def test_a_plan_that_cannot_know_the_time_says_so(monkeypatch):
     plan = make_plan(toy_request(budget=Budget(seconds=1000))[0])
     assert plan.trial is None
     assert any("not known before the first" in note for note in plan.notes)
+    plan = make_plan(toy_request(budget=Budget(seconds=1000), **FINALS)[0])
+    assert "6 trainings are the finalists' with other seeds, at the end" in plan.notes
 
 
 @pytest.mark.parametrize("budget", [{}, {"usd": 5.0}, {"trials": 0}, {"seconds": -1.0}])

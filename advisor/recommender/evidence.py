@@ -71,8 +71,8 @@ def short_training_note(question: Question) -> tuple[str, ...]:
         return ()
     steps, needed = question.workload.optimizer_steps(), steps_needed(YARDSTICK, question.workload)
     return (
-        f"length: {plural(steps or 0, 'step')}, where {YARDSTICK} needs about {needed:,} to converge; what needs more than "
-        f"it gets is set to learn faster, and the quality expected is of trainings that converge",
+        f"length: {plural(steps or 0, 'step')}, where {YARDSTICK} needs about {needed:,} to converge; what needs more "
+        f"than it gets is set to learn faster, and the quality expected is of trainings that converge",
     )
 
 

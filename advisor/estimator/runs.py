@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -70,9 +71,15 @@ class Run:
         return self.profile.workload.model
 
 
+ADDED_SINCE: Final = ("head_learning_rate",)
+"""Fields of a recipe that came after the first calibrations were fitted; unsaid, they change no digest."""
+
+
 def sha256_of(profile: Profile) -> str:
-    """Digest of a profile's content, the same however the file is laid out."""
-    text = json.dumps(profile.to_document(), sort_keys=True, separators=(",", ":"))
+    """Digest of a profile's content, the same however the file is laid out, and with each version that can read it."""
+    document = profile.to_document()
+    recipe = {k: v for k, v in document["recipe"].items() if k not in ADDED_SINCE or v is not None}
+    text = json.dumps(document | {"recipe": recipe}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

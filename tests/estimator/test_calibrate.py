@@ -266,3 +266,12 @@ def test_shipped_profiles_say_where_they_come_from():
         if profile.status == "complete":
             assert profile.step_seconds, path.name
             assert profile.peak_reserved_bytes or profile.peak_allocated_bytes, path.name
+
+
+def test_a_digest_changes_with_what_a_profile_says_and_not_with_fields_it_is_silent_on():
+    path = next(iter(store.listing(ROOT / "profiles")))
+    profile = store.read(Profile, path)
+    assert sha256_of(store.read(Profile, path)) == sha256_of(profile)
+    for changes in ({"head_learning_rate": 7e-3}, {"micro_batch_size": profile.recipe.micro_batch_size + 1}):
+        other = profile.model_copy(update={"recipe": profile.recipe.model_copy(update=changes)})
+        assert sha256_of(other) != sha256_of(profile)

@@ -112,8 +112,10 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
         StoreUnavailable: it cannot be reached.
     """
     import optuna
-    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    from advisor.tuner.relational import ClaimingStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     scheme, _, rest = url.partition(":")
@@ -132,7 +134,7 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
             if scheme.startswith("sqlite"):
                 # waits for another worker's write instead of failing at once
                 arguments["connect_args"] = {"timeout": 60}
-            return RDBStorage(
+            return ClaimingStorage(
                 url,
                 engine_kwargs=arguments,
                 heartbeat_interval=HEARTBEAT_SECONDS,

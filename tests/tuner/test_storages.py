@@ -175,6 +175,29 @@ def test_another_machine_joins_and_takes_its_share(tmp_path):
     assert there >= 1
 
 
+def test_of_two_that_claim_one_trial_in_the_same_moment_only_one_gets_it(tmp_path):
+    """SQLite locks no rows: one worker's claim falls between what the other reads and what it writes."""
+    from optuna.trial import TrialState
+    from sqlalchemy import event
+
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    study = begin(tmp_path / "one", url)
+    waiting = study.get_trials(states=(TrialState.WAITING,))[0]
+    one, other = open_storage(url), open_storage(url)
+    claims: list[bool] = []
+
+    def first(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE trials") and not claims:
+            claims.append(other.set_trial_state_values(waiting._trial_id, TrialState.RUNNING))
+
+    event.listen(one.engine, "before_cursor_execute", first)
+    claims.append(one.set_trial_state_values(waiting._trial_id, TrialState.RUNNING))
+    assert claims == [True, False]
+    begun = one.get_trial(waiting._trial_id)
+    assert begun.state == TrialState.RUNNING
+    assert begun.datetime_start is not None
+
+
 def test_a_study_is_not_joined_with_other_rows(tmp_path):
     from advisor.tuner.begin import rebuild
     from tests.tuner.conftest import labelled, put_rows

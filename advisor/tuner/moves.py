@@ -2,7 +2,7 @@
 
 A sampler that learns from fewer trials than it has settings draws nearly at random, and most budgets end there.
 So after the recommendation one setting at a time moves from the best trial so far, the learning rate first and
-on in the direction that helped; then several settings take small steps around the best; then the sampler.
+on in the direction that helped; then rates and shares take small steps around the best; then the sampler.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from advisor.domain.study import Dimension, Level
-from advisor.tuner.space import METHOD, plain, start_params
+from advisor.tuner.space import METHOD, start_params
 
 MOVES: Final = (
-    ("learning_rate", 2.0),
     ("learning_rate", 0.5),
+    ("learning_rate", 2.0),
     ("head_learning_rate", 2.0),
     ("head_learning_rate", 0.5),
     ("epochs", 2.0),
@@ -29,7 +29,8 @@ MOVES: Final = (
 )
 """Setting and factor, in the order of influence in the literature we read: rate, length, batch, rank, scale.
 
-Small factors: published values are seldom further off, and a move that helped is gone on with.
+Small factors: published values are seldom further off, and a move that helped is gone on with. The rate goes down
+first: half of it learns a little less, where twice may come to nothing (benchmarks/results/tune_search.json).
 """
 SAME: Final = 1.25
 """Numbers within this factor count as the same level: seeds differ by more than such a step gains."""
@@ -95,7 +96,9 @@ def next_trial(
                     said = f"{level:.3g}" if isinstance(level, float) else str(level)
                     return f"neighbour: {name} {said}", {**base, d.key: level}
     if near and len(tried) < max(SAMPLER_FROM, len(starts(dimensions)) + moves):
-        return "near the best", _step(dimensions, best, tried, random.Random(draw))
+        params = _step(dimensions, best, tried, random.Random(draw))
+        if not any(dict(one.params) == params for one in tried):
+            return "near the best", params
     return None
 
 
@@ -121,17 +124,17 @@ def _same(one: Level, other: Level) -> bool:
 def _step(
     dimensions: Sequence[Dimension], best: Tried, tried: Sequence[Tried], draw: random.Random
 ) -> dict[str, Level]:
-    """The best with its numbers moved a little; which modules and which method stay."""
+    """The best with its numbers moved a little; what is chosen from a list stays.
+
+    The next rank or batch of a list is twice or half as much, which changes how far a training comes as much as twice
+    or half the rate does: no small step, and one that mostly loses (benchmarks/results/tune_search.json).
+    """
     params = dict(best.params)
     for d in dimensions:
         at = params.get(d.key)
-        if d.name == METHOD or isinstance(at, (bool, str)) or not isinstance(at, (int, float)):
+        if d.kind == "choice" or isinstance(at, bool) or not isinstance(at, (int, float)):
             continue
-        if d.name != "learning_rate" and draw.random() > STEP_CHANCE:
-            continue
-        if d.kind == "choice":
-            params[d.key] = _neighbouring(d, at, draw)
-        else:
+        if d.name == "learning_rate" or draw.random() <= STEP_CHANCE:
             params[d.key] = _drawn(d, at, _worse(d.key, at, best, tried), draw)
     return params
 
@@ -146,12 +149,6 @@ def _worse(key: str, at: float, best: Tried, tried: Sequence[Tried]) -> tuple[fl
     ]
     below, above = [level for level in known if level < at], [level for level in known if level > at]
     return max(below, default=None), min(above, default=None)
-
-
-def _neighbouring(d: Dimension, at: float, draw: random.Random) -> Level:
-    numbers: list[Any] = sorted(c for c in d.choices if isinstance(c, (int, float)))
-    place = numbers.index(at) + draw.choice((-1, 1))
-    return plain(numbers[min(max(place, 0), len(numbers) - 1)])
 
 
 def _drawn(d: Dimension, at: float, worse: tuple[float | None, float | None], draw: random.Random) -> Level:

@@ -38,18 +38,18 @@ def within(params):
     return True
 
 
-def test_the_recommendation_comes_first_and_then_the_rate_upwards():
+def test_the_recommendation_comes_first_and_then_the_rate_downwards():
     names, tried = follow(lambda _: 0.0, 2)
     assert names[0] == "recommendation"
     assert tried[0].params == start_params(LORA)
-    assert tried[1].params["learning_rate"] > tried[0].params["learning_rate"]
+    assert tried[1].params["learning_rate"] < tried[0].params["learning_rate"]
 
 
 def test_a_rate_that_helped_goes_on_the_same_way():
-    _, up = follow(lambda p: p["learning_rate"], 3)
-    assert up[2].params["learning_rate"] > up[1].params["learning_rate"] > up[0].params["learning_rate"]
-    _, down = follow(lambda p: -p["learning_rate"], 4)
-    assert down[3].params["learning_rate"] < down[2].params["learning_rate"] < down[0].params["learning_rate"]
+    _, down = follow(lambda p: -p["learning_rate"], 3)
+    assert down[2].params["learning_rate"] < down[1].params["learning_rate"] < down[0].params["learning_rate"]
+    _, up = follow(lambda p: p["learning_rate"], 4)
+    assert up[3].params["learning_rate"] > up[2].params["learning_rate"] > up[0].params["learning_rate"]
 
 
 def test_a_move_starts_from_the_best_so_far_and_moves_one_setting():
@@ -91,6 +91,23 @@ def test_the_sampler_has_the_word_once_it_has_trials_to_learn_from():
     assert names.count("near the best") >= 4
     names, _ = follow(lambda _: 0.5, 100, near=False)
     assert len(names) == 5
+
+
+def test_steps_near_the_best_leave_what_is_chosen_from_a_list():
+    """The next rank or batch is twice or half as much: no small step."""
+    names, tried = follow(lambda _: 0.5, SAMPLER_FROM)
+    near = [one.params for name, one in zip(names, tried, strict=True) if name == "near the best"]
+    assert near
+    for d in LORA:
+        moved = {one[d.key] for one in near} != {tried[0].params[d.key]}
+        assert moved == (d.kind != "choice"), d.key
+
+
+def test_where_nothing_can_take_a_small_step_the_sampler_has_the_word():
+    lists = tuple(d for d in LORA if d.kind == "choice")
+    names, _ = follow(lambda _: 0.5, SAMPLER_FROM, moves=1, dimensions=lists)
+    assert names[0] == "recommendation"
+    assert len(names) == 2
 
 
 def test_steps_near_the_best_keep_modules_and_differ_by_worker():

@@ -94,8 +94,8 @@ def converging_batch(method: str, workload: Workload) -> tuple[int, str]:
     smaller = _at(workload, batch)
     few, more, needed = workload.optimizer_steps(), smaller.optimizer_steps(), steps_needed(method, smaller)
     return batch, (
-        f"effective batch: {batch}, since {plural(workload.epochs, 'epoch')} come to {plural(few or 0, 'step')} "
-        f"at {at} and {more} at {batch}, and {method} needs about {needed:,} to converge"
+        f"effective batch: {batch}, which in {plural(workload.epochs, 'epoch')} gives {plural(more or 0, 'step')} "
+        f"where {at} gives {few}; {method} needs about {needed:,} to converge"
     )
 
 

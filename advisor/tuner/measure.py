@@ -17,6 +17,8 @@ from advisor.tuner.prepare import weights_folder
 
 LONGEST_DEFAULT: Final = 1024
 """Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
+CUT_NOTE: Final = "rows longer than"
+"""How the note begins that tells of rows cut; a study says it once."""
 MUCH_UNKNOWN: Final = 0.1
 """Share of tokens unknown to the tokenizer from which it is said: texts of its own language have next to none."""
 
@@ -67,7 +69,7 @@ def lengths_of(
     if any(cut.values()):
         share = ", ".join(f"{count} of {splits.rows[name]} {name}" for name, count in cut.items() if count)
         rule = CUT_RULE["pairs" if targets else splits.kind]
-        notes.append(f"rows longer than {longest} tokens are cut: {share}; {rule}")
+        notes.append(f"{CUT_NOTE} {longest} tokens are cut: {share}; {rule}")
     if found.unknown > MUCH_UNKNOWN:
         notes.append(f"{found.unknown:.0%} of the training tokens are unknown to the model's tokenizer")
     return {

@@ -17,6 +17,7 @@ from advisor.tuner import ledger
 from advisor.tuner.budget import settings_of
 from advisor.tuner.finals import Chosen
 from advisor.tuner.job import TrialResult, TuneRequest
+from advisor.tuner.measure import CUT_NOTE
 from advisor.tuner.storage import shown
 from advisor.tuner.training import cpu_name, versions
 from advisor.tuner.trial import RESULT
@@ -73,7 +74,7 @@ def tuned_study(
         usd=total * per_hour / HOUR if per_hour else None,
         notes=(
             *notes,
-            *_cut(trials, finish),
+            *(() if any(note.startswith(CUT_NOTE) for note in notes) else _cut(trials, finish)),
             *(chosen.notes if chosen else ()),
             *(finish.notes[1:] if finish else ()),
         ),

@@ -110,7 +110,7 @@ def test_the_reason_names_both_batches_and_what_the_method_needs():
     batch, said = converging_batch("lora", work(100, 6))
     assert batch == 4
     assert said == (
-        "effective batch: 4, since 6 epochs come to 42 steps at 16 and 150 at 4, and lora needs about 1,000 to converge"
+        "effective batch: 4, which in 6 epochs gives 150 steps where 16 gives 42; lora needs about 1,000 to converge"
     )
 
 

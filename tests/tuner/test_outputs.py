@@ -36,6 +36,7 @@ def tuned(tmp_path_factory, tiny_bert):
         method="lora",
         trials=3,
         epochs=2,
+        seq_len=9,
         learning_rate=1e-2,
         trainer="loop",
         finalists=2,
@@ -60,7 +61,8 @@ def test_the_adapter_is_pefts_and_gives_what_was_measured(tuned, tiny_bert):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = [json.loads(line) for line in (place / "out" / "data" / "test.jsonl").read_text().splitlines()]
     right = sum(
-        int(model(**tokenizer(r["text"], return_tensors="pt")).logits.argmax()) == ("bad", "good").index(r["label"])
+        int(model(**tokenizer(r["text"], truncation=True, max_length=9, return_tensors="pt")).logits.argmax())
+        == ("bad", "good").index(r["label"])
         for r in rows
     )
     assert right / len(rows) == pytest.approx(study.test["accuracy"])
@@ -73,6 +75,13 @@ def test_the_plan_comes_first_and_doubts_about_the_data_with_it(tuned):
     assert plan.first[0] == "the recommendation"
     assert any("1 rows dropped" in note for note in notes)
     assert "at most 3 trials" in next(iter(plan_lines(plan, notes)))
+
+
+def test_rows_that_were_cut_are_told_once_in_the_end_too(tuned):
+    study, _, [(_, notes)] = tuned
+    told = [note for note in study.notes if " cut" in note and "cut from" not in note]
+    assert told == [note for note in notes if note.startswith("rows longer than 9 tokens are cut")]
+    assert len(told) == 1
 
 
 def test_the_study_reads_back_and_says_what_every_trial_took(tuned):
@@ -148,6 +157,22 @@ def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypa
     assert all(len(line) <= width for line in table)
     assert "rank" in next(line for line in text.splitlines() if line.startswith("same"))
     assert ("narrow " in text) == (width == 60)
+
+
+@pytest.mark.parametrize(("higher", "order"), [(True, ["2", "1", "3", "0"]), (False, ["2", "0", "3", "1"])])
+def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tuned, capsys, higher, order):
+    from advisor.interfaces.cli.common import emit
+    from advisor.interfaces.cli.tune import study_table
+
+    study, _, _ = tuned
+    base = next(t for t in study.trials if t.state == "complete")
+    trials = tuple(
+        base.model_copy(update={"number": i, "values": (value,)}) for i, value in enumerate((0.1, 0.4, 0.2, 0.3))
+    )
+    changed = {"trials": trials, "best": 2, "finalists": (), "higher_is_better": higher, "objectives": ("quality",)}
+    emit(study.model_copy(update=changed), False, study_table)
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.split()[:1] and line[1].isdigit()]
+    assert rows == order
 
 
 def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):

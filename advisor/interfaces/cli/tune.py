@@ -274,7 +274,7 @@ def _value(value: Any) -> str:
 
 def study_table(study: TunedStudy) -> Iterator[Any]:
     """The best settings, the ranking, the test score, where everything lies."""
-    done = sorted((t for t in study.trials if t.values), key=lambda t: t.number != study.best)
+    done = _by_rank(study)
     if study.best_value is not None:
         yield f"best     trial {study.best}: {study.metric} {study.best_value:.4f} on the rows chosen by"
     if study.test:
@@ -306,6 +306,14 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
         ]
         yield grid(("finalist", "scores by seed", "mean", "chance of being best"), rows)
     yield from (f"note     {note}" for note in study.notes)
+
+
+def _by_rank(study: TunedStudy) -> list[TunedTrial]:
+    """Scored trials, the chosen one first, the others by quality."""
+    index = study.objectives.index("quality")
+    sign = -1 if study.higher_is_better else 1
+    done = [t for t in study.trials if t.values]
+    return sorted(done, key=lambda t: (t.number != study.best, sign * t.values[index], t.number))
 
 
 def _row(study: TunedStudy, trial: TunedTrial, keys: Sequence[str]) -> tuple[str, ...]:

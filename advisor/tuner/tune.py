@@ -22,6 +22,7 @@ from advisor.tuner.budget import make_plan, past_of
 from advisor.tuner.crew import Crew, Runner
 from advisor.tuner.data import unwritable
 from advisor.tuner.finals import choose, finish
+from advisor.tuner.here import CPU, gpu_here
 from advisor.tuner.job import TuneRequest
 from advisor.tuner.moves import starts
 from advisor.tuner.results import tuned_study
@@ -103,6 +104,7 @@ def tune(
     data: str,
     *,
     recommendation: Recommendation | None = None,
+    gpu: str | None = None,
     method: str | Sequence[str] = "auto",
     eval_data: str | None = None,
     test_data: str | None = None,
@@ -141,8 +143,9 @@ def tune(
     Args:
         data: JSON lines, CSV or Parquet with text and label; text; prompt and completion; or messages. Evaluation
             and test rows are cut from it where no files are given.
-        recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space. Without
-            one the method's own defaults are, on this machine's CPU.
+        recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space, its GPU the
+            device. Without one the method's own defaults are, on a machine's CPU.
+        gpu: `cpu` to train without a recommendation beside a GPU, which is refused otherwise.
         method: `auto` takes the recommended one; several names let the search choose among them.
         trials, hours, usd: the budget; any of them ends the search, and of hours and USD enough is kept for the
             finalists. Default: 16 trials.
@@ -167,6 +170,8 @@ def tune(
     """
     crew = Hands(workers, launcher, ray)
     check_trackers(settings.get("report_to", ()))
+    if recommendation is None:
+        _no_gpu_idle(model, gpu)
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
     begun = make_request(**asked)
     running = crew.count(begun.request)
@@ -181,6 +186,19 @@ def tune(
     begun = replace(begun, request=begun.request.model_copy(update={"storage": kept(url, folder)}))
     study = _begin(begun, folder, url)
     return _go(folder, begun.request, study, url, crew, running, begun.notes, on_plan, on_view, patience_seconds)
+
+
+def _no_gpu_idle(model: str, gpu: str | None) -> None:
+    found = gpu_here(gpu)
+    if found is not None:
+        raise BadRequest(
+            f"without a recommendation the search is on the CPU, and this machine has a GPU, {found}",
+            hints=[
+                f"recommendation=advisor.recommend({model!r}, {found!r}, data=...)",
+                f"to train on the CPU: gpu={CPU!r}",
+            ],
+            gpu=found,
+        )
 
 
 def _begin(begun: Begun, folder: Path, url: str) -> Study:
@@ -209,7 +227,19 @@ def _begin(begun: Begun, folder: Path, url: str) -> Study:
 
 
 _NOT_ASKED: Final = frozenset(
-    {"workers", "launcher", "ray", "crew", "settings", "storage", "out", "on_plan", "on_view", "patience_seconds"}
+    {
+        "gpu",
+        "workers",
+        "launcher",
+        "ray",
+        "crew",
+        "settings",
+        "storage",
+        "out",
+        "on_plan",
+        "on_view",
+        "patience_seconds",
+    }
 )
 
 

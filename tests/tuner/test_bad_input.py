@@ -300,7 +300,11 @@ def test_a_begin_that_fails_leaves_a_folder_of_the_users_as_it_was(
     (out / "notes.txt").write_text("mine")
     with pytest.raises(StoreUnavailable):
         tune(
-            str(tiny_bert.weights), str(tmp_path / "rows.jsonl"), out=str(out), storage="sqlite:////no/such/folder/x.db"
+            str(tiny_bert.weights),
+            str(tmp_path / "rows.jsonl"),
+            gpu="cpu",
+            out=str(out),
+            storage="sqlite:////no/such/folder/x.db",
         )
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
 

@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 import advisor
-from advisor.errors import BadRequest, UnknownName
+from advisor.errors import AdvisorError, BadRequest, UnknownName
 from advisor.interfaces.cli.tune import command
 from advisor.tuner import tune as door
 from advisor.tuner.here import gpu_here
@@ -63,3 +63,17 @@ def test_the_command_recommends_for_the_machines_own_gpu(card, monkeypatch, name
     CliRunner().invoke(command, ["--model", "m", "--data", "d.jsonl", *asked])
     assert seen.get("gpu") == told
     assert seen["recommendation"] == ("recommended" if told else None)
+
+
+def test_from_python_no_gpu_stands_idle_unasked(card, tmp_path):
+    card("NVIDIA L4")
+    with pytest.raises(BadRequest, match="this machine has a GPU, NVIDIA L4") as caught:
+        door.tune("m", "d.jsonl", out=str(tmp_path / "out"))
+    assert any("advisor.recommend('m', 'NVIDIA L4'" in hint for hint in caught.value.hints)
+    assert any("gpu='cpu'" in hint for hint in caught.value.hints)
+    with pytest.raises(AdvisorError, match="unknown model"):
+        door.tune("no-such-model", "d.jsonl", gpu="cpu", out=str(tmp_path / "out"))
+    card(None)
+    with pytest.raises(AdvisorError, match="unknown model"):
+        door.tune("no-such-model", "d.jsonl", out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

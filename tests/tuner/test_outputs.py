@@ -33,6 +33,7 @@ def tuned(tmp_path_factory, tiny_bert):
     study = tune(
         tiny_bert.weights,
         str(data),
+        gpu="cpu",
         method="lora",
         trials=3,
         epochs=2,

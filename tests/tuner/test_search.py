@@ -407,4 +407,4 @@ def test_a_finished_folder_is_not_overwritten(tmp_path, tiny_bert):
     out.mkdir()
     (out / "study.json").write_text("{}")
     with pytest.raises(BadRequest, match="holds a finished study"):
-        tune(tiny_bert.weights, str(data), out=str(out), method="lora")
+        tune(tiny_bert.weights, str(data), gpu="cpu", out=str(out), method="lora")

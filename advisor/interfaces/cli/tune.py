@@ -134,11 +134,13 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     for name in ("model", "data"):
         if name not in asked:
             raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
-    from advisor.tuner.here import gpu_here
+    from advisor.tuner.here import CPU, gpu_here
     from advisor.tuner.tune import tune
 
     gpu, methods = gpu_here(asked.pop("gpu", None)), asked.pop("methods", None)
-    if gpu is not None:
+    if gpu is None:
+        asked["gpu"] = CPU
+    else:
         named = [m for m in methods or () if m != "auto"]
         asked["recommendation"] = advisor.recommend(
             asked["model"], gpu, data=asked["data"], methods=named or None, **_of_workload(asked)

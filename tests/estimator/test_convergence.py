@@ -85,13 +85,44 @@ def test_more_classes_never_learn_more_slowly(labels, more):
 
 
 @given(labels=st.integers(2, 500))
-def test_a_head_with_its_own_rate_learns_many_classes_beside_an_adapter_that_is_not_hurried(labels):
+def test_the_rank_beside_a_head_with_its_own_rate_does_not_follow_the_classes(labels):
     asked = work(100, 6, 4).model_copy(update={"num_labels": labels})
     two = work(100, 6, 4).model_copy(update={"num_labels": 2})
     assert quickened("lora", 1e-4, 8, asked, own_head=True) == quickened("lora", 1e-4, 8, two)
-    fields = {"learning_rate": 5e-4, "head_learning_rate": 7e-3}
-    told, options = quickened_fields(find_method("lora"), fields, {"rank": 8}, asked)
-    assert (told["learning_rate"], told["head_learning_rate"], options["rank"]) == (5e-4, 7e-3, 32)
+
+
+HEADED = {"learning_rate": 5e-4, "head_learning_rate": 7e-3}
+
+
+def told_for(labels, rows=100, epochs=6.0):
+    asked = work(rows, epochs, 4).model_copy(update={"num_labels": labels})
+    fields, options = quickened_fields(find_method("lora"), HEADED, {"rank": 8}, asked)
+    return fields["learning_rate"], fields["head_learning_rate"], options["rank"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "adapter", "head"),
+    [(2, 5e-4, 7e-3), (3, 5e-4, 7e-3), (5, 3.41e-4, 1.025e-2), (19, 2.5e-4, 1.876e-2), (500, 2.5e-4, 2e-2)],
+)
+def test_a_new_head_learns_many_classes_faster_and_the_adapter_beside_it_slower(labels, adapter, head):
+    assert told_for(labels) == (pytest.approx(adapter, rel=1e-3), pytest.approx(head, rel=1e-3), 32)
+
+
+@given(labels=st.integers(2, 500), more=st.integers(0, 500))
+def test_more_classes_never_slow_the_head_nor_hurry_the_adapter(labels, more):
+    few, many = told_for(labels), told_for(labels + more)
+    assert few[0] >= many[0] >= 2.5e-4
+    assert few[1] <= many[1] <= 2e-2
+
+
+def test_a_training_long_enough_keeps_both_published_rates_whatever_the_classes():
+    assert told_for(19, 2000, 100) == (5e-4, 7e-3, 8)
+
+
+def test_a_published_head_rate_above_the_others_stays():
+    asked = work(100, 6, 4).model_copy(update={"num_labels": 19})
+    fields, _ = quickened_fields(find_method("lora"), {**HEADED, "head_learning_rate": 5e-2}, {"rank": 8}, asked)
+    assert fields["head_learning_rate"] == 5e-2
 
 
 @given(short=st.integers(1, 200), more=st.integers(1, 200))

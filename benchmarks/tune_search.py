@@ -126,7 +126,7 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
         store.write_document(line, folder / LINE)
         return line
     study = ledger.create(request, f"sqlite:///{folder / 'study.db'}")
-    study.sampler = _sampler(question, request)
+    study.sampler = _sampler(question, request, study)
     if question.searcher == "advisor":
         enqueue(study, request)
     wanted = given.random if question.searcher == "random" else given.trials
@@ -216,14 +216,19 @@ def _whole(request: TuneRequest) -> tuple[Dimension, ...]:
     )
 
 
-def _sampler(question: Question, request: TuneRequest) -> Any:
-    from optuna import samplers
+def _sampler(question: Question, request: TuneRequest, study: Any) -> Any:
+    """The sampler of a search, which goes on where an earlier session's stopped instead of drawing the same again."""
+    import optuna
 
-    if question.searcher == "random":
-        return samplers.RandomSampler(seed=question.seed)
-    if question.searcher == "tpe":
-        return samplers.TPESampler(seed=question.seed)
-    return ledger.sampler_of(request)
+    begun = study.get_trials(deepcopy=False)
+    if question.searcher == "advisor":
+        return ledger.sampler_of(request, begun=sum(t.state.name != "WAITING" for t in begun))
+    every = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
+    sampler = every[question.searcher](seed=question.seed)
+    rehearsal = optuna.create_study(sampler=sampler)
+    for _ in [t for t in begun if "fixed_params" not in t.system_attrs]:
+        suggest(rehearsal.ask(), request.dimensions)
+    return sampler
 
 
 def _done(study: Any) -> list[Any]:

@@ -86,8 +86,8 @@ def same_question(request: TuneRequest, found: TuneRequest) -> None:
         )
 
 
-def load(name: str, url: str) -> tuple[Study, TuneRequest]:
-    """A study that is there, with its request.
+def load(name: str, url: str, worker: int = 0, salt: int = 0) -> tuple[Study, TuneRequest]:
+    """A study that is there, with its request and the sampler of a worker of a machine.
 
     Raises:
         BadRequest: the storage has no such study, or one that advisor did not begin.
@@ -117,17 +117,20 @@ def load(name: str, url: str) -> tuple[Study, TuneRequest]:
     if document is None:
         raise BadRequest(f"the study {name!r} was not begun by advisor tune", name=name)
     request = TuneRequest.from_document(document)
-    study.sampler = sampler_of(request)
+    begun = sum(t.state != optuna.trial.TrialState.WAITING for t in study.get_trials(deepcopy=False))
+    study.sampler = sampler_of(request, worker, salt, begun)
     study.pruner = make_pruner(request.pruner, rungs_of(request), request.seeds)
     return study, request
 
 
-def sampler_of(request: TuneRequest, worker: int = 0, salt: int = 0) -> Any:
+def sampler_of(request: TuneRequest, worker: int = 0, salt: int = 0, begun: int = 0) -> Any:
     """Each worker draws with its own seed, or two of them would propose the same settings.
 
-    `salt` tells machines apart, whose workers are numbered from 0 on each.
+    `salt` tells machines apart, whose workers are numbered from 0 on each. `begun` is the number of trials begun
+    before this session: with one seed for all sessions a study that goes on would draw what it drew first.
     """
-    return make_sampler(request.sampler, (request.seed + 7919 * worker + salt) % 2**32, 1 + request.neighbours)
+    seed = request.seed + 7919 * worker + salt + 15_485_863 * begun
+    return make_sampler(request.sampler, seed % 2**32, 1 + request.neighbours)
 
 
 def rungs_of(request: TuneRequest) -> tuple[int, ...]:

@@ -80,8 +80,7 @@ class Worker:
         self.patience = patience
         self.request = store.read(TuneRequest, folder / REQUEST_FILE)
         self.stop = threading.Event()
-        self.study, _ = patiently(url, lambda: ledger.load(self.request.name, url), seconds=patience)
-        self.study.sampler = ledger.sampler_of(self.request, index, salt)
+        self.study, _ = patiently(url, lambda: ledger.load(self.request.name, url, index, salt), seconds=patience)
         self.pulse = Pulse(storage_of(self.study))
         self.refused = 0
 

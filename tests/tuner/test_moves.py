@@ -10,7 +10,7 @@ from advisor.domain.study import Budget, Dimension
 from advisor.tuner import ledger
 from advisor.tuner.moves import SAME, SAMPLER_FROM, Tried, first_trials, next_trial, starts
 from advisor.tuner.proposals import propose, set_apart
-from advisor.tuner.space import METHOD, make_dimensions, start_params
+from advisor.tuner.space import METHOD, make_dimensions, start_params, suggest
 from tests.tuner.studies import begin
 from tests.tuner.test_space import WORK, start
 
@@ -198,3 +198,15 @@ def test_steps_between_levels_known_to_be_worse_are_never_the_same_twice():
     steps = [next_trial(one, tried, moves=2, near=True, draw=str(i))[1]["learning_rate"] for i in range(50)]
     assert len(set(steps)) == len(steps)
     assert all(0.01 < rate < 0.04 for rate in steps)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_session_that_goes_on_draws_nothing_that_was_drawn_before(tmp_path, sampler):
+    begin(tmp_path, sampler=sampler, neighbours=0)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    rates = []
+    for _ in range(3):
+        study, request = ledger.load("toy", url)
+        for _ in range(4):
+            rates.append(suggest(study.ask(), request.dimensions)["learning_rate"])
+    assert len(set(rates)) == len(rates)

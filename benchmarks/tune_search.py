@@ -154,7 +154,7 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
 def request_of(given: argparse.Namespace, question: Question, folder: Path) -> TuneRequest:
     files = _rows(given, question)
     # one length for every searcher; a text to generate has no head
-    left_out = {"epochs"} if "label" in _read(files[0])[0] else {"epochs", "head_learning_rate"}
+    left_out = {"epochs"} if "label" in read_rows(files[0])[0] else {"epochs", "head_learning_rate"}
     begun = make_request(
         given.model,
         *(str(file) for file in files[:1]),
@@ -336,7 +336,7 @@ def _rows(given: argparse.Namespace, question: Question) -> list[Path]:
     paths = [folder / f"{question.name}-{question.samples}.{part}.jsonl" for part in ("train", "evaluation", "test")]
     if all(path.is_file() for path in paths):
         return paths
-    train, evaluation, test = (_read(path) for path in question.files)
+    train, evaluation, test = (read_rows(path) for path in question.files)
     train = train[: question.samples]
     labels = {row.get("label") for row in train}
     parts = [
@@ -350,7 +350,7 @@ def _rows(given: argparse.Namespace, question: Question) -> list[Path]:
     return paths
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]

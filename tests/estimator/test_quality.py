@@ -21,7 +21,7 @@ from advisor.estimator.data_scale import quality_curve
 from advisor.estimator.evidence_fit import hash_of
 from advisor.estimator.quality import only_attention, predict_quality
 from advisor.estimator.quality_features import ARCHITECTURES
-from advisor.estimator.quality_model import QualityFit, fit_file, posterior
+from advisor.estimator.quality_model import Posterior, QualityFit, fit_file, posterior
 
 
 def ask(method: str = "lora", **changes) -> Quality:
@@ -192,3 +192,12 @@ def test_predicting_loads_neither_torch_nor_scipy_nor_the_findings():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("mean", [-130.0, -90.0, 95.0, 140.0])
+def test_no_effect_lies_beyond_what_two_scores_can_differ_by(monkeypatch, mean):
+    real = Posterior.answer
+    monkeypatch.setattr(Posterior, "answer", lambda self, question: (mean, 40.0, real(self, question)[2]))
+    effect = ask().effect
+    assert -100 <= effect.low <= effect.mid <= effect.high <= 100
+    assert -100 in (effect.low, -effect.high)

@@ -13,6 +13,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from advisor.domain.workload import Task
@@ -230,6 +231,9 @@ def _labels(rows: Mapping[str, Sequence[Row]], notes: list[str]) -> tuple[str, .
             notes.append(
                 f"{name}: no row of {len(absent)} of {len(counts)} labels ({some}); its scores say nothing of them"
             )
+    commonest = counts.most_common(1)[0][0]
+    shares = [f"{fmean(row['label'] == commonest for row in rows[name]):.4f} on {name}" for name in SPLITS[1:]]
+    notes.append(f"always the commonest label, {commonest!r}, is an accuracy of {' and '.join(shares)} rows")
     return tuple(sorted(counts, key=lambda label: (0, int(label), "") if label.isdigit() else (1, 0, label)))
 
 

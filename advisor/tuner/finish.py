@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.errors import AdvisorError
+from advisor.tuner.encode import Example
 from advisor.tuner.job import TrialJob, TrialResult
 from advisor.tuner.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
 from advisor.tuner.score import empty_cache
@@ -39,7 +40,8 @@ def finish(job: TrialJob) -> TrialResult:
     load_trainable(prepared.model, Path(job.weights))
     loaded = time.monotonic()
     rows = prepared.examples["test"]
-    scores = prepared.scorer.score(rows)
+    scorer = prepared.scorer
+    scores = scorer.score(rows)
     scored = time.monotonic()
     folder = Path(job.export)
     export(prepared, job, folder)
@@ -64,8 +66,19 @@ def finish(job: TrialJob) -> TrialResult:
         truncated={"test": sum(e.cut for e in rows)},
         device=device_name(prepared.device),
         versions=versions(),
-        notes=() if plain else (OURS,),
+        notes=(*(() if plain else (OURS,)), *one_answer(job, rows, scorer.said)),
     )
+
+
+def one_answer(job: TrialJob, rows: Sequence[Example], said: Collection[int]) -> list[str]:
+    """A training too short, or at a wrong rate, leaves a classifier at the commonest class: no score may hide that."""
+    if len(said) != 1 or len({row.labels for row in rows if isinstance(row.labels, int)}) < 2:
+        return []
+    label = job.splits.labels[next(iter(said))]
+    return [
+        f"every test row is told {label!r}: the adapter tells no classes apart; train longer (--epochs), on more rows "
+        "or at another rate (--learning-rate)"
+    ]
 
 
 def export(prepared: Prepared, job: TrialJob, folder: Path) -> None:

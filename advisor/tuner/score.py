@@ -30,7 +30,8 @@ MOST_NEW_TOKENS = 256
 class Scorer:
     """Scores examples with one model. `predict` receives keyword tensors and returns the model's output.
 
-    `vocabulary` is the width of the logits: the vocabulary, or the number of classes.
+    `vocabulary` is the width of the logits: the vocabulary, or the number of classes. `said` are the classes that
+    the last scoring's rows were given.
     """
 
     model: Any
@@ -42,6 +43,7 @@ class Scorer:
     autocast: Callable[[], Any]
     batch: int = MOST_ROWS
     shrunk: int = 0
+    said: frozenset[int] = frozenset()
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
         """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
@@ -70,6 +72,7 @@ class Scorer:
             predicted.extend(classes)
             wanted.extend(row.labels for row in rows if isinstance(row.labels, int))
         scores = loss_scores(total, max(count, 1))
+        self.said = frozenset(predicted)
         if self.task == "sequence-classification":
             return {"loss": scores["loss"]} | classification_scores(predicted, wanted)
         return scores

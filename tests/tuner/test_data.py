@@ -73,6 +73,14 @@ def test_labels_the_evaluation_rows_lack_are_told():
     assert not any(note.startswith("test: no row") for note in splits.notes)
 
 
+def test_what_one_answer_to_every_row_would_score_is_told():
+    train = [*labelled(40), *({"text": f"also {i}", "label": "good"} for i in range(9))]
+    asked = [{"text": f"x {i}", "label": "bad" if i else "good"} for i in range(4)]
+    _, splits = make_splits({"train": train, "evaluation": asked, "test": labelled(10, seed=9)}, "text-label", seed=0)
+    told = "always the commonest label, 'good', is an accuracy of 0.2500 on evaluation and 0.5000 on test rows"
+    assert told in splits.notes
+
+
 def test_rows_shared_between_given_files_are_told_as_a_leak():
     rows = labelled(40)
     _, splits = make_splits({"train": rows, "evaluation": rows[:7], "test": labelled(10, seed=9)}, "text-label", seed=0)

@@ -10,6 +10,7 @@ from advisor import store
 from advisor.catalog.methods import check_recipe, methods
 from advisor.errors import AdvisorError, BadFile
 from advisor.tuner import finish
+from advisor.tuner.encode import Example
 from advisor.tuner.finish import ADAPTER, load_exported
 from advisor.tuner.prepare import prepare
 from advisor.tuner.trainers.loop import trainable_state
@@ -77,6 +78,26 @@ def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, m
     loaded = trainable_state(load_exported(tmp_path / "out"))
     assert loaded.keys() == trained.keys()
     assert all(torch.equal(loaded[name], trained[name]) for name in trained)
+
+
+@pytest.mark.parametrize("towards", [0, 1])
+def test_a_classifier_that_givesone_answer_to_every_row_is_told(tmp_path, tiny_bert, towards):
+    job = classify(tmp_path, tiny_bert, "lora")
+    assert run(job).status == "complete"
+    path = f"{job.folder}/weights.safetensors"
+    weights = load_file(path)
+    (bias,) = [name for name in weights if "classifier" in name and name.endswith("bias")]
+    weights[bias][towards] = 99.0
+    save_file(weights, path)
+    assert f"every test row is told {job.splits.labels[towards]!r}" in finished(job, tmp_path).notes[0]
+
+
+def test_two_answers_or_rows_of_one_class_are_not_told_asone_answer(tmp_path, tiny_bert):
+    job = classify(tmp_path, tiny_bert, "lora")
+    rows = [Example([1], label, [], "", cut=False) for label in (0, 1, 1)]
+    assert finish.one_answer(job, rows, {1})
+    assert not finish.one_answer(job, rows, {0, 1})
+    assert not finish.one_answer(job, rows[1:], {1})
 
 
 def test_an_export_with_other_numbers_fails_the_finish(tmp_path, tiny_bert, monkeypatch):

@@ -21,7 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tune_search import METHOD, Question, about, make_job, read_rows, request_of, rows_given
+from search_rows import read_rows, rows_given
+from tune_search import METHOD, Question, about, make_job, request_of
 
 from advisor import store
 from advisor.catalog.methods import find_method
@@ -149,7 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=HERE / "results" / "short_trainings.json")
     parser.add_argument("--out", type=Path, default=Path("benchmarks-out") / "short_trainings")
     given = parser.parse_args()
-    given.out, given.trials = given.out.resolve(), 8
+    given.out, given.trials, given.part = given.out.resolve(), 8, 0
     return given
 
 

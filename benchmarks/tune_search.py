@@ -2,6 +2,7 @@
 
     python benchmarks/tune_search.py --set spam=TRAIN,EVAL,TEST --model FOLDER --size 100:8 --size 1000:1
     python benchmarks/tune_search.py --quick --set ...         one seed, three trials each: minutes, no claim
+    python benchmarks/tune_search.py --part 1 --out FOLDER --set ...   other rows of the same sets
     python benchmarks/tune_search.py --out FOLDER              the table of what lies there; nothing is run
 
 `--size ROWS:EPOCHS`: every trial of every searcher reads each training row EPOCHS times, so the trials of a size
@@ -26,9 +27,7 @@ the search's best at least that best, both in the median over seeds and by the e
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import random
 import shutil
 import sys
 import time
@@ -36,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_rows import drawn_rows, read_rows, rows_given
 from search_table import broken_claims, by_size, table
 
 from advisor import store
@@ -58,7 +58,6 @@ SCRATCH_RANKS = tuple(2**k for k in range(9))
 SCRATCH_SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 HEAD_RATES = {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True}
 """Of a new head: a decade and more to both sides of what is published, 2e-3 to 2e-2."""
-RENAMED = {"input": "prompt", "target": "completion"}
 LINE = "line.json"
 
 
@@ -107,13 +106,6 @@ def _questions(given: argparse.Namespace, searcher: str) -> list[Question]:
     return found
 
 
-def rows_given(text: str) -> tuple[str, tuple[Path, Path, Path]]:
-    """A set's name and its files, from NAME=TRAIN,EVAL,TEST."""
-    name, _, files = text.partition("=")
-    train, evaluation, test = (Path(file) for file in files.split(","))
-    return name, (train, evaluation, test)
-
-
 def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
     """One search from its rows to its scores; read from its folder where it is finished."""
     folder = given.out / question.folder
@@ -152,7 +144,8 @@ def _line(given: argparse.Namespace, question: Question) -> dict[str, Any]:
 
 
 def request_of(given: argparse.Namespace, question: Question, folder: Path) -> TuneRequest:
-    files = _rows(given, question)
+    scored = (given.evaluation_rows, given.test_rows)
+    files = drawn_rows(question.files, given.out / "data", question.name, question.samples, scored, given.part)
     # one length for every searcher; a text to generate has no head
     left_out = {"epochs"} if "label" in read_rows(files[0])[0] else {"epochs", "head_learning_rate"}
     begun = make_request(
@@ -330,35 +323,6 @@ def _test(trial: Any, request: TuneRequest, folder: Path, given: argparse.Namesp
     return prepared.scorer.score(prepared.examples["test"])[request.metric]
 
 
-def _rows(given: argparse.Namespace, question: Question) -> list[Path]:
-    """Training, evaluation and test files of a size, drawn with seed 0; the same for every searcher."""
-    folder = given.out / "data"
-    paths = [folder / f"{question.name}-{question.samples}.{part}.jsonl" for part in ("train", "evaluation", "test")]
-    if all(path.is_file() for path in paths):
-        return paths
-    train, evaluation, test = (read_rows(path) for path in question.files)
-    train = train[: question.samples]
-    labels = {row.get("label") for row in train}
-    parts = [
-        train,
-        [row for row in evaluation if row.get("label") in labels][: given.evaluation_rows],
-        [row for row in test if row.get("label") in labels][: given.test_rows],
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, part in zip(paths, parts, strict=True):
-        path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
-    return paths
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    random.Random(0).shuffle(rows)
-    kept = ("text", "label", "prompt", "completion", *RENAMED)
-    return [{RENAMED.get(str(k), str(k)): v for k, v in row.items() if k in kept} for row in rows]
-
-
 def about(given: argparse.Namespace) -> dict[str, Any]:
     from advisor.tuner.training import device_name, versions
 
@@ -389,6 +353,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seq-len", type=int, default=64)
     parser.add_argument("--evaluation-rows", type=int, default=400)
     parser.add_argument("--test-rows", type=int, default=1000)
+    parser.add_argument("--part", type=int, default=0, help="0: the sets' first rows, 1: as many after them ...")
     parser.add_argument("--mixed", action="store_true", help="bfloat16 autocast: half the time on CPUs that have it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

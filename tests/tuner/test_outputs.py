@@ -216,6 +216,10 @@ def test_the_card_has_the_hubs_header_and_both_scores(tuned):
     assert json.loads(re.search(r"base_model: (.*)", header)[1]) == study.workload.model
     assert f"{study.test['accuracy']:.4f}" in text
     assert "that no trial saw" in text
+    assert "base weights" not in text
+    in_four_bits = study.best_recipe.model_copy(update={"base": "nf4"})
+    trials = [t.model_copy(update={"recipe": in_four_bits}) for t in study.trials]
+    assert "base weights in nf4" in card(study.model_copy(update={"trials": tuple(trials)}))
 
 
 def test_a_resume_of_a_finished_study_trains_nothing(tuned):

@@ -85,7 +85,10 @@ def _history(study: TunedStudy) -> Chart | None:
         rows.append({"trial": trial.number, "score": value, "best": best, "from": trial.origin.partition(":")[0]})
     if not rows:
         return None
-    base = alt.Chart(alt.Data(values=rows)).encode(x=alt.X("trial:Q", axis=alt.Axis(tickMinStep=1)))
+    last = rows[-1]["trial"]
+    # whole numbers only: a smallest step between ticks is not heeded where charts are laid over each other
+    ticks = list(range(0, last + 1, max(1, last // 12)))
+    base = alt.Chart(alt.Data(values=rows)).encode(x=alt.X("trial:Q", axis=alt.Axis(values=ticks, format="d")))
     scale = alt.Scale(zero=False)
     dots = base.mark_point(filled=True, size=60).encode(
         y=alt.Y("score:Q", title=study.metric, scale=scale), color="from:N", tooltip=["trial:Q", "score:Q", "from:N"]

@@ -16,7 +16,7 @@ from advisor.domain.study import TunedStudy
 from advisor.errors import AdvisorError, BadRequest, UnsupportedModel
 from advisor.interfaces.cli.tune import command, plan_lines
 from advisor.tuner.card import card
-from advisor.tuner.report import importances, page
+from advisor.tuner.report import charts, importances, page
 from advisor.tuner.tune import tune
 from tests.tuner.conftest import labelled, put_rows
 
@@ -191,6 +191,17 @@ def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said == ["trial 3 with another seed: accuracy 0.8000", "trial 3 with another seed: accuracy 0.7000"]
     assert "finals  trial 3: 0.9000, 0.8000" in progress_table(study.model_copy(update={"finalists": (one,)})).title
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 1000])
+def test_the_history_counts_trials_in_whole_numbers_that_have_room(tuned, count):
+    study, _, _ = tuned
+    base = next(t for t in study.trials if t.state == "complete")
+    many = tuple(base.model_copy(update={"number": i}) for i in range(count))
+    told = next(c for c in charts(study.model_copy(update={"trials": many})) if c.title == "Optimisation history")
+    (axis,) = {json.dumps(layer["encoding"]["x"]["axis"]) for layer in told.spec["layer"]}
+    assert json.loads(axis)["format"] == "d"
+    assert 1 <= len(json.loads(axis)["values"]) <= 25
 
 
 def test_importances_are_shares(tuned):

@@ -218,9 +218,10 @@ def _sampler(question: Question, request: TuneRequest, study: Any) -> Any:
         return ledger.sampler_of(request, begun=sum(t.state.name != "WAITING" for t in begun))
     every = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
     sampler = every[question.searcher](seed=question.seed)
-    rehearsal = optuna.create_study(sampler=sampler)
-    for _ in [t for t in begun if "fixed_params" not in t.system_attrs]:
-        suggest(rehearsal.ask(), request.dimensions)
+    for trial in (t for t in begun if "fixed_params" not in t.system_attrs):
+        for dimension in request.dimensions:
+            if dimension.key in trial.distributions:
+                sampler.sample_independent(study, trial, dimension.key, trial.distributions[dimension.key])
     return sampler
 
 

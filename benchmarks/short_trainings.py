@@ -73,7 +73,8 @@ def _measured(given: argparse.Namespace, name: str, files: tuple[Path, Path, Pat
 def _keep(given: argparse.Namespace, measured: dict[str, Any]) -> None:
     kept = store.read_document(given.results).get("measured", []) if given.results.is_file() else []
     others = [m for m in kept if (m["set"], m["size"]) != (measured["set"], measured["size"])]
-    told = {"about": about(given), "measured": [*others, measured]}
+    command = {"command": "python benchmarks/short_trainings.py"}
+    told = {"about": about(given) | command, "measured": [*others, measured]}
     given.results.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

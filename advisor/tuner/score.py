@@ -30,8 +30,7 @@ MOST_NEW_TOKENS = 256
 class Scorer:
     """Scores examples with one model. `predict` receives keyword tensors and returns the model's output.
 
-    `vocabulary` is the width of the logits: the vocabulary, or the number of classes. `said` are the classes that
-    the last scoring's rows were given.
+    `vocabulary` is the width of the logits: the vocabulary, or the number of classes.
     """
 
     model: Any
@@ -43,7 +42,6 @@ class Scorer:
     autocast: Callable[[], Any]
     batch: int = MOST_ROWS
     shrunk: int = 0
-    said: frozenset[int] = frozenset()
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
         """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
@@ -72,7 +70,6 @@ class Scorer:
             predicted.extend(classes)
             wanted.extend(row.labels for row in rows if isinstance(row.labels, int))
         scores = loss_scores(total, max(count, 1))
-        self.said = frozenset(predicted)
         if self.task == "sequence-classification":
             return {"loss": scores["loss"]} | classification_scores(predicted, wanted)
         return scores

@@ -89,15 +89,19 @@ def test_a_classifier_that_givesone_answer_to_every_row_is_told(tmp_path, tiny_b
     (bias,) = [name for name in weights if "classifier" in name and name.endswith("bias")]
     weights[bias][towards] = 99.0
     save_file(weights, path)
-    assert f"every test row is told {job.splits.labels[towards]!r}" in finished(job, tmp_path).notes[0]
+    done = finished(job, tmp_path)
+    assert done.test["accuracy"] == 0.5
+    assert "as the answer to every test row would be right on 0.5000 of them, the adapter is on 0.5000" in done.notes[0]
 
 
-def test_two_answers_or_rows_of_one_class_are_not_told_asone_answer(tmp_path, tiny_bert):
+def test_one_answer_is_named_where_the_adapter_is_no_better_and_rows_differ(tmp_path, tiny_bert):
     job = classify(tmp_path, tiny_bert, "lora")
-    rows = [Example([1], label, [], "", cut=False) for label in (0, 1, 1)]
-    assert finish.one_answer(job, rows, {1})
-    assert not finish.one_answer(job, rows, {0, 1})
-    assert not finish.one_answer(job, rows[1:], {1})
+    rows = [Example([1], label, [], "", cut=False) for label in (0, 1, 1, 1)]
+    for right in (0.0, 0.5, 0.75):
+        (told,) = finish.no_better_than_one_answer(job, rows, right)
+        assert told.startswith(f"{job.splits.labels[1]!r} as the answer to every test row would be right on 0.7500")
+    assert not finish.no_better_than_one_answer(job, rows, 1.0)
+    assert not finish.no_better_than_one_answer(job, rows[1:], 1.0), "one class only: nothing to tell apart"
 
 
 def test_an_export_with_other_numbers_fails_the_finish(tmp_path, tiny_bert, monkeypatch):

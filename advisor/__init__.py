@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from advisor.catalog.methods import methods as methods
     from advisor.catalog.models import models as models
     from advisor.domain.candidate import Candidate as Candidate
-    from advisor.domain.finding import Finding as Finding
-    from advisor.domain.finding import Study as Study
+    from advisor.domain.findings import Finding as Finding
+    from advisor.domain.findings import Study as Study
     from advisor.domain.hardware import Gpu as Gpu
     from advisor.domain.hardware import Hardware as Hardware
     from advisor.domain.hardware import Price as Price
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from advisor.domain.quantity import Quantity as Quantity
     from advisor.domain.recipe import Recipe as Recipe
     from advisor.domain.recommendation import Recommendation as Recommendation
-    from advisor.domain.trace import Trace as Trace
+    from advisor.domain.trace.model import Trace as Trace
     from advisor.domain.workload import Workload as Workload
     from advisor.errors import AdvisorError as AdvisorError
     from advisor.errors import BadFile as BadFile
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
     from advisor.estimator.audit import audit as audit
     from advisor.estimator.calibrate import calibrate as calibrate
     from advisor.estimator.estimate import estimate as estimate
-    from advisor.estimator.evidence import evidence as evidence
+    from advisor.experiments.experiment import study as study
+    from advisor.literature.evidence import evidence as evidence
     from advisor.profiler.profile import profile as profile
     from advisor.recommender.recommend import recommend as recommend
     from advisor.tracer.trace import trace as trace
-    from advisor.tuner.study import study as study
     from advisor.tuner.tune import tune as tune
 
 VERBS: Final[dict[str, str]] = {
     "audit": "advisor.estimator.audit",
     "calibrate": "advisor.estimator.calibrate",
     "estimate": "advisor.estimator.estimate",
-    "evidence": "advisor.estimator.evidence",
+    "evidence": "advisor.literature.evidence",
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
     "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
-    "study": "advisor.tuner.study",
+    "study": "advisor.experiments.experiment",
     "trace": "advisor.tracer.trace",
     "tune": "advisor.tuner.tune",
 }
@@ -69,7 +69,7 @@ VERBS: Final[dict[str, str]] = {
 NOUNS: Final[dict[str, str]] = {
     "Calibration": "advisor.domain.profile",
     "Candidate": "advisor.domain.candidate",
-    "Finding": "advisor.domain.finding",
+    "Finding": "advisor.domain.findings",
     "Gpu": "advisor.domain.hardware",
     "Hardware": "advisor.domain.hardware",
     "ModelSpec": "advisor.domain.model",
@@ -78,8 +78,8 @@ NOUNS: Final[dict[str, str]] = {
     "Quantity": "advisor.domain.quantity",
     "Recipe": "advisor.domain.recipe",
     "Recommendation": "advisor.domain.recommendation",
-    "Study": "advisor.domain.finding",
-    "Trace": "advisor.domain.trace",
+    "Study": "advisor.domain.findings",
+    "Trace": "advisor.domain.trace.model",
     "Workload": "advisor.domain.workload",
     "AdvisorError": "advisor.errors",
     "BadFile": "advisor.errors",

@@ -34,6 +34,27 @@ from pydantic import ValidationError
 from advisor.domain.stored import Stored
 from advisor.errors import BadFile, StoreUnavailable
 
+
+def durable(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file, push it to the disk, and rename it to `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`Path.write_bytes` as `durable` calls it."""
+    path.write_bytes(content)
+
+
 S = TypeVar("S", bound=Stored)
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from advisor.estimator.audit import Audit, audit, plot
-from advisor.estimator.design import choose_runs
-from advisor.estimator.fit import fit_time, predict
-from advisor.estimator.known import profiles
-from advisor.estimator.runs import Run, prepare
+from advisor.estimator.calibration.fit import fit_time, predict
+from advisor.estimator.calibration.measured_runs import Run, prepare
+from advisor.estimator.calibration.optimal_design import choose_runs
+from advisor.estimator.measurements import profiles
 
 TARGETS = {
     ("uncalibrated", "step_time"): (0.10, 0.20, None),

@@ -15,8 +15,8 @@ import json
 
 import advisor
 from advisor import store
-from advisor.catalog.findings.load import FOLDER, broken_laws
-from advisor.domain.finding import Study
+from advisor.catalog.findings.loader import FOLDER, broken_laws
+from advisor.domain.findings import Study
 
 COMMAND = "python benchmarks/own_study.py"
 

@@ -26,11 +26,10 @@ from statistics import fmean
 
 import numpy as np
 
-from advisor.catalog.findings.load import load_studies
-from advisor.catalog.findings.names import KIND_OF
-from advisor.estimator.quality_cells import Cell, usual
-from advisor.estimator.quality_features import GROUPS, SPREAD_FEATURES, SPREAD_OF_OLD, Question, Usual
-from advisor.estimator.quality_fit import (
+from advisor.catalog.findings.loader import load_studies
+from advisor.catalog.findings.method_names import KIND_OF
+from advisor.literature.quality.features import GROUPS, SPREAD_FEATURES, SPREAD_OF_OLD, Question, Usual
+from advisor.literature.quality.hierarchical_fit import (
     LeftOut,
     cells_for_fit,
     design,
@@ -38,7 +37,8 @@ from advisor.estimator.quality_fit import (
     fit_variances,
     leave_studies_out,
 )
-from advisor.estimator.quality_scores import (
+from advisor.literature.quality.observations import Cell, usual
+from advisor.literature.quality.validation import (
     always_lora,
     blind,
     coverage_of,

@@ -26,11 +26,11 @@ from tune_search import METHOD, Question, about, make_job, request_of
 
 from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.estimator.convergence import USUAL_BATCH, quickened_fields, training_fields
-from advisor.tuner.job import TuneRequest
-from advisor.tuner.published import published_settings
-from advisor.tuner.space import start_params
-from advisor.tuner.trial import run
+from advisor.literature.hyperparameters.training_length import USUAL_BATCH, quickened_fields, training_fields
+from advisor.training.worker import run
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.search.space import start_params
+from advisor.tuner.starting_recipe import published_settings
 
 HERE = Path(__file__).parent
 RATES = ("learning_rate", "head_learning_rate")

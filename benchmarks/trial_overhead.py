@@ -63,10 +63,10 @@ def children_cpu() -> float:
 
 def searched(model: str, data: Path, folder: Path, workers: int, trials: int, epochs: float) -> dict[str, Any]:
     """A search of the learning rate by real workers; its trials' spans and what each trained."""
-    from advisor.tuner import ledger
-    from advisor.tuner.begin import make_request, write_request
-    from advisor.tuner.crew import Crew
-    from advisor.tuner.storage import quietly, storage_url
+    from advisor.tuner.execution.local_runner import Crew
+    from advisor.tuner.request import make_request, write_request
+    from advisor.tuner.storage import trials as ledger
+    from advisor.tuner.storage.connect import quietly, storage_url
     from advisor.tuner.tune import enqueue
 
     begun = make_request(
@@ -109,9 +109,9 @@ def pure(job: Path) -> dict[str, float]:
 def purely(path: str) -> None:
     """In that process."""
     from advisor import store
-    from advisor.tuner.job import TrialJob
-    from advisor.tuner.trainers import find_trainer
-    from advisor.tuner.training import train
+    from advisor.training.run_spec import TrialJob
+    from advisor.training.train import train
+    from advisor.training.trainers import find_trainer
 
     with tempfile.TemporaryDirectory() as place:
         job = store.read(TrialJob, path).model_copy(update={"folder": place, "checkpoint_seconds": 1e9})
@@ -171,7 +171,7 @@ def main() -> int:
         data.write_text("".join(json.dumps(row) + "\n" for row in rows(given.rows)), encoding="utf-8")
         model = given.model or str(made(Path(place) / "model"))
         found = [measured(model, data, n, n * given.trials, given.epochs) for n in given.workers]
-    from advisor.tuner.training import cpu_name, versions
+    from advisor.training.train import cpu_name, versions
 
     document = {
         "command": "python benchmarks/trial_overhead.py" + (" --model FOLDER" if given.model else ""),

@@ -40,15 +40,16 @@ from search_table import broken_claims, by_size, table
 
 from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.domain.study import Dimension
-from advisor.tuner import ledger
-from advisor.tuner.begin import make_request, write_request
-from advisor.tuner.coach import WEIGHTS
-from advisor.tuner.job import TrialJob, TuneRequest
-from advisor.tuner.proposals import propose
-from advisor.tuner.space import RATE_SPAN, RATIOS, SEARCHED, apply, suggest
-from advisor.tuner.storage import id_of, quiet
-from advisor.tuner.trial import run
+from advisor.domain.tuning import Dimension
+from advisor.training.monitor import WEIGHTS
+from advisor.training.run_spec import TrialJob
+from advisor.training.worker import run
+from advisor.tuner.execution.propose import propose
+from advisor.tuner.request import make_request, write_request
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.search.space import RATE_SPAN, RATIOS, SEARCHED, apply, suggest
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.connect import id_of, quiet
 from advisor.tuner.tune import enqueue
 
 METHOD = "lora"
@@ -312,8 +313,8 @@ def _scores(study: Any, request: TuneRequest, folder: Path, given: argparse.Name
 
 def _test(trial: Any, request: TuneRequest, folder: Path, given: argparse.Namespace) -> float | None:
     """The score of a trial's weights on the test rows."""
-    from advisor.tuner.prepare import prepare
-    from advisor.tuner.trainers.loop import load_trainable
+    from advisor.training.prepare import prepare
+    from advisor.training.trainers.loop import load_trainable
 
     job = make_job(trial.params, request, folder, trial.number, given).model_copy(update={"mode": "finish"})
     weights = Path(job.folder) / WEIGHTS
@@ -325,7 +326,7 @@ def _test(trial: Any, request: TuneRequest, folder: Path, given: argparse.Namesp
 
 
 def about(given: argparse.Namespace) -> dict[str, Any]:
-    from advisor.tuner.training import device_name, versions
+    from advisor.training.train import device_name, versions
 
     return {
         "command": "python benchmarks/tune_search.py",

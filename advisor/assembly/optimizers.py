@@ -30,7 +30,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
     parameters = [p for p in model.parameters() if p.requires_grad]
     lr = recipe.learning_rate or DEFAULT_LEARNING_RATE
     if method_optimizer is not None:
-        from advisor.assembly.adapters.optimizers import make_method_optimizer
+        from advisor.assembly.adapters.method_optimizers import make_method_optimizer
 
         return make_method_optimizer(method_optimizer, model, recipe, lr)
     name = find_optimizer(recipe.optimizer).name

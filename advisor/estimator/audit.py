@@ -10,11 +10,11 @@ from pydantic import Field
 from advisor.domain.profile import HeldOut, Profile
 from advisor.domain.stored import Value
 from advisor.errors import BadRequest, MissingExtra, UnknownName
-from advisor.estimator import known
-from advisor.estimator.fit import fit_time
-from advisor.estimator.holdout import SCHEMES, TARGETS, Missed, leave_out, measured, summary
-from advisor.estimator.processor import measured_name
-from advisor.estimator.runs import Progress, Run, prepare
+from advisor.estimator import measurements as known
+from advisor.estimator.calibration.cross_validation import SCHEMES, TARGETS, Missed, leave_out, measured, summary
+from advisor.estimator.calibration.fit import fit_time
+from advisor.estimator.calibration.measured_runs import Progress, Run, prepare
+from advisor.estimator.cpu_device import measured_name
 
 UNCALIBRATED: Final = "uncalibrated"
 """The scheme that fits nothing: the catalogue's generic constants alone."""
@@ -148,8 +148,8 @@ def _profiles(gpu: str | None) -> list[Profile]:
 
 def _unfitted(runs: list[Run]) -> list[Missed]:
     """Predictions with the catalogue's constants and its intervals."""
-    from advisor.estimator.memory import memory_of
-    from advisor.estimator.speed import time_of
+    from advisor.estimator.memory.predict import memory_of
+    from advisor.estimator.step_time.predict import time_of
 
     out: list[Missed] = []
     for run in runs:

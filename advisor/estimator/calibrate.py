@@ -12,13 +12,11 @@ from typing import Final
 import numpy as np
 
 from advisor import store
+from advisor.catalog.constants import load_constants
 from advisor.domain.profile import Calibration, Coefficient, HeldOut, Profile
 from advisor.errors import BadRequest, UnknownName
-from advisor.estimator import known
-from advisor.estimator.constants import load_constants
-from advisor.estimator.design import would_narrow
-from advisor.estimator.fit import Fit, fit_time
-from advisor.estimator.holdout import (
+from advisor.estimator import measurements as known
+from advisor.estimator.calibration.cross_validation import (
     TARGETS,
     Bytes,
     Missed,
@@ -28,11 +26,13 @@ from advisor.estimator.holdout import (
     predicted_bytes,
     summary,
 )
-from advisor.estimator.known import POOLED
-from advisor.estimator.memory import Correction
-from advisor.estimator.processor import PREFIX, measured_name
-from advisor.estimator.runs import Progress, Run, prepare
-from advisor.estimator.timing import BOUNDS, TIME_NAMES, run_clocks
+from advisor.estimator.calibration.fit import Fit, fit_time
+from advisor.estimator.calibration.measured_runs import Progress, Run, prepare
+from advisor.estimator.calibration.optimal_design import would_narrow
+from advisor.estimator.cpu_device import PREFIX, measured_name
+from advisor.estimator.measurements import POOLED
+from advisor.estimator.memory.predict import Correction
+from advisor.estimator.step_time.step_simulator import BOUNDS, TIME_NAMES, run_clocks
 
 FEWEST: Final = 3
 """Runs below which a device is not fitted: an interval from two errors would be none."""

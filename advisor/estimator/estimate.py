@@ -6,26 +6,26 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
+from advisor.catalog.constants import load_constants
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Profile
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
-from advisor.domain.timeline import Timeline
-from advisor.domain.trace import Trace
+from advisor.domain.trace.model import Trace
+from advisor.domain.trace.timeline import Timeline
 from advisor.domain.units import gib, plural
 from advisor.domain.workload import Task, TaskType, Workload
-from advisor.estimator.compiled import as_compiled
-from advisor.estimator.constants import load_constants
-from advisor.estimator.known import calibration_of, pooled_for, profile_of
-from advisor.estimator.lengths import lengths_of
-from advisor.estimator.memory import memory_of, overheads_of
+from advisor.estimator.batch_lengths import Shape, lengths_of
+from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
+from advisor.estimator.memory.predict import memory_of, overheads_of
+from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
-from advisor.estimator.replay import Shape, peak_allocated
 from advisor.estimator.request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
-from advisor.estimator.speed import time_of
-from advisor.estimator.traces import timeline_of, trace_of
+from advisor.estimator.step_time.predict import time_of
+from advisor.estimator.step_time.torch_compile_bounds import as_compiled
+from advisor.tracer.timelines import timeline_of, trace_of
 
 REPEAT_NOISE: Final = 0.012
 """Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
@@ -193,7 +193,7 @@ def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) 
     """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
     if workload.samples is None:
         return None
-    from advisor.estimator.quality import predict_quality
+    from advisor.literature.quality.predict import predict_quality
 
     return predict_quality(
         recipe.method,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field, ValidationError, field_validator
 
 from advisor import store
-from advisor.catalog.models.context import check_lengths
+from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
@@ -19,7 +19,7 @@ from advisor.domain.workload import Task, TaskType, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 
 if TYPE_CHECKING:
-    from advisor.catalog.methods.method import Method
+    from advisor.catalog.methods.base import Method
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from advisor.domain.stored import Value
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest
-from advisor.profiler.job import Kind, slug
+from advisor.profiler.run_spec import Kind, slug
 
 LIBRARIES: Final = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
 ASK_SECONDS: Final = 180.0

@@ -16,10 +16,10 @@ from advisor.domain.stored import Value
 from advisor.errors import BadFile, BadRequest
 from advisor.profiler.campaign import Campaign, Grid, load_campaign, shipped_campaigns
 from advisor.profiler.device import Device, choose_device
-from advisor.profiler.job import Job
-from advisor.profiler.largest import LargestBatch, largest_batch
-from advisor.profiler.launch import launch
-from advisor.profiler.plan import LeftOut, order_runs, plan_jobs
+from advisor.profiler.largest_batch import LargestBatch, largest_batch
+from advisor.profiler.planning import LeftOut, order_runs, plan_jobs
+from advisor.profiler.run_spec import Job
+from advisor.profiler.subprocess_run import launch
 
 FOLDER: Final = "profiles"
 CPU_SHARE: Final = 0.8

@@ -12,8 +12,8 @@ from advisor.catalog.methods import find_method, methods
 from advisor.domain.candidate import Candidate
 from advisor.domain.stored import Stored, Value
 from advisor.errors import AdvisorError
-from advisor.recommender.crew import WORKERS, WORTH_STARTING, Progress, shared_out, silent
-from advisor.recommender.remember import stamp
+from advisor.recommender.cache import stamp
+from advisor.recommender.parallel import WORKERS, WORTH_STARTING, Progress, shared_out, silent
 
 
 class Priced(Value):
@@ -98,7 +98,7 @@ def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress)
     def read(name: str, answer: str, reason: str) -> Priced:
         return Priced.model_validate_json(answer) if answer else _failed(name, reason)
 
-    return shared_out(names, "advisor.recommender.pricer", json.dumps(shared), read, min(WORKERS, cores), tell)
+    return shared_out(names, "advisor.recommender.compare_worker", json.dumps(shared), read, min(WORKERS, cores), tell)
 
 
 def price_or_say(shared: Mapping[str, Any], name: str) -> Priced:

@@ -8,11 +8,7 @@ from typing import Final
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import duration, gib
-from advisor.recommender.fit import Costs, Fit
-from advisor.recommender.nofit import describe, larger_gpus
-from advisor.recommender.policies import Policy
-from advisor.recommender.question import Question
-from advisor.recommender.weigh import (
+from advisor.recommender.criteria import (
     chance_better,
     dominates,
     effect,
@@ -22,6 +18,10 @@ from advisor.recommender.weigh import (
     usd,
     why_dominated,
 )
+from advisor.recommender.infeasible import describe, larger_gpus
+from advisor.recommender.policies import Policy
+from advisor.recommender.request import Question
+from advisor.recommender.sizing import Costs, Fit
 
 TOLERANCES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 """Points at which another tolerance is tried, to say where the answer changes."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
-from advisor.recommender.weigh import chance_better, dominates, effect, has_evidence, seconds
+from advisor.recommender.criteria import chance_better, dominates, effect, has_evidence, seconds
 
 INCUMBENTS: Final = ("lora", "qlora")
 """Preferred while nothing clearly beats them: no other method has as many studies, and in a

@@ -10,15 +10,15 @@ from advisor.domain.recipe import Attention, Base, DType, Trainer
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.workload import Task, TaskType
 from advisor.errors import BadRequest
-from advisor.recommender.crew import Progress, fit_all
-from advisor.recommender.evidence import settings_of, short_training_note, with_usual_length
+from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.explain import drop_dominated, why, would_change
-from advisor.recommender.fit import Costs, Estimator, Fit
-from advisor.recommender.limits import check_limits, may_exceed, nothing_within_limits, over_limits
-from advisor.recommender.nofit import nothing_fits
+from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
+from advisor.recommender.infeasible import nothing_fits
+from advisor.recommender.parallel import Progress, fit_all
 from advisor.recommender.policies import find_policy
-from advisor.recommender.question import Question, checked, resolve
-from advisor.recommender.recipes import methods_asked
+from advisor.recommender.recipe_space import methods_asked
+from advisor.recommender.request import Question, checked, resolve
+from advisor.recommender.sizing import Costs, Estimator, Fit
 
 
 def recommend(

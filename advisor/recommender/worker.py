@@ -12,8 +12,8 @@ import traceback
 
 from advisor.domain.recommendation import Refusal
 from advisor.errors import AdvisorError
-from advisor.recommender.fit import Costs, Estimator, Fit, fit
-from advisor.recommender.question import Question
+from advisor.recommender.request import Question
+from advisor.recommender.sizing import Costs, Estimator, Fit, fit
 
 
 def fit_or_say(question: Question, name: str, costs: Costs) -> Fit:

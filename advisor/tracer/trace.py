@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from advisor import store
 from advisor.catalog.methods import find_method, prompt_length
 from advisor.catalog.optimizers import OPTIMIZERS
-from advisor.domain.expand import expand
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.trace import Repeat, Trace
+from advisor.domain.trace.expand import expand
+from advisor.domain.trace.model import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnsupportedModel
 
 if TYPE_CHECKING:
-    from advisor.tracer.record import Asked, Recording, Shape
+    from advisor.tracer.record_step import Asked, Recording, Shape
 
 TRACER = 4
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
@@ -164,8 +164,8 @@ def make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
-    from advisor.tracer.compile import Irregular
-    from advisor.tracer.record import Asked
+    from advisor.tracer.record_step import Asked
+    from advisor.tracer.symbolic import Irregular
 
     asked = Asked(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
     method = find_method(recipe.method)
@@ -191,8 +191,8 @@ def _refuse_if_copied_wrongly(asked: Asked, made: Trace) -> None:
     Raises:
         Irregular: they do not.
     """
-    from advisor.tracer.compile import Irregular
-    from advisor.tracer.record import count
+    from advisor.tracer.record_step import count
+    from advisor.tracer.symbolic import Irregular
 
     try:
         expand(made)
@@ -210,7 +210,7 @@ def _traced_layers(layers: int, period: int, periods: int) -> int:
 
 def _depths(asked: Asked) -> tuple[dict[str, int], int]:
     """True depths by config field, and the period in which layers repeat (0: they do not)."""
-    from advisor.assembly.build import layer_fields
+    from advisor.assembly.base_model import layer_fields
 
     key = json.dumps([_bare(asked.spec.config), asked.workload.task], sort_keys=True, default=str)
     if key not in _periods:
@@ -222,7 +222,7 @@ _periods: dict[str, int] = {}
 
 
 def _layer_period(asked: Asked) -> int:
-    from advisor.assembly.build import build, layer_fields, stacks
+    from advisor.assembly.base_model import build, layer_fields, stacks
 
     full = layer_fields(asked.spec)
     model = build(asked.spec, asked.workload, asked.recipe.model_copy(update={"base": "dtype"}))
@@ -259,7 +259,7 @@ def _period(signatures: list[tuple[Any, ...]]) -> int:
 
 def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
     """Batch shapes whose products all differ, all beyond the sizes at which kernels change their ways."""
-    from advisor.tracer.record import Shape
+    from advisor.tracer.record_step import Shape
 
     longest = (spec.context_length or 1024) - prompt_length(asked.recipe)
     # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
@@ -270,8 +270,8 @@ def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
 
 def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], period: int, key: str) -> Trace:
     """Record at two shapes, more where a size needs them, and compile."""
-    from advisor.tracer.compile import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
-    from advisor.tracer.record import record
+    from advisor.tracer.record_step import record
+    from advisor.tracer.symbolic import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
 
     recordings: list[Recording] = []
     unresolved = ""

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
-from advisor.domain.study import Plan
+from advisor.domain.tuning import Plan
 from advisor.domain.units import HOUR, duration, plural
 from advisor.domain.workload import Workload
-from advisor.tuner import ledger
-from advisor.tuner.job import TuneRequest
-from advisor.tuner.moves import first_trials
-from advisor.tuner.predict import Past, predict, tokens_of
-from advisor.tuner.pruning import noise_of, not_worth_more
-from advisor.tuner.space import apply, start_params
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.search.local_moves import first_trials
+from advisor.tuner.search.samplers_and_pruners import noise_of, not_worth_more
+from advisor.tuner.search.space import apply, start_params
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.trial_cost import Past, predict, tokens_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

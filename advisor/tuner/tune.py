@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from advisor import store
+from advisor.dataset.splits import unwritable
 from advisor.domain.recommendation import Recommendation
-from advisor.domain.study import Finalist, Objective, Plan, TunedStudy
+from advisor.domain.tuning import Finalist, Objective, Plan, TunedStudy
 from advisor.domain.workload import Task
 from advisor.errors import BadRequest, StoreUnavailable, UnknownName
-from advisor.tuner import ledger
-from advisor.tuner.begin import Begun, make_request, more_budget, read_request, rebuild, write_request
+from advisor.training.tracking import check_trackers
 from advisor.tuner.budget import make_plan, past_of
-from advisor.tuner.crew import Crew, Runner
-from advisor.tuner.data import unwritable
-from advisor.tuner.finals import choose, finish
-from advisor.tuner.here import CPU, gpu_here
-from advisor.tuner.job import TuneRequest
-from advisor.tuner.moves import starts
-from advisor.tuner.results import tuned_study
-from advisor.tuner.storage import PATIENCE_SECONDS, kept, patiently, quietly, remembered, storage_url
-from advisor.tuner.tracking import check_trackers
-from advisor.tuner.worker import REQUEST_FILE
+from advisor.tuner.device import CPU, gpu_here
+from advisor.tuner.execution.local_runner import Crew, Runner
+from advisor.tuner.request import Begun, make_request, more_budget, read_request, rebuild, write_request
+from advisor.tuner.request_model import REQUEST_FILE, TuneRequest
+from advisor.tuner.results.finalists import choose, finish
+from advisor.tuner.results.summary import tuned_study
+from advisor.tuner.search.local_moves import starts
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.connect import PATIENCE_SECONDS, kept, patiently, quietly, remembered, storage_url
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -67,7 +66,7 @@ class Hands:
         """
         if self.launcher == "local":
             return _at_most(self.workers or 1, request)
-        from advisor.tuner.cluster import connect, room
+        from advisor.tuner.execution.ray_cluster import connect, room
 
         ray, _ = connect(self.address)
         return self.workers or room(ray.nodes(), request)
@@ -76,7 +75,7 @@ class Hands:
         """What runs the search and the finals."""
         if self.launcher == "local":
             return Crew(folder, url, workers, watch, patience_seconds)
-        from advisor.tuner.fleet import Fleet
+        from advisor.tuner.execution.ray_runner import Fleet
 
         return Fleet(folder, url, workers, watch, patience_seconds, address=self.address)
 
@@ -159,8 +158,8 @@ def tune(
         ray: the cluster's address (default: RAY_ADDRESS, else a cluster of this machine alone).
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
-        settings: the other fields of `advisor.tuner.job.TuneRequest`: seeds, finalists, final_seeds, evaluations,
-            early_stopping, retrain, memory_bytes, trial_seconds, report_to ...
+        settings: the other fields of `advisor.tuner.request_model.TuneRequest`: seeds, finalists, final_seeds,
+            evaluations, early_stopping, retrain, memory_bytes, trial_seconds, report_to ...
 
     Raises:
         BadRequest: data, model, metric or budget make no sense; nothing was written.
@@ -347,7 +346,7 @@ def _go(
     patience_seconds: float,
 ) -> TunedStudy:
     """Search, re-rank, finish, write everything down."""
-    from advisor.tuner.closing import keep
+    from advisor.tuner.results.records import keep
 
     trials = study.get_trials(deepcopy=False)
     plan = make_plan(request, workers, past_of(request, trials))

@@ -229,7 +229,7 @@ def test_a_new_classification_head_is_trained_by_every_kind_of_method() -> None:
 
 
 def test_routers_of_experts_are_no_targets() -> None:
-    from advisor.assembly.adapters.layers import linears
+    from advisor.assembly.adapters.module_search import linears
 
     class Block(nn.Module):
         def __init__(self) -> None:

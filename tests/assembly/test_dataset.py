@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.assembly.dataset import Example, measure_lengths, read_rows
 from advisor.catalog.models import resolve_model
+from advisor.dataset import Example, measure_lengths, read_rows
 from advisor.errors import BadFile, BadRequest
 
 Row = dict[str, Any]
@@ -300,7 +300,7 @@ def test_memory_stays_bounded_however_large_the_file(tmp_path: Path):
             stream.writelines(json.dumps({"text": f"{number} {i} " + "x" * 2000}) + "\n" for i in range(1000))
     code = (
         "import resource, sys\n"
-        "from advisor.assembly.dataset import read_rows\n"
+        "from advisor.dataset import read_rows\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"assert read_rows({str(path)!r}, sample=100).count == 30_000\n"
         "sys.exit(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 40 * 1024)\n"
@@ -405,7 +405,7 @@ def test_the_padded_mean_is_the_mean_of_simulated_batches(tmp_path: Path):
 def test_reading_rows_needs_no_torch(tmp_path: Path):
     path = put(tmp_path, TEXT)
     code = (
-        "import sys; from advisor.assembly.dataset import read_rows, measure_lengths;"
+        "import sys; from advisor.dataset import read_rows, measure_lengths;"
         f"measure_lengths(read_rows({str(path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from advisor.assembly.adapters.optimizers import GaLoreAdamW, make_method_optimizer
+from advisor.assembly.adapters.data_driven_init import finish, prepare
+from advisor.assembly.adapters.method_optimizers import GaLoreAdamW, make_method_optimizer
 from advisor.assembly.adapters.sparse import SparseDelta, choose_by_fisher
-from advisor.assembly.adapters.starts import finish, prepare
 from advisor.assembly.attach import attach, peft_config, trainable_parameters
 from advisor.assembly.optimizers import give_own_rate
 from advisor.domain.model import ModelSpec

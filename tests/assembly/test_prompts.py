@@ -26,7 +26,7 @@ from transformers import (
 
 from advisor.assembly.attach import attach
 from advisor.catalog.methods import check_recipe, methods
-from advisor.catalog.models.definition import context_of
+from advisor.catalog.models.spec import context_of
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

@@ -18,16 +18,16 @@ from advisor.catalog.methods import (
     methods,
     prompt_length,
 )
+from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.describe import describe, family_tree, select_methods
-from advisor.catalog.methods.generic import generic_method
-from advisor.catalog.methods.introspection import capabilities
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.placed import PLACED
+from advisor.catalog.methods.literature_only import PLACED
+from advisor.catalog.methods.peft_types import capabilities
+from advisor.catalog.methods.unlisted_peft import generic_method
 from advisor.domain.recipe import Recipe
 from advisor.errors import IllegalRecipe
 
 EVERY = pytest.mark.parametrize("method", methods(), ids=lambda m: m.name)
-NOT_METHODS = {"__init__", "method", "shared", "registry", "generic", "introspection", "placed", "describe"}
+NOT_METHODS = {"__init__", "base", "builders", "registry", "unlisted_peft", "peft_types", "literature_only", "describe"}
 
 
 def test_every_file_is_in_the_tuple_and_holds_one_method() -> None:

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.models import ModelEntry, hub, models, resolve_model, tokenizer_folder
-from advisor.catalog.models.definition import kind_of, spec_of
 from advisor.catalog.models.index import FOLDER, lookup, names
+from advisor.catalog.models.spec import kind_of, spec_of
 from advisor.errors import AdvisorError, UnknownName, UnsupportedModel
 
 EVERY_MODEL = pytest.mark.parametrize("entry", models(), ids=lambda entry: entry.id)

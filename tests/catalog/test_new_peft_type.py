@@ -15,7 +15,8 @@ from peft import mapping
 from peft.utils import peft_types
 
 import advisor
-from advisor.catalog.methods import describe, find_method, introspection, methods, registry
+from advisor.catalog.methods import describe, find_method, methods, registry
+from advisor.catalog.methods import peft_types as introspection
 from advisor.interfaces.cli.main import run
 
 NEW = "TOMORROW_TUNING"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.errors import DoesNotFit
-from advisor.estimator.allocator import CachingAllocator, round_size, segment_size
+from advisor.estimator.memory.caching_allocator import CachingAllocator, round_size, segment_size
 
 MIB = 2**20
 SIZES = st.one_of(st.integers(1, 4096), st.integers(1, 3 * MIB), st.integers(1, 64 * MIB))

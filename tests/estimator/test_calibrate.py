@@ -12,24 +12,24 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from advisor import store
+from advisor.catalog.constants import load_constants
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Profile
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import BadFile, BadRequest, UnknownName
-from advisor.estimator import known
+from advisor.estimator import measurements as known
 from advisor.estimator.audit import audit
+from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.calibrate import _interval, calibrate, fit_device
-from advisor.estimator.constants import load_constants
-from advisor.estimator.design import choose_runs
-from advisor.estimator.fit import SHARED, fit_time, predict, prior_deviations, prior_precision
-from advisor.estimator.holdout import Missed, conformal, leave_out, predicted_bytes, summary
-from advisor.estimator.known import POOLED
-from advisor.estimator.lengths import lengths_of
-from advisor.estimator.processor import PROCESSOR
-from advisor.estimator.runs import Question, Run, sha256_of
-from advisor.estimator.speed import time_of
-from advisor.estimator.timing import HOST_NAMES, TIME_NAMES, Ops, Rates, default_time
+from advisor.estimator.calibration.cross_validation import Missed, conformal, leave_out, predicted_bytes, summary
+from advisor.estimator.calibration.fit import SHARED, fit_time, predict, prior_deviations, prior_precision
+from advisor.estimator.calibration.measured_runs import Question, Run, sha256_of
+from advisor.estimator.calibration.optimal_design import choose_runs
+from advisor.estimator.cpu_device import PROCESSOR
+from advisor.estimator.measurements import POOLED
+from advisor.estimator.step_time.predict import time_of
+from advisor.estimator.step_time.step_simulator import HOST_NAMES, TIME_NAMES, Ops, Rates, default_time
 
 ROOT = Path(__file__).parents[2]
 TRUE = default_time() * np.exp(np.linspace(-0.4, 0.4, len(TIME_NAMES)))

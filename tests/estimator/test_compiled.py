@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
-from advisor.estimator.compiled import KEPT, NOTE, UNTOUCHED
 from advisor.estimator.estimate import estimate
 from advisor.estimator.request import from_case
+from advisor.estimator.step_time.torch_compile_bounds import KEPT, NOTE, UNTOUCHED
 
 CASE: dict[str, Any] = {
     "model": "meta-llama/Llama-3.2-1B", "gpu": "L40S", "method": "lora", "seq_len": 512, "samples": 100,

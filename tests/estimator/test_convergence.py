@@ -10,7 +10,7 @@ from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.domain.workload import Workload
-from advisor.estimator.convergence import (
+from advisor.literature.hyperparameters.training_length import (
     HIGHEST_RANK,
     MOST,
     SMALLEST_BATCH,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import BadRequest
-from advisor.estimator.data_scale import MOST_SAMPLES, data_needed, quality_curve
+from advisor.literature.data_scale import MOST_SAMPLES, data_needed, quality_curve
 
 
 def power_law(ceiling: float, amount: float, decay: float, sizes: tuple[int, ...]) -> dict[int, float]:

@@ -10,7 +10,7 @@ import pytest
 from advisor.domain.candidate import BREAKDOWN, Candidate
 from advisor.domain.profile import Profile
 from advisor.errors import BadRequest, IllegalRecipe
-from advisor.estimator import known
+from advisor.estimator import measurements as known
 from advisor.estimator.estimate import estimate, largest_micro_batch, price
 from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
 

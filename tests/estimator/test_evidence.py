@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.catalog.findings.load import load_studies
+from advisor.catalog.findings.loader import load_studies
 from advisor.errors import BadRequest, UnknownName
-from advisor.estimator.evidence import evidence, predict_case, predict_lines, size_of
+from advisor.literature.evidence import evidence, predict_case, predict_lines, size_of
 
 CASE = {
     "architecture": "decoder",

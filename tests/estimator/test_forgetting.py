@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advisor.errors import UnknownName
-from advisor.estimator.forgetting import forgetting
+from advisor.literature.forgetting import forgetting
 
 
 def test_lora_forgets_less_than_full_fine_tuning_where_it_was_measured_most():

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from advisor import store
-from advisor.domain.history import History, from_snapshot
+from advisor.domain.trace.allocator_history import History, from_snapshot
 from advisor.errors import BadFile
-from advisor.estimator.allocator import CachingAllocator
-from advisor.estimator.history import compare
+from advisor.estimator.memory.caching_allocator import CachingAllocator
+from advisor.estimator.memory.recorded_history import compare
 
 MIB = 2**20
 # by c10/cuda/CUDACachingAllocator.cpp: up to 1 MiB from 2 MiB segments, below 10 MiB from 20 MiB segments, above

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.estimator.known import calibration_of, fingerprint, plain_adapter
+from advisor.estimator.measurements import calibration_of, fingerprint, plain_adapter
 
 CONFIG = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"]}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advisor.estimator import known
-from advisor.estimator.fit import predict
-from advisor.estimator.holdout import predicted_bytes
-from advisor.estimator.runs import prepare
-from advisor.estimator.timing import default_time
+from advisor.estimator import measurements as known
+from advisor.estimator.calibration.cross_validation import predicted_bytes
+from advisor.estimator.calibration.fit import predict
+from advisor.estimator.calibration.measured_runs import prepare
+from advisor.estimator.step_time.step_simulator import default_time
 
 
 @pytest.fixture(scope="module")

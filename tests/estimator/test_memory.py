@@ -11,9 +11,8 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import TRAINERS, Recipe
 from advisor.domain.workload import Workload
-from advisor.estimator.lengths import MEAN_STEP, batches_of, lengths_of
-from advisor.estimator.memory import memory_of, overheads_of
-from advisor.estimator.replay import EMPTY_CACHE, Shape
+from advisor.estimator.batch_lengths import EMPTY_CACHE, MEAN_STEP, Shape, batches_of, lengths_of
+from advisor.estimator.memory.predict import memory_of, overheads_of
 
 MIB = 2**20
 

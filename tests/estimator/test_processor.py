@@ -8,18 +8,26 @@ import torch
 
 from advisor.domain.hardware import Hardware
 from advisor.domain.profile import Calibration
-from advisor.domain.timeline import Timeline
+from advisor.domain.trace.timeline import Timeline
 from advisor.errors import UnknownName
 from advisor.estimator.audit import audit
 from advisor.estimator.calibrate import calibrate
-from advisor.estimator.fit import predict
-from advisor.estimator.known import profiles
-from advisor.estimator.memory import memory_of
-from advisor.estimator.processor import PROCESSOR, device_of, threads_of
-from advisor.estimator.runs import SHARED, Run, question
-from advisor.estimator.speed import constants_of
-from advisor.estimator.timing import TIME_NAMES, Ops, Rates, default_time, rates_of, run_clocks, step_seconds
-from advisor.profiler.measure import measure
+from advisor.estimator.calibration.fit import predict
+from advisor.estimator.calibration.measured_runs import SHARED, Run, question
+from advisor.estimator.cpu_device import PROCESSOR, device_of, threads_of
+from advisor.estimator.measurements import profiles
+from advisor.estimator.memory.predict import memory_of
+from advisor.estimator.step_time.predict import constants_of
+from advisor.estimator.step_time.step_simulator import (
+    TIME_NAMES,
+    Ops,
+    Rates,
+    default_time,
+    rates_of,
+    run_clocks,
+    step_seconds,
+)
+from advisor.profiler.measure_run import measure
 from tests.profiler.conftest import make_job
 
 torch.set_num_threads(1)

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor import store
-from advisor.catalog.findings.load import load_studies
-from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.findings.loader import load_studies
+from advisor.catalog.findings.method_names import KIND_OF
 from advisor.catalog.findings.task_types import TASK_TYPES
 from advisor.domain.candidate import Quality
 from advisor.errors import BadRequest, NoEvidence, UnknownName
-from advisor.estimator.data_scale import quality_curve
-from advisor.estimator.evidence_fit import hash_of
-from advisor.estimator.quality import only_attention, predict_quality
-from advisor.estimator.quality_features import ARCHITECTURES
-from advisor.estimator.quality_model import Posterior, QualityFit, fit_file, posterior
+from advisor.literature.data_scale import quality_curve
+from advisor.literature.quality.features import ARCHITECTURES
+from advisor.literature.quality.posterior import Posterior, QualityFit, fit_file, posterior
+from advisor.literature.quality.predict import only_attention, predict_quality
+from advisor.literature.quality.refit import hash_of
 
 
 def ask(method: str = "lora", **changes) -> Quality:
@@ -186,7 +186,7 @@ def test_a_question_takes_less_than_twenty_milliseconds():
 
 def test_predicting_loads_neither_torch_nor_scipy_nor_the_findings():
     code = (
-        "import sys; from advisor.estimator.quality import predict_quality as p;"
+        "import sys; from advisor.literature.quality.predict import predict_quality as p;"
         "p('lora', architecture='decoder', model_parameters=None, task_type='NLU', samples=5);"
         "import json; print(json.dumps([m for m in ('torch', 'scipy', 'sklearn', 'pandas') if m in sys.modules]))"
     )

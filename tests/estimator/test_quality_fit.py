@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from advisor.catalog.findings.load import load_studies
-from advisor.domain.finding import Finding, Study
-from advisor.estimator.quality_cells import CLIP, all_cells, cells_of, usual
-from advisor.estimator.quality_features import SIZES_IF_UNKNOWN, SPREAD_OF_OLD, Question, Usual
-from advisor.estimator.quality_fit import (
+from advisor.catalog.findings.loader import load_studies
+from advisor.domain.findings import Finding, Study
+from advisor.literature.quality.features import SIZES_IF_UNKNOWN, SPREAD_OF_OLD, Question, Usual
+from advisor.literature.quality.hierarchical_fit import (
     LeftOut,
     _objective,
     attention_penalty,
@@ -22,8 +21,9 @@ from advisor.estimator.quality_fit import (
     fit_variances,
     leave_studies_out,
 )
-from advisor.estimator.quality_model import posterior
-from advisor.estimator.quality_scores import (
+from advisor.literature.quality.observations import CLIP, all_cells, cells_of, usual
+from advisor.literature.quality.posterior import posterior
+from advisor.literature.quality.validation import (
     MISSED,
     blind,
     coverage,

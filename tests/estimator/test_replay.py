@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.domain.candidate import BREAKDOWN
-from advisor.estimator.replay import EMPTY_CACHE, Shape, peak_allocated, replay
+from advisor.estimator.batch_lengths import EMPTY_CACHE, Shape
+from advisor.estimator.memory.replay import peak_allocated, replay
 
 MIB = 2**20
 

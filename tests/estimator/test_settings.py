@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor.catalog.findings.names import KIND_OF
+from advisor.catalog.findings.method_names import KIND_OF
 from advisor.catalog.findings.task_types import TASK_TYPES
-from advisor.catalog.settings.load import FILE, SettingsFile, load_settings
+from advisor.catalog.hyperparameters.loader import FILE, SettingsFile, load_settings
 from advisor.domain.recommendation import Setting
 from advisor.errors import BadRequest, UnknownName
-from advisor.estimator.quality_features import ARCHITECTURES
-from advisor.estimator.settings import recommend_settings
-from advisor.estimator.steps import fewest_steps, steps_to_converge
-from advisor.estimator.voices import OTHER_OPTIMIZER, Voice, _same_optimizer, numbers_of, repository
+from advisor.literature.hyperparameters.steps_to_converge import fewest_steps, steps_to_converge
+from advisor.literature.hyperparameters.suggest import recommend_settings
+from advisor.literature.hyperparameters.weighting import OTHER_OPTIMIZER, Voice, _same_optimizer, numbers_of, repository
+from advisor.literature.quality.features import ARCHITECTURES
 
 
 def ask(method: str = "lora", **changes) -> dict[str, Setting]:

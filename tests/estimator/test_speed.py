@@ -8,10 +8,10 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.estimator.known import POOLED
-from advisor.estimator.lengths import lengths_of
-from advisor.estimator.speed import constants_of, time_of
-from advisor.estimator.timing import TIME_NAMES, default_time
+from advisor.estimator.batch_lengths import lengths_of
+from advisor.estimator.measurements import POOLED
+from advisor.estimator.step_time.predict import constants_of, time_of
+from advisor.estimator.step_time.step_simulator import TIME_NAMES, default_time
 
 GPU = Gpu.model_validate(
     {

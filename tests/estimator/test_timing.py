@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 
 from advisor.domain.hardware import Gpu
 from advisor.errors import BadRequest
-from advisor.estimator.sizes import Polynomials, gamma_lengths
-from advisor.estimator.timing import TIME_NAMES, Ops, Rates, accumulate, default_time, rates_of, run_clocks
+from advisor.estimator.polynomials import Polynomials, gamma_lengths
+from advisor.estimator.step_time.step_simulator import (
+    TIME_NAMES,
+    Ops,
+    Rates,
+    accumulate,
+    default_time,
+    rates_of,
+    run_clocks,
+)
 
 RATES = Rates(100e12, 20e12, 1e12)
 LENGTHS = np.array([100.0, 400.0, 900.0])

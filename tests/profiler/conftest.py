@@ -9,8 +9,8 @@ import pytest
 from advisor.domain.model import ModelSpec
 from advisor.profiler.campaign import Campaign, Grid
 from advisor.profiler.device import Device
-from advisor.profiler.job import Job
-from advisor.profiler.plan import job_of
+from advisor.profiler.planning import job_of
+from advisor.profiler.run_spec import Job
 
 CPU = Device(kind="cpu", name="cpu-test", reported="Test CPU", memory_bytes=8 * 2**30)
 

@@ -14,7 +14,7 @@ from advisor.domain.units import MIB
 from advisor.errors import BadFile, BadRequest, UnknownName
 from advisor.profiler.campaign import MOST_RUNS, Campaign, Grid, load_campaign, shipped_campaigns
 from advisor.profiler.device import Device
-from advisor.profiler.plan import plan_jobs
+from advisor.profiler.planning import plan_jobs
 
 GOOD = {"schema": "campaign/1", "name": "mine", "grids": [{"model": "EleutherAI/pythia-14m", "method": "lora"}]}
 MINUTES = {"gpu-10-minutes": 10, "gpu-25-minutes": 25, "cpu-5-minutes": 5}

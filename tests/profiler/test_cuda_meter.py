@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.profiler import meters
-from advisor.profiler.cuda_meter import CudaMeter, allocator_summary
-from advisor.profiler.measure import as_profile
-from advisor.profiler.meter import EVALUATION, STEP
+from advisor.profiler.measure_run import as_profile
 from advisor.profiler.meters import limit_memory
-from advisor.profiler.nvml import Card
+from advisor.profiler.meters.base import EVALUATION, STEP
+from advisor.profiler.meters.cuda import CudaMeter, allocator_summary
+from advisor.profiler.meters.nvml import Card
 from tests.profiler.conftest import make_job
 
 GIB = 2**30

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from advisor import store
-from advisor.domain.history import History
 from advisor.domain.profile import Profile
+from advisor.domain.trace.allocator_history import History
 from advisor.errors import BadFile, StoreUnavailable
 from advisor.profiler import profile as door
-from advisor.profiler.launch import history_path, launch
-from advisor.profiler.measure import as_profile
+from advisor.profiler.measure_run import as_profile
 from advisor.profiler.profile import profile
+from advisor.profiler.subprocess_run import history_path, launch
 from tests.profiler.conftest import make_job
 from tests.profiler.test_launch import child
 
@@ -83,7 +83,7 @@ PROFILING = """
 import sys, time
 from advisor import store
 from advisor.profiler import profile as door
-from advisor.profiler.measure import as_profile
+from advisor.profiler.measure_run import as_profile
 def stand(job, path, timeout):
     time.sleep(0.02)
     found = as_profile(job, {"step_seconds": (0.1,)}, status="complete")

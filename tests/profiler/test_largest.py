@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.profiler.largest import MOST, largest_batch, probe
-from advisor.profiler.measure import as_profile
+from advisor.profiler.largest_batch import MOST, largest_batch, probe
+from advisor.profiler.measure_run import as_profile
 from tests.profiler.conftest import make_job
 
 JOB = make_job(batch_size=1)

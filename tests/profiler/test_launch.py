@@ -15,8 +15,8 @@ import pytest
 from advisor import store
 from advisor.domain.profile import Profile
 from advisor.errors import StoreUnavailable
-from advisor.profiler import launch as launching
-from advisor.profiler.launch import environment, launch, verdict
+from advisor.profiler import subprocess_run as launching
+from advisor.profiler.subprocess_run import environment, launch, verdict
 from tests.profiler.conftest import make_job
 
 
@@ -114,7 +114,7 @@ def test_a_run_whose_starter_was_killed_leaves_the_device(tmp_path, job):
             sys.executable,
             "-c",
             "import subprocess, sys, time\n"
-            "code = 'import os, time; from advisor.profiler.run import _end_with as end;'\n"
+            "code = 'import os, time; from advisor.profiler.worker import _end_with as end;'\n"
             "code += 'end(os.getppid()); time.sleep(600)'\n"
             "print(subprocess.Popen([sys.executable, '-c', code]).pid, flush=True)\n"
             "time.sleep(600)",

@@ -7,18 +7,18 @@ import copy
 import pytest
 import torch
 
+from advisor.assembly.base_model import build
 from advisor.assembly.batch import make_batch
-from advisor.assembly.build import build
-from advisor.assembly.step import Stepper
-from advisor.domain.expand import expand
+from advisor.assembly.training_step import Stepper
 from advisor.domain.profile import Profile
 from advisor.domain.recipe import Recipe
-from advisor.domain.timeline import Timeline
+from advisor.domain.trace.expand import expand
+from advisor.domain.trace.timeline import Timeline
 from advisor.domain.workload import Workload
-from advisor.profiler import measure as measuring
-from advisor.profiler.cpu_meter import CpuMeter
-from advisor.profiler.job import Job
-from advisor.profiler.measure import measure, out_of_memory
+from advisor.profiler import measure_run as measuring
+from advisor.profiler.measure_run import measure, out_of_memory
+from advisor.profiler.meters.cpu import CpuMeter
+from advisor.profiler.run_spec import Job
 from advisor.tracer.trace import make_trace
 from tests.conformance.tiny import ENCODER, ENCODER_DECODER, Tiny
 from tests.profiler.conftest import make_job

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from advisor.profiler.measure import as_profile
-from advisor.profiler.meter import EVALUATION, STEP
-from advisor.profiler.mps_meter import MpsMeter
+from advisor.profiler.measure_run import as_profile
+from advisor.profiler.meters.base import EVALUATION, STEP
+from advisor.profiler.meters.mps import MpsMeter
 from tests.profiler.conftest import make_job
 
 

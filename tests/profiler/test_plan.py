@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.profiler.campaign import Campaign, Grid
-from advisor.profiler.plan import cut_down, order_runs, plan_jobs
+from advisor.profiler.planning import cut_down, order_runs, plan_jobs
 from tests.profiler.conftest import CPU, make_job, tiny_spec
 
 

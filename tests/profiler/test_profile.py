@@ -16,7 +16,7 @@ from advisor.errors import BadFile, BadRequest, UnknownName
 from advisor.profiler import profile as door
 from advisor.profiler.campaign import Campaign
 from advisor.profiler.device import ask, catalogue_name, choose_device, cpu_device
-from advisor.profiler.measure import as_profile
+from advisor.profiler.measure_run import as_profile
 from advisor.profiler.profile import profile
 from tests.profiler.conftest import tiny_spec
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from advisor import store
-from advisor.assembly.build import load_config
+from advisor.assembly.base_model import load_config
 from advisor.catalog.models import resolve_model
-from advisor.domain.expand import expand
 from advisor.domain.profile import Profile
-from advisor.profiler.job import config_sha256
+from advisor.domain.trace.expand import expand
+from advisor.profiler.run_spec import config_sha256
 from advisor.tracer.trace import trace
 from tests.profiler.test_measure import AFTER_ERROR, alive_in_steps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.profiler.timeline import SETUP, Moment, alive_over
+from advisor.profiler.meters.live_bytes import SETUP, Moment, alive_over
 
 sizes = st.lists(st.integers(1, 10**9), max_size=20)
 

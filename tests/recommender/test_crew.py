@@ -8,15 +8,15 @@ import threading
 import pytest
 
 from advisor.domain.recommendation import Refusal
-from advisor.recommender import crew
-from advisor.recommender.crew import fit_all
-from advisor.recommender.fit import Estimator, Fit
-from advisor.recommender.question import checked, resolve
+from advisor.recommender import parallel as crew
+from advisor.recommender.parallel import fit_all
+from advisor.recommender.request import checked, resolve
+from advisor.recommender.sizing import Estimator, Fit
 
 ECHO = """
 import json, sys
 from advisor.domain.recommendation import Refusal
-from advisor.recommender.fit import Fit
+from advisor.recommender.sizing import Fit
 sys.stdin.readline()
 for line in sys.stdin:
     name = json.loads(line)

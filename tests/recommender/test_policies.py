@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import UnknownName
+from advisor.recommender.criteria import effect, seconds
 from advisor.recommender.policies import CHEAPER_BY, POLICIES, find_policy, near_best
-from advisor.recommender.weigh import effect, seconds
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 methods = st.sampled_from(["lora", "full", "qlora", "dora", "ia3", "prompt-tuning"])

@@ -10,8 +10,8 @@ import advisor
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest, DoesNotFit, UnknownName
-from advisor.estimator.convergence import SMALLEST_BATCH, UNDECAYED
-from advisor.recommender.weigh import dominates, effect, peak, seconds, usd
+from advisor.literature.hyperparameters.training_length import SMALLEST_BATCH, UNDECAYED
+from advisor.recommender.criteria import dominates, effect, peak, seconds, usd
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100"
 SOME = ["full", "lora", "qlora", "dora", "prompt-tuning"]

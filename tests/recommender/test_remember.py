@@ -6,10 +6,10 @@ import pytest
 
 from advisor import store
 from advisor.domain.recommendation import Refusal
-from advisor.recommender import remember
-from advisor.recommender.fit import Fit
-from advisor.recommender.question import checked, resolve
-from advisor.recommender.remember import keep, recall
+from advisor.recommender import cache as remember
+from advisor.recommender.cache import keep, recall
+from advisor.recommender.request import checked, resolve
+from advisor.recommender.sizing import Fit
 
 
 def question(**more):

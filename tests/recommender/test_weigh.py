@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from advisor.recommender.weigh import chance_better, dominates, has_evidence, why_dominated
+from advisor.recommender.criteria import chance_better, dominates, has_evidence, why_dominated
 
 numbers = {
     "hours": st.floats(0.1, 100),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from advisor.tracer import outputs
+from advisor.tracer import meta_outputs as outputs
 
 aten = torch.ops.aten
 

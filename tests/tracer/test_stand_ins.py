@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.qwen3_next import modeling_qwen3_next
 
-from advisor.domain.expand import expand
-from advisor.domain.trace import CATEGORIES
-from advisor.tracer import delta_rule
-from advisor.tracer.recorder import Recorder
+from advisor.domain.trace.expand import expand
+from advisor.domain.trace.model import CATEGORIES
+from advisor.tracer.dispatch_recorder import Recorder
+from advisor.tracer.fused_kernels import delta_rule
 from advisor.tracer.trace import make_trace
 from tests.tracer.models import DECODER
 from tests.tracer.test_trace_laws import recipe, workload

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from advisor import store
-from advisor.domain.expand import alive_at_end, expand
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.timeline import Timeline
-from advisor.domain.trace import CATEGORIES, Trace
+from advisor.domain.trace.expand import alive_at_end, expand
+from advisor.domain.trace.model import CATEGORIES, Trace
+from advisor.domain.trace.timeline import Timeline
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
 from advisor.tracer import trace as door
-from advisor.tracer.record import Asked, Shape, record
+from advisor.tracer.record_step import Asked, Shape, record
 from advisor.tracer.trace import make_trace, trace, trace_key
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import psutil
 
+from advisor.dataset.splits import make_splits
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.study import Budget, Dimension
+from advisor.domain.tuning import Budget, Dimension
 from advisor.domain.workload import Workload
-from advisor.tuner import ledger
-from advisor.tuner.begin import Begun, write_request
-from advisor.tuner.data import make_splits
-from advisor.tuner.job import Start, TuneRequest
-from advisor.tuner.storage import storage_url
+from advisor.tuner.request import Begun, write_request
+from advisor.tuner.request_model import Start, TuneRequest
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.connect import storage_url
 from advisor.tuner.tune import enqueue
 from tests.tuner.conftest import labelled
 

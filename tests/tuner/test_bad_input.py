@@ -283,7 +283,7 @@ def test_a_disk_full_at_the_beginning_leaves_nothing(ask: Any, monkeypatch: pyte
         write(path)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("advisor.tuner.data.durable", full)
+    monkeypatch.setattr("advisor.dataset.splits.durable", full)
     code, said = ask()
     assert code == 4
     assert "the disk is full" in said

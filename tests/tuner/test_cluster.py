@@ -14,11 +14,13 @@ import psutil
 import pytest
 
 from advisor.domain.quantity import Quantity
-from advisor.domain.study import Budget
+from advisor.domain.tuning import Budget
 from advisor.errors import BadRequest, MissingExtra, UnknownName
-from advisor.tuner import cluster, fleet, ledger
-from advisor.tuner.alive import OWNER
-from advisor.tuner.predict import Prediction
+from advisor.tuner.execution import ray_cluster as cluster
+from advisor.tuner.execution import ray_runner as fleet
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.heartbeat import OWNER
+from advisor.tuner.trial_cost import Prediction
 from advisor.tuner.tune import Hands
 from tests.tuner.studies import (
     begin,
@@ -176,7 +178,7 @@ def test_a_trial_that_no_node_can_hold_is_not_launched(tmp_path, nodes, monkeypa
     sender = fleet.Fleet(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, address=nodes.address)
     boss = fleet.Worker(tmp_path, sender.url)
     try:
-        monkeypatch.setattr("advisor.tuner.worker.predict", lambda *_, **__: said(100.0, limit=1000.0))
+        monkeypatch.setattr("advisor.tuner.execution.worker.predict", lambda *_, **__: said(100.0, limit=1000.0))
         assert sender._begin(cluster.Cluster(ray_, None, None), boss)
         trial = boss.study.trials[0]
         assert ledger.infeasible(trial)

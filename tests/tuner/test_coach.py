@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.tuner.checkpoints import COMMITTED, commit, newest
-from advisor.tuner.coach import PROGRESS, STOP, Coach, Diverged
+from advisor.training.checkpoints import COMMITTED, commit, newest
+from advisor.training.monitor import PROGRESS, STOP, Coach, Diverged
 
 
 def coach(folder, scores, **more):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.dataset.splits import load_splits, make_splits, read_split, write_splits
 from advisor.errors import BadFile, BadRequest
-from advisor.tuner.data import load_splits, make_splits, read_split, write_splits
 from tests.tuner.conftest import answered, chats, labelled, put_rows
 
 rows_of_classes = st.lists(

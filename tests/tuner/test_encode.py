@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.dataset.encoding import IGNORED, Encoder, collate
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
-from advisor.tuner.encode import IGNORED, Encoder, collate
 from tests.tuner.conftest import WORDS, make_tokenizer
 
 words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=20).map(" ".join)

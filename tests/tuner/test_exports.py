@@ -8,12 +8,12 @@ from safetensors.torch import load_file, save_file
 
 from advisor import store
 from advisor.catalog.methods import check_recipe, methods
+from advisor.dataset.encoding import Example
 from advisor.errors import AdvisorError, BadFile
-from advisor.tuner import finish
-from advisor.tuner.encode import Example
-from advisor.tuner.finish import ADAPTER, load_exported
-from advisor.tuner.prepare import prepare
-from advisor.tuner.trainers.loop import trainable_state
+from advisor.training import export as finish
+from advisor.training.export import ADAPTER, load_exported
+from advisor.training.prepare import prepare
+from advisor.training.trainers.loop import trainable_state
 from tests.tuner.conftest import labelled
 from tests.tuner.test_tuner_trainers import make_job, one_thread, run
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from advisor.domain.study import Budget
+from advisor.domain.tuning import Budget
 from tests.tuner.studies import (
     begin,
     children,
@@ -24,7 +24,7 @@ from tests.tuner.studies import (
     until,
 )
 
-TRIAL, WORKER = "advisor.tuner.trial", "advisor.tuner.worker"
+TRIAL, WORKER = "advisor.training.worker", "advisor.tuner.execution.worker"
 SLOW = {"steps": "8", "seconds": "0.3"}
 
 

@@ -10,7 +10,7 @@ import advisor
 from advisor.errors import AdvisorError, BadRequest, UnknownName
 from advisor.interfaces.cli.tune import command
 from advisor.tuner import tune as door
-from advisor.tuner.here import gpu_here
+from advisor.tuner.device import gpu_here
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from advisor.errors import BadRequest, UnknownName
-from advisor.tuner.metrics import (
+from advisor.training.metrics import (
     METRICS,
     classification_scores,
     find_metric,

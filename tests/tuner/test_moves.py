@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor.domain.study import Budget, Dimension
-from advisor.tuner import ledger
-from advisor.tuner.moves import SAME, SAMPLER_FROM, Tried, first_trials, next_trial, starts
-from advisor.tuner.proposals import propose, set_apart
-from advisor.tuner.space import METHOD, make_dimensions, start_params, suggest
+from advisor.domain.tuning import Budget, Dimension
+from advisor.tuner.execution.propose import propose, set_apart
+from advisor.tuner.search.local_moves import SAME, SAMPLER_FROM, Tried, first_trials, next_trial, starts
+from advisor.tuner.search.space import METHOD, make_dimensions, start_params, suggest
+from advisor.tuner.storage import trials as ledger
 from tests.tuner.studies import begin
 from tests.tuner.test_space import WORK, start
 

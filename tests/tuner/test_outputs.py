@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from advisor import store
-from advisor.catalog.findings.load import broken_laws
-from advisor.domain.finding import Study
+from advisor.catalog.findings.loader import broken_laws
+from advisor.domain.findings import Study
 from advisor.domain.profile import Profile
-from advisor.domain.study import TunedStudy
+from advisor.domain.tuning import TunedStudy
 from advisor.errors import AdvisorError, BadRequest, UnsupportedModel
 from advisor.interfaces.cli.tune import command, plan_lines
-from advisor.tuner.card import card
-from advisor.tuner.report import charts, importances, page
+from advisor.tuner.results.html_report import charts, importances, page
+from advisor.tuner.results.model_card import card
 from advisor.tuner.tune import tune
 from tests.tuner.conftest import labelled, put_rows
 
@@ -139,7 +139,7 @@ def test_a_hostile_setting_cannot_leave_the_charts_data(tuned):
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypatch, capsys, width):
-    from advisor.interfaces.cli.common import emit
+    from advisor.interfaces.cli.output import emit
     from advisor.interfaces.cli.tune import study_table
 
     study, _, _ = tuned
@@ -162,7 +162,7 @@ def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypa
 
 @pytest.mark.parametrize(("higher", "order"), [(True, ["2", "1", "3", "0"]), (False, ["2", "0", "3", "1"])])
 def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tuned, capsys, higher, order):
-    from advisor.interfaces.cli.common import emit
+    from advisor.interfaces.cli.output import emit
     from advisor.interfaces.cli.tune import study_table
 
     study, _, _ = tuned
@@ -177,7 +177,7 @@ def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tun
 
 
 def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
-    from advisor.domain.study import Finalist
+    from advisor.domain.tuning import Finalist
     from advisor.interfaces.cli.tune import Live, progress_table
 
     study, _, _ = tuned
@@ -248,7 +248,7 @@ def test_a_resume_of_a_finished_study_trains_nothing(tuned):
 def test_every_path_is_absolute_so_that_a_resume_works_from_anywhere(tmp_path, tiny_bert, monkeypatch):
     from pathlib import Path
 
-    from advisor.tuner.begin import make_request
+    from advisor.tuner.request import make_request
 
     monkeypatch.chdir(tmp_path)
     put_rows(tmp_path / "d.jsonl", labelled(40))

@@ -7,8 +7,8 @@ import pytest
 from advisor.catalog.methods import methods
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Workload
-from advisor.estimator.convergence import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
-from advisor.tuner.published import converging, plain_recipe, published_settings
+from advisor.literature.hyperparameters.training_length import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
+from advisor.tuner.starting_recipe import converging, plain_recipe, published_settings
 
 SPEC = ModelSpec(
     name="small",

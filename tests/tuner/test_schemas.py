@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from advisor import store
-from advisor.domain.study import TunedStudy
+from advisor.domain.tuning import TunedStudy
 from advisor.errors import BadFile
-from advisor.tuner.job import TrialJob, TrialResult, TuneRequest
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.tuner.request_model import TuneRequest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema"
 KINDS = (TunedStudy, TuneRequest, TrialJob, TrialResult)
@@ -49,8 +50,13 @@ def test_a_file_of_tomorrow_is_refused_and_not_half_read(kind, tmp_path):
 
 
 def test_every_kind_of_the_tuner_has_its_files():
-    import advisor.tuner.job as job
     from advisor.domain.stored import Stored
+    from advisor.training import run_spec
+    from advisor.tuner import request_model
 
-    of_jobs = {v for v in vars(job).values() if isinstance(v, type) and issubclass(v, Stored) and v is not Stored}
+    of_jobs = {
+        v
+        for v in (*vars(run_spec).values(), *vars(request_model).values())
+        if isinstance(v, type) and issubclass(v, Stored) and v is not Stored
+    }
     assert of_jobs <= set(KINDS)

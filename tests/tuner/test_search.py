@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from advisor.domain.quantity import Quantity
-from advisor.domain.study import Budget
+from advisor.domain.tuning import Budget
 from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable, UnknownName
-from advisor.tuner import ledger
+from advisor.training.run_spec import TrialResult
 from advisor.tuner.budget import FINALS_SHARE, finals_afforded, left, make_plan, spent, worth
-from advisor.tuner.finals import _chances, choose
-from advisor.tuner.job import TrialResult
-from advisor.tuner.predict import Prediction, limit_bytes
-from advisor.tuner.pruning import make_pruner, make_sampler, noise_of
-from advisor.tuner.seat import Seat
+from advisor.tuner.execution.resources import Seat
+from advisor.tuner.results.finalists import _chances, choose
+from advisor.tuner.search.samplers_and_pruners import make_pruner, make_sampler, noise_of
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.trial_cost import Prediction, limit_bytes
 from tests.tuner.studies import begin, completed, ends_well, resuming, toy_request
 
 RATE = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
@@ -243,7 +243,7 @@ def test_several_objectives_give_a_front_and_no_pruning(tmp_path):
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
     assert all(len(t.values) == 3 for t in completed(study))
     from advisor import store
-    from advisor.domain.study import TunedStudy
+    from advisor.domain.tuning import TunedStudy
 
     told = store.read(TunedStudy, tmp_path / "study.json")
     assert set(told.pareto) == {t.number for t in study.best_trials}
@@ -254,7 +254,7 @@ def test_what_cannot_fit_is_never_launched(tmp_path):
     request, _ = toy_request(budget=Budget(trials=3, seconds=1e-3))
     study = begin(tmp_path, budget=Budget(trials=3, seconds=1000))
     ends_well(resuming(tmp_path))
-    from advisor.tuner import worker
+    from advisor.tuner.execution import worker
 
     one = worker.Worker(tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
     one.request = request.model_copy(update={"budget": Budget(trials=9, seconds=30.0)})
@@ -341,7 +341,7 @@ def test_a_full_disk_among_the_finals_is_told_and_no_choice_is_made(tmp_path):
 
 
 def test_a_seat_is_a_gpu_of_its_own_or_a_share_of_the_cores(monkeypatch):
-    monkeypatch.setattr("advisor.tuner.seat.os.cpu_count", lambda: 9)
+    monkeypatch.setattr("advisor.tuner.execution.resources.os.cpu_count", lambda: 9)
     request, _ = toy_request(threads=None)
     assert [Seat(i, 2).threads(request) for i in range(2)] == [4, 4]
     assert Seat(0, 20).threads(request) == 1
@@ -390,7 +390,7 @@ def test_equal_scores_are_told_apart_by_their_loss():
 
 
 def test_quality_must_be_an_objective_and_pruning_goes_with_one_only(tmp_path):
-    from advisor.tuner.begin import _pruner
+    from advisor.tuner.request import _pruner
 
     assert _pruner(Budget(trials=8), ("quality",), 1) == "median"
     assert _pruner(Budget(trials=64), ("quality",), 1) == "hyperband"

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from advisor.domain.study import Budget
-from advisor.tuner import alive, ledger, worker
-from advisor.tuner.job import TrialResult
-from advisor.tuner.storage import open_storage, storage_url, transient
-from advisor.tuner.worker import Worker
+from advisor.domain.tuning import Budget
+from advisor.training.run_spec import TrialResult
+from advisor.tuner.execution import worker
+from advisor.tuner.execution.worker import Worker
+from advisor.tuner.storage import heartbeat as alive
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.connect import open_storage, storage_url, transient
 from tests.tuner.studies import begin, completed, no_settings_twice, states
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
@@ -94,7 +96,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(alive, "HEARTBEAT_SECONDS", 0.0)
     monkeypatch.setattr(alive, "GRACE_SECONDS", 0.1)
     pause = SimpleNamespace(monotonic=alive.time.monotonic, sleep=lambda _: None)
-    monkeypatch.setattr("advisor.tuner.storage.time", pause)
+    monkeypatch.setattr("advisor.tuner.storage.connect.time", pause)
 
     def unsafe(connection, _):
         # a power failure is not what is tried here, and waiting for the disk is most of the time
@@ -185,7 +187,7 @@ def test_an_outage_longer_than_the_grace_period_kills_no_living_worker(tmp_path,
 
 
 def alive_id(trial):
-    from advisor.tuner.storage import id_of
+    from advisor.tuner.storage.connect import id_of
 
     return id_of(trial)
 
@@ -251,7 +253,7 @@ def test_a_database_that_is_away_when_a_worker_starts_is_waited_for(tmp_path, qu
 
 def test_a_folder_that_cannot_be_written_is_not_waited_for():
     from advisor.errors import StoreUnavailable
-    from advisor.tuner.storage import unreachable
+    from advisor.tuner.storage.connect import unreachable
 
     assert transient(unreachable("sqlite:///x", OSError("gone")))
     assert not transient(StoreUnavailable("the disk is full", path="/x"))

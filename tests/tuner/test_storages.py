@@ -15,10 +15,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from advisor.domain.study import Budget
+from advisor.domain.tuning import Budget
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
-from advisor.tuner import alive, ledger
-from advisor.tuner.storage import kept, open_storage, remembered, shown, storage_url, transient
+from advisor.tuner.storage import heartbeat as alive
+from advisor.tuner.storage import trials as ledger
+from advisor.tuner.storage.connect import kept, open_storage, remembered, shown, storage_url, transient
 from tests.tuner.studies import (
     ROOT,
     begin,
@@ -123,7 +124,7 @@ def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path
     trial.set_user_attr(ledger.OWNER, {**alive.me(), "host": "elsewhere"})
     pulse = alive.Pulse(ledger.storage_of(study))
     now = [1000.0]
-    monkeypatch.setattr("advisor.tuner.alive.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("advisor.tuner.storage.heartbeat.time.monotonic", lambda: now[0])
 
     def stopped() -> bool:
         return pulse.stopped(study.trials[trial.number])
@@ -199,7 +200,7 @@ def test_of_two_that_claim_one_trial_in_the_same_moment_only_one_gets_it(tmp_pat
 
 
 def test_a_study_is_not_joined_with_other_rows(tmp_path):
-    from advisor.tuner.begin import rebuild
+    from advisor.tuner.request import rebuild
     from tests.tuner.conftest import labelled, put_rows
     from tests.tuner.studies import toy_request
 
@@ -212,7 +213,7 @@ def test_a_study_is_not_joined_with_other_rows(tmp_path):
 
 
 def test_a_name_taken_by_a_study_with_another_space_is_refused(tmp_path):
-    from advisor.domain.study import Dimension
+    from advisor.domain.tuning import Dimension
     from tests.tuner.studies import toy_request
 
     url = f"sqlite:///{tmp_path / 'x.db'}"

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import advisor
 from advisor import store
-from advisor.catalog.findings.load import broken_laws, read_study
+from advisor.catalog.findings.loader import broken_laws, read_study
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, BadRequest, DoesNotFit, UnknownName
+from advisor.experiments.plan import StudyPlan, checked, described, draw, find_plan
 from advisor.interfaces.cli.study import command
-from advisor.tuner.grid import StudyPlan, checked, described, draw, find_plan
 from tests.tuner.conftest import labelled, put_rows
 from tests.tuner.studies import TOY, environment, until
 
@@ -91,7 +91,7 @@ def test_more_methods_and_seeds_are_added_to_what_is_there(asked: dict[str, Any]
 KILLED = """
 import sys
 from advisor import store
-from advisor.tuner.grid import StudyPlan
+from advisor.experiments.plan import StudyPlan
 import advisor
 advisor.study(store.read(StudyPlan, sys.argv[1]), out=sys.argv[2], threads=1)
 """

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from advisor.errors import BadRequest, UnknownName
-from advisor.tuner.tracking import check_trackers
-from advisor.tuner.trainers import TRAINERS
+from advisor.training.tracking import check_trackers
+from advisor.training.trainers import TRAINERS
 from tests.tuner.test_tuner_trainers import causal, one_thread, run
 
 __all__ = ["one_thread"]
@@ -42,7 +42,7 @@ def test_tensorboard_gets_losses_and_every_scoring_of_every_trainer(tmp_path, ti
 
 @needs_tensorboard
 def test_tracked_runs_outlive_the_checkpoints(tmp_path, tiny_llama):
-    from advisor.tuner.checkpoints import commit
+    from advisor.training.checkpoints import commit
 
     run(causal(tmp_path, tiny_llama, "loop").model_copy(update={"report_to": ("tensorboard",)}))
     later = tmp_path / "t" / "checkpoints" / "checkpoint-99"
@@ -66,7 +66,7 @@ def test_mlflow_gets_parameters_losses_and_scores(tmp_path, tiny_llama, monkeypa
 
 
 def test_a_broken_training_closes_its_runs(tmp_path, tiny_llama, monkeypatch):
-    from advisor.tuner import tracking
+    from advisor.training import tracking
 
     told = []
 
@@ -115,4 +115,4 @@ def test_a_tracker_that_is_unknown_or_missing_is_refused_before_any_trial(monkey
     monkeypatch.setattr("transformers.integrations.integration_utils.is_tensorboard_available", lambda: False)
     with pytest.raises(BadRequest, match="it is not installed here"):
         check_trackers(("tensorboard",))
-    assert "advisor.tuner.tracking" in sys.modules
+    assert "advisor.training.tracking" in sys.modules

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from advisor.dataset.splits import make_splits, write_splits
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.tuner import trial
-from advisor.tuner.checkpoints import newest
-from advisor.tuner.coach import STOP, WEIGHTS, Coach
-from advisor.tuner.data import make_splits, write_splits
-from advisor.tuner.job import TrialJob
-from advisor.tuner.prepare import new_head, prepare
-from advisor.tuner.trainers import TRAINERS
-from advisor.tuner.trainers import __file__ as folder_of_trainers
+from advisor.training import worker as trial
+from advisor.training.checkpoints import newest
+from advisor.training.monitor import STOP, WEIGHTS, Coach
+from advisor.training.prepare import new_head, prepare
+from advisor.training.run_spec import TrialJob
+from advisor.training.trainers import TRAINERS
+from advisor.training.trainers import __file__ as folder_of_trainers
 from tests.tuner.conftest import answered, chats, labelled
 
 

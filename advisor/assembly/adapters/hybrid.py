@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from advisor.assembly.adapters import layers
-from advisor.assembly.adapters.bottleneck import Bottleneck, parallel
-from advisor.assembly.adapters.wrapping import (
+from advisor.assembly.adapters import module_search as layers
+from advisor.assembly.adapters.base import (
     Wrapped,
     adapter_dtype,
     first_of,
@@ -23,6 +22,7 @@ from advisor.assembly.adapters.wrapping import (
     with_first,
     wrap_linears,
 )
+from advisor.assembly.adapters.bottleneck import Bottleneck, parallel
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

@@ -12,16 +12,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from advisor.assembly.adapters import layers
-from advisor.assembly.adapters.wrapping import (
-    Wrapped,
-    adapter_dtype,
-    first_of,
-    place_of,
-    replace,
-    with_first,
-    wrap_linears,
-)
+from advisor.assembly.adapters import module_search as layers
+from advisor.assembly.adapters.base import Wrapped, adapter_dtype, first_of, place_of, replace, with_first, wrap_linears
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

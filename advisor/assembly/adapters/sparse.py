@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from advisor.assembly.adapters import layers
-from advisor.assembly.adapters.wrapping import Delta, adapter_dtype, place_of, wrap_linears
+from advisor.assembly.adapters import module_search as layers
+from advisor.assembly.adapters.base import Delta, adapter_dtype, place_of, wrap_linears
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

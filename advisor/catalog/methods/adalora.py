@@ -1,7 +1,7 @@
 """AdaLoRA: LoRA as a singular value decomposition whose ranks are pruned while training."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
     QUANTISED,

@@ -1,7 +1,7 @@
 """Replaces a learned subspace of each weight by a trained one."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,

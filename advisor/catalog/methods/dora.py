@@ -1,7 +1,7 @@
 """DoRA: LoRA on the direction of each weight column, with a trained magnitude."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     QUANTISED,
     SWITCHED,

@@ -1,12 +1,7 @@
 """Trains the token embeddings only."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
-    NOT_STUDIED,
-    UNQUANTISED,
-    paper,
-    rate,
-)
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, paper, rate
 
 METHOD = Method(
     name="embedding-tuning",

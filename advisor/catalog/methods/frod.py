@@ -1,7 +1,7 @@
 """Full-rank update from a basis shared by all layers of a kind, trained sparsely."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,

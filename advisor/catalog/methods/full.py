@@ -1,7 +1,7 @@
 """Full fine-tuning: every parameter of the model is trained."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import REPOSITORIES, paper, rate
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import REPOSITORIES, paper, rate
 
 METHOD = Method(
     name="full",

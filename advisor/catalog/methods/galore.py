@@ -1,13 +1,7 @@
 """Full fine-tuning whose optimizer state lives in a low-rank subspace of the gradient."""
 
-from advisor.catalog.methods.method import Method, Source
-from advisor.catalog.methods.shared import (
-    NOT_STUDIED,
-    number,
-    paper,
-    rank,
-    rate,
-)
+from advisor.catalog.methods.base import Method, Source
+from advisor.catalog.methods.builders import NOT_STUDIED, number, paper, rank, rate
 
 METHOD = Method(
     name="galore",

@@ -1,7 +1,7 @@
 """A low-rank product multiplied elementwise with the frozen weight: a high-rank update."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

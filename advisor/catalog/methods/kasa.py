@@ -1,7 +1,7 @@
 """KaSA: LoRA in singular-value form on a base freed of its smallest singular values."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     REPOSITORIES,
     SWITCHED,

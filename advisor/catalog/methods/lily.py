@@ -1,7 +1,7 @@
 """Low-rank factors shared across layers, mixed by a router."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     SWITCHED,
     UNQUANTISED,
     comparison,

@@ -1,7 +1,7 @@
 """The update is an elementwise product of two low-rank products."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,

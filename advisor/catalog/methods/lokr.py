@@ -1,7 +1,7 @@
 """The update is a Kronecker product, its large factor low-rank."""
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,

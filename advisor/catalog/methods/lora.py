@@ -1,7 +1,7 @@
 """LoRA: a trained low-rank product beside each frozen linear layer."""
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     LORA_SERVED,
     QUANTISED,

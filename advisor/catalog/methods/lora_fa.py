@@ -1,7 +1,7 @@
 """LoRA-FA: LoRA with A frozen, so that inputs need not be kept for it."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
     QUANTISED,

@@ -1,7 +1,7 @@
 """MiCA: LoRA on the minor components of each weight, only A trained."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
     UNQUANTISED,

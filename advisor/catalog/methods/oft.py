@@ -1,7 +1,7 @@
 """OFT: each frozen weight is multiplied by a trained block-diagonal orthogonal matrix."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

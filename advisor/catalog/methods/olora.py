@@ -1,7 +1,7 @@
 """OLoRA: LoRA that starts from a QR decomposition of each weight."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
     REPOSITORIES,

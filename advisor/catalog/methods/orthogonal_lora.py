@@ -1,7 +1,7 @@
 """LoRA with orthogonal first factors."""
 
-from advisor.catalog.methods.method import Method, Source
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Source
+from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
     REPOSITORIES,

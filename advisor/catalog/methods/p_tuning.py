@@ -1,7 +1,7 @@
 """P-tuning: a soft prompt that a small network produces."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
     QUANTISED,

@@ -1,13 +1,7 @@
 """Trains the last blocks and the head, the rest frozen."""
 
-from advisor.catalog.methods.method import Method, Source
-from advisor.catalog.methods.shared import (
-    NOT_STUDIED,
-    UNQUANTISED,
-    number,
-    paper,
-    rate,
-)
+from advisor.catalog.methods.base import Method, Source
+from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, number, paper, rate
 
 METHOD = Method(
     name="partial",

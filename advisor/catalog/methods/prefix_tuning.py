@@ -1,7 +1,7 @@
 """Prefix tuning: trained keys and values stand before the input in every layer."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     ONE_AT_A_TIME,
     QUANTISED,
     comparison,

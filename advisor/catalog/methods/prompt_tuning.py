@@ -1,7 +1,17 @@
 """Prompt tuning: trained embeddings stand before the input."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import MIXED, NOT_STUDIED, QUANTISED, choice, keywords, library, number, paper, rate
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
+    MIXED,
+    NOT_STUDIED,
+    QUANTISED,
+    choice,
+    keywords,
+    library,
+    number,
+    paper,
+    rate,
+)
 
 METHOD = Method(
     name="prompt-tuning",

@@ -1,7 +1,7 @@
 """VeRA whose inner vector is a learned distribution."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

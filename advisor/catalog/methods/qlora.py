@@ -1,7 +1,7 @@
 """QLoRA: LoRA on a base held in 4-bit NF4."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     LORA_SERVED,
     lora_keywords,

@@ -1,7 +1,7 @@
 """A full-rank update from frozen random bases and trained scales."""
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

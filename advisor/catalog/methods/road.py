@@ -1,7 +1,7 @@
 """Rotates pairs of activations by learned angles."""
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.builders import (
     MIXED,
     NOT_STUDIED,
     QUANTISED,

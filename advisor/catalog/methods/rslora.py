@@ -1,7 +1,7 @@
 """rsLoRA: LoRA scaled by alpha / sqrt(rank), so that high ranks keep learning."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     LORA_SERVED,
     QUANTISED,
     comparison,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.catalog.methods.method import Method, Option
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
     UNQUANTISED,

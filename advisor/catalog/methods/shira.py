@@ -1,7 +1,7 @@
 """Trains a fixed sparse selection of each weight's entries."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

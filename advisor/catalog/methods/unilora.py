@@ -1,7 +1,7 @@
 """All LoRA parameters are read from one short trained vector."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
     UNQUANTISED,

@@ -1,7 +1,7 @@
 """VeRA: frozen random low-rank matrices shared by all layers, trained scaling vectors."""
 
-from advisor.catalog.methods.method import Method
-from advisor.catalog.methods.shared import (
+from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
     SWITCHED,

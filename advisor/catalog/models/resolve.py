@@ -7,8 +7,8 @@ from typing import Any
 
 from advisor import store
 from advisor.catalog.models import hub
-from advisor.catalog.models.definition import same_sizes, spec_of
 from advisor.catalog.models.index import ModelEntry, lookup, unknown
+from advisor.catalog.models.spec import same_sizes, spec_of
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, UnknownName, UnsupportedModel
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.common import amount, emit, gpu_option, grid, json_option, progress
+from advisor.interfaces.cli.output import amount, emit, gpu_option, grid, json_option, progress
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit

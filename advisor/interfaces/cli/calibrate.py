@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.common import emit, gpu_option, grid, json_option, progress
+from advisor.interfaces.cli.output import emit, gpu_option, grid, json_option, progress
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Calibration

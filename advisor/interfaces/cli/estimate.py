@@ -12,7 +12,7 @@ import rich_click as click
 
 import advisor
 from advisor.errors import AdvisorError, BadFile, BadRequest
-from advisor.interfaces.cli.common import (
+from advisor.interfaces.cli.output import (
     amount,
     emit,
     given,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.errors import BadFile, BadRequest
-from advisor.interfaces.cli.common import emit, grid, json_option, show
+from advisor.interfaces.cli.output import emit, grid, json_option, show
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Quality
     from advisor.domain.recommendation import Setting
-    from advisor.estimator.data_scale import CurvePoint, DataNeeded
-    from advisor.estimator.evidence import Evidence
+    from advisor.literature.data_scale import CurvePoint, DataNeeded
+    from advisor.literature.evidence import Evidence
 
 
 @click.command("evidence")
@@ -59,7 +59,7 @@ def command(as_json: bool, **asked: Any) -> None:
     The sizes and trainable_parameters (a number or "0.3%") may be null or missing, as may
     own_method and learning_rate_tuned, which then stand at their averages over studies.
     """
-    from advisor.estimator.evidence import size_of
+    from advisor.literature.evidence import size_of
 
     asked["model_params"] = size_of(asked["model_params"], "--model-params")
     asked["samples"] = size_of(asked["samples"], "--samples")
@@ -84,7 +84,7 @@ def command(as_json: bool, **asked: Any) -> None:
 
 
 def _list(asked: dict[str, Any], as_json: bool) -> None:
-    from advisor.estimator.evidence import evidence
+    from advisor.literature.evidence import evidence
 
     found = evidence(
         asked["method"],
@@ -137,7 +137,7 @@ def _quality_lines(quality: Quality) -> list[str]:
 
 
 def _predict(path: str) -> None:
-    from advisor.estimator.evidence import predict_lines
+    from advisor.literature.evidence import predict_lines
 
     if path == "-":
         return _print_lines(predict_lines(sys.stdin))
@@ -154,7 +154,7 @@ def _print_lines(answers: Iterable[dict[str, Any]]) -> None:
 
 
 def _needed(pilot: str | None, target: float | None, as_json: bool) -> None:
-    from advisor.estimator.data_scale import data_needed
+    from advisor.literature.data_scale import data_needed
 
     if not pilot or target is None:
         raise BadRequest("--pilot and --target belong together", hints=["e.g. --pilot 100:0.61,400:0.68 --target 0.75"])
@@ -167,7 +167,7 @@ def parse_pilot(text: str) -> dict[int, float]:
     Raises:
         BadRequest: a part is not SIZE:SCORE, or a size is there twice.
     """
-    from advisor.estimator.evidence import size_of
+    from advisor.literature.evidence import size_of
 
     found: dict[int, float] = {}
     for part in text.split(","):
@@ -196,7 +196,7 @@ def _plain(score: Any) -> str:
 
 
 def _curve(asked: dict[str, Any], as_json: bool) -> None:
-    from advisor.estimator.data_scale import quality_curve
+    from advisor.literature.data_scale import quality_curve
 
     if not asked["architecture"]:
         raise BadRequest("--curve needs --architecture", hints=["e.g. --architecture decoder"])
@@ -226,7 +226,7 @@ def _curve_table(points: tuple[CurvePoint, ...]) -> list[Any]:
 
 
 def _settings(asked: dict[str, Any], as_json: bool) -> None:
-    from advisor.estimator.settings import recommend_settings
+    from advisor.literature.hyperparameters.suggest import recommend_settings
 
     if not asked["method"] or not asked["architecture"]:
         raise BadRequest("--settings needs --method and --architecture")
@@ -256,7 +256,7 @@ def _settings_table(settings: tuple[Setting, ...]) -> Any:
 
 
 def _studies(as_json: bool) -> None:
-    from advisor.catalog.findings.load import load_studies
+    from advisor.catalog.findings.loader import load_studies
 
     rows = [
         {"id": one.id, "title": one.title, "year": one.year, "findings": len(one.findings), "url": one.url}
@@ -266,7 +266,7 @@ def _studies(as_json: bool) -> None:
 
 
 def _fit(as_json: bool) -> None:
-    from advisor.estimator.evidence_fit import fit_quality, write_fit
+    from advisor.literature.quality.refit import fit_quality, write_fit
 
     click.echo("fitting to every study, then again without each: minutes", err=True)
     fit = fit_quality()

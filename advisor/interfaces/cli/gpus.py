@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.domain.units import gib
-from advisor.interfaces.cli.common import emit, fitted, json_option
+from advisor.interfaces.cli.output import emit, fitted, json_option
 
 if TYPE_CHECKING:
-    from advisor.catalog.gpus.unified import UnifiedChip
+    from advisor.catalog.gpus.unified_memory import UnifiedChip
     from advisor.domain.hardware import Gpu, Price
 
     Row = tuple[Gpu | UnifiedChip, Price | None]
@@ -38,7 +38,7 @@ def command(search: str, as_json: bool) -> None:
       advisor gpus "NVIDIA L40S" --json
     """
     from advisor.catalog.gpus import listing
-    from advisor.catalog.gpus.unified import UnifiedChip
+    from advisor.catalog.gpus.unified_memory import UnifiedChip
     from advisor.catalog.prices import cheapest
 
     rows = [(entry, None if isinstance(entry, UnifiedChip) else cheapest(entry.name)) for entry in listing(search)]

@@ -13,12 +13,12 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import AdvisorError, BadRequest, UnknownName
-from advisor.interfaces.cli.common import amount, console, emit, given, grid, json_option, names_in
+from advisor.interfaces.cli.output import amount, console, emit, given, grid, json_option, names_in
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Profile
-    from advisor.profiler.job import Job
     from advisor.profiler.profile import Profiling, Progress
+    from advisor.profiler.run_spec import Job
 
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -152,9 +152,9 @@ def by_design(jobs: Sequence[Job]) -> list[float]:
     """
     from advisor.catalog.gpus import find_gpu
     from advisor.domain.hardware import Hardware
-    from advisor.estimator.design import choose_runs
-    from advisor.estimator.runs import question
-    from advisor.profiler.plan import order_runs
+    from advisor.estimator.calibration.measured_runs import question
+    from advisor.estimator.calibration.optimal_design import choose_runs
+    from advisor.profiler.planning import order_runs
 
     spread = order_runs(jobs)
     try:

@@ -10,7 +10,7 @@ import rich_click as click
 import advisor
 from advisor.domain.units import weakest
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.common import (
+from advisor.interfaces.cli.output import (
     amount,
     emit,
     fitted,

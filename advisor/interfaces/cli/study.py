@@ -11,7 +11,7 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.common import (
+from advisor.interfaces.cli.output import (
     console,
     emit,
     given,
@@ -26,7 +26,7 @@ from advisor.interfaces.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from advisor.tuner.grid import Progress, StudyRun
+    from advisor.experiments.plan import Progress, StudyRun
 
 
 @click.command("study")
@@ -139,7 +139,7 @@ def _plan(plan: str | None, name: str | None, asked: dict[str, Any]) -> Any:
         )
     from pathlib import Path
 
-    from advisor.tuner.grid import StudyPlan
+    from advisor.experiments.plan import StudyPlan
 
     asked["id"] = name or f"{Path(asked['model']).name}-{Path(asked['data']).stem}".lower()
     return StudyPlan(id="mine", **{key: asked[key] for key in needed.values()})
@@ -150,8 +150,8 @@ def _resumed(folder: str, asked: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from advisor import store
-    from advisor.tuner.grid import StudyPlan
-    from advisor.tuner.sitting import PLAN_FILE, WEIGHTS_FILE
+    from advisor.experiments.plan import StudyPlan
+    from advisor.experiments.session import PLAN_FILE, WEIGHTS_FILE
 
     if not (Path(folder) / PLAN_FILE).is_file():
         raise BadRequest(f"no study lies in {folder}", hints=["give the folder that --out named"], folder=folder)
@@ -210,7 +210,7 @@ class Live:
 
 
 def _described() -> list[dict[str, Any]]:
-    from advisor.tuner.grid import described, find_plan
+    from advisor.experiments.plan import described, find_plan
 
     return [find_plan(name).to_document() for name in described()]
 

@@ -11,7 +11,7 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.common import (
+from advisor.interfaces.cli.output import (
     console,
     emit,
     fitted,
@@ -28,7 +28,7 @@ from advisor.interfaces.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from advisor.domain.study import Plan, TunedStudy, TunedTrial
+    from advisor.domain.tuning import Plan, TunedStudy, TunedTrial
 
 SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 
@@ -134,7 +134,7 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     for name in ("model", "data"):
         if name not in asked:
             raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
-    from advisor.tuner.here import CPU, gpu_here
+    from advisor.tuner.device import CPU, gpu_here
     from advisor.tuner.tune import tune
 
     gpu, methods = gpu_here(asked.pop("gpu", None)), asked.pop("methods", None)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.units import GIB, MIB
-from advisor.interfaces.cli.common import amount, emit, names_in, plain, show
-from advisor.interfaces.cli.common import given as typed
+from advisor.interfaces.cli.output import amount, emit, names_in, plain, show
+from advisor.interfaces.cli.output import given as typed
 
 
 def quantity(low, mid, high, unit="B", basis="calibrated"):

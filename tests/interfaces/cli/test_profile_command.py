@@ -14,7 +14,7 @@ from advisor.errors import BadRequest
 from advisor.interfaces.cli.main import INTERRUPTED, run
 from advisor.interfaces.cli.profile import by_design, bytes_of, seconds_of
 from advisor.profiler import profile as door
-from advisor.profiler.measure import as_profile
+from advisor.profiler.measure_run import as_profile
 from tests.profiler.conftest import make_job
 
 RUNS = ["profile", "--model", "EleutherAI/pythia-14m", "--method", "lora,ia3", "--device", "cpu"]

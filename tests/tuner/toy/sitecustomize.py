@@ -11,19 +11,19 @@ import types
 
 
 def install() -> None:
-    training = types.ModuleType("advisor.tuner.training")
+    training = types.ModuleType("advisor.training.train")
     training.train = train
     training.versions = dict
     training.cpu_name = lambda: "toy"
     training.device_name = lambda device: "toy"
-    finish = types.ModuleType("advisor.tuner.finish")
+    finish = types.ModuleType("advisor.training.export")
     finish.finish = finished
     estimate = types.ModuleType("advisor.estimator.estimate")
     estimate.price = estimate.trace_of = estimate.timeline_of = unknown
     for module in (training, finish, estimate):
         sys.modules[module.__name__] = module
     if "TOY_GRACE" in os.environ:
-        from advisor.tuner import storage
+        from advisor.tuner.storage import connect as storage
 
         storage.GRACE_SECONDS = int(os.environ["TOY_GRACE"])
         storage.HEARTBEAT_SECONDS = storage.GRACE_SECONDS / 6
@@ -46,9 +46,10 @@ def train(job, began):
     import time
     from pathlib import Path
 
-    from advisor.tuner.checkpoints import commit, newest
-    from advisor.tuner.coach import Coach, durable
-    from advisor.tuner.job import TrialResult
+    from advisor.store import durable
+    from advisor.training.checkpoints import commit, newest
+    from advisor.training.monitor import Coach
+    from advisor.training.run_spec import TrialResult
 
     folder = Path(job.folder)
     steps, pause = int(os.environ.get("TOY_STEPS", "4")), float(os.environ.get("TOY_SECONDS", "0"))
@@ -119,7 +120,7 @@ def fault(step: int, folder) -> None:
 def finished(job):
     from pathlib import Path
 
-    from advisor.tuner.job import TrialResult
+    from advisor.training.run_spec import TrialResult
 
     Path(job.export).mkdir(parents=True, exist_ok=True)
     (Path(job.export) / "adapter_model.safetensors").write_text(Path(job.weights).read_text())
@@ -127,5 +128,5 @@ def finished(job):
     return TrialResult(status="complete", score=scores[job.metric], test=scores, adapter=job.export)
 
 
-if "advisor.tuner" in " ".join(sys.orig_argv):
+if any(wing in " ".join(sys.orig_argv) for wing in ("advisor.tuner", "advisor.training")):
     install()

@@ -1,0 +1,22 @@
+"""torch dtypes from the names that recipes use, and how many bytes each stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advisor.domain.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch dtype of a recipe's dtype name."""
+    import torch
+
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[name]
+
+
+def storage_dtype(recipe: Recipe) -> str:
+    """What the base weights are loaded in: float32 under autocast of an unquantised base, else the dtype."""
+    return "float32" if recipe.autocast and recipe.base == "dtype" else recipe.dtype

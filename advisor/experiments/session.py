@@ -1,0 +1,338 @@
+"""One sitting at a study: which trainings are still to do, each in a process of its own, and what they came to."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from advisor import store
+from advisor.catalog.findings.loader import broken_laws
+from advisor.dataset.splits import Row, Splits, make_splits, write_splits
+from advisor.domain.findings import Study
+from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable
+from advisor.experiments.findings import Group, Scored, findings_of
+from advisor.experiments.inputs import absolute, asked
+from advisor.experiments.plan import Cell, Progress, StudyPlan, StudyRun, draw, question
+from advisor.training.monitor import WEIGHTS
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.training.subprocess_run import Child
+from advisor.training.worker import DISK_FULL
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.storage.trials import finished_result
+
+PLAN_FILE: Final = "plan.json"
+QUESTION_FILE: Final = "question.json"
+WEIGHTS_FILE: Final = "session.json"
+"""Where this machine has the weights."""
+FINDINGS: Final = "findings"
+FIRST_TRAINING_SECONDS: Final = 30.0
+"""What a training is taken to last before one has ended; the time left follows the measured ones from then on."""
+
+
+class OutOfTime(Exception):
+    """The session's time budget is spent; the training it ended goes on from its checkpoint next time."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One sitting at a study's folder."""
+
+    plan: StudyPlan
+    folder: Path
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int | None
+    keep: bool
+    on_progress: Callable[[Progress], None]
+    deadline: float | None = None
+    request: TuneRequest = field(init=False)
+    rows: dict[str, list[Row]] = field(init=False)
+    rates: dict[str, tuple[float, ...]] = field(init=False)
+    drawn: dict[tuple[int, int], Splits] = field(default_factory=dict)
+    trained: int = 0
+    spent_seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def begin(self, weights: str, *, written: bool) -> None:
+        """Check plan, data and model; then write the plan, unless another question lies in the folder.
+
+        Raises:
+            BadRequest, BadFile: as `study`.
+        """
+        plan = self.plan
+        self.request, self.rows = asked(plan, weights)
+        published = {start.recipe.method: start.recipe.learning_rate for start in self.request.starts}
+        self.rates = {name: plan.rates_of(name, published[name]) for name in plan.methods}
+        labelled = self.request.splits.kind == "text-label"
+        for size in plan.sizes:
+            draw(self.rows["train"], size, 0, labelled=labelled)
+        now = question(plan, self.request.splits.sha256)
+        before = self.folder / QUESTION_FILE
+        if before.is_file():
+            was = store.read_document(before)
+            differ = sorted(k for k in now if was.get(k) != now[k])
+            if differ:
+                raise BadRequest(
+                    f"{self.folder} holds a study with another {' and '.join(differ)}",
+                    hints=["to begin another: --out FOLDER"],
+                    differ=differ,
+                )
+        if written:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            store.write_document(now, before)
+            store.write(absolute(plan), self.folder / PLAN_FILE)
+            store.write_document(
+                {"weights": str(Path(weights).resolve()) if Path(weights).is_dir() else weights},
+                self.folder / WEIGHTS_FILE,
+            )
+
+    def run(self) -> StudyRun:
+        """Every group of the grid, one after another; what is whole is written as it becomes so.
+
+        Raises:
+            DoesNotFit: nothing came to its end.
+        """
+        stopped: Literal["complete", "time budget"] = "complete"
+        try:
+            for size in self.plan.sizes:
+                for method in self.plan.methods:
+                    self._group(method, size)
+        except OutOfTime:
+            stopped = "time budget"
+        groups = self.groups()
+        if not groups and stopped == "complete":
+            reasons = sorted(set(self.failed.values()))
+            raise DoesNotFit(
+                "no training of the study came to its end",
+                cause="; ".join(reasons[:3]),
+                hints=[f"logs: {self.folder}/cells/*/log.txt"],
+                reasons=reasons,
+            )
+        found = findings_of(self.plan, self.request, groups, self.folder) if groups else None
+        written = self._kept(found) if found is not None else None
+        state = self.state(stopped).model_copy(
+            update={"findings": found, "findings_file": str(written) if written else None}
+        )
+        store.write(state, self.folder / "run.json")
+        return state
+
+    def _kept(self, found: Study) -> Path:
+        """Write the findings beside the study and into the user's store; what breaks a law stays out of the store."""
+        written = store.write(found, self.folder / "findings.json")
+        broken = broken_laws(found)
+        if broken:
+            # one bad file in the store would be refused at every later reading of the evidence
+            self.failed["findings"] = f"kept out of your store: {broken[0]}"
+        elif self.keep:
+            written = store.write(found, store.home("data") / FINDINGS / f"{found.id}.json")
+        return written
+
+    def _group(self, method: str, size: int) -> None:
+        """Tune the rate with the first seed, then train the other seeds and score them all on the test rows."""
+        for rate in self.rates[method]:
+            self._train(Cell(method=method, size=size, seed=0, rate=rate))
+        best = self.best_rate(method, size)
+        if best is None:
+            return
+        for rate in self.rates[method]:
+            if rate != best:
+                (self._place(Cell(method=method, size=size, seed=0, rate=rate)) / WEIGHTS).unlink(missing_ok=True)
+        for seed in range(self.plan.seeds):
+            cell = Cell(method=method, size=size, seed=seed, rate=best)
+            if self._train(cell) is not None:
+                self._test(cell)
+
+    def best_rate(self, method: str, size: int) -> float | None:
+        """The rate with the best score on the evaluation rows, once each was tried; the smaller of two equals."""
+        sign = 1.0 if self.request.higher_is_better else -1.0
+        scores: list[tuple[float, float]] = []
+        for rate in self.rates[method]:
+            cell = Cell(method=method, size=size, seed=0, rate=rate)
+            result = finished_result(self._place(cell))
+            if result is not None and result.score is not None:
+                scores.append((sign * result.score, -rate))
+            elif cell.folder not in self.failed:
+                return None
+        return -max(scores)[1] if scores else None
+
+    def _train(self, cell: Cell) -> TrialResult | None:
+        """The cell's training, from its folder where it is finished; None where it failed."""
+        place = self._place(cell)
+        done = finished_result(place)
+        if done is not None and ((place / WEIGHTS).is_file() or self._tested(cell) or not self._needed(cell)):
+            return done
+        if cell.folder in self.failed:
+            return None
+        return self._run(cell, self._job(cell))
+
+    def _needed(self, cell: Cell) -> bool:
+        """Whether the cell's weights are still to be tested; a rate that lost needs none."""
+        best = self.best_rate(cell.method, cell.size)
+        return best is None or cell.rate == best
+
+    def _test(self, cell: Cell) -> None:
+        """Score the test rows with the cell's best weights; then the weights have done their work."""
+        place = self._place(cell)
+        if not self._tested(cell):
+            job = self._job(cell).model_copy(
+                update={
+                    "mode": "finish",
+                    "folder": str(place / "test"),
+                    "weights": str(place / WEIGHTS),
+                    "export": str(place / "export"),
+                }
+            )
+            if self._run(cell, job) is None:
+                return
+        shutil.rmtree(place / "export", ignore_errors=True)
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        (place / WEIGHTS).unlink(missing_ok=True)
+
+    def _tested(self, cell: Cell) -> bool:
+        return finished_result(self._place(cell) / "test") is not None
+
+    def _run(self, cell: Cell, job: TrialJob) -> TrialResult | None:
+        self._tell(cell)
+        if self._late():
+            raise OutOfTime
+        began = time.monotonic()
+        result = Child(
+            job=job,
+            on_progress=lambda line: None,
+            wanted=lambda: "time budget" if self._late() else None,
+            environment=self._environment(),
+        ).run()
+        if result.status == "interrupted" and self._late():
+            raise OutOfTime
+        if result.reason == DISK_FULL:
+            raise StoreUnavailable(f"the disk of {self.folder} is full", hints=[f"free some, then: {self.resume()}"])
+        self.trained += job.mode == "train"
+        self.spent_seconds += time.monotonic() - began
+        if result.status != "complete":
+            self.failed[cell.folder] = result.reason or result.status
+            return None
+        return result
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _job(self, cell: Cell) -> TrialJob:
+        plan, request = self.plan, self.request
+        batch = plan.batch_of(cell.size)
+        start = next(s for s in request.starts if s.recipe.method == cell.method)
+        micro = min(start.recipe.micro_batch_size, batch)
+        while batch % micro:
+            micro -= 1
+        recipe = start.recipe.model_copy(
+            update={
+                "learning_rate": cell.rate,
+                "head_learning_rate": None,  # the rates a study compares are of all that trains
+                "micro_batch_size": micro,
+                "gradient_accumulation": batch // micro,
+                "autocast": plan.autocast,
+            }
+        )
+        workload = request.workload.model_copy(
+            update={"samples": cell.size, "epochs": plan.epochs_of(cell.size), "effective_batch_size": batch}
+        )
+        data, splits = self._rows(cell)
+        return TrialJob(
+            study=plan.id,
+            number=0,
+            folder=str(self._place(cell)),
+            data=str(data),
+            splits=splits,
+            spec=request.spec,
+            workload=workload,
+            recipe=recipe,
+            metric=request.metric,
+            higher_is_better=request.higher_is_better,
+            seed=plan.seed + cell.seed,
+            evaluations=plan.evaluations,
+            evaluation_rows=plan.evaluation_rows,
+            device=self.device,
+            threads=self.threads,
+        )
+
+    def _rows(self, cell: Cell) -> tuple[Path, Splits]:
+        """The rows of a size and seed as files; the same each time, so a second session finds them."""
+        place = self.folder / "data" / f"n{cell.size}-seed{cell.seed}"
+        key = (cell.size, cell.seed)
+        if key not in self.drawn:
+            kind = self.request.splits.kind
+            train = draw(self.rows["train"], cell.size, self.plan.seed + cell.seed, labelled=kind == "text-label")
+            rows, splits = make_splits({**self.rows, "train": train}, kind, seed=self.plan.seed)
+            write_splits(rows, place)
+            self.drawn[key] = splits
+        return place, self.drawn[key]
+
+    def _environment(self) -> dict[str, str]:
+        said = {} if self.device != "cpu" else {"CUDA_VISIBLE_DEVICES": ""}
+        return said | ({"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"} if self.threads else {})
+
+    def _place(self, cell: Cell) -> Path:
+        return self.folder / "cells" / cell.folder
+
+    def groups(self) -> list[Group]:
+        """Each method at each size of which a seed was scored on the test rows."""
+        found: list[Group] = []
+        for size in self.plan.sizes:
+            for method in self.plan.methods:
+                best = self.best_rate(method, size)
+                if best is None:
+                    continue
+                scored: list[Scored] = []
+                for seed in range(self.plan.seeds):
+                    cell = Cell(method=method, size=size, seed=seed, rate=best)
+                    trained, tested = finished_result(self._place(cell)), finished_result(self._place(cell) / "test")
+                    if trained is not None and tested is not None and tested.score is not None:
+                        scored.append(Scored(trained, tested.score, self._job(cell)))
+                if scored:
+                    found.append(Group(method, size, self.rates[method], tuple(scored)))
+        return found
+
+    def ahead(self) -> tuple[list[Cell], int]:
+        """(trainings still to do, trainings of the whole grid); a rate not yet chosen stands as the middle one."""
+        left: list[Cell] = []
+        total = 0
+        for size in self.plan.sizes:
+            for method in self.plan.methods:
+                rates = self.rates[method]
+                later = self.best_rate(method, size) or rates[len(rates) // 2]
+                cells = [Cell(method=method, size=size, seed=0, rate=rate) for rate in rates]
+                cells += [Cell(method=method, size=size, seed=s, rate=later) for s in range(1, self.plan.seeds)]
+                total += len(cells)
+                left += [c for c in cells if finished_result(self._place(c)) is None and c.folder not in self.failed]
+        return left, total
+
+    def _tell(self, cell: Cell) -> None:
+        left, total = self.ahead()
+        what = f"{cell.method}, {cell.size} rows, seed {cell.seed}, rate {cell.rate:.3g}"
+        self.on_progress(Progress(done=total - len(left), total=total, what=what, seconds_left=self._left(len(left))))
+
+    def _left(self, trainings: int) -> float:
+        each = self.spent_seconds / self.trained if self.trained else FIRST_TRAINING_SECONDS
+        return each * trainings
+
+    def resume(self) -> str:
+        return f"advisor study --resume {self.folder}"
+
+    def state(self, stopped: Literal["complete", "time budget", "planned"]) -> StudyRun:
+        """How far the study is."""
+        left, total = self.ahead()
+        return StudyRun(
+            plan=self.plan,
+            folder=str(self.folder),
+            trainings=total,
+            trainings_left=len(left),
+            seconds=time.monotonic() - self.began,
+            seconds_left=self._left(len(left)) if self.trained else None,
+            stopped=stopped,
+            cells=tuple(left),
+            notes=(*self.request.splits.notes, *(f"{name} failed: {why}" for name, why in self.failed.items())),
+            resume=self.resume() if stopped == "time budget" else "",
+        )

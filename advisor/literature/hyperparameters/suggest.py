@@ -1,0 +1,301 @@
+"""Hyperparameters for one method on one task, from what others found or ship, each with its sources.
+
+Every published setting weighs by how it came to be (found best > recommended > ... > library default), how
+near its architecture, model size, task and data size are, and how many its repository already gave: one
+repository with 300 example files speaks with one voice, not 300. The value is the weighted median of the
+voices (the mode, for words), the range their weighted 10-90 %, and where they disagree the answer says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from advisor.catalog.findings.loader import load_studies
+from advisor.catalog.findings.method_names import KIND_OF, our_name
+from advisor.catalog.findings.task_types import task_type_of
+from advisor.catalog.hyperparameters.loader import load_settings
+from advisor.domain.recommendation import Setting
+from advisor.domain.units import plural
+from advisor.errors import BadRequest
+from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
+from advisor.literature.hyperparameters.weighting import (
+    Voice,
+    Wanted,
+    numbers_of,
+    quantile,
+    repository,
+    said,
+    tried_rates,
+    voices,
+)
+from advisor.literature.quality.features import architecture_of
+
+SHOWN_SOURCES: Final = 4
+WELL_PUBLISHED: Final = 5
+"""Voices enough that single runs at several rates need not be asked as well."""
+
+
+def recommend_settings(
+    method: str,
+    *,
+    architecture: str,
+    model_parameters: int | None,
+    hidden_size: int | None = None,
+    task_type: str | None = None,
+    samples: int | None = None,
+) -> tuple[Setting, ...]:
+    """Learning rate (a new head's too), rank, alpha, dropout, targets, batch, length, warm-up, schedule, weight decay.
+
+    Only settings that the method has and that somebody published are answered: none is without a source.
+
+    Raises:
+        UnknownName: the method, architecture or task type is unknown.
+        BadRequest: a size is not positive.
+    """
+    for name, value in (("model_parameters", model_parameters), ("samples", samples), ("hidden_size", hidden_size)):
+        if value is not None and value <= 0:
+            raise BadRequest(f"{name} must be at least 1, not {value}", field=name, value=value)
+    wanted = Wanted(
+        our_name(method),
+        architecture_of(architecture),
+        model_parameters,
+        task_class(task_type),
+        samples,
+    )
+    found: list[Setting | None] = [_learning_rate(wanted, hidden_size), _head_learning_rate(wanted)]
+    if KIND_OF[wanted.method] == "low rank":
+        rank = _number(wanted, "rank", whole=True)
+        found += [rank, _alpha(wanted, rank), _number(wanted, "dropout", log=False), _targets(wanted)]
+    found += [_number(wanted, "num_virtual_tokens", whole=True), _number(wanted, "reduction_factor", whole=True)]
+    batch = _number(wanted, "effective_batch_size", whole=True)
+    epochs = _number(wanted, "epochs")
+    found += [batch, *_duration(wanted, epochs, batch)]
+    found += [_number(wanted, "warmup_ratio", log=False), _word(wanted, "schedule")]
+    found.append(_number(wanted, "weight_decay", log=False))
+    return tuple(one for one in found if one is not None)
+
+
+def task_class(task_type: str | None) -> str | None:
+    """The coarse class settings are grouped by; None where no task is told. Raises UnknownName."""
+    if task_type is None:
+        return None
+    task_type = task_type_of(task_type)
+    if task_type in ("math", "code", "reasoning", "pretraining"):
+        return "skill"
+    if task_type in ("NLG", "summarization", "translation"):
+        return "generation"
+    if task_type in ("instruction", "preference", "vision"):
+        return task_type
+    return "understanding"
+
+
+def _number(
+    wanted: Wanted, setting: str, *, whole: bool = False, log: bool = True, least: float = 0.0
+) -> Setting | None:
+    """The weighted median; what lies below `least` is not chosen from while anything else is said, but shown."""
+    heard = voices(wanted, setting)
+    if setting == "learning_rate" and said(heard) < WELL_PUBLISHED:
+        heard += tried_rates(wanted)
+    numbers = numbers_of(heard, positive=log)
+    if not numbers:
+        return None
+    values = [(value, weight) for value, weight, _ in numbers]
+    values = [one for one in values if one[0] >= least] or values
+    value, low, high = (quantile(values, level) for level in (0.5, 0.1, 0.9))
+    shape: Callable[[float], float] = round if whole else float
+    return Setting(
+        name=setting,
+        value=shape(value),
+        low=shape(low),
+        high=shape(high),
+        why=_why(heard, wanted),
+        sources=_sources(numbers, value),
+        conflict=_conflict(numbers, value, ratio=4.0 if log else None),
+    )
+
+
+def _sources(numbers: Sequence[tuple[float, float, str]], value: float) -> tuple[str, ...]:
+    """The loudest addresses, those that gave the very value first, one a repository."""
+    ranked = sorted(numbers, key=lambda one: (one[0] != value, -one[1], one[2]))
+    found: dict[str, str] = {}
+    for _, _, source in ranked:
+        found.setdefault(repository(source), source)
+    return tuple(found.values())[:SHOWN_SOURCES]
+
+
+def _why(heard: Sequence[Voice], wanted: Wanted) -> str:
+    own = {one.method for one in load_settings().settings} >= {wanted.method}
+    who = f"weighted median of {len(heard)} settings from {said(heard)} repositories and papers"
+    return who if own else f"{who}; none is of {wanted.method} itself"
+
+
+def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: float | None) -> str:
+    """Loud voices far from the value, named; empty when there are none. `ratio` None: any other value is far."""
+    total = sum(weight for _, weight, _ in numbers)
+    against: dict[float, tuple[float, str]] = {}
+    for other, weight, source in numbers:
+        far = other != value if ratio is None else max(other, value) > ratio * min(other, value)
+        if far:
+            sum_so_far = against.get(other, (0.0, source))
+            against[other] = (sum_so_far[0] + weight, sum_so_far[1])
+    loud = sorted(((w, v, s) for v, (w, s) in against.items() if w > 0.12 * total), reverse=True)
+    return "; ".join(f"{v:g} in {repository(s)}" for _, v, s in loud[:3])
+
+
+def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
+    # Few new parameters never learned at a lower rate than all the old ones; a run that tried it shows as conflict.
+    fulls = None if wanted.method == "full" else _number(Wanted("full", *_rest(wanted)), "learning_rate")
+    least = fulls.value if fulls and isinstance(fulls.value, float) and KIND_OF[wanted.method] != "partial" else 0.0
+    found = _number(wanted, "learning_rate", least=least) or _rate_of_findings(wanted)
+    if found is None or not isinstance(found.value, float):
+        return found
+    value, low, high = found.value, found.low or found.value, found.high or found.value
+    low, high = min(low, value / 3), max(high, value * 3)
+    why, conflict, sources = found.why, found.conflict, found.sources
+    if fulls is not None and isinstance(fulls.value, float):
+        why += f"; {value / fulls.value:.3g} times full fine-tuning's {fulls.value:g} here"
+    if KIND_OF[wanted.method] == "low rank" and wanted.architecture == "decoder" and hidden_size:
+        rule = 5e-5 * 10 * (2000 / hidden_size) ** 0.781
+        sources = (*sources, "github:thinking-machines-lab/tinker-cookbook@9dfcc3a2c (rule for LoRA on Llama)")
+        low, high = min(low, rule), max(high, rule)
+        if max(rule, value) > 2 * min(rule, value):
+            note = f"5e-4 x (2000/hidden)^0.781 gives {rule:.1e} (thinking-machines-lab/tinker-cookbook)"
+            conflict = f"{conflict}; {note}" if conflict else note
+    return found.model_copy(update={"low": low, "high": high, "why": why, "conflict": conflict, "sources": sources})
+
+
+def _head_learning_rate(wanted: Wanted) -> Setting | None:
+    """Of a new head beside an adapter, of encoders: nobody published one for decoders, whose heads are far wider.
+
+    Where old weights move too, or a method is the head itself, the one learning rate was found for all of them.
+    """
+    beside = KIND_OF[wanted.method] not in ("full", "none", "partial", "mask")
+    if wanted.architecture != "encoder" or wanted.task not in (None, "understanding") or not beside:
+        return None
+    found = _number(wanted, "head_learning_rate")
+    return found and found.model_copy(update={"why": f"{found.why}, of a new head beside an adapter"})
+
+
+def _rest(wanted: Wanted) -> tuple[str, int | None, str | None, int | None]:
+    return wanted.architecture, wanted.parameters, wanted.task, wanted.samples
+
+
+def _rate_of_findings(wanted: Wanted) -> Setting | None:
+    """Rates that methods without published settings were run with, the best-scoring first."""
+    runs = [
+        (finding.learning_rate, finding.value - (finding.full_value or 0.0), finding.address, study.title)
+        for study in load_studies()
+        for finding in study.findings
+        if finding.method == wanted.method and finding.learning_rate and finding.aspect == "quality"
+    ]
+    if not runs:
+        return None
+    rates = [rate for rate, _, _, _ in runs]
+    best = max(runs, key=lambda run: run[1])
+    return Setting(
+        name="learning_rate",
+        value=best[0],
+        low=min(rates),
+        high=max(rates),
+        why=f"the rate of the best of {len(runs)} published runs ({best[3]}); nobody published a search",
+        sources=tuple(dict.fromkeys(address for _, _, address, _ in runs))[:SHOWN_SOURCES],
+    )
+
+
+def _alpha(wanted: Wanted, rank: Setting | None) -> Setting | None:
+    if rank is None or not isinstance(rank.value, int):
+        return None
+    heard = [voice for voice in voices(wanted, "alpha") if "2" in str(voice.value) and not _is_number(voice.value)]
+    numbers = numbers_of(voices(wanted, "alpha"), positive=True)
+    sources = tuple(dict.fromkeys(voice.source for voice in heard))[:SHOWN_SOURCES]
+    if not sources:
+        return _number(wanted, "alpha", whole=True)
+    usual = quantile([(value, weight) for value, weight, _ in numbers], 0.5) if numbers else 2.0 * rank.value
+    conflict = "" if usual == 2 * rank.value else f"the weighted median of printed values is {usual:g}"
+    return Setting(
+        name="alpha",
+        value=2 * rank.value,
+        low=rank.value,
+        high=4 * rank.value,
+        why="twice the rank: crucial from rank 64 on and harmless below; rsLoRA divides by sqrt(rank) instead",
+        sources=sources,
+        conflict=conflict,
+    )
+
+
+def _is_number(value: float | str) -> bool:
+    return isinstance(value, float)
+
+
+def _targets(wanted: Wanted) -> Setting | None:
+    """All linear layers, with who says so; configurations that adapt attention alone are the conflict."""
+    heard = voices(wanted, "target_modules")
+    every = [voice for voice in heard if voice.value in ("all-linear", "all")]
+    fewer = [voice for voice in heard if voice not in every]
+    studies = [
+        study.url
+        for study in load_studies()
+        if study.id in ("georgian2023", "biderman2024", "qlora2023")
+        and any(finding.targets == "all" or finding.targets == "attention" for finding in study.findings)
+    ]
+    if not every and not studies:
+        return None
+    loudness: dict[str, float] = defaultdict(float)
+    for voice in fewer:
+        loudness[str(voice.value)] += voice.weight
+    shown = sorted(loudness, key=lambda modules: (-loudness[modules], modules))
+    return Setting(
+        name="target_modules",
+        value="all-linear",
+        choices=("all-linear", *shown[:3]),
+        why="attention alone lost 8-19 points at a few hundred samples and is behind at equal parameters",
+        sources=tuple(dict.fromkeys([*studies, *(voice.source for voice in every)]))[:SHOWN_SOURCES],
+        conflict=f"many configurations adapt less: {', '.join(shown[:2])}" if shown else "",
+    )
+
+
+def _word(wanted: Wanted, setting: str) -> Setting | None:
+    heard = [voice for voice in voices(wanted, setting) if isinstance(voice.value, str)]
+    if not heard:
+        return None
+    weight: dict[str, float] = defaultdict(float)
+    for voice in heard:
+        weight[str(voice.value)] += voice.weight
+    ranked = sorted(weight, key=lambda word: (-weight[word], word))
+    sources = [voice.source for voice in sorted(heard, key=lambda v: -v.weight) if voice.value == ranked[0]]
+    close = [word for word in ranked[1:] if weight[word] > 0.25 * weight[ranked[0]]]
+    return Setting(
+        name=setting,
+        value=ranked[0],
+        choices=tuple(ranked[:4]),
+        why=f"the most heard of {len(heard)} settings from {said(heard)} repositories and papers",
+        sources=tuple({repository(source): source for source in sources}.values())[:SHOWN_SOURCES],
+        conflict=f"also heard: {', '.join(close)}" if close else "",
+    )
+
+
+def _duration(wanted: Wanted, epochs: Setting | None, batch: Setting | None) -> list[Setting | None]:
+    """Epochs, and the steps they come to; few samples need more epochs, or the method has not converged."""
+    if epochs is None or wanted.samples is None or batch is None or not isinstance(batch.value, int):
+        return [epochs, fewest_steps(wanted.method, wanted.task)]
+    least = fewest_steps(wanted.method, wanted.task, batch.value)
+    a_epoch = math.ceil(wanted.samples / batch.value)
+    usual = float(epochs.value) if isinstance(epochs.value, (int, float)) else 3.0
+    steps = math.ceil(a_epoch * usual)
+    if least is None or not isinstance(least.value, int) or steps >= least.value:
+        source = least.sources if least else epochs.sources
+        why = f"{plural(usual, 'epoch')} of {plural(a_epoch, 'step')} at batch {batch.value}"
+        return [epochs, Setting(name="steps", value=steps, why=why, sources=source)]
+    needed = math.ceil(least.value / a_epoch)
+    longer = epochs.model_copy(
+        update={
+            "value": float(needed),
+            "high": max(float(needed), epochs.high or 0.0),
+            "why": f"{usual:g} epochs are {steps:,} steps; {wanted.method} needs about {least.value:,} to converge",
+            "conflict": f"usual are {usual:g} epochs; many passes over few instruction samples have hurt",
+        }
+    )
+    return [longer, least.model_copy(update={"value": needed * a_epoch})]

@@ -1,0 +1,312 @@
+"""One run measured in this process: build, warm up, step, evaluate, save. The same step that is traced."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from advisor import store
+from advisor.assembly.attach import attach, total_parameters, trainable_parameters
+from advisor.assembly.base_model import build
+from advisor.assembly.batch import make_batch
+from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.training_step import Stepper
+from advisor.catalog.methods import find_method
+from advisor.domain.profile import Profile
+from advisor.domain.units import gib
+from advisor.errors import AdvisorError, MissingExtra
+from advisor.profiler.meters import limit_memory, meter_for
+from advisor.profiler.meters.base import EVALUATION, SAVING, STEP, Facts, Meter
+from advisor.profiler.run_spec import Job, config_sha256
+
+EVALUATION_BATCHES: Final = 2
+"""Two, so that the first batch's kept logits lie beside the second batch's forward."""
+_MEMORY_WORDS: Final = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "cublas_status_alloc_failed",
+    "unable to allocate",
+)
+_log = logging.getLogger(__name__)
+
+
+def measure(job: Job, history: Path | None = None) -> Profile:
+    """The profile of one run. Out of memory and every other failure are results: status and reason say which.
+
+    What was read up to the failure is kept. What the allocator did, where the job asks for it, is written to
+    `history`.
+    """
+    facts: Facts = {}
+    meter: Meter | None = None
+    status, reason = "complete", ""
+    try:
+        meter = meter_for(job)
+        _Run(job, meter, facts).take()
+    except Exception as error:
+        # any failure of a run is its result; the traceback goes to the run's log
+        _log.exception("the run failed")
+        if out_of_memory(error):
+            status, reason = "oom", f"during {facts.get('_during', 'start')}: {first_line(error)}"
+        else:
+            status, reason = "failed", f"during {facts.get('_during', 'start')}: {first_line(error)}"
+    kept = getattr(meter, "kept", None)
+    if history is not None and kept is not None:
+        store.write(kept.model_copy(update={"device": job.device_name}), history)
+    return as_profile(job, facts, meter, status=status, reason=reason)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a failure means that memory ran out, on whatever device and from whichever library."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in _MEMORY_WORDS)
+
+
+def first_line(error: BaseException) -> str:
+    """What a failure says in one line."""
+    text = error.message if isinstance(error, AdvisorError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = lines[0] if lines else ""
+    return said if isinstance(error, AdvisorError) else f"{type(error).__name__}: {said}"[:300]
+
+
+def as_profile(job: Job, facts: Facts, meter: Meter | None = None, *, status: str, reason: str = "") -> Profile:
+    """A profile of the facts known so far."""
+    known = {name: value for name, value in facts.items() if not name.startswith("_")}
+    read = meter.facts() if meter is not None else {}
+    notes = [known.pop("notes", ""), read.pop("notes", "")]
+    versions = {**job.versions, **read.pop("versions", {})}
+    if meter is not None and meter.seconds:
+        phases = {name: total / len(meter.seconds) for name, total in meter.phases.items() if name != "end"}
+        known |= {"step_seconds": tuple(meter.seconds), "steps": len(meter.seconds), "phase_seconds": phases}
+    return Profile.model_validate(
+        {
+            "id": job.id,
+            "device": job.device_name,
+            "device_reported": job.device_reported,
+            "status": status,
+            "reason": reason or known.pop("reason", ""),
+            "workload": job.workload,
+            "recipe": job.recipe,
+            "model_config_sha256": config_sha256(job.spec.config),
+            "config_overrides": job.config_overrides,
+            "measured_on": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions,
+            "notes": "; ".join(note for note in notes if note),
+            **read,
+            **{name: value for name, value in known.items() if name != "reason"},
+        }
+    )
+
+
+class _Run:
+    """The stages of one run; `facts` fills up as they pass, so that a failure leaves what came before."""
+
+    def __init__(self, job: Job, meter: Meter, facts: Facts) -> None:
+        self.job = job
+        self.meter = meter
+        self.facts = facts
+        self.notes: list[str] = []
+        self.seed = job.seed
+        self.drawn: dict[int, dict[str, Any]] = {}
+
+    def take(self) -> None:
+        job, meter = self.job, self.meter
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        torch.manual_seed(job.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with meter.watch():
+                self._during("building the model")
+                began = time.perf_counter()
+                self._build()
+                meter.settle()
+                limit_memory(job, _bytes_of(self.model))
+                self.facts["notes"] = f"built in {time.perf_counter() - began:.1f} s"
+                self._during("warm-up")
+                with meter.stage(STEP):
+                    for _ in range(job.warmup):
+                        gc.collect()
+                        self._step()
+                    if meter.times_within_watch:
+                        self._timed()
+                self._evaluate()
+                self._save()
+            if not meter.times_within_watch:
+                self._during("warm-up")
+                self._step()
+                self._timed()
+        self.facts["notes"] = "; ".join([self.facts["notes"], *self.notes])
+
+    def _during(self, what: str) -> None:
+        self.facts["_during"] = what
+
+    def _build(self) -> None:
+        """Model, adapter and optimizer on the device, as a trainer would have them."""
+        job, recipe = self.job, self.job.recipe
+        model = build(job.spec, job.workload, recipe, device=job.device)
+        head = None
+        if recipe.trainer == "trl":
+            head = _fused_head(model)
+        model = attach(model, job.spec, job.workload, recipe)
+        if any(p.device.type != job.device for p in model.parameters()):
+            model = model.to(job.device)
+        model.train()
+        config: Any = getattr(model, "config", None)
+        if recipe.trainer != "loop" and config is not None:
+            config.use_cache = False
+        if recipe.gradient_checkpointing:
+            enable: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
+            if hasattr(model, "enable_input_require_grads"):
+                model.enable_input_require_grads()  # pyright: ignore
+        if recipe.autocast:
+            _autocast(model, job)
+            if recipe.dtype == "float16":
+                self.notes.append("float16 without gradient scaling")
+        optimizer = make_optimizer(model, recipe, find_method(recipe.method).optimizer)
+        self.model, self.optimizer = model, optimizer
+        self.stepper = Stepper(model, optimizer, recipe, mark=self.meter.mark, fused_head=head)
+        self.facts["trainable_parameters"] = trainable_parameters(model)
+        self.facts["total_parameters"] = total_parameters(model)
+        workload = job.workload
+        self.facts["lengths"] = (workload.seq_len,)
+        self.facts["tokens_per_step"] = float(recipe.micro_batch_size * recipe.gradient_accumulation * workload.seq_len)
+
+    def _batch(self, size: int) -> Callable[[], dict[str, Any]]:
+        """Makes inputs as a data loader hands them over: drawn beforehand, copied to the device in the step.
+
+        A processor gets new ones each time, since a batch kept would lie in the memory that is measured.
+        """
+        if self.job.device == "cpu":
+            self.seed += 1
+            return lambda: self._draw(size)
+        if size not in self.drawn:
+            self.drawn[size] = self._draw(size)
+        return lambda: {name: tensor.to(self.job.device) for name, tensor in self.drawn[size].items()}
+
+    def _draw(self, size: int) -> dict[str, Any]:
+        job = self.job
+        return make_batch(
+            job.spec,
+            job.workload,
+            size,
+            job.workload.seq_len,
+            job.workload.target_len or 1,
+            padded=job.recipe.batching == "padded" and size > 1,
+            device="cpu",
+            seed=self.seed,
+        )
+
+    def _step(self) -> None:
+        recipe = self.job.recipe
+        for _ in range(recipe.gradient_accumulation - 1):
+            self.stepper.micro_batch(self._batch(recipe.micro_batch_size))
+        self.stepper.step(self._batch(recipe.micro_batch_size))
+        self.meter.mark("end")
+
+    def _timed(self) -> None:
+        self._during("timed steps")
+        for _ in range(self.job.steps):
+            # cycles of the step before go at a moment of our choosing, as in the trace
+            gc.collect()
+            with self.meter.timing():
+                self._step()
+
+    def _evaluate(self) -> None:
+        """Forward passes without gradients, their logits kept as for metrics. Out of memory here fails no run."""
+        size = self.job.evaluation_batch_size
+        if not size:
+            return
+        self._during("evaluation")
+        self.model.eval()
+        kept: list[Any] = []
+        try:
+            with self.meter.stage(EVALUATION), torch.no_grad():
+                for _ in range(EVALUATION_BATCHES):
+                    inputs = self._batch(size)()
+                    if self.stepper.fused_head is not None:
+                        kept.append(self.stepper.fused_head(self.model, inputs))
+                    else:
+                        kept.append(self.model(**inputs).logits)
+                    del inputs
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self.facts["reason"] = f"training fits, evaluation runs out of memory: {first_line(error)}"
+        finally:
+            kept.clear()
+            self.model.train()
+
+    def _save(self) -> None:
+        """A checkpoint as a trainer writes it: weights or adapter, and the optimizer's state."""
+        if not self.job.saving:
+            return
+        self._during("saving")
+        state = _bytes_of(self.model)
+        with tempfile.TemporaryDirectory(prefix="advisor-checkpoint-") as folder:
+            free = shutil.disk_usage(folder).free
+            if free < 3 * state:
+                self.notes.append(f"saving left out: {gib(free)} of disk free")
+                return
+            with self.meter.stage(SAVING):
+                _write_checkpoint(self.model, Path(folder), whole=self.job.recipe.method == "full")
+                torch.save(self.optimizer.state_dict(), Path(folder) / "optimizer.pt")
+
+
+def _bytes_of(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _write_checkpoint(model: nn.Module, folder: Path, *, whole: bool) -> None:
+    if whole or hasattr(model, "peft_config"):
+        model.save_pretrained(folder)  # pyright: ignore
+        return
+    from safetensors.torch import save_file
+
+    trained = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, folder / "adapter.safetensors")
+
+
+def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
+    """TRL's own head on the base model, put there before the adapter, and the loss SFTTrainer takes from it.
+
+    Raises:
+        MissingExtra: no TRL, or one that builds whole logits.
+    """
+    try:
+        from trl.trainer.utils import add_fused_lm_head
+    except ImportError as error:
+        raise MissingExtra.of("trl", extra="trl", why="the loss of TRL's SFTTrainer") from error
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))  # type: ignore[arg-type]
+
+    def loss(attached: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        outputs = attached(**inputs, use_cache=False, fused_lm_head=True)
+        return -outputs.log_probs.sum() / outputs.label_mask.sum().clamp(min=1)
+
+    return loss
+
+
+def _autocast(model: nn.Module, job: Job) -> None:
+    """Mixed precision; transformers' trainers also hand the outputs on in float32, as accelerate does for them."""
+    forward = torch.autocast(job.device, dtype=torch_dtype(job.recipe.dtype))(model.forward)
+    if job.recipe.trainer != "loop":
+        from accelerate.utils import convert_outputs_to_fp32
+
+        forward = convert_outputs_to_fp32(forward)
+    model.forward = forward  # type: ignore[method-assign]

@@ -1,0 +1,126 @@
+"""Which recipes are legal for a question: methods it may use, bases to hold the weights in, batches to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from advisor.catalog.methods import check_recipe, find_method, methods
+from advisor.catalog.methods.base import Method
+from advisor.domain.recipe import Base, Recipe
+from advisor.domain.recommendation import Refusal
+from advisor.errors import IllegalRecipe
+from advisor.recommender.request import Question
+
+SMALLER_BASES: Final[tuple[Base, ...]] = ("dtype", "int8", "nf4")
+"""From the largest to the smallest; a quantised base is tried only where the ones before it do not fit."""
+
+QUANTISED_TWIN: Final = "qlora"
+"""LoRA over nf4, a method of its own name in the catalogue: LoRA itself then leaves nf4 to it."""
+
+
+def methods_asked(question: Question) -> tuple[list[Method], list[Refusal]]:
+    """The methods to try, and those turned away before any arithmetic, with the reason.
+
+    Raises:
+        UnknownName: a method in `methods` or `exclude` that is not in the catalogue.
+    """
+    request = question.request
+    named = [find_method(name) for name in request.methods or ()]
+    excluded = {find_method(name).name for name in request.exclude}
+    wanted = _once(named) if request.methods is not None else [m for m in methods() if m.core]
+    tried: list[Method] = []
+    refused: list[Refusal] = []
+    for method in wanted:
+        kind, reason = _turned_away(question, method, excluded)
+        if reason:
+            refused.append(Refusal(method=method.name, reason=reason, kind=kind))
+        else:
+            tried.append(method)
+    return tried, refused
+
+
+def _once(named: list[Method]) -> list[Method]:
+    return list({method.name: method for method in named}.values())
+
+
+def _turned_away(question: Question, method: Method, excluded: set[str]) -> tuple[str, str]:
+    request = question.request
+    if method.name in excluded:
+        return "excluded", "excluded by --exclude"
+    if request.must_merge and not method.mergeable and method.family != "full":
+        return "excluded", f"cannot be merged into the base weights (inference overhead: {method.inference_overhead})"
+    base = next(bases_to_try(question, method), None)
+    if base is None:
+        return "illegal", f"runs on a base in {' or '.join(sorted(method.bases))} only"
+    recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
+    try:
+        check_recipe(question.spec, recipe, question.workload)
+    except IllegalRecipe as error:
+        return "illegal", str(error.fields.get("reason") or error.message)
+    return "", ""
+
+
+def bases_to_try(question: Question, method: Method) -> Iterator[Base]:
+    """The method's own base first, then smaller ones it can stand on."""
+    allowed: set[Base] = set(method.bases)
+    start = SMALLER_BASES.index(method.default_base)
+    if question.request.bases is not None:
+        allowed &= set(question.request.bases)
+        start = 0
+    else:
+        offered = question.request.methods
+        if method.name == "lora" and (offered is None or QUANTISED_TWIN in offered):
+            allowed -= {"nf4"}
+    bases: list[Base] = [base for base in SMALLER_BASES[start:] if base in allowed]
+    for base in bases:
+        if base == bases[-1] or _weights_fit(question, base):
+            yield base
+
+
+def _weights_fit(question: Question, base: Base) -> bool:
+    """Whether the weights alone leave room; a lower bound, which spares the trace of what cannot fit."""
+    if question.spec.parameters is None:
+        return True
+    plain = 4.0 if question.dtype == "float32" else 2.0
+    each = {"dtype": plain, "int8": 1.0, "nf4": 0.5}[base]
+    return question.spec.parameters * each < question.hardware.limit_bytes
+
+
+def checkpointing_to_try(question: Question, method: Method) -> tuple[bool, ...]:
+    """Without first: it is faster wherever it fits."""
+    asked = question.request.gradient_checkpointing
+    if asked is not None:
+        return (asked,)
+    return (False, True) if method.checkpointing else (False,)
+
+
+def make_recipe(question: Question, method: Method, base: Base, *, checkpointing: bool) -> Recipe:
+    """The recipe at a micro-batch of one, with the method's recommended options."""
+    request = question.request
+    fields: dict[str, Any] = {
+        "method": method.name,
+        "options": question.options.get(method.name, {}),
+        "dtype": question.dtype,
+        "base": base,
+        "gradient_checkpointing": checkpointing,
+        "attention": request.attention,
+        "trainer": request.trainer,
+        "autocast": _needs_autocast(question, method, base),
+        "gradient_accumulation": question.workload.effective_batch_size,
+        **question.training.get(method.name, {}),
+    }
+    if request.optimizer is not None:
+        fields["optimizer"] = request.optimizer
+    return Recipe.model_validate(fields)
+
+
+def _needs_autocast(question: Question, method: Method, base: Base) -> bool:
+    """float16 gradients of base weights cannot be unscaled, so trained base weights stay in float32."""
+    trains_base = method.family in ("full", "selective")
+    return question.dtype == "float16" and base == "dtype" and trains_base
+
+
+def with_micro_batch(recipe: Recipe, micro: int, effective: int) -> Recipe:
+    """The recipe at `micro` samples a forward pass, a divisor of the effective batch that it accumulates to."""
+    return recipe.model_copy(update={"micro_batch_size": micro, "gradient_accumulation": effective // micro})

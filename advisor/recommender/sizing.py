@@ -1,0 +1,155 @@
+"""One method on one machine: its best recipe that fits, or the smallest that does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from advisor.catalog.methods import find_method
+from advisor.domain.candidate import Candidate, Quality
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.recommendation import Refusal
+from advisor.domain.stored import Value
+from advisor.domain.units import gib
+from advisor.domain.workload import Workload
+from advisor.errors import BadRequest
+from advisor.recommender.criteria import seconds
+from advisor.recommender.recipe_space import bases_to_try, checkpointing_to_try, make_recipe, with_micro_batch
+from advisor.recommender.request import Question
+
+WORTH_RECOMPUTING: Final = 1.15
+"""Checkpointing is not tried where the whole batch at once would be less than this much faster: it repeats the
+forward pass, a third of a step's arithmetic for full fine-tuning and no less than a fifth for any method."""
+
+
+class Costs(Protocol):
+    """The estimator as the recommender needs it; tests bring their own.
+
+    `price(thorough=False)` may leave out the allocator's fragmentation. `largest_micro_batch` answers with a
+    divisor of `at_most`, or None.
+    """
+
+    def price(
+        self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, *, thorough: bool = True
+    ) -> Candidate: ...
+
+    def largest_micro_batch(
+        self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, at_most: int
+    ) -> int | None: ...
+
+    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """The real costs, imported when first asked."""
+
+    def price(
+        self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, *, thorough: bool = True
+    ) -> Candidate:
+        from advisor.estimator.estimate import price
+
+        return price(workload, recipe, hardware, spec, thorough=thorough)
+
+    def largest_micro_batch(
+        self, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, at_most: int
+    ) -> int | None:
+        from advisor.estimator.estimate import largest_micro_batch
+
+        return largest_micro_batch(workload, recipe, hardware, spec, at_most)
+
+    def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality:
+        from advisor.literature.quality.predict import predict_quality
+
+        return predict_quality(
+            candidate.recipe.method,
+            architecture=spec.architecture,
+            model_parameters=candidate.total_parameters,
+            task_type=candidate.workload.task_type,
+            samples=samples,
+            trainable_parameters=candidate.trainable_parameters,
+            options=candidate.recipe.options,
+            learning_rate_tuned=True,
+            own_method=False,
+        )
+
+
+class Fit(Value):
+    """What became of a method: a candidate that fits, or a refusal with the smallest need there is.
+
+    `smallest` is the recipe of least memory where none fits.
+    """
+
+    method: str
+    candidate: Candidate | None = None
+    refusal: Refusal | None = None
+    smallest: Candidate | None = None
+
+
+def fit(question: Question, name: str, costs: Costs) -> Fit:
+    """The fastest recipe of a method that fits; a smaller base only where the larger ones do not."""
+    method = find_method(name)
+    smallest: Candidate | None = None
+    illegal: BadRequest | None = None
+    for base in bases_to_try(question, method):
+        fitting: list[Candidate] = []
+        for checkpointing in checkpointing_to_try(question, method):
+            if fitting and not _worth_recomputing(question, fitting[0], costs):
+                break
+            recipe = make_recipe(question, method, base, checkpointing=checkpointing)
+            try:
+                found = _largest_that_fits(question, recipe, costs)
+            except BadRequest as error:
+                illegal = error
+                continue
+            if found.fits:
+                fitting.append(found)
+            elif smallest is None or found.memory.peak_device.mid < smallest.memory.peak_device.mid:
+                smallest = found
+        if fitting:
+            return Fit(method=name, candidate=min(fitting, key=seconds))
+    if smallest is not None:
+        return Fit(method=name, refusal=_too_large(name, smallest), smallest=smallest)
+    reason = str(illegal).replace("\n", "; ") if illegal else "no base it can stand on is allowed"
+    return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="illegal"))
+
+
+def _largest_that_fits(question: Question, recipe: Recipe, costs: Costs) -> Candidate:
+    """The recipe at the largest micro-batch that fits and divides the effective batch; at one if none fits."""
+    effective = question.workload.effective_batch_size
+    micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
+    chosen = with_micro_batch(recipe, micro or 1, effective)
+    return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
+
+
+def _worth_recomputing(question: Question, found: Candidate, costs: Costs) -> bool:
+    """Could a larger micro-batch, which checkpointing would make room for, pay for the recomputation?"""
+    effective = question.workload.effective_batch_size
+    if found.recipe.micro_batch_size >= effective:
+        return False
+    at_once = with_micro_batch(found.recipe, effective, effective)
+    whole = costs.price(question.workload_at(effective), at_once, question.hardware, question.spec, thorough=False)
+    return seconds(found) > WORTH_RECOMPUTING * seconds(whole)
+
+
+def _too_large(name: str, smallest: Candidate) -> Refusal:
+    need, limit = smallest.memory.peak_device.mid, smallest.limit_bytes
+    part, size = max(smallest.memory.breakdown.items(), key=lambda item: item[1])
+    return Refusal(
+        method=name,
+        kind="does-not-fit",
+        reason=f"needs {gib(need)} of {gib(limit)}{_how(smallest)}; largest part: {part}, {gib(size)}",
+    )
+
+
+def _how(candidate: Candidate) -> str:
+    """What was already done to make it small."""
+    recipe = candidate.recipe
+    done = [f"one sample of {candidate.workload.seq_len} tokens"] if recipe.micro_batch_size == 1 else []
+    if recipe.gradient_checkpointing:
+        done.append("checkpointing")
+    if recipe.base != "dtype":
+        done.append(f"{recipe.base} base")
+    return f" even with {', '.join(done)}" if done else ""

@@ -1,0 +1,321 @@
+"""Two training steps of one recipe at one batch shape, recorded on the meta device."""
+
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# torch tells what a step does to memory only through names it keeps to itself
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import warnings
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+from unittest import mock
+
+import torch
+from torch import nn
+
+from advisor.assembly.attach import adapter_notices, attach
+from advisor.assembly.base_model import build, layer_fields, stacks
+from advisor.assembly.batch import make_batch
+from advisor.assembly.dtypes import storage_dtype, torch_dtype
+from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.training_step import Stepper
+from advisor.catalog.methods import find_method
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from advisor.tracer.dispatch_recorder import Event, Home, Recorder, Stored
+from advisor.tracer.fused_kernels.attention import AsOnCuda, Autocast
+from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
+from advisor.tracer.fused_kernels.fused_lm_head import fused_head
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One batch shape: B samples of S tokens, targets of T."""
+
+    batch: int
+    length: int
+    target: int
+
+
+@dataclass(slots=True)
+class Recording:
+    """What was recorded at one shape, and the model's counts. `depths`: traced layers of each stack."""
+
+    shape: Shape
+    events: list[Event]
+    storages: list[Stored]
+    depths: dict[str, int]
+    trainable: int
+    total: int
+    layer_counts: dict[tuple[str, int], tuple[int, int]]
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything a recording depends on but the shape and the depth."""
+
+    spec: ModelSpec
+    workload: Workload
+    recipe: Recipe
+    capability: float
+    padded: bool
+
+
+def record(asked: Asked, shape: Shape, depth: Mapping[str, int] | None) -> Recording:
+    """Build, attach, take two steps under the recorder.
+
+    Raises:
+        AdvisorError: the recipe cannot be built (see assembly).
+    """
+    assembled = assemble(asked, depth)
+    model = assembled.model
+    parameters = list(model.parameters())
+    recorder = Recorder(padded=asked.padded)
+    watched = stacks(model)
+    with _collected_between_steps(), _as_on_gpu(asked, recorder), recorder.watching(watched):
+        _adopt(recorder, model, assembled.base)
+        method = find_method(asked.recipe.method)
+        optimizer = make_optimizer(model, asked.recipe, method.optimizer)
+        _two_steps(asked, shape, model, optimizer, recorder)
+    _categorise(recorder)
+    counts = [p.numel() * packing(p) for p in parameters]
+    return Recording(
+        shape=shape,
+        events=recorder.events,
+        storages=recorder.storages,
+        depths=_cut_stacks(asked.spec, watched, depth),
+        trainable=sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad),
+        total=sum(counts),
+        layer_counts=_layer_counts(model),
+        assumptions=(*assembled.notices, *(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items()))),
+    )
+
+
+def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
+    """(trainable, total) parameters of each layer of each stack."""
+    layered = _homes(model)
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for name, p in model.named_parameters():
+        home = _home_of(name, layered)
+        if home is not None:
+            trainable, total = found.get(home, (0, 0))
+            size = p.numel() * packing(p)
+            found[home] = (trainable + (size if p.requires_grad else 0), total + size)
+    return found
+
+
+def count(asked: Asked) -> tuple[int, int]:
+    """(trainable, total) parameters of the whole model with its adapter, nothing run."""
+    sizes = [(p.requires_grad, p.numel() * packing(p)) for p in assemble(asked, None).model.parameters()]
+    return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
+
+
+def packing(parameter: nn.Parameter) -> int:
+    # two 4-bit weights share a byte, as peft counts them
+    return 2 if type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8 else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The model with its adapter, the ids of the base's parameters, and what of a user's own config does not count."""
+
+    model: nn.Module
+    base: set[int]
+    notices: tuple[str, ...]
+
+
+def assemble(asked: Asked, depth: Mapping[str, int] | None) -> Assembled:
+    """The model as the step trains it, on the meta device."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
+        base = {id(p) for p in model.parameters()}
+        notices = adapter_notices(model, asked.recipe, asked.workload.task)
+        model = attach(model, asked.spec, asked.workload, asked.recipe)
+    model.train()
+    if asked.recipe.trainer != "loop" and hasattr(model, "config"):
+        setting: Any = model.config
+        setting.use_cache = False
+    if asked.recipe.gradient_checkpointing:
+        # random state is kept on the host and costs no device memory; meta has none to keep
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        settings = {"use_reentrant": False, "preserve_rng_state": False}
+        enable(settings)  # pyright: ignore
+        if hasattr(model, "enable_input_require_grads"):
+            model.enable_input_require_grads()  # pyright: ignore
+    return Assembled(model, base, notices)
+
+
+@contextmanager
+def _collected_between_steps() -> Generator[None]:
+    """Python's cycle collector runs at moments of its own choosing; here only between steps, so that streams agree."""
+    collected = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if collected:
+            gc.enable()
+
+
+@contextmanager
+def _as_on_gpu(asked: Asked, recorder: Recorder) -> Generator[None]:
+    """The modes that make meta behave as CUDA would; innermost the recorder."""
+    force = {"eager": None, "sdpa": None, "flash_attention_2": "flash"}[asked.recipe.attention]
+    foreach = importlib.import_module("torch.utils._foreach_utils")
+    devices = [*foreach._get_foreach_kernels_supported_devices(), "meta"]
+    with ExitStack() as modes:
+        for module in (
+            importlib.import_module("torch.utils._foreach_utils"),
+            sys.modules[torch.optim.Optimizer.__module__],
+        ):
+            for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
+                modes.enter_context(mock.patch.object(module, name, return_value=devices))
+        modes.enter_context(mock.patch.object(torch, "autocast", _autocast))
+        modes.enter_context(fused_delta_rule(recorder))
+        modes.enter_context(AsOnCuda(asked.capability, force))
+        if asked.recipe.autocast:
+            recorder.autocast = modes.enter_context(Autocast(torch_dtype(asked.recipe.dtype)))
+        modes.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        modes.enter_context(recorder)
+        yield
+
+
+_real_autocast = torch.autocast
+
+
+def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+    # meta knows no autocast; where the recipe asks for one, Autocast stands in for it
+    return nullcontext() if device_type == "meta" else _real_autocast(device_type, *args, **kwargs)
+
+
+def _adopt(recorder: Recorder, model: nn.Module, base: set[int]) -> None:
+    """Everything that lies on the device before the first step, in loading order: base weights, then the adapter."""
+    layered = _homes(model)
+    for mine in (False, True):
+        for name, tensor in _named_tensors(model):
+            if (id(tensor) in base or not isinstance(tensor, nn.Parameter)) == mine:
+                continue
+            kind = "adapter" if mine else "base weights" if isinstance(tensor, nn.Parameter) else "buffers"
+            recorder.adopt(tensor, _home_of(name, layered), kind)
+            state = getattr(tensor, "quant_state", None)
+            for extra in _quantisation_tensors(state):
+                recorder.adopt(extra, _home_of(name, layered), "base weights")
+
+
+def _quantisation_tensors(state: Any) -> Iterator[torch.Tensor]:
+    while state is not None:
+        for name in ("absmax", "code", "offset"):
+            value = getattr(state, name, None)
+            if isinstance(value, torch.Tensor):
+                yield value
+        state = getattr(state, "state2", None)
+
+
+def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _homes(model: nn.Module) -> list[str]:
+    return list(stacks(model))
+
+
+def _home_of(name: str, layered: list[str]) -> Home:
+    for stack in layered:
+        if name.startswith(stack + "."):
+            return stack, int(name[len(stack) + 1 :].split(".", 1)[0])
+    return None
+
+
+def _two_steps(
+    asked: Asked, shape: Shape, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
+) -> None:
+    def mark(phase: str) -> None:
+        recorder.mark(phase)
+        if phase in ("clip", "optimizer"):
+            if recorder.autocast is not None:
+                recorder.autocast.clear()
+            for p in stepper.parameters:
+                if p.grad is not None:
+                    recorder.adopt(p.grad, recorder.home_of(p), "gradients")
+
+    def inputs() -> dict[str, torch.Tensor]:
+        batch = make_batch(
+            asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta",
+            dtype=torch_dtype(storage_dtype(asked.recipe)),
+        )  # fmt: skip
+        for tensor in batch.values():
+            recorder.adopt(tensor, None, "inputs")
+            recorder.note("batch", "h2d", "int64", 0, (tensor.numel() * tensor.element_size(),), 1)
+        return batch
+
+    head = fused_head(recorder, asked.recipe) if asked.recipe.trainer == "trl" and _has_head(asked) else None
+    stepper = Stepper(model, optimizer, asked.recipe, mark=mark, fused_head=head, backward=_backward)
+    for number in (1, 2):
+        recorder.begin_step(number)
+        gc.collect()
+        stepper.step(inputs)
+        for served, state in cast("dict[Any, Any]", optimizer.state).items():
+            # LoRA-FA keeps its state under names
+            home = recorder.home_of(served) if isinstance(served, torch.Tensor) else None
+            for value in state.values():
+                if getattr(value, "is_paged", False):
+                    recorder.assume("paged optimizer state", "outside PyTorch's allocator, moved to the host for room")
+                    recorder.adopt(value, home, "paged state")
+                elif isinstance(value, torch.Tensor):
+                    recorder.settle(value, home)
+                    recorder.adopt(value, None, "optimizer state")
+    recorder.close()
+
+
+def _backward(loss: torch.Tensor) -> None:
+    # torch.autograd.backward would leave the function modes before it runs, and recomputation needs them
+    from torch.autograd.graph import _engine_run_backward
+
+    seed = (torch.ones_like(loss, memory_format=torch.preserve_format),)
+    _engine_run_backward((loss,), seed, False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+def _has_head(asked: Asked) -> bool:
+    return asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
+
+
+def _cut_stacks(
+    spec: ModelSpec, watched: Mapping[str, nn.ModuleList], depth: Mapping[str, int] | None
+) -> dict[str, int]:
+    """Which stacks the depths belong to: path -> traced layers."""
+    found: dict[str, int] = {}
+    depth = depth or layer_fields(spec)
+    fields = list(depth)
+    for path, layers in watched.items():
+        for field in fields:
+            mine = len(fields) == 1 or ("decoder" in path.split(".")) == (field == fields[1])
+            if mine and len(layers) == depth[field] and "vision" not in path and "visual" not in path:
+                found[path] = depth[field]
+    return found
+
+
+def _categorise(recorder: Recorder) -> None:
+    """Name what has no name yet by when it lived."""
+    for storage in recorder.storages:
+        if storage.category:
+            continue
+        if storage.tail:
+            storage.category = "logits and loss"
+        elif (storage.born_phase in ("forward", "loss") and storage.freed_phase not in ("forward", "loss")) or (
+            storage.born_phase == "forward" and storage.freed_step > storage.born_step
+        ):
+            storage.category = "saved activations"
+        else:
+            storage.category = "temporaries"

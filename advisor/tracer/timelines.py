@@ -1,0 +1,35 @@
+"""Traces and their timelines, each expanded once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace.expand import expand
+from advisor.domain.trace.model import Trace
+from advisor.domain.trace.timeline import Timeline
+from advisor.domain.workload import Workload
+
+_KEPT: Final = 32
+_timelines: OrderedDict[str, Timeline] = OrderedDict()
+
+
+def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Trace:
+    """The trace of one step, from the cache or made now."""
+    from advisor.tracer.trace import trace
+
+    return trace(spec, workload, recipe, hardware.gpu)
+
+
+def timeline_of(trace: Trace) -> Timeline:
+    """The expanded trace; the last few are kept."""
+    if trace.key in _timelines:
+        _timelines.move_to_end(trace.key)
+        return _timelines[trace.key]
+    timeline = _timelines[trace.key] = expand(trace)
+    if len(_timelines) > _KEPT:
+        _timelines.popitem(last=False)
+    return timeline

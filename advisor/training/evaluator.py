@@ -1,0 +1,178 @@
+"""Scoring a model on rows so that evaluation cannot run out of memory.
+
+Logits of a causal LM (rows x tokens x vocabulary, in float32 for the loss) are what kills runs at their first
+evaluation. Here a batch is as large as its logits fit a quarter of the free memory, nothing of a batch outlives
+it, and an out-of-memory error halves the batch down to one row before it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from advisor.dataset.encoding import Example, collate, collate_prompts
+from advisor.domain.workload import Task
+from advisor.training.metrics import Metric, classification_scores, generation_scores, loss_scores
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+LOGITS_SHARE = 0.25
+"""Of free memory, for logits; their float32 copy and the log-softmax make it about three times this."""
+MOST_ROWS = 64
+MOST_NEW_TOKENS = 256
+
+
+@dataclass(slots=True)
+class Scorer:
+    """Scores examples with one model. `predict` receives keyword tensors and returns the model's output.
+
+    `vocabulary` is the width of the logits: the vocabulary, or the number of classes.
+    """
+
+    model: Any
+    tokenizer: Any
+    task: Task
+    metric: Metric
+    device: str
+    vocabulary: int
+    autocast: Callable[[], Any]
+    batch: int = MOST_ROWS
+    shrunk: int = 0
+
+    def score(self, examples: Sequence[Example]) -> dict[str, float]:
+        """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
+        import torch
+
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                scores = self._losses(examples)
+                if self.metric.needs == "generation":
+                    scores |= self._generated(examples)
+        finally:
+            self.model.train(was_training)
+        return scores
+
+    def _losses(self, examples: Sequence[Example]) -> dict[str, float]:
+        total, count = 0.0, 0
+        predicted: list[int] = []
+        wanted: list[int] = []
+        for rows in self._batches(examples):
+            loss, tokens, classes = self._halving(
+                rows, self._forward, lambda a, b: (a[0] + b[0], a[1] + b[1], a[2] + b[2])
+            )
+            total, count = total + loss, count + tokens
+            predicted.extend(classes)
+            wanted.extend(row.labels for row in rows if isinstance(row.labels, int))
+        scores = loss_scores(total, max(count, 1))
+        if self.task == "sequence-classification":
+            return {"loss": scores["loss"]} | classification_scores(predicted, wanted)
+        return scores
+
+    def _forward(self, rows: Sequence[Example]) -> tuple[float, int, list[int]]:
+        """Sum of losses, what it is a sum over, and the classes said."""
+        from torch.nn.functional import cross_entropy
+
+        batch = {k: v.to(self.device) for k, v in collate(rows, self.tokenizer.pad_token_id).items()}
+        labels = batch["labels"] if self.task == "seq2seq" else batch.pop("labels")
+        with self.autocast():
+            logits: torch.Tensor = self.model(**batch).logits
+        if self.task == "sequence-classification":
+            loss = cross_entropy(logits.float(), labels, reduction="sum")
+            return float(loss), len(rows), logits.argmax(-1).tolist()
+        if self.task == "causal-lm" or logits.shape[1] != labels.shape[1]:
+            # prompt methods put their virtual tokens before the row's own
+            logits, labels = logits[:, -labels.shape[1] :][:, :-1], labels[:, 1:]
+        kept = labels != -100
+        loss = cross_entropy(logits[kept].float(), labels[kept], reduction="sum")
+        return float(loss), int(kept.sum()), []
+
+    def _generated(self, examples: Sequence[Example]) -> dict[str, float]:
+        lengths = [len(self.tokenizer(e.reference, add_special_tokens=False)["input_ids"]) for e in examples]
+        most = max(1, min(MOST_NEW_TOKENS, max(lengths) + 1))
+        outputs: list[str] = []
+        references: list[str] = []
+        for rows in self._batches([e for e in examples if e.prompt]):
+            outputs.extend(self._halving(rows, lambda part: self._continue(part, most), lambda a, b: a + b))
+            references.extend(row.reference for row in rows)
+        return generation_scores(outputs, references)
+
+    def _continue(self, rows: Sequence[Example], most: int) -> list[str]:
+        """Greedy continuations of the prompts, as text."""
+        left = self.task == "causal-lm"
+        batch = collate_prompts([row.prompt for row in rows], self.tokenizer.pad_token_id, left=left)
+        batch = {k: v.to(self.device) for k, v in batch.items()}
+        with self.autocast():
+            made = self.model.generate(
+                **batch,
+                max_new_tokens=most,
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        new = made[:, batch["input_ids"].shape[1] :] if left else made
+        return self.tokenizer.batch_decode(new, skip_special_tokens=True)
+
+    def _batches(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
+        """Rows of like length together, as many as logits allow."""
+        ordered = sorted(examples, key=lambda e: len(e.input_ids), reverse=True)
+        at = 0
+        while at < len(ordered):
+            size = min(self.batch, self._affordable(len(ordered[at].input_ids)))
+            yield ordered[at : at + size]
+            at += size
+
+    def _affordable(self, length: int) -> int:
+        """Rows whose float32 logits fit the share of free memory, at least one."""
+        width = 1 if self.task == "sequence-classification" else length
+        return max(1, int(LOGITS_SHARE * free_bytes(self.device) / (4 * 3 * width * self.vocabulary)))
+
+    def _halving(self, rows: Sequence[Example], work: Callable[[Sequence[Example]], T], join: Callable[[T, T], T]) -> T:
+        """`work(rows)`, or of both halves where the whole does not fit; one row that does not fit raises."""
+        try:
+            return work(rows)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or len(rows) == 1:
+                raise
+        empty_cache(self.device)
+        half = len(rows) // 2
+        self.batch, self.shrunk = half, self.shrunk + 1
+        return join(self._halving(rows[:half], work, join), self._halving(rows[half:], work, join))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is an allocator's refusal, on any device."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in ("out of memory", "can't allocate memory", "cublas_status_alloc_failed"))
+
+
+def free_bytes(device: str) -> int:
+    """Memory a new allocation could take: the device's free bytes and the allocator's own reserve."""
+    import torch
+
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def empty_cache(device: str) -> None:
+    """Give the allocator's unused blocks back before a smaller try."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()

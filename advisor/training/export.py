@@ -1,0 +1,181 @@
+"""The finish of a study: the best weights loaded again, scored on rows no trial saw, exported and read back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from advisor import store
+from advisor.catalog.methods import find_method
+from advisor.dataset.encoding import Example
+from advisor.errors import AdvisorError
+from advisor.training.evaluator import empty_cache
+from advisor.training.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.training.train import device_name, versions
+from advisor.training.trainers.loop import load_trainable, trainable_state
+
+SAME: Final = {"float32": 1e-4, "bfloat16": 2**-8, "float16": 2**-10}
+"""Largest relative difference of two runs' losses that counts as the same: sums in another order, at the precision
+that a number of the dtype has (bfloat16 keeps 8 bits, float16 11)."""
+ABOUT: Final = "advisor.json"
+ADAPTER: Final = "adapter_model.safetensors"
+OURS: Final = "no peft class reads this method: advisor.training.export.load_exported(folder) gives the model"
+
+
+def finish(job: TrialJob) -> TrialResult:
+    """Score the test rows and write the adapter folder.
+
+    Raises:
+        AdvisorError: what `prepare` raises.
+        ValueError: the weights are not those of this recipe.
+    """
+    assert job.weights is not None
+    assert job.export is not None
+    began = time.monotonic()
+    prepared = prepare(job)
+    load_trainable(prepared.model, Path(job.weights))
+    loaded = time.monotonic()
+    rows = prepared.examples["test"]
+    scores = prepared.scorer.score(rows)
+    doubts = no_better_than_one_answer(job, rows, scores["accuracy"]) if "accuracy" in scores else []
+    scored = time.monotonic()
+    folder = Path(job.export)
+    export(prepared, job, folder)
+    plain = _plain(prepared, job)
+    against = _read_back(prepared, job, folder)
+    return TrialResult(
+        # an adapter that does not load again is no result, however well it scored
+        status="failed" if against else "complete",
+        reason=against,
+        score=scores[job.metric],
+        test=scores,
+        adapter=str(folder),
+        reloaded=not against,
+        seconds={
+            "load": loaded - began,
+            "evaluate": scored - loaded,
+            "save": time.monotonic() - scored,
+            "total": time.monotonic() - began,
+        },
+        trainable_parameters=prepared.trainable,
+        total_parameters=prepared.total,
+        truncated={"test": sum(e.cut for e in rows)},
+        device=device_name(prepared.device),
+        versions=versions(),
+        notes=(*(() if plain else (OURS,)), *doubts),
+    )
+
+
+def no_better_than_one_answer(job: TrialJob, rows: Sequence[Example], right: float) -> list[str]:
+    """A training too short, or at a wrong rate, leaves a classifier where one label for every row would have been.
+
+    Args:
+        right: share of the rows whose class the adapter says.
+    """
+    said, most = Counter(row.labels for row in rows if isinstance(row.labels, int)).most_common(1)[0]
+    share = most / len(rows)
+    if share == 1 or right > share:
+        return []
+    return [
+        f"{job.splits.labels[said]!r} as the answer to every test row would be right on {share:.4f} of them, the "
+        f"adapter is on {right:.4f}: train longer (--epochs), on more rows or at another rate (--learning-rate)"
+    ]
+
+
+def export(prepared: Prepared, job: TrialJob, folder: Path) -> None:
+    """peft's own format for peft's methods, the whole model for full fine-tuning, else the trained tensors.
+
+    All are safetensors; the tokenizer goes along, and `advisor.json` says what the adapter was trained as.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if _plain(prepared, job):
+        prepared.model.save_pretrained(str(folder), safe_serialization=True)
+    else:
+        from safetensors.torch import save_file
+
+        about = {"method": job.recipe.method, "base": job.spec.name, "recipe": job.recipe.model_dump_json()}
+        save_file(trainable_state(prepared.model), folder / ADAPTER, metadata=about)
+        # an adapter is given away: of this machine's folders only the base's stays, as in peft's own config
+        splits = job.splits.model_copy(update={"sources": {}, "notes": ()})
+        gone = {"folder": "", "data": "", "weights": None, "export": None, "splits": splits, "device": "auto"}
+        store.write(job.model_copy(update=gone), folder / ABOUT)
+    prepared.tokenizer.save_pretrained(str(folder))
+
+
+def load_exported(folder: str | Path, *, weights: str | Path | None = None) -> Any:
+    """A model with an adapter of ours, which no peft class reads, from the folder that `advisor tune` exported.
+
+    Args:
+        weights: folder of the base model, where it does not lie where it lay in training.
+
+    Raises:
+        BadFile: the folder holds no such adapter.
+        UnsupportedModel: the base model's weights are not here.
+        ValueError: the tensors are not those of the method on this base.
+    """
+    from transformers import AutoTokenizer, set_seed
+
+    job = store.read(TrialJob, Path(folder) / ABOUT)
+    base = Path(weights) if weights is not None else weights_folder(job.spec)
+    # what a method draws at random and never trains must be drawn as it was
+    set_seed(job.seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = attached(base_model(job, base, tokenizer, pick_device(job.device)), job)
+    load_trainable(model, Path(folder) / ADAPTER)
+    return model.eval()
+
+
+def _plain(prepared: Prepared, job: TrialJob) -> bool:
+    """Whether others' libraries read the export: peft's own methods, and whole models.
+
+    A method of ours may build on a peft model, but what it adds to it peft would not save.
+    """
+    return find_method(job.recipe.method).peft_type is not None or prepared.trainable == prepared.total
+
+
+def _read_back(prepared: Prepared, job: TrialJob, folder: Path) -> str:
+    """Why the written folder, loaded as a user would, is not the trained model; empty where it is.
+
+    Both score a few test rows: the same loss means the same outputs.
+    """
+    few = prepared.examples["test"][:8]
+    prepared.scorer.metric = _loss_only(job)
+    wanted = prepared.scorer.score(few)["loss"]
+    load = _loader(prepared, job, folder)
+    # two models at a time may not fit where the training just did
+    prepared.model = prepared.scorer.model = None
+    empty_cache(prepared.device)
+    try:
+        again = load()
+    except (AdvisorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        return f"the written adapter could not be loaded again: {error}"
+    again.to(prepared.device) if job.recipe.base == "dtype" else None
+    prepared.scorer.model = again
+    found = prepared.scorer.score(few)["loss"]
+    if abs(found - wanted) <= SAME[job.recipe.dtype] * max(1.0, abs(wanted)):
+        return ""
+    return f"the written adapter, loaded again, has a loss of {found:.6g} where the trained model had {wanted:.6g}"
+
+
+def _loader(prepared: Prepared, job: TrialJob, folder: Path) -> Callable[[], Any]:
+    """How a user loads the folder; holds nothing of the trained model."""
+    if prepared.trainable == prepared.total:
+        kind: Any = type(prepared.model)
+        return partial(kind.from_pretrained, str(folder), dtype=next(prepared.model.parameters()).dtype)
+    if not _plain(prepared, job):
+        return partial(load_exported, folder)
+    from peft import PeftModel
+
+    tokenizer, device = prepared.tokenizer, prepared.device
+    return lambda: PeftModel.from_pretrained(base_model(job, weights_folder(job.spec), tokenizer, device), str(folder))
+
+
+def _loss_only(job: TrialJob) -> Any:
+    from advisor.training.metrics import find_metric
+
+    return find_metric("loss", job.workload.task)

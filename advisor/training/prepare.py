@@ -1,0 +1,269 @@
+"""From a job to a training that is ready to run: tokenizer, examples, the model with its weights and adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor import store
+from advisor.catalog.methods import find_method
+from advisor.dataset.encoding import Encoder, Example
+from advisor.dataset.splits import read_split
+from advisor.domain.model import ModelSpec
+from advisor.domain.workload import Task
+from advisor.errors import BadRequest, UnsupportedModel
+from advisor.training.evaluator import Scorer
+from advisor.training.metrics import find_metric
+from advisor.training.run_spec import TrialJob
+
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A model on its device with the adapter attached, and the examples of each split."""
+
+    model: Any
+    tokenizer: Any
+    device: str
+    task: Task
+    examples: dict[str, list[Example]]
+    autocast: Callable[[], Any]
+    scorer: Scorer
+    trainable: int
+    total: int
+    new: tuple[str, ...] = ()
+    """Names in the base model of the parameters that its checkpoint lacks: a new classification head's."""
+
+
+def weights_folder(spec: ModelSpec) -> Path:
+    """The local folder with the model's weights.
+
+    Raises:
+        UnsupportedModel: none is known, or it holds no weights.
+    """
+    if spec.weights is None and spec.source == "folder":
+        raise UnsupportedModel(
+            f"{spec.asked} holds a definition but no weights (*.safetensors), and training needs them",
+            hints=["give the folder that save_pretrained() wrote, or a Hub id"],
+            model=spec.name,
+        )
+    if spec.weights is None:
+        raise UnsupportedModel(
+            f"{spec.name} has a definition but no weights here, and training needs them",
+            cause=f"the definition is {spec.where}",
+            hints=[f"to fetch them: hf download {spec.name}", "or give a local folder: --model FOLDER"],
+            model=spec.name,
+        )
+    folder = Path(spec.weights)
+    if not any(True for pattern in WEIGHT_FILES for _ in folder.glob(pattern)):
+        raise UnsupportedModel(
+            f"{folder} holds no weights (*.safetensors)",
+            hints=["give the folder that save_pretrained() wrote"],
+            model=spec.name,
+            path=str(folder),
+        )
+    _check_whole(folder, spec)
+    return folder
+
+
+def _check_whole(folder: Path, spec: ModelSpec) -> None:
+    """Refuse weights that were cut off on their way here, by their headers: not a tensor is read."""
+    from safetensors import SafetensorError, safe_open
+
+    listed: set[str] = set()
+    for index in folder.glob("*.safetensors.index.json"):
+        listed |= set(store.read_document(index).get("weight_map", {}).values())
+    for path in sorted({*folder.glob("*.safetensors"), *(folder / name for name in listed)}):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UnsupportedModel(
+                f"{path} is {'not whole' if path.is_file() else 'missing'}",
+                cause=str(error),
+                hints=["copy or fetch the model's weights again"],
+                model=spec.name,
+                path=str(path),
+            ) from error
+
+
+def prepare(job: TrialJob) -> Prepared:
+    """Everything loaded and seeded; the classification head and the adapter follow from the job's seed.
+
+    Raises:
+        AdvisorError: no weights, a model that cannot do the task, a method that cannot attach to it.
+    """
+    import torch
+    from transformers import AutoTokenizer, set_seed
+
+    folder = weights_folder(job.spec)
+    device = pick_device(job.device)
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    set_seed(job.seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.model_max_length = 10**9  # the encoder cuts by the rule it states
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    task = job.workload.task
+    if task == "seq2seq" and job.spec.architecture != "encoder-decoder":
+        task = "causal-lm"
+    examples = _examples(job, tokenizer)
+    model, new = load_base(job, folder, tokenizer, device)
+    model = attached(model, job)
+    model.to(device) if job.recipe.base == "dtype" else None
+    autocast = _autocast(job, device)
+    vocabulary = len(job.splits.labels) if task == "sequence-classification" else job.spec.vocabulary or len(tokenizer)
+    scorer = Scorer(model, tokenizer, task, find_metric(job.metric, job.workload.task), device, vocabulary, autocast)
+    parameters = {id(p): p for p in model.parameters()}.values()
+    return Prepared(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        task=task,
+        examples=examples,
+        autocast=autocast,
+        scorer=scorer,
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        total=sum(p.numel() for p in parameters),
+        new=new,
+    )
+
+
+def pick_device(asked: str) -> str:
+    """`cuda` where there is one, else `cpu`, unless one is asked for."""
+    import torch
+
+    if asked != "auto":
+        return asked
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _examples(job: TrialJob, tokenizer: Any) -> dict[str, list[Example]]:
+    encoder = Encoder(
+        tokenizer,
+        job.workload,
+        job.splits.kind,
+        job.splits.labels,
+        pairs=job.spec.architecture == "encoder-decoder" and job.workload.task == "seq2seq",
+    )
+    wanted = ("train", "evaluation") if job.mode == "train" else ("test",)
+    examples = {name: encoder.encode(read_split(Path(job.data), name, job.splits)) for name in wanted}
+    for name, part in examples.items():
+        if not part:
+            raise BadRequest(f"no {name} row leaves a token to learn within {job.workload.seq_len} tokens")
+    if job.mode == "train" and "evaluation" in job.train_on:
+        examples["train"] = examples["train"] + examples["evaluation"]
+    return examples
+
+
+def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
+    """The base model with its weights; a missing classification head is drawn from the seed."""
+    return load_base(job, folder, tokenizer, device)[0]
+
+
+def load_base(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> tuple[Any, tuple[str, ...]]:
+    """The base model, and the names of its parameters that the weights lack."""
+    from advisor.assembly.base_model import auto_class
+    from advisor.assembly.dtypes import storage_dtype, torch_dtype
+
+    recipe = job.recipe
+    extra: dict[str, Any] = {}
+    if job.workload.task == "sequence-classification":
+        extra["num_labels"] = len(job.splits.labels)
+        extra["id2label"] = dict(enumerate(job.splits.labels))
+        extra["label2id"] = {label: i for i, label in enumerate(job.splits.labels)}
+    if recipe.base != "dtype":
+        extra["quantization_config"] = _quantisation(job)
+        extra["device_map"] = {"": device}
+    try:
+        model, loading = auto_class(job.spec, job.workload.task).from_pretrained(
+            folder,
+            dtype=torch_dtype(storage_dtype(recipe)),
+            attn_implementation=recipe.attention,
+            output_loading_info=True,
+            **extra,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UnsupportedModel(
+            f"the weights in {folder} cannot be loaded", cause=f"{type(error).__name__}: {error}", model=job.spec.name
+        ) from error
+    for module in model.modules():
+        # on a CPU a scoring would repack 4-bit weights for inference, in a form that no gradient passes
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.use_cache = False
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model, tuple(sorted(loading["missing_keys"]))
+
+
+def _quantisation(job: TrialJob) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    from advisor.assembly.dtypes import torch_dtype
+    from advisor.assembly.quantize import HEADS
+
+    # left to itself, transformers keeps the heads of causal LMs only, and a new classifier cannot be quantised
+    heads = list(HEADS)
+    if job.recipe.base == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
+    return BitsAndBytesConfig(
+        llm_int8_skip_modules=heads,
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch_dtype(job.recipe.dtype),
+    )
+
+
+def attached(model: Any, job: TrialJob) -> Any:
+    """The model with the recipe's method; only what the method trains still requires gradients."""
+    from advisor.assembly.attach import attach
+
+    return attach(model, job.spec, job.workload, job.recipe)
+
+
+def make_optimizer(prepared: Prepared, job: TrialJob) -> Any:
+    """The recipe's optimizer, or the one its method is defined by."""
+    from advisor.assembly.optimizers import give_own_rate
+    from advisor.assembly.optimizers import make_optimizer as make
+
+    optimizer = make(prepared.model, job.recipe, find_method(job.recipe.method).optimizer)
+    if job.recipe.head_learning_rate is not None:
+        give_own_rate(optimizer, new_head(prepared), job.recipe.head_learning_rate)
+    return optimizer
+
+
+_WRAPPED = re.compile(r"^base_model\.(?:model\.)?|modules_to_save\.\w+\.|original_module\.")
+
+
+def new_head(prepared: Prepared) -> list[Any]:
+    """The trainable parameters that the checkpoint lacks, an adapter's own not among them."""
+    new = set(prepared.new)
+    return [p for name, p in prepared.model.named_parameters() if p.requires_grad and _WRAPPED.sub("", name) in new]
+
+
+def _autocast(job: TrialJob, device: str) -> Callable[[], Any]:
+    if not job.recipe.autocast:
+        return contextlib.nullcontext
+    import torch
+
+    from advisor.assembly.dtypes import torch_dtype
+
+    dtype = torch_dtype(job.recipe.dtype)
+    return lambda: torch.autocast(device, dtype=dtype)
+
+
+def some(examples: list[Example], most: int, seed: int) -> list[Example]:
+    """At most so many examples, the same ones for the same seed."""
+    if len(examples) <= most:
+        return examples
+    return random.Random(seed).sample(examples, most)

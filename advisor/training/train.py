@@ -1,0 +1,236 @@
+"""One training from start, or from its last checkpoint, to its result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from advisor.store import durable
+from advisor.training.checkpoints import newest
+from advisor.training.monitor import WARM_UP_STEPS, WEIGHTS, Coach
+from advisor.training.prepare import Prepared, make_optimizer, prepare, some
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.training.tracking import tracker_of
+from advisor.training.trainers import check_trainer, find_trainer
+from advisor.training.trainers.base import Work
+from advisor.training.trainers.hf import arguments
+from advisor.training.trainers.loop import load_trainable, trainable_state
+
+LIBRARIES = ("advisor", "torch", "transformers", "peft", "trl", "optuna", "bitsandbytes")
+
+
+def train(job: TrialJob, began: float) -> TrialResult:
+    """Run the job's training with its scorings; leaves the best trainable weights in the job's folder.
+
+    Raises:
+        AdvisorError: what `prepare` raises, or a recipe the trainer cannot run.
+        Diverged: the loss stopped being a number.
+    """
+    resident = _Resident()
+    trainer = find_trainer(job.recipe.trainer)
+    check_trainer(job.spec, job.workload, job.recipe)
+    prepared = prepare(job)
+    folder = Path(job.folder)
+    coach = _coach(job, prepared, folder)
+    found = newest(folder / "checkpoints")
+    if found:
+        coach.restore(found[1])
+    resumed = coach.done
+    work = Work(
+        job=job,
+        model=prepared.model,
+        tokenizer=prepared.tokenizer,
+        examples=prepared.examples["train"],
+        device=prepared.device,
+        optimizer=lambda: make_optimizer(prepared, job),
+        autocast=prepared.autocast,
+        coach=coach,
+        checkpoints=folder / "checkpoints",
+        resume=found[0] if found else None,
+    )
+    _reset_peak(prepared.device)
+    loaded = time.monotonic()
+    coach.tell({"loaded": loaded - began})
+    coach.begin()
+    coach.tracker = tracker_of(job, prepared.model, arguments(work), coach.steps)
+    try:
+        if coach.done < coach.steps:
+            trainer.train(work)
+    finally:
+        if coach.tracker is not None:
+            coach.tracker.end()
+    trained = time.monotonic()
+    return _result(job, prepared, coach, resident, resumed, began, loaded, trained)
+
+
+def optimizer_steps(job: TrialJob, examples: int) -> int:
+    """Of the whole training: epochs times batches of the effective size, a last small one counted."""
+    a_step = job.recipe.micro_batch_size * job.recipe.gradient_accumulation
+    return max(1, round(math.ceil(examples / a_step) * job.workload.epochs))
+
+
+def _coach(job: TrialJob, prepared: Prepared, folder: Path) -> Coach:
+    examples = prepared.examples
+    quick = some(examples["evaluation"], job.evaluation_rows, seed=0)
+
+    def save(path: Path) -> None:
+        from safetensors.torch import save_file
+
+        durable(path, lambda temporary: save_file(trainable_state(prepared.model), temporary))
+
+    def synchronise() -> None:
+        if prepared.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+
+    allocate: Any = getattr(getattr(prepared.model, "base_model", None), "update_and_allocate", None)
+    return Coach(
+        folder=folder,
+        steps=optimizer_steps(job, len(examples["train"])),
+        evaluations=job.evaluations,
+        metric=job.metric,
+        higher_is_better=job.higher_is_better,
+        score=lambda: prepared.scorer.score(quick),
+        save_weights=save,
+        synchronise=synchronise,
+        after_optimizer=allocate or (lambda step: None),
+        early_stopping=job.early_stopping,
+        checkpoint_seconds=job.checkpoint_seconds,
+    )
+
+
+def _result(
+    job: TrialJob,
+    prepared: Prepared,
+    coach: Coach,
+    resident: _Resident,
+    resumed: int,
+    began: float,
+    loaded: float,
+    trained: float,
+) -> TrialResult:
+    status = {"interrupted": "interrupted", "pruned": "pruned"}.get(coach.stopped, "complete")
+    metrics, score = coach.best_metrics, coach.best
+    rows = prepared.examples["evaluation"]
+    if status == "complete" and len(rows) > job.evaluation_rows:
+        load_trainable(prepared.model, Path(job.folder) / WEIGHTS)
+        metrics = prepared.scorer.score(rows)
+        score = metrics[job.metric]
+    allocated, reserved = _peaks(prepared.device)
+    ended = time.monotonic()
+    notes = [f"evaluation batch halved {prepared.scorer.shrunk} times"] if prepared.scorer.shrunk else []
+    if coach.stopped == "early":
+        notes.append(f"stopped early at step {coach.done} of {coach.steps}: {coach.stale} scorings without a gain")
+    return TrialResult(
+        status=status,  # type: ignore[arg-type]
+        reason=coach.stopped if status != "complete" else "",
+        score=score,
+        metrics=metrics,
+        curve=tuple(coach.curve),
+        steps=coach.done,
+        resumed_from=resumed,
+        tokens_per_step=_tokens_per_step(job, prepared),
+        step_seconds=tuple(coach.step_seconds[WARM_UP_STEPS:]),
+        seconds={
+            "load": loaded - began,
+            "train": trained - loaded - coach.seconds["evaluate"] - coach.seconds["save"],
+            "evaluate": coach.seconds["evaluate"] + ended - trained,
+            "save": coach.seconds["save"],
+            "total": ended - began,
+        },
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=reserved,
+        peak_process_bytes=resident.above_start(),
+        trainable_parameters=prepared.trainable,
+        total_parameters=prepared.total,
+        weights=WEIGHTS if (Path(job.folder) / WEIGHTS).is_file() else None,
+        truncated={name: sum(e.cut for e in part) for name, part in prepared.examples.items()},
+        device=device_name(prepared.device),
+        versions=versions(),
+        notes=tuple(notes),
+    )
+
+
+def _tokens_per_step(job: TrialJob, prepared: Prepared) -> float:
+    examples = prepared.examples["train"]
+    rows = min(len(examples), job.recipe.micro_batch_size * job.recipe.gradient_accumulation)
+    return rows * sum(len(e.input_ids) for e in examples) / len(examples)
+
+
+class _Resident:
+    """Resident memory of this process: its peak above what the imports took."""
+
+    def __init__(self) -> None:
+        import importlib
+
+        import psutil
+
+        for name in ("torch", "transformers"):
+            # their libraries belong to the start, not to the training
+            importlib.import_module(name)
+
+        self.start = psutil.Process().memory_info().rss
+
+    def above_start(self) -> int | None:
+        """Bytes; None where the system keeps no peak."""
+        try:
+            import resource
+        except ImportError:
+            return None
+        import sys
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - self.start)
+
+
+def _reset_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peaks(device: str) -> tuple[int | None, int | None]:
+    if not device.startswith("cuda"):
+        return None, None
+    import torch
+
+    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+
+
+def device_name(device: str) -> str:
+    """The device as its driver names it."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name()
+    return cpu_name()
+
+
+def cpu_name() -> str:
+    """The processor's own name with the number of cores, `cpu` where the system does not say."""
+    import os
+    import platform
+
+    name = ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        name = platform.processor()
+    return f"{name or 'cpu'} ({os.cpu_count()} cores)"
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries a result depends on; those not installed are left out."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

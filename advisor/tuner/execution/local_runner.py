@@ -1,0 +1,201 @@
+"""The workers of this machine: started, watched, started again when killed, asked to end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from advisor.errors import AdvisorError, StoreUnavailable
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.training.subprocess_run import last_line
+from advisor.tuner.execution.resources import Seat
+from advisor.tuner.execution.single_run import Heard, train_apart
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.storage.connect import PATIENCE_SECONDS
+
+POLL_SECONDS: Final = 0.5
+VIEW_SECONDS: Final = 1.0
+MOST_RESTARTS: Final = 5
+"""Of one worker; one that keeps dying has a cause that another start does not cure."""
+END_SECONDS: Final = 90.0
+
+
+@dataclass(slots=True)
+class Runner(ABC):
+    """Who runs the trainings of the study in `folder`, at most `workers` at a time.
+
+    `watch` is called about once a second, for a view of what goes on; `salt` tells machines apart.
+    """
+
+    folder: Path
+    url: str
+    workers: int
+    watch: Callable[[], None] = lambda: None
+    patience: float = PATIENCE_SECONDS
+    salt: int = 0
+    _viewed: float = 0.0
+
+    @abstractmethod
+    def run(self) -> str:
+        """Run trials until the budget is spent; says why the search ended.
+
+        Raises:
+            AdvisorError: an error that further trials would have too (storage away, disk full).
+            KeyboardInterrupt: passed on after all trials have left a checkpoint and gone back into the study.
+        """
+
+    @abstractmethod
+    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+        """Run trainings apart from the search; their results in the order of the jobs.
+
+        Raises:
+            KeyboardInterrupt: passed on after all trainings have left a checkpoint.
+        """
+
+    def view(self) -> None:
+        """Call `watch`, unless it was called just now."""
+        if time.monotonic() - self._viewed > VIEW_SECONDS:
+            self._viewed = time.monotonic()
+            self.watch()
+
+
+@dataclass(slots=True)
+class Crew(Runner):
+    """Worker processes on this machine."""
+
+    _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _restarts: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> str:
+        """As `Runner`, by workers that are started again when killed."""
+        (self.folder / "workers").mkdir(parents=True, exist_ok=True)
+        for index in range(self.workers):
+            self._start(index)
+        with terminated_like_interrupted():
+            try:
+                while self._running:
+                    self._look()
+                    self.view()
+                    time.sleep(POLL_SECONDS)
+            except BaseException:
+                self.end()
+                raise
+        return last_line(self._log(0, "out"))
+
+    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+        """As `Runner`, in the workers' own seats: each has a GPU, or its share of the cores."""
+        many = max(1, min(self.workers, len(jobs)))
+        seats: queue.SimpleQueue[Seat] = queue.SimpleQueue()
+        for index in range(many):
+            seats.put(Seat(index, many))
+        stop = threading.Event()
+
+        def one(job: TrialJob) -> TrialResult:
+            seat = seats.get()
+            try:
+                return train_apart(request, job, seat, stop)
+            finally:
+                seats.put(seat)
+
+        with terminated_like_interrupted(), ThreadPoolExecutor(many) as pool:
+            try:
+                futures = [pool.submit(one, job) for job in jobs]
+                self._hear(dict(zip(futures, jobs, strict=True)), heard)
+            except BaseException:
+                # leaving the pool waits for its trainings: they checkpoint and end now, the others never begin
+                stop.set()
+                raise
+        return [future.result() for future in futures]
+
+    def _hear(self, running: dict[Future[TrialResult], TrialJob], heard: Heard) -> None:
+        waiting = set(running)
+        while waiting:
+            done, waiting = wait(waiting, VIEW_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                heard(running[future], future.result())
+            self.view()
+
+    def end(self) -> None:
+        """Ask every worker to leave: its trial checkpoints and goes back into the study."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + END_SECONDS
+        for process in self._running.values():
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+
+    def pids(self) -> list[int]:
+        """Of the workers that run."""
+        return [process.pid for process in self._running.values()]
+
+    def _look(self) -> None:
+        for index, process in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._running[index]
+            if code == 0:
+                continue
+            said = self._log(index, "err").read_text(encoding="utf-8", errors="replace").strip()
+            if code in (1, 2, 3, 4):
+                self.end()
+                raise _error(code, said, self.folder)
+            self._restarts[index] = self._restarts.get(index, 0) + 1
+            if self._restarts[index] > MOST_RESTARTS:
+                self.end()
+                raise AdvisorError(f"worker {index} died {MOST_RESTARTS} times", cause=said[-300:], code=code)
+            self._start(index)
+
+    def _start(self, index: int) -> None:
+        command = [sys.executable, "-m", "advisor.tuner.execution.worker", str(self.folder), "--storage", self.url]
+        command += ["--index", str(index), "--share", str(self.workers), "--patience", str(self.patience)]
+        command += ["--salt", str(self.salt)]
+        with open(self._log(index, "out"), "ab") as out, open(self._log(index, "err"), "wb") as err:
+            self._running[index] = subprocess.Popen(
+                command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ)
+            )
+
+    def _log(self, index: int, stream: str) -> Path:
+        return self.folder / "workers" / f"{index}.{stream}"
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Generator[None]:
+    """Let a SIGTERM end us as Ctrl-C does; outside the main thread nothing can, and nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _error(code: int, said: str, folder: Path) -> AdvisorError:
+    """A worker's own error again, here; a traceback stays whole, since it is a bug."""
+    if code == 4 and "Error: " in said:
+        message, *rest = said[said.index("Error: ") + 7 :].splitlines()
+        return StoreUnavailable(message, cause=rest[0].strip() if rest else "", hints=[r.strip() for r in rest[1:]])
+    return AdvisorError(f"a worker of {folder} failed", cause=said[-2000:], code=code)

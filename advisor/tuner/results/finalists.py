@@ -1,0 +1,234 @@
+"""After the search: the best trials again with other seeds, so that noise is not crowned; then the one adapter."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from advisor.domain.tuning import Finalist
+from advisor.errors import DoesNotFit, StoreUnavailable
+from advisor.training.monitor import WEIGHTS
+from advisor.training.run_spec import TrialJob, TrialResult
+from advisor.training.worker import DISK_FULL, RESULT
+from advisor.tuner.budget import finals_afforded, settings_of
+from advisor.tuner.execution.resources import Seat
+from advisor.tuner.execution.single_run import Train, train_apart
+from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.search.samplers_and_pruners import spread
+from advisor.tuner.storage import trials as ledger
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+DRAWS: Final = 2000
+SEED_STEP: Final = 1000
+"""Seeds of the finals lie away from those of the search."""
+
+
+Results = Mapping[tuple[int, int], TrialResult]
+"""(trial, number of its seed) -> the training with that seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The trial to use, the finalists it was chosen among, and where its trained weights lie."""
+
+    trial: FrozenTrial
+    finalists: tuple[Finalist, ...]
+    weights: Path
+    seed: int
+    notes: tuple[str, ...] = ()
+
+
+def choose(
+    request: TuneRequest,
+    folder: Path,
+    trials: Sequence[FrozenTrial],
+    *,
+    train: Train,
+    said: Callable[[tuple[Finalist, ...]], None],
+) -> Chosen:
+    """Train the finalists with more seeds and take the best mean; what an earlier session trained is not repeated.
+
+    `said` hears of the finalists as they stand, each time another training has ended.
+
+    Raises:
+        DoesNotFit: no trial completed, with the reasons.
+        StoreUnavailable: the disk is full.
+    """
+    best = ledger.best_first(request, trials)
+    if not best:
+        raise _nothing(trials)
+    most = min(request.finalists, len(best))
+    finalists, seeds = finals_afforded(request, trials, most)
+    tried, more = best[:finalists], range(1, seeds)
+    jobs = {(t.number, k): _job(request, folder, t, k) for t in tried for k in more}
+    results = {key: done for key, job in jobs.items() if (done := ledger.finished_result(Path(job.folder)))}
+    keys = {job.folder: key for key, job in jobs.items()}
+
+    def heard(job: TrialJob, result: TrialResult) -> None:
+        if result.reason == DISK_FULL:
+            raise StoreUnavailable(
+                f"the disk of {folder} is full",
+                hints=[f"free some space, then: advisor tune --resume {folder}"],
+                path=str(folder),
+                reason=DISK_FULL,
+            )
+        results[keys[job.folder]] = result
+        said(_compared(request, tried, results))
+
+    train(request, [job for key, job in jobs.items() if key not in results], heard)
+    ranked = _compared(request, tried, results)
+    top = next(t for t in tried if t.number == ranked[0].number)
+    chosen = _with_weights(request, folder, top, ranked, results, train)
+    return replace(chosen, notes=(*_fewer(request, most, finalists, seeds), *chosen.notes))
+
+
+def _fewer(request: TuneRequest, most: int, finalists: int, seeds: int) -> list[str]:
+    """What is told where the budget paid for fewer finals than were asked for."""
+    if most < 2 or request.final_seeds < 2 or (finalists, seeds) == (most, request.final_seeds):
+        return []
+    got = f"{finalists} with {seeds} seeds each" if seeds > 1 else "none"
+    return [f"finalists: {got} instead of {most} with {request.final_seeds} seeds each; the budget pays for no more"]
+
+
+def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> TrialJob:
+    place = folder / "finals" / f"{trial.number:04d}-seed{k}"
+    return job_of(request, folder, trial, place, request.seed + SEED_STEP * k)
+
+
+def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, seed: int) -> TrialJob:
+    """The training of a trial's settings once more, in a folder of its own."""
+    recipe, workload = settings_of(request, trial)
+    return request.job(trial.number, place, folder, recipe, workload, seed=seed)
+
+
+def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Results) -> tuple[Finalist, ...]:
+    """The finalists, each with the chance that it is truly the best: the best mean first, among those of which no
+    seed failed; settings that break with another seed are no winner, whatever their other seeds scored."""
+    index = request.objectives.index("quality")
+    sign = 1.0 if request.higher_is_better else -1.0
+    scores: dict[int, list[float]] = {t.number: [t.values[index]] for t in tried}
+    broken: set[int] = set()
+    for (number, _), result in sorted(results.items()):
+        score = _score(result)
+        broken.add(number) if score is None else scores[number].append(score)
+    chances = _chances([[sign * s for s in scores[t.number]] for t in tried])
+    found = [
+        Finalist(number=number, scores=tuple(s), mean=sum(s) / len(s), spread=spread(s), better=chance)
+        for (number, s), chance in zip(scores.items(), chances, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda f: (f.number in broken, -sign * f.mean)))
+
+
+def _score(result: TrialResult) -> float | None:
+    """None of a training that did not come to its end."""
+    return result.score if result.status == "complete" else None
+
+
+def _chances(scores: list[list[float]]) -> list[float | None]:
+    """How often each has the best mean when its seeds are drawn again; None where there is one seed only."""
+    if any(len(s) < 2 for s in scores):
+        return [None] * len(scores)
+    draw = random.Random(0)
+    wins = [0.0] * len(scores)
+    for _ in range(DRAWS):
+        means = [sum(draw.choices(s, k=len(s))) / len(s) for s in scores]
+        top = [i for i, m in enumerate(means) if m == max(means)]
+        for i in top:
+            wins[i] += 1 / len(top)
+    return [w / DRAWS for w in wins]
+
+
+def _with_weights(
+    request: TuneRequest,
+    folder: Path,
+    trial: FrozenTrial,
+    finalists: tuple[Finalist, ...],
+    results: Results,
+    train: Train,
+) -> Chosen:
+    """The weights of the chosen trial's best seed; trained again where they lie on another machine or nowhere."""
+    sign = 1.0 if request.higher_is_better else -1.0
+    places = [(ledger.trial_folder(folder, trial), request.seed, trial.values[request.objectives.index("quality")])]
+    if request.seeds > 1:
+        places[0] = (places[0][0] / "seed-0", *places[0][1:])
+    for (number, k), result in results.items():
+        score = _score(result)
+        if number == trial.number and score is not None:
+            job = _job(request, folder, trial, k)
+            places.append((Path(job.folder), job.seed, score))
+    here = [p for p in places if (p[0] / WEIGHTS).is_file()]
+    notes = tuple(
+        f"trial {number} with seed {k} of the finals failed: {result.reason}"
+        for (number, k), result in sorted(results.items())
+        if _score(result) is None
+    )
+    if request.retrain or not here:
+        place = _retrained(request, folder, trial, train)
+        return Chosen(trial, finalists, place / WEIGHTS, request.seed, notes)
+    place, seed, _ = max(here, key=lambda p: sign * p[2])
+    return Chosen(trial, finalists, place / WEIGHTS, seed, notes)
+
+
+def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Train) -> Path:
+    """Train the chosen settings once more: on training and evaluation rows if asked, else as the trial did."""
+    place = folder / "finals" / f"{trial.number:04d}-{'retrained' if request.retrain else 'again'}"
+    job = job_of(request, folder, trial, place, request.seed)
+    if request.retrain:
+        # the evaluation rows are learned now, so there is nothing left to choose a moment by: the end is kept
+        job = job.model_copy(update={"train_on": ("train", "evaluation"), "evaluations": 1, "early_stopping": 0})
+    if ledger.finished_result(place) is None:
+        [result] = train(request, [job], lambda job, result: None)
+        if result.status != "complete":
+            raise DoesNotFit(f"the chosen settings could not be trained again: {result.reason}", number=trial.number)
+    return place
+
+
+def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrialResult:
+    """Score the test rows and export the adapter to `best/`, on this machine; once only for each choice.
+
+    Raises:
+        DoesNotFit: the finish itself failed, with its reason.
+    """
+    place = folder / "finals" / f"{chosen.trial.number:04d}-finish"
+    done = ledger.finished_result(place)
+    export = folder / "best"
+    if done is not None and export.is_dir() and done.notes[:1] == (str(chosen.weights),):
+        return done
+    shutil.rmtree(export, ignore_errors=True)
+    job = job_of(request, folder, chosen.trial, place, chosen.seed).model_copy(
+        update={"mode": "finish", "weights": str(chosen.weights), "export": str(export)}
+    )
+    result = train_apart(request, job, Seat(), threading.Event())
+    if result.status != "complete":
+        raise DoesNotFit(
+            f"the best weights could not be tested and exported: {result.reason}",
+            hints=[f"the trained weights are kept: {chosen.weights}"],
+            weights=str(chosen.weights),
+        )
+    from advisor import store
+
+    noted = result.model_copy(update={"notes": (str(chosen.weights), *result.notes)})
+    store.write(noted, place / RESULT)
+    return noted
+
+
+def _nothing(trials: Sequence[FrozenTrial]) -> DoesNotFit:
+    reasons: dict[str, int] = {}
+    for trial in trials:
+        outcome = ledger.outcome_of(trial)
+        if outcome is not None and outcome.reason:
+            reasons[outcome.reason] = reasons.get(outcome.reason, 0) + 1
+    worst = sorted(reasons.items(), key=lambda item: -item[1])
+    return DoesNotFit(
+        "no trial was completed, so there is no adapter",
+        cause="; ".join(f"{count} x {reason}" for reason, count in worst[:3]) or "no trial was run",
+        hints=["logs: trials/<number>/log.txt in the study's folder"],
+        reasons=reasons,
+    )

@@ -1,0 +1,83 @@
+"""A method as others published it, fitted to a training of the length that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from advisor.catalog.methods import find_method
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.recommendation import Recommendation, Setting
+from advisor.domain.workload import Workload
+from advisor.errors import UnknownName
+from advisor.literature.hyperparameters.training_length import (
+    converging_batch,
+    converging_epochs,
+    quickened_fields,
+    scaled_rank,
+    training_fields,
+    with_rank,
+)
+
+PLAIN_SCHEDULE: Final = "linear"
+"""Where nobody published one for such a training: the Trainer's own default."""
+
+
+def published_settings(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
+    """What studies and repositories set for a method; none where nobody published any."""
+    from advisor.literature.hyperparameters.suggest import recommend_settings
+
+    try:
+        return recommend_settings(
+            name,
+            architecture=spec.architecture,
+            model_parameters=spec.parameters,
+            hidden_size=spec.hidden,
+            task_type=workload.task_type,
+            samples=workload.samples,
+        )
+    except UnknownName:
+        return ()
+
+
+def converging(
+    method: str, spec: ModelSpec, workload: Workload, epochs: float | None, batch: int | None
+) -> tuple[Workload, str]:
+    """The length and batch at which the method converges, as far as the user left them open."""
+    if epochs is None:
+        longer, note = converging_epochs(method, workload, published_settings(method, spec, workload))
+        return workload.model_copy(update={"epochs": longer}), note
+    if batch is None:
+        smaller, note = converging_batch(method, workload)
+        return workload.model_copy(update={"effective_batch_size": smaller}), note
+    return workload, ""
+
+
+def plain_recipe(
+    name: str, spec: ModelSpec, workload: Workload, told: Recommendation | None, published: Sequence[Setting]
+) -> Recipe:
+    """A method as published, else its catalogue's default, quickened for a training shorter than published.
+
+    In the precision of the recommendation, else in float32, which every processor computes and no loss underflows in.
+    """
+    method = find_method(name)
+    known = {s.name: s for s in published}
+    rank = known["rank"].value if "rank" in known else None
+    options = with_rank(method, {}, rank) if isinstance(rank, int) and scaled_rank(method, {}) else {}
+    fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
+    fields, options = quickened_fields(method, fields, options, workload, spec.hidden)
+    like = told.choice.recipe if told else None
+    return Recipe.model_validate(
+        {
+            "method": name,
+            "options": options,
+            "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
+            "dtype": like.dtype if like else "float32",
+            "autocast": like.autocast if like else False,
+            "base": method.default_base,
+            "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
+            "trainer": like.trainer if like else "hf",
+            **fields,
+        }
+    )

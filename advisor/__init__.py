@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from advisor.domain.quantity import Quantity as Quantity
     from advisor.domain.recipe import Recipe as Recipe
     from advisor.domain.recommendation import Recommendation as Recommendation
-    from advisor.domain.trace.model import Trace as Trace
+    from advisor.domain.trace.trace_schema import Trace as Trace
     from advisor.domain.workload import Workload as Workload
     from advisor.errors import AdvisorError as AdvisorError
     from advisor.errors import BadFile as BadFile
@@ -79,7 +79,7 @@ NOUNS: Final[dict[str, str]] = {
     "Recipe": "advisor.domain.recipe",
     "Recommendation": "advisor.domain.recommendation",
     "Study": "advisor.domain.findings",
-    "Trace": "advisor.domain.trace.model",
+    "Trace": "advisor.domain.trace.trace_schema",
     "Workload": "advisor.domain.workload",
     "AdvisorError": "advisor.errors",
     "BadFile": "advisor.errors",

@@ -15,7 +15,7 @@ import json
 
 import advisor
 from advisor import store
-from advisor.catalog.findings.loader import FOLDER, broken_laws
+from advisor.catalog.findings.study_files import FOLDER, broken_laws
 from advisor.domain.findings import Study
 
 COMMAND = "python benchmarks/own_study.py"

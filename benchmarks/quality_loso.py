@@ -26,19 +26,18 @@ from statistics import fmean
 
 import numpy as np
 
-from advisor.catalog.findings.loader import load_studies
 from advisor.catalog.findings.method_names import KIND_OF
-from advisor.literature.quality.features import GROUPS, SPREAD_FEATURES, SPREAD_OF_OLD, Question, Usual
+from advisor.catalog.findings.study_files import load_studies
+from advisor.literature.quality.features import GROUPS, SPREAD_FEATURES, SPREAD_OF_OLD, StudyDefaults, StudySetting
 from advisor.literature.quality.hierarchical_fit import (
-    LeftOut,
+    HeldOutStudy,
     cells_for_fit,
     design,
     fit_spread,
     fit_variances,
     leave_studies_out,
 )
-from advisor.literature.quality.observations import Cell, usual
-from advisor.literature.quality.validation import (
+from advisor.literature.quality.leave_study_out import (
     always_lora,
     blind,
     coverage_of,
@@ -47,8 +46,9 @@ from advisor.literature.quality.validation import (
     order_by_study,
     pu_table,
     regret_by_study,
-    told,
+    told_score,
 )
+from advisor.literature.quality.observations import QualityObservation, usual
 
 RESULT = Path(__file__).parent / "results" / "quality_loso.json"
 
@@ -64,12 +64,12 @@ SHIPPED = "shipped: + small encoders, large n"
 SIMPLE = "mean of each method"
 
 
-def nobody(cells: Sequence[Cell]) -> Usual:
+def nobody(cells: Sequence[QualityObservation]) -> StudyDefaults:
     """What was assumed before of a study that says nothing: nobody's own method, rates tuned."""
-    return Usual(0.0, 0.0, frozenset())
+    return StudyDefaults(0.0, 0.0, frozenset())
 
 
-def likely_own(cells: Sequence[Cell]) -> Usual:
+def likely_own(cells: Sequence[QualityObservation]) -> StudyDefaults:
     """A method is its study's own with one chance in (studies that tell of it + 1), as if each were as likely to be."""
     tells: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
@@ -77,7 +77,7 @@ def likely_own(cells: Sequence[Cell]) -> Usual:
     return OneIn(0.0, usual(cells).untuned_share, usual(cells).proposed, {m: len(s) for m, s in tells.items()})
 
 
-class OneIn(Usual):
+class OneIn(StudyDefaults):
     """`own_share` falls with the studies that tell of the method."""
 
     def __init__(self, own: float, untuned: float, proposed: frozenset[str], tells: dict[str, int]) -> None:
@@ -90,12 +90,12 @@ class OneIn(Usual):
         return 0.0 if method in self.proposed else 1 / (1 + self.tells.get(method, 0))
 
 
-def method_means(cells: Sequence[Cell]) -> list[LeftOut]:
+def method_means(cells: Sequence[QualityObservation]) -> list[HeldOutStudy]:
     """Each study predicted by the means of its methods over the others, a study counting once; the simplest there is.
 
     A mean of k studies is pulled to its kind's as if by one study more, a kind's to that of all methods.
     """
-    out: list[LeftOut] = []
+    out: list[HeldOutStudy] = []
     for study in sorted({cell.study for cell in cells}):
         said: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for cell in cells:
@@ -107,7 +107,7 @@ def method_means(cells: Sequence[Cell]) -> list[LeftOut]:
             kinds[KIND_OF[method]].append(fmean(values))
         over = fmean(fmean(values) for values in means.values())
 
-        def guess(question: Question, means=means, kinds=kinds, over=over) -> float:
+        def guess(question: StudySetting, means=means, kinds=kinds, over=over) -> float:
             like = kinds.get(question.kind, [])
             mine = means.get(question.method, [])
             return (sum(mine) + (sum(like) + over) / (len(like) + 1)) / (len(mine) + 1)
@@ -115,7 +115,7 @@ def method_means(cells: Sequence[Cell]) -> list[LeftOut]:
         for cell in cells:
             if cell.study == study:
                 mean = guess(cell.question)
-                out.append(LeftOut(cell, cell.question, mean, 0.0, mean, 0.0))
+                out.append(HeldOutStudy(cell, cell.question, mean, 0.0, mean, 0.0))
     return out
 
 
@@ -132,7 +132,7 @@ def less(mine: Mapping[str, float], other: Mapping[str, float]) -> dict[str, flo
     return interval({study: mine[study] - other[study] for study in mine})
 
 
-def error_by_study(left_out: list[LeftOut], predict=told) -> dict[str, float]:
+def error_by_study(left_out: list[HeldOutStudy], predict=told_score) -> dict[str, float]:
     """Mean absolute error of cells, in points."""
     errors: dict[str, list[float]] = {}
     for one in left_out:
@@ -141,12 +141,12 @@ def error_by_study(left_out: list[LeftOut], predict=told) -> dict[str, float]:
     return {study: fmean(values) for study, values in errors.items()}
 
 
-def measure(left_out: list[LeftOut], spread: tuple[str, ...] = SPREAD_FEATURES) -> dict[str, object]:
+def measure(left_out: list[HeldOutStudy], spread: tuple[str, ...] = SPREAD_FEATURES) -> dict[str, object]:
     intervals = intervals_by_study(left_out, names=spread)
     over_studies, over_rows = coverage_of(intervals, left_out)
     lora = regret_by_study(left_out, always_lora)
     found: dict[str, object] = {}
-    for name, predict in (("told", told), ("blind", blind)):
+    for name, predict in (("told", told_score), ("blind", blind)):
         found |= {
             f"pairs {name}, with full": interval(order_by_study(left_out, predict)),
             f"pairs {name}, without full": interval(order_by_study(left_out, predict, with_full=False)),
@@ -156,7 +156,9 @@ def measure(left_out: list[LeftOut], spread: tuple[str, ...] = SPREAD_FEATURES) 
             f"pairs {name}, no ties": interval(order_by_study(left_out, predict, 0.0)),
             f"error {name}": interval(error_by_study(left_out, predict)),
         }
-    regrets = {name: regret_by_study(left_out, model_pick(how)) for name, how in (("told", told), ("blind", blind))}
+    regrets = {
+        name: regret_by_study(left_out, model_pick(how)) for name, how in (("told", told_score), ("blind", blind))
+    }
     return found | {
         "coverage over studies": round(over_studies, 4),
         "coverage over rows": round(over_rows, 4),
@@ -173,12 +175,12 @@ def measure(left_out: list[LeftOut], spread: tuple[str, ...] = SPREAD_FEATURES) 
                 "inside": round(intervals[study].inside, 3),
                 "width": round(intervals[study].width, 1),
             }
-            for study, share in order_by_study(left_out, told).items()
+            for study, share in order_by_study(left_out, told_score).items()
         },
     }
 
 
-def conditional(left_out: list[LeftOut]) -> dict[str, dict[str, float]]:
+def conditional(left_out: list[HeldOutStudy]) -> dict[str, dict[str, float]]:
     """Coverage and width of rows by number of samples, kind and architecture; intervals fitted study by study."""
     groups: dict[str, list[tuple[str, bool, float]]] = defaultdict(list)
     for study in sorted({one.cell.study for one in left_out if one.cell.referenced}):
@@ -235,7 +237,7 @@ def main() -> int:
     cells = cells_for_fit(load_studies())
     refit = 0 if "--quick" in sys.argv else 12
     simple = method_means(cells)
-    equal = [LeftOut(one.cell, one.blind, 0.0, 0.0, 0.0, 0.0) for one in simple]
+    equal = [HeldOutStudy(one.cell, one.blind, 0.0, 0.0, 0.0, 0.0) for one in simple]
     results: dict[str, dict] = {"equal to full": measure(equal), SIMPLE: measure(simple)}
     for name, groups in MODELS.items():
         data = design(cells, groups)

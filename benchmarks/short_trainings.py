@@ -26,11 +26,11 @@ from tune_search import METHOD, Question, about, make_job, request_of
 
 from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.literature.hyperparameters.training_length import USUAL_BATCH, quickened_fields, training_fields
-from advisor.training.worker import run
-from advisor.tuner.request_model import TuneRequest
+from advisor.literature.hyperparameters.training_length import USUAL_BATCH, fields_for_short_training, training_fields
+from advisor.training.training_worker import run
 from advisor.tuner.search.space import start_params
 from advisor.tuner.starting_recipe import published_settings
+from advisor.tuner.tune_request import TuneRequest
 
 HERE = Path(__file__).parent
 RATES = ("learning_rate", "head_learning_rate")
@@ -101,7 +101,7 @@ def _variants(
     decayed = {"schedule": usual.get("schedule", "linear")}
     published = {"rank": rank, "effective_batch_size": USUAL_BATCH}
     two = request.workload.model_copy(update={"num_labels": 2})
-    rates = quickened_fields(find_method(METHOD), usual, {"rank": rank}, two, request.spec.hidden)[0]
+    rates = fields_for_short_training(find_method(METHOD), usual, {"rank": rank}, two, request.spec.hidden)[0]
     found: list[tuple[str, dict[str, Any], dict[str, Any], float | None]] = [
         ("as recommended", {}, {}, None),
         ("rates as for two classes", {r: rates[r] for r in RATES}, {}, None),

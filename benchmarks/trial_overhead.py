@@ -63,10 +63,10 @@ def children_cpu() -> float:
 
 def searched(model: str, data: Path, folder: Path, workers: int, trials: int, epochs: float) -> dict[str, Any]:
     """A search of the learning rate by real workers; its trials' spans and what each trained."""
-    from advisor.tuner.execution.local_runner import Crew
-    from advisor.tuner.request import make_request, write_request
+    from advisor.tuner.execution.local_runner import LocalRunner
     from advisor.tuner.storage import trials as ledger
-    from advisor.tuner.storage.connect import quietly, storage_url
+    from advisor.tuner.storage.connect import silence_optuna, storage_url
+    from advisor.tuner.study_preparation import make_request, write_request
     from advisor.tuner.tune import enqueue
 
     begun = make_request(
@@ -75,11 +75,11 @@ def searched(model: str, data: Path, folder: Path, workers: int, trials: int, ep
     )  # fmt: skip
     write_request(begun, folder)
     url = storage_url(None, folder)
-    with quietly():
+    with silence_optuna():
         study = ledger.create(begun.request, url)
         enqueue(study, begun.request)
         began, cpu, own = time.perf_counter(), children_cpu(), time.process_time()
-        Crew(folder, url, workers).run()
+        LocalRunner(folder, url, workers).run()
         wall, cpu, own = time.perf_counter() - began, children_cpu() - cpu, time.process_time() - own
         done = study.get_trials(deepcopy=False)
     by_worker: dict[int, list[Any]] = {}
@@ -109,12 +109,12 @@ def pure(job: Path) -> dict[str, float]:
 def purely(path: str) -> None:
     """In that process."""
     from advisor import store
-    from advisor.training.run_spec import TrialJob
     from advisor.training.train import train
     from advisor.training.trainers import find_trainer
+    from advisor.training.training_spec import TrainingSpec
 
     with tempfile.TemporaryDirectory() as place:
-        job = store.read(TrialJob, path).model_copy(update={"folder": place, "checkpoint_seconds": 1e9})
+        job = store.read(TrainingSpec, path).model_copy(update={"folder": place, "checkpoint_seconds": 1e9})
         trainer: Any = find_trainer(job.recipe.trainer)
         real, took = trainer.train, {}
 

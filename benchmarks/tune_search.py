@@ -42,15 +42,15 @@ from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.domain.tuning import Dimension
 from advisor.training.monitor import WEIGHTS
-from advisor.training.run_spec import TrialJob
-from advisor.training.worker import run
+from advisor.training.training_spec import TrainingSpec
+from advisor.training.training_worker import run
 from advisor.tuner.execution.propose import propose
-from advisor.tuner.request import make_request, write_request
-from advisor.tuner.request_model import TuneRequest
 from advisor.tuner.search.space import RATE_SPAN, RATIOS, SEARCHED, apply, suggest
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import id_of, quiet
+from advisor.tuner.study_preparation import make_request, write_request
 from advisor.tuner.tune import enqueue
+from advisor.tuner.tune_request import TuneRequest
 
 METHOD = "lora"
 SEARCHERS = ("random", "tpe", "advisor")
@@ -255,7 +255,7 @@ def _trial(study: Any, request: TuneRequest, folder: Path, given: argparse.Names
 
 def make_job(
     params: dict[str, Any], request: TuneRequest, folder: Path, number: int, given: argparse.Namespace
-) -> TrialJob:
+) -> TrainingSpec:
     recipe, workload = apply(params, request.dimensions, request.starts, request.workload)
     place = folder / "trials" / f"{number:04d}"
     job = request.job(number, place, folder, recipe, workload, threads=given.threads)

@@ -17,7 +17,7 @@ from advisor.assembly.adapters import data_driven_init as starts
 from advisor.assembly.adapters import module_search as layers
 from advisor.assembly.adapters.peft_on_meta import meta_safe, settle_forward
 from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Task, Workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from advisor.catalog.optimizers import find_optimizer
+from advisor.catalog.optimizer_names import find_optimizer
 from advisor.domain.recipe import Recipe
 from advisor.errors import MissingExtra
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from advisor.assembly.adapters import module_search as layers
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.errors import IllegalRecipe
 
 _ONE_NAME = ("ADAPTION_PROMPT",)

@@ -1,6 +1,6 @@
 """The user's training data: `read_rows()` reads a file, `measure_lengths()` how long its examples are in tokens."""
 
-from advisor.dataset.lengths import Lengths as Lengths
+from advisor.dataset.lengths import TokenLengths as TokenLengths
 from advisor.dataset.lengths import measure_lengths as measure_lengths
 from advisor.dataset.rows import Example as Example
 from advisor.dataset.rows import Rows as Rows

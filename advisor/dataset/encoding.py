@@ -27,7 +27,7 @@ CUT_RULE: Final[Mapping[RowKind | Literal["pairs"], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class EncodedExample:
     """One row as ids. `labels` are ids with IGNORED where nothing is learned, or one class.
 
     `prompt` and `reference` serve generation: the ids to continue and the text wanted.
@@ -66,37 +66,37 @@ class Encoder:
                 hints=["use an instruction-tuned model, or rows with prompt and completion"],
             )
 
-    def encode(self, rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    def encode(self, rows: Iterable[Mapping[str, Any]]) -> list[EncodedExample]:
         """One example a row; rows in which nothing would be learned (a single token) are left out."""
         examples = [self._one(row) for row in rows]
         return [example for example in examples if example.trained]
 
-    def _one(self, row: Mapping[str, Any]) -> Example:
+    def _one(self, row: Mapping[str, Any]) -> EncodedExample:
         limit = self.workload.seq_len
         if self.kind == "text-label":
             ids = self._ids(row["text"], special=True)
             kept = self._keep_ends(ids, limit)
-            return Example(kept, self.classes[row["label"]], [], row["label"], len(ids) > limit)
+            return EncodedExample(kept, self.classes[row["label"]], [], row["label"], len(ids) > limit)
         if self.pairs:
             return self._pair(row)
         if self.kind == "text":
             ids = self._ids(row["text"], special=True) + self._end()
             half = max(1, min(limit, len(ids)) // 2)
             reference = self.tokenizer.decode(ids[half:limit], skip_special_tokens=True)
-            return Example(ids[:limit], ids[:limit], ids[:half], reference, len(ids) > limit)
+            return EncodedExample(ids[:limit], ids[:limit], ids[:half], reference, len(ids) > limit)
         if self.kind == "prompt-completion":
             return self._completion(row["prompt"], row["completion"])
         return self._chat(row["messages"])
 
-    def _pair(self, row: Mapping[str, Any]) -> Example:
+    def _pair(self, row: Mapping[str, Any]) -> EncodedExample:
         """Encoder input and decoder target; each keeps its beginning."""
         limit, target = self.workload.seq_len, self.workload.target_len or self.workload.seq_len
         source, wanted = self._ids(row["prompt"], special=True), self._ids(row["completion"], special=True)
         cut = len(source) > limit or len(wanted) > target
         source, wanted = self._keep_ends(source, limit), self._keep_ends(wanted, target)
-        return Example(source, wanted, source, row["completion"], cut)
+        return EncodedExample(source, wanted, source, row["completion"], cut)
 
-    def _completion(self, prompt: str, completion: str) -> Example:
+    def _completion(self, prompt: str, completion: str) -> EncodedExample:
         limit = self.workload.seq_len
         before = self._ids(prompt, special=True, end=False)
         after = self._ids(completion) + self._end()
@@ -104,9 +104,9 @@ class Encoder:
         kept = before[max(0, len(before) - room) :]
         answer = after[: limit - len(kept)]
         cut = len(kept) < len(before) or len(answer) < len(after)
-        return Example(kept + answer, [IGNORED] * len(kept) + answer, kept, completion, cut)
+        return EncodedExample(kept + answer, [IGNORED] * len(kept) + answer, kept, completion, cut)
 
-    def _chat(self, messages: Sequence[Mapping[str, str]]) -> Example:
+    def _chat(self, messages: Sequence[Mapping[str, str]]) -> EncodedExample:
         """Every assistant turn is learned; where the template rewrites earlier turns, only the last one is."""
         whole = self._template(messages, prompt=False)
         labels = [IGNORED] * len(whole)
@@ -125,7 +125,7 @@ class Encoder:
         limit = self.workload.seq_len
         start = max(0, len(whole) - limit)
         reference = messages[turns[-1]]["content"] if turns else ""
-        return Example(whole[start:], labels[start:], whole[start : max(start, last[0])], reference, start > 0)
+        return EncodedExample(whole[start:], labels[start:], whole[start : max(start, last[0])], reference, start > 0)
 
     def _template(self, messages: Sequence[Mapping[str, str]], *, prompt: bool) -> list[int]:
         if not messages:
@@ -158,7 +158,7 @@ def _shared(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right))
 
 
-def collate(examples: Sequence[Example], pad: int, *, left: bool = False) -> dict[str, torch.Tensor]:
+def collate(examples: Sequence[EncodedExample], pad: int, *, left: bool = False) -> dict[str, torch.Tensor]:
     """A padded batch: input_ids, attention_mask [B,S], labels [B], [B,S] or [B,T] for encoder-decoders."""
     import torch
 

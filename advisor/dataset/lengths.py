@@ -29,7 +29,7 @@ TURN_TOKENS = 5
 Count = Callable[[str], int]
 
 
-class Lengths(Value):
+class TokenLengths(Value):
     """Tokens an example. For seq2seq the input's, with the target's apart; else of the whole example."""
 
     n: int = Field(description="examples the figures rest on")
@@ -55,7 +55,7 @@ class Lengths(Value):
         return float(np.dot(np.diff(ranks**batch), np.asarray(self.sizes, dtype=np.float64)))
 
 
-def measure_lengths(rows: Rows, spec: ModelSpec | None = None, max_len: int | None = None) -> Lengths:
+def measure_lengths(rows: Rows, spec: ModelSpec | None = None, max_len: int | None = None) -> TokenLengths:
     """Lengths of a data file's examples for a model.
 
     With the model's tokenizer (its own folder's or the Hub cache's) they are measured on the sample, and the longest
@@ -94,12 +94,12 @@ def _summary(
     max_len: int | None,
     how: str,
     measured: bool,
-) -> Lengths:
+) -> TokenLengths:
     limit = max_len or max(1, *(size for size, _ in everything))
     sizes = sorted(min(size, limit) for size, _ in sample)
     targets = [min(target, limit) for _, target in sample]
     has_targets = any(target for _, target in everything)
-    return Lengths(
+    return TokenLengths(
         n=len(sizes),
         mean=float(np.mean(sizes)),
         p50=float(np.percentile(sizes, 50)),

@@ -11,7 +11,14 @@ from advisor.domain.profile import HeldOut, Profile
 from advisor.domain.stored import Value
 from advisor.errors import BadRequest, MissingExtra, UnknownName
 from advisor.estimator import measurements as known
-from advisor.estimator.calibration.cross_validation import SCHEMES, TARGETS, Missed, leave_out, measured, summary
+from advisor.estimator.calibration.cross_validation import (
+    SCHEMES,
+    TARGETS,
+    HeldOutPrediction,
+    leave_out,
+    measured,
+    summary,
+)
 from advisor.estimator.calibration.fit import fit_time
 from advisor.estimator.calibration.measured_runs import Progress, Run, prepare
 from advisor.estimator.cpu_device import measured_name
@@ -146,12 +153,12 @@ def _profiles(gpu: str | None) -> list[Profile]:
     return [profile for profile in found if profile.device == name]
 
 
-def _unfitted(runs: list[Run]) -> list[Missed]:
+def _unfitted(runs: list[Run]) -> list[HeldOutPrediction]:
     """Predictions with the catalogue's constants and its intervals."""
-    from advisor.estimator.memory.predict import memory_of
-    from advisor.estimator.step_time.predict import time_of
+    from advisor.estimator.memory.memory_prediction import memory_of
+    from advisor.estimator.step_time.time_prediction import time_of
 
-    out: list[Missed] = []
+    out: list[HeldOutPrediction] = []
     for run in runs:
         asked = run.asked
         time, _ = time_of(asked.timeline, asked.lengths, asked.workload, asked.recipe, asked.gpu)
@@ -166,11 +173,11 @@ def _unfitted(runs: list[Run]) -> list[Missed]:
             value = measured(run, target)
             if value is not None:
                 q = quantities[target]
-                out.append(Missed(run, target, value, q.mid, q.low, q.high))
+                out.append(HeldOutPrediction(run, target, value, q.mid, q.low, q.high))
     return out
 
 
-def _row(missed: Missed, scheme: str) -> AuditRow:
+def _row(missed: HeldOutPrediction, scheme: str) -> AuditRow:
     run = missed.run
     known_width = missed.high != float("inf")
     return AuditRow(

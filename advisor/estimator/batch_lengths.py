@@ -35,7 +35,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class BatchLengths:
     """Lengths of the batches of one run: [L] equally likely `typical` ones, with their targets, and the longest."""
 
     typical: Floats
@@ -45,7 +45,7 @@ class Lengths:
     says: str
 
 
-def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Lengths:
+def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> BatchLengths:
     """The lengths a workload's batches have under a recipe.
 
     Packed batches are all as long as `seq_len`. Else lengths follow a gamma law around the mean. Targets of
@@ -60,10 +60,10 @@ def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Lengt
         shape = load_constants("time")["length_shape"].value
         typical = gamma_lengths(workload.mean_length, longest, shape, points)
         says = f"batch lengths follow a gamma law of shape {shape:g} around {workload.mean_length:g} tokens"
-    return Lengths(typical, typical * (longest_target / longest), longest, longest_target, says)
+    return BatchLengths(typical, typical * (longest_target / longest), longest, longest_target, says)
 
 
-def batches_of(lengths: Lengths, recipe: Recipe) -> list[Shape | str]:
+def batches_of(lengths: BatchLengths, recipe: Recipe) -> list[Shape | str]:
     """The batches that memory is replayed over: the first, some typical ones, the longest."""
     batch = recipe.micro_batch_size
     longest = Shape(batch, lengths.longest, lengths.longest_target)

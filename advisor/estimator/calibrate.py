@@ -18,20 +18,20 @@ from advisor.errors import BadRequest, UnknownName
 from advisor.estimator import measurements as known
 from advisor.estimator.calibration.cross_validation import (
     TARGETS,
-    Bytes,
-    Missed,
+    HeldOutPrediction,
+    PredictedBytes,
     conformal,
     fit_memory,
     leave_out,
     predicted_bytes,
     summary,
 )
-from advisor.estimator.calibration.fit import Fit, fit_time
+from advisor.estimator.calibration.fit import TimeFit, fit_time
 from advisor.estimator.calibration.measured_runs import Progress, Run, prepare
 from advisor.estimator.calibration.optimal_design import would_narrow
 from advisor.estimator.cpu_device import PREFIX, measured_name
 from advisor.estimator.measurements import POOLED
-from advisor.estimator.memory.predict import Correction
+from advisor.estimator.memory.memory_prediction import Correction
 from advisor.estimator.step_time.step_simulator import BOUNDS, TIME_NAMES, run_clocks
 
 FEWEST: Final = 3
@@ -91,7 +91,7 @@ def fit_device(name: str, runs: Sequence[Run], notes: Sequence[str], progress: P
     correction = fit_memory(runs, predicted)
     schemes = ["leave-one-device"] if name == POOLED else ["leave-one-run", "leave-one-method", "leave-one-model"]
     held: list[HeldOut] = []
-    widest: list[Missed] = []
+    widest: list[HeldOutPrediction] = []
     for scheme in schemes:
         missed = leave_out(runs, scheme, whole=whole, predicted=predicted, progress=progress)
         held.extend(found for target in TARGETS if (found := summary(missed, target, scheme)) is not None)
@@ -132,7 +132,7 @@ def _chosen(gpu: str | None) -> list[Profile]:
     return own
 
 
-def _time_coefficients(fit: Fit) -> Iterable[Coefficient]:
+def _time_coefficients(fit: TimeFit) -> Iterable[Coefficient]:
     constants = load_constants("time")
     for name, value in zip(TIME_NAMES, fit.constants.tolist(), strict=True):
         prior = constants[name]
@@ -147,7 +147,7 @@ def _time_coefficients(fit: Fit) -> Iterable[Coefficient]:
 
 
 def _memory_coefficients(
-    runs: Sequence[Run], predicted: Sequence[Bytes], correction: Correction
+    runs: Sequence[Run], predicted: Sequence[PredictedBytes], correction: Correction
 ) -> Iterable[Coefficient]:
     after = [
         (run.profile.allocated_after_step_bytes - p.allocated_after_step)
@@ -187,7 +187,7 @@ def _memory_coefficients(
         )
 
 
-def _largest_shares(runs: Sequence[Run], fit: Fit) -> dict[str, float]:
+def _largest_shares(runs: Sequence[Run], fit: TimeFit) -> dict[str, float]:
     """Per bound, the largest share of a step it had in any run."""
     shares = [
         clocks.bound_s.mean(axis=0) / clocks.step_s.mean()
@@ -204,7 +204,7 @@ def _robust_error(values: Sequence[float]) -> float | None:
     return 1.2533 * spread / math.sqrt(len(values))
 
 
-def _interval(missed: Sequence[Missed], target: str) -> tuple[float, float] | None:
+def _interval(missed: Sequence[HeldOutPrediction], target: str) -> tuple[float, float] | None:
     """Ends relative to the prediction, so of measured over predicted, which large errors set apart from its inverse."""
     errors = [m.measured / m.predicted - 1 for m in missed if m.target == target]
     if len(errors) < FEWEST:

@@ -13,17 +13,17 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Profile
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
-from advisor.domain.trace.model import Trace
 from advisor.domain.trace.timeline import Timeline
+from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.units import gib, plural
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.estimator.batch_lengths import Shape, lengths_of
+from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
-from advisor.estimator.memory.predict import memory_of, overheads_of
+from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
-from advisor.estimator.request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
-from advisor.estimator.step_time.predict import time_of
+from advisor.estimator.step_time.time_prediction import time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import timeline_of, trace_of
 
@@ -193,7 +193,7 @@ def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) 
     """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
     if workload.samples is None:
         return None
-    from advisor.literature.quality.predict import predict_quality
+    from advisor.literature.quality.quality_prediction import predict_quality
 
     return predict_quality(
         recipe.method,

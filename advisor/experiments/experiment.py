@@ -14,14 +14,14 @@ from typing import Any, Final, Literal
 from advisor import store
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest
-from advisor.experiments.plan import Progress, StudyPlan, StudyRun, checked, find_plan
+from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, checked, find_plan
 from advisor.experiments.session import Session
 
 OUT: Final = "advisor-study"
 
 
 def study(
-    plan: str | StudyPlan,
+    plan: str | ExperimentPlan,
     *,
     model: str | None = None,
     weights: str | None = None,
@@ -31,10 +31,10 @@ def study(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
     keep: bool = True,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    on_plan: Callable[[StudyRun], None] = lambda run: None,
+    on_progress: Callable[[ExperimentProgress], None] = lambda progress: None,
+    on_plan: Callable[[ExperimentRun], None] = lambda run: None,
     **changes: Any,
-) -> StudyRun:
+) -> ExperimentRun:
     """Run a described study, or go on with it: what its folder holds is not trained again.
 
     Args:
@@ -55,7 +55,7 @@ def study(
     """
     if time_budget is not None and not time_budget > 0:
         raise BadRequest(f"--time-budget must be above 0 hours, not {time_budget}")
-    asked = _changed(plan if isinstance(plan, StudyPlan) else find_plan(plan), model, changes)
+    asked = _changed(plan if isinstance(plan, ExperimentPlan) else find_plan(plan), model, changes)
     folder = Path(out or f"{OUT}/{asked.id}").resolve()
     session = Session(asked, folder, device=device, threads=threads, keep=keep, on_progress=on_progress)
     session.begin(weights or asked.model, written=not dry_run)
@@ -68,7 +68,7 @@ def study(
         return session.run()
 
 
-def _changed(plan: StudyPlan, model: str | None, changes: dict[str, Any]) -> StudyPlan:
+def _changed(plan: ExperimentPlan, model: str | None, changes: dict[str, Any]) -> ExperimentPlan:
     """The plan with the caller's own fields, validated as a whole."""
     from pydantic import ValidationError
 
@@ -83,7 +83,7 @@ def _changed(plan: StudyPlan, model: str | None, changes: dict[str, Any]) -> Stu
     if "methods" in given and "rates" not in given:
         given["rates"] = {name: rates for name, rates in plan.rates.items() if name in given["methods"]}
     try:
-        return checked(StudyPlan.model_validate({**plan.model_dump(), **given}))
+        return checked(ExperimentPlan.model_validate({**plan.model_dump(), **given}))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the plan"

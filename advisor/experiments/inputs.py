@@ -10,15 +10,15 @@ from typing import Final
 from advisor.dataset.splits import Row, make_splits
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, BadRequest
-from advisor.experiments.plan import FOLDER, SHIPPED_PREFIX, StudyPlan, draw
-from advisor.tuner.request import make_request
-from advisor.tuner.request_model import TuneRequest
+from advisor.experiments.plan import FOLDER, SHIPPED_PREFIX, ExperimentPlan, draw
+from advisor.tuner.study_preparation import make_request
+from advisor.tuner.tune_request import TuneRequest
 
 SHAPE: Final = ("architecture", "layers", "hidden", "vocabulary")
 """Figures of a model that weights of another would not share."""
 
 
-def asked(plan: StudyPlan, weights: str) -> tuple[TuneRequest, dict[str, list[Row]]]:
+def asked(plan: ExperimentPlan, weights: str) -> tuple[TuneRequest, dict[str, list[Row]]]:
     """The tuner's own reading of the question, and its rows; evaluation and test rows cut to the plan's number."""
     with tempfile.TemporaryDirectory() as place:
         files = [_file(name, Path(place), plan) for name in (plan.data, plan.eval_data, plan.test_data)]
@@ -50,14 +50,14 @@ def asked(plan: StudyPlan, weights: str) -> tuple[TuneRequest, dict[str, list[Ro
     return request.model_copy(update=update), rows
 
 
-def absolute(plan: StudyPlan) -> StudyPlan:
+def absolute(plan: ExperimentPlan) -> ExperimentPlan:
     """The plan as it can be resumed from another folder: files and a model's folder by their whole path."""
     fields = ("model", "data", "eval_data", "test_data")
     values = {name: getattr(plan, name) for name in fields}
     return plan.model_copy(update={k: str(Path(v).resolve()) for k, v in values.items() if v and Path(v).exists()})
 
 
-def _named(request: TuneRequest, plan: StudyPlan, weights: str) -> ModelSpec:
+def _named(request: TuneRequest, plan: ExperimentPlan, weights: str) -> ModelSpec:
     """The model under the plan's name, where its weights were found elsewhere and are of that model.
 
     Raises:
@@ -79,7 +79,7 @@ def _named(request: TuneRequest, plan: StudyPlan, weights: str) -> ModelSpec:
     return spec.model_copy(update={"name": plan.model, "parameters": spec.parameters or wanted.parameters})
 
 
-def _file(name: str | None, place: Path, plan: StudyPlan) -> str | None:
+def _file(name: str | None, place: Path, plan: ExperimentPlan) -> str | None:
     """The path of a data file; one that ships is unpacked into `place`.
 
     Raises:

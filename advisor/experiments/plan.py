@@ -26,7 +26,7 @@ SHIPPED_PREFIX: Final = "shipped:"
 """Of a data file that lies beside the described studies."""
 
 
-class StudyPlan(Stored):
+class ExperimentPlan(Stored):
     """A grid in words that a machine can run: every cell is a method x a data size x a seed.
 
     The first seed of each method and size trains once a learning rate; the best on the evaluation rows is used
@@ -66,7 +66,7 @@ class StudyPlan(Stored):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _sensible(self) -> StudyPlan:
+    def _sensible(self) -> ExperimentPlan:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give steps or epochs, not both")
         if any(size < 2 for size in self.sizes):
@@ -107,7 +107,7 @@ class StudyPlan(Stored):
         return tuple(sorted(float(f"{factor * published:.3g}") for factor in self.rate_factors))
 
 
-class Cell(Value):
+class TrainingCell(Value):
     """One training of the grid; `folder` is its name below the study's `cells/`."""
 
     method: str
@@ -120,26 +120,26 @@ class Cell(Value):
         return f"{self.method}-n{self.size}-seed{self.seed}-lr{self.rate:.3g}"
 
 
-class StudyRun(Stored):
+class ExperimentRun(Stored):
     """How far a study is: its plan, what it found, what is left."""
 
     KIND = "study-run"
 
-    plan: StudyPlan
+    plan: ExperimentPlan
     folder: str
     trainings: int = 0
     trainings_left: int = 0
     seconds: float = 0.0
     seconds_left: float | None = None
     stopped: Literal["complete", "time budget", "planned"] = "planned"
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[TrainingCell, ...] = ()
     findings: Study | None = None
     findings_file: str | None = None
     notes: tuple[str, ...] = ()
     resume: str = ""
 
 
-class Progress(Value):
+class ExperimentProgress(Value):
     """One look at a running study."""
 
     done: int
@@ -153,7 +153,7 @@ def described() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
 
 
-def find_plan(name: str) -> StudyPlan:
+def find_plan(name: str) -> ExperimentPlan:
     """A described study by its id, or the plan in a file.
 
     Raises:
@@ -162,13 +162,13 @@ def find_plan(name: str) -> StudyPlan:
     """
     known = described()
     if name in known:
-        return store.read(StudyPlan, known[name])
+        return store.read(ExperimentPlan, known[name])
     if Path(name).is_file():
-        return store.read(StudyPlan, name)
+        return store.read(ExperimentPlan, name)
     raise UnknownName.of("study", name, list(known), list_with="advisor study --list")
 
 
-def checked(plan: StudyPlan) -> StudyPlan:
+def checked(plan: ExperimentPlan) -> ExperimentPlan:
     """The plan with the catalogue's names of its methods.
 
     Raises:
@@ -213,7 +213,7 @@ def draw(rows: Sequence[Row], size: int, seed: int, *, labelled: bool) -> list[R
     return [row for _, _, row in taken]
 
 
-def question(plan: StudyPlan, sha256: Mapping[str, str]) -> dict[str, object]:
+def question(plan: ExperimentPlan, sha256: Mapping[str, str]) -> dict[str, object]:
     """What may not differ between two sessions in one folder; methods, sizes, seeds and rates may be added."""
     grown = {"title", "data", "eval_data", "test_data", "data_note", "methods", "sizes", "seeds", "rates"}
     return {**plan.model_dump(mode="json", exclude=grown | {"rate_factors"}), "rows": dict(sorted(sha256.items()))}

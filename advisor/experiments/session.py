@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final, Literal
 
 from advisor import store
-from advisor.catalog.findings.loader import broken_laws
+from advisor.catalog.findings.study_files import broken_laws
 from advisor.dataset.splits import Row, Splits, make_splits, write_splits
 from advisor.domain.findings import Study
 from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable
-from advisor.experiments.findings import Group, Scored, findings_of
+from advisor.experiments.experiment_findings import Group, Scored, findings_of
 from advisor.experiments.inputs import absolute, asked
-from advisor.experiments.plan import Cell, Progress, StudyPlan, StudyRun, draw, question
+from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, TrainingCell, draw, question
 from advisor.training.monitor import WEIGHTS
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.training.subprocess_run import Child
-from advisor.training.worker import DISK_FULL
-from advisor.tuner.request_model import TuneRequest
+from advisor.training.training_process import Child
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.training.training_worker import DISK_FULL
 from advisor.tuner.storage.trials import finished_result
+from advisor.tuner.tune_request import TuneRequest
 
 PLAN_FILE: Final = "plan.json"
 QUESTION_FILE: Final = "question.json"
@@ -41,12 +41,12 @@ class OutOfTime(Exception):
 class Session:
     """One sitting at a study's folder."""
 
-    plan: StudyPlan
+    plan: ExperimentPlan
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
     threads: int | None
     keep: bool
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[ExperimentProgress], None]
     deadline: float | None = None
     request: TuneRequest = field(init=False)
     rows: dict[str, list[Row]] = field(init=False)
@@ -90,7 +90,7 @@ class Session:
                 self.folder / WEIGHTS_FILE,
             )
 
-    def run(self) -> StudyRun:
+    def run(self) -> ExperimentRun:
         """Every group of the grid, one after another; what is whole is written as it becomes so.
 
         Raises:
@@ -134,15 +134,17 @@ class Session:
     def _group(self, method: str, size: int) -> None:
         """Tune the rate with the first seed, then train the other seeds and score them all on the test rows."""
         for rate in self.rates[method]:
-            self._train(Cell(method=method, size=size, seed=0, rate=rate))
+            self._train(TrainingCell(method=method, size=size, seed=0, rate=rate))
         best = self.best_rate(method, size)
         if best is None:
             return
         for rate in self.rates[method]:
             if rate != best:
-                (self._place(Cell(method=method, size=size, seed=0, rate=rate)) / WEIGHTS).unlink(missing_ok=True)
+                (self._place(TrainingCell(method=method, size=size, seed=0, rate=rate)) / WEIGHTS).unlink(
+                    missing_ok=True
+                )
         for seed in range(self.plan.seeds):
-            cell = Cell(method=method, size=size, seed=seed, rate=best)
+            cell = TrainingCell(method=method, size=size, seed=seed, rate=best)
             if self._train(cell) is not None:
                 self._test(cell)
 
@@ -151,7 +153,7 @@ class Session:
         sign = 1.0 if self.request.higher_is_better else -1.0
         scores: list[tuple[float, float]] = []
         for rate in self.rates[method]:
-            cell = Cell(method=method, size=size, seed=0, rate=rate)
+            cell = TrainingCell(method=method, size=size, seed=0, rate=rate)
             result = finished_result(self._place(cell))
             if result is not None and result.score is not None:
                 scores.append((sign * result.score, -rate))
@@ -159,7 +161,7 @@ class Session:
                 return None
         return -max(scores)[1] if scores else None
 
-    def _train(self, cell: Cell) -> TrialResult | None:
+    def _train(self, cell: TrainingCell) -> TrainingResult | None:
         """The cell's training, from its folder where it is finished; None where it failed."""
         place = self._place(cell)
         done = finished_result(place)
@@ -169,12 +171,12 @@ class Session:
             return None
         return self._run(cell, self._job(cell))
 
-    def _needed(self, cell: Cell) -> bool:
+    def _needed(self, cell: TrainingCell) -> bool:
         """Whether the cell's weights are still to be tested; a rate that lost needs none."""
         best = self.best_rate(cell.method, cell.size)
         return best is None or cell.rate == best
 
-    def _test(self, cell: Cell) -> None:
+    def _test(self, cell: TrainingCell) -> None:
         """Score the test rows with the cell's best weights; then the weights have done their work."""
         place = self._place(cell)
         if not self._tested(cell):
@@ -192,10 +194,10 @@ class Session:
         shutil.rmtree(place / "checkpoints", ignore_errors=True)
         (place / WEIGHTS).unlink(missing_ok=True)
 
-    def _tested(self, cell: Cell) -> bool:
+    def _tested(self, cell: TrainingCell) -> bool:
         return finished_result(self._place(cell) / "test") is not None
 
-    def _run(self, cell: Cell, job: TrialJob) -> TrialResult | None:
+    def _run(self, cell: TrainingCell, job: TrainingSpec) -> TrainingResult | None:
         self._tell(cell)
         if self._late():
             raise OutOfTime
@@ -220,7 +222,7 @@ class Session:
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def _job(self, cell: Cell) -> TrialJob:
+    def _job(self, cell: TrainingCell) -> TrainingSpec:
         plan, request = self.plan, self.request
         batch = plan.batch_of(cell.size)
         start = next(s for s in request.starts if s.recipe.method == cell.method)
@@ -240,7 +242,7 @@ class Session:
             update={"samples": cell.size, "epochs": plan.epochs_of(cell.size), "effective_batch_size": batch}
         )
         data, splits = self._rows(cell)
-        return TrialJob(
+        return TrainingSpec(
             study=plan.id,
             number=0,
             folder=str(self._place(cell)),
@@ -258,7 +260,7 @@ class Session:
             threads=self.threads,
         )
 
-    def _rows(self, cell: Cell) -> tuple[Path, Splits]:
+    def _rows(self, cell: TrainingCell) -> tuple[Path, Splits]:
         """The rows of a size and seed as files; the same each time, so a second session finds them."""
         place = self.folder / "data" / f"n{cell.size}-seed{cell.seed}"
         key = (cell.size, cell.seed)
@@ -274,7 +276,7 @@ class Session:
         said = {} if self.device != "cpu" else {"CUDA_VISIBLE_DEVICES": ""}
         return said | ({"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"} if self.threads else {})
 
-    def _place(self, cell: Cell) -> Path:
+    def _place(self, cell: TrainingCell) -> Path:
         return self.folder / "cells" / cell.folder
 
     def groups(self) -> list[Group]:
@@ -287,7 +289,7 @@ class Session:
                     continue
                 scored: list[Scored] = []
                 for seed in range(self.plan.seeds):
-                    cell = Cell(method=method, size=size, seed=seed, rate=best)
+                    cell = TrainingCell(method=method, size=size, seed=seed, rate=best)
                     trained, tested = finished_result(self._place(cell)), finished_result(self._place(cell) / "test")
                     if trained is not None and tested is not None and tested.score is not None:
                         scored.append(Scored(trained, tested.score, self._job(cell)))
@@ -295,24 +297,26 @@ class Session:
                     found.append(Group(method, size, self.rates[method], tuple(scored)))
         return found
 
-    def ahead(self) -> tuple[list[Cell], int]:
+    def ahead(self) -> tuple[list[TrainingCell], int]:
         """(trainings still to do, trainings of the whole grid); a rate not yet chosen stands as the middle one."""
-        left: list[Cell] = []
+        left: list[TrainingCell] = []
         total = 0
         for size in self.plan.sizes:
             for method in self.plan.methods:
                 rates = self.rates[method]
                 later = self.best_rate(method, size) or rates[len(rates) // 2]
-                cells = [Cell(method=method, size=size, seed=0, rate=rate) for rate in rates]
-                cells += [Cell(method=method, size=size, seed=s, rate=later) for s in range(1, self.plan.seeds)]
+                cells = [TrainingCell(method=method, size=size, seed=0, rate=rate) for rate in rates]
+                cells += [TrainingCell(method=method, size=size, seed=s, rate=later) for s in range(1, self.plan.seeds)]
                 total += len(cells)
                 left += [c for c in cells if finished_result(self._place(c)) is None and c.folder not in self.failed]
         return left, total
 
-    def _tell(self, cell: Cell) -> None:
+    def _tell(self, cell: TrainingCell) -> None:
         left, total = self.ahead()
         what = f"{cell.method}, {cell.size} rows, seed {cell.seed}, rate {cell.rate:.3g}"
-        self.on_progress(Progress(done=total - len(left), total=total, what=what, seconds_left=self._left(len(left))))
+        self.on_progress(
+            ExperimentProgress(done=total - len(left), total=total, what=what, seconds_left=self._left(len(left)))
+        )
 
     def _left(self, trainings: int) -> float:
         each = self.spent_seconds / self.trained if self.trained else FIRST_TRAINING_SECONDS
@@ -321,10 +325,10 @@ class Session:
     def resume(self) -> str:
         return f"advisor study --resume {self.folder}"
 
-    def state(self, stopped: Literal["complete", "time budget", "planned"]) -> StudyRun:
+    def state(self, stopped: Literal["complete", "time budget", "planned"]) -> ExperimentRun:
         """How far the study is."""
         left, total = self.ahead()
-        return StudyRun(
+        return ExperimentRun(
             plan=self.plan,
             folder=str(self.folder),
             trainings=total,

@@ -25,7 +25,7 @@ from advisor.errors import BadRequest
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
 from advisor.literature.hyperparameters.suggest import task_class
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
-from advisor.literature.quality.predict import predict_quality
+from advisor.literature.quality.quality_prediction import predict_quality
 
 Floats = NDArray[np.float64]
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import Field
 
-from advisor.catalog.findings.loader import load_studies
 from advisor.catalog.findings.method_names import KIND_OF, our_name
+from advisor.catalog.findings.study_files import load_studies
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Quality
 from advisor.domain.findings import Finding, Study
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, BadRequest
 from advisor.literature.quality.features import architecture_of
-from advisor.literature.quality.predict import predict_quality
+from advisor.literature.quality.quality_prediction import predict_quality
 
 
 class Bearing(Value):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from statistics import fmean
 
-from advisor.catalog.findings.loader import load_studies
 from advisor.catalog.findings.method_names import our_name
+from advisor.catalog.findings.study_files import load_studies
 from advisor.domain.findings import Finding
 from advisor.domain.stored import Value
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from advisor.domain.stored import Value
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest
-from advisor.profiler.run_spec import Kind, slug
+from advisor.profiler.profile_job import Kind, slug
 
 LIBRARIES: Final = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
 ASK_SECONDS: Final = 180.0
@@ -34,7 +34,7 @@ class Device(Value):
     memory_bytes: int | None = None
 
 
-class Found(Value):
+class DetectedDevice(Value):
     """What torch sees: names and memory of the first device of each kind."""
 
     cuda: str | None = None
@@ -112,7 +112,7 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def ask() -> Found:
+def ask() -> DetectedDevice:
     """What torch sees, asked in another process.
 
     Raises:
@@ -121,7 +121,7 @@ def ask() -> Found:
     command = [sys.executable, "-m", "advisor.profiler.device"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
-        return Found.model_validate_json(done.stdout.strip().splitlines()[-1])
+        return DetectedDevice.model_validate_json(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired as error:
         cause, wrong = f"no answer in {ASK_SECONDS:g} s", error
     except subprocess.CalledProcessError as error:

@@ -7,7 +7,7 @@ from typing import Final
 
 from advisor.domain.profile import Profile
 from advisor.domain.stored import Value
-from advisor.profiler.run_spec import Job
+from advisor.profiler.profile_job import ProfileJob
 
 MOST: Final = 4096
 """Nobody trains with more samples in one forward pass; a run that small teaches nothing beyond."""
@@ -28,7 +28,7 @@ class LargestBatch(Value):
     reason: str = ""
 
 
-def probe(job: Job, batch: int) -> Job:
+def probe(job: ProfileJob, batch: int) -> ProfileJob:
     """The same run at another batch size, only as long as it takes to know whether it fits."""
     recipe = job.recipe.model_copy(update={"micro_batch_size": batch})
     whole = batch * recipe.gradient_accumulation
@@ -37,7 +37,7 @@ def probe(job: Job, batch: int) -> Job:
     return job.model_copy(update={"recipe": recipe, "workload": workload, **shorter})
 
 
-def largest_batch(job: Job, run: Callable[[Job], Profile | None], most: int = MOST) -> LargestBatch:
+def largest_batch(job: ProfileJob, run: Callable[[ProfileJob], Profile | None], most: int = MOST) -> LargestBatch:
     """Search from the job's own batch size. `run` measures a probe, None where it may not be started any more."""
     fits, fails, probes, reason = 0, None, 0, ""
     batch = min(job.recipe.micro_batch_size, most)

@@ -28,8 +28,8 @@ from advisor.domain.profile import Profile
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, MissingExtra
 from advisor.profiler.meters import limit_memory, meter_for
-from advisor.profiler.meters.base import EVALUATION, SAVING, STEP, Facts, Meter
-from advisor.profiler.run_spec import Job, config_sha256
+from advisor.profiler.meters.meter import EVALUATION, SAVING, STEP, Facts, Meter
+from advisor.profiler.profile_job import ProfileJob, config_sha256
 
 EVALUATION_BATCHES: Final = 2
 """Two, so that the first batch's kept logits lie beside the second batch's forward."""
@@ -43,7 +43,7 @@ _MEMORY_WORDS: Final = (
 _log = logging.getLogger(__name__)
 
 
-def measure(job: Job, history: Path | None = None) -> Profile:
+def measure(job: ProfileJob, history: Path | None = None) -> Profile:
     """The profile of one run. Out of memory and every other failure are results: status and reason say which.
 
     What was read up to the failure is kept. What the allocator did, where the job asks for it, is written to
@@ -54,7 +54,7 @@ def measure(job: Job, history: Path | None = None) -> Profile:
     status, reason = "complete", ""
     try:
         meter = meter_for(job)
-        _Run(job, meter, facts).take()
+        _MeasuredRun(job, meter, facts).take()
     except Exception as error:
         # any failure of a run is its result; the traceback goes to the run's log
         _log.exception("the run failed")
@@ -84,7 +84,7 @@ def first_line(error: BaseException) -> str:
     return said if isinstance(error, AdvisorError) else f"{type(error).__name__}: {said}"[:300]
 
 
-def as_profile(job: Job, facts: Facts, meter: Meter | None = None, *, status: str, reason: str = "") -> Profile:
+def as_profile(job: ProfileJob, facts: Facts, meter: Meter | None = None, *, status: str, reason: str = "") -> Profile:
     """A profile of the facts known so far."""
     known = {name: value for name, value in facts.items() if not name.startswith("_")}
     read = meter.facts() if meter is not None else {}
@@ -113,10 +113,10 @@ def as_profile(job: Job, facts: Facts, meter: Meter | None = None, *, status: st
     )
 
 
-class _Run:
+class _MeasuredRun:
     """The stages of one run; `facts` fills up as they pass, so that a failure leaves what came before."""
 
-    def __init__(self, job: Job, meter: Meter, facts: Facts) -> None:
+    def __init__(self, job: ProfileJob, meter: Meter, facts: Facts) -> None:
         self.job = job
         self.meter = meter
         self.facts = facts
@@ -302,7 +302,7 @@ def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch
     return loss
 
 
-def _autocast(model: nn.Module, job: Job) -> None:
+def _autocast(model: nn.Module, job: ProfileJob) -> None:
     """Mixed precision; transformers' trainers also hand the outputs on in float32, as accelerate does for them."""
     forward = torch.autocast(job.device, dtype=torch_dtype(job.recipe.dtype))(model.forward)
     if job.recipe.trainer != "loop":

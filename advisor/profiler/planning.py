@@ -19,7 +19,7 @@ from advisor.domain.workload import Task, Workload
 from advisor.errors import AdvisorError, BadRequest
 from advisor.profiler.campaign import Campaign, Choice
 from advisor.profiler.device import Device, library_versions
-from advisor.profiler.run_spec import Job
+from advisor.profiler.profile_job import ProfileJob
 
 _TASK_OF: Final[dict[str, Task]] = {
     "decoder": "causal-lm",
@@ -34,7 +34,7 @@ _TASKS: Final[dict[str, tuple[Task, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class ExcludedRun:
     """A combination that cannot run, and why."""
 
     choice: Choice
@@ -43,7 +43,7 @@ class LeftOut:
 
 def plan_jobs(
     campaign: Campaign, device: Device, memory_limit_bytes: int | None = None
-) -> tuple[list[Job], list[LeftOut]]:
+) -> tuple[list[ProfileJob], list[ExcludedRun]]:
     """The runs of a campaign on a device, and the combinations that no run can be made of.
 
     A name nobody knows is an error at once; a method that merely cannot run on one of the models is left out,
@@ -53,8 +53,8 @@ def plan_jobs(
         UnknownName, UnsupportedModel: a model or method nobody has heard of.
         BadRequest: no combination can run; a size out of range.
     """
-    jobs: dict[str, Job] = {}
-    left_out: list[LeftOut] = []
+    jobs: dict[str, ProfileJob] = {}
+    left_out: list[ExcludedRun] = []
     specs: dict[str, ModelSpec] = {}
     first: AdvisorError | None = None
     for choice in campaign.choices():
@@ -66,7 +66,7 @@ def plan_jobs(
             if type(error).__name__ == "UnknownName":
                 raise
             first = first or error
-            left_out.append(LeftOut(choice, error.message))
+            left_out.append(ExcludedRun(choice, error.message))
             continue
         jobs.setdefault(job.digest, job)
     if not jobs and first is not None:
@@ -76,7 +76,7 @@ def plan_jobs(
 
 def job_of(
     choice: Choice, spec: ModelSpec, campaign: Campaign, device: Device, memory_limit_bytes: int | None = None
-) -> Job:
+) -> ProfileJob:
     """One combination as a run.
 
     Raises:
@@ -88,7 +88,7 @@ def job_of(
     check_recipe(cut, recipe, workload)
     if recipe.trainer == "trl" and (workload.task != "causal-lm" or spec.architecture != "decoder"):
         raise BadRequest(f"TRL's SFTTrainer trains causal language models, not {workload.task}", task=workload.task)
-    return Job(
+    return ProfileJob(
         spec=cut,
         workload=workload,
         recipe=recipe,
@@ -157,7 +157,9 @@ def cut_down(spec: ModelSpec, layers: int | None) -> tuple[ModelSpec, dict[str, 
     return spec.model_copy(update={"config": config, "parameters": None}), overrides
 
 
-def order_runs(runs: Sequence[Job], scores: Sequence[float] | None = None, *, known: Iterable[Job] = ()) -> list[Job]:
+def order_runs(
+    runs: Sequence[ProfileJob], scores: Sequence[float] | None = None, *, known: Iterable[ProfileJob] = ()
+) -> list[ProfileJob]:
     """The runs, those that tell most first, so that a time budget cuts the least informative ones.
 
     With `scores`, one a run, the highest first. Without, they are spread over the space of choices: each next
@@ -182,7 +184,7 @@ def order_runs(runs: Sequence[Job], scores: Sequence[float] | None = None, *, kn
 
     for old in known:
         chosen(_features(old))
-    ordered: list[Job] = []
+    ordered: list[ProfileJob] = []
     while left:
         if all(math.isinf(near[i]) for i in left):
             pick = min(left, key=lambda i: sum(_distance(features[i], features[j]) for j in left))
@@ -194,7 +196,7 @@ def order_runs(runs: Sequence[Job], scores: Sequence[float] | None = None, *, kn
     return ordered
 
 
-def _features(job: Job) -> Mapping[str, Any]:
+def _features(job: ProfileJob) -> Mapping[str, Any]:
     recipe = job.recipe
     return {
         "model": job.spec.name,

@@ -17,15 +17,15 @@ from advisor.errors import BadFile, BadRequest
 from advisor.profiler.campaign import Campaign, Grid, load_campaign, shipped_campaigns
 from advisor.profiler.device import Device, choose_device
 from advisor.profiler.largest_batch import LargestBatch, largest_batch
-from advisor.profiler.planning import LeftOut, order_runs, plan_jobs
-from advisor.profiler.run_spec import Job
-from advisor.profiler.subprocess_run import launch
+from advisor.profiler.planning import ExcludedRun, order_runs, plan_jobs
+from advisor.profiler.profile_job import ProfileJob
+from advisor.profiler.profiling_process import launch
 
 FOLDER: Final = "profiles"
 CPU_SHARE: Final = 0.8
 """Share of free memory that a search for the largest batch may fill on a machine that needs memory to live."""
 
-Score = Callable[[Sequence[Job]], Sequence[float]]
+Score = Callable[[Sequence[ProfileJob]], Sequence[float]]
 """How much each run would tell, higher is more."""
 
 
@@ -61,7 +61,7 @@ class Profiling(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProfilingProgress:
     """`done` of `total` runs; `what` is running; `seconds_left` None before the first run has ended."""
 
     done: int
@@ -87,7 +87,7 @@ def profile(
     dry_run: bool = False,
     retry_failed: bool = False,
     score: Score | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ProfilingProgress], None] | None = None,
     **axes: Any,
 ) -> Profiling:
     """Measure every combination of the axes, or the runs of a campaign, each in a process of its own.
@@ -154,15 +154,15 @@ class _Session:
     device: Device
     folder: Path
     retry_failed: bool
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[ProfilingProgress], None] | None = None
     began: float = field(default_factory=time.monotonic)
     durations: list[float] = field(default_factory=list[float])
     measured: list[Profile] = field(default_factory=list[Profile])
 
-    def path(self, job: Job) -> Path:
+    def path(self, job: ProfileJob) -> Path:
         return self.folder / job.folder / f"{job.stem}.json"
 
-    def finished(self, job: Job) -> Profile | None:
+    def finished(self, job: ProfileJob) -> Profile | None:
         """The run's profile in this store or among those that every store reads; a damaged one counts as none."""
         name = Path(job.folder) / f"{job.stem}.json"
         for path in (self.folder / name, *(place / name for place in store.folders(FOLDER))):
@@ -174,7 +174,7 @@ class _Session:
                 return found
         return None
 
-    def measure(self, jobs: Sequence[Job]) -> dict[str, Any]:
+    def measure(self, jobs: Sequence[ProfileJob]) -> dict[str, Any]:
         for number, job in enumerate(jobs):
             self._tell(number, len(jobs), job.id)
             if self._run(job) is None:
@@ -182,9 +182,9 @@ class _Session:
         self._tell(len(jobs), len(jobs), "")
         return {}
 
-    def search(self, jobs: Sequence[Job]) -> tuple[LargestBatch, ...]:
+    def search(self, jobs: Sequence[ProfileJob]) -> tuple[LargestBatch, ...]:
         """The largest batch of every setting, batch sizes apart."""
-        settings: dict[str, Job] = {}
+        settings: dict[str, ProfileJob] = {}
         for job in jobs:
             recipe = job.recipe.model_dump_json(exclude={"micro_batch_size"})
             settings.setdefault(f"{job.spec.name} {job.workload.seq_len} {recipe}", job)
@@ -194,7 +194,7 @@ class _Session:
             found.append(largest_batch(job, lambda one: self.finished(one) or self._run(one)))
         return tuple(found)
 
-    def _run(self, job: Job) -> Profile | None:
+    def _run(self, job: ProfileJob) -> Profile | None:
         """Measure and keep; None where the time left is too short."""
         left = self._left()
         if left is not None and left < self._expected():
@@ -219,7 +219,7 @@ class _Session:
         left = self._left()
         if left is not None:
             seconds = max(0.0, left) if seconds is None else min(seconds, max(0.0, left))
-        self.progress(Progress(done, total, what, seconds))
+        self.progress(ProfilingProgress(done, total, what, seconds))
 
 
 def _campaign(given: str | Campaign | None, model: Any, method: Any, axes: dict[str, Any]) -> Campaign:
@@ -262,7 +262,7 @@ def _cpu_limit() -> int:
     return int(psutil.virtual_memory().available * CPU_SHARE)
 
 
-def _planned(job: Job, finished: bool) -> PlannedRun:
+def _planned(job: ProfileJob, finished: bool) -> PlannedRun:
     recipe = job.recipe
     return PlannedRun(
         id=job.id,
@@ -279,6 +279,6 @@ def _planned(job: Job, finished: bool) -> PlannedRun:
     )
 
 
-def _why(one: LeftOut) -> str:
+def _why(one: ExcludedRun) -> str:
     choice = one.choice
     return f"{choice.method} on {choice.model}, {choice.batch_size} x {choice.seq_len}: {one.reason}"

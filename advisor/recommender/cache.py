@@ -16,8 +16,8 @@ from typing import Any
 
 from advisor import store
 from advisor.domain.stored import Stored
-from advisor.recommender.request import Question
-from advisor.recommender.sizing import Fit
+from advisor.recommender.recommend_request import ResolvedRequest
+from advisor.recommender.sizing import MethodOutcome
 
 WEIGHED_LATER = {
     "samples",
@@ -38,22 +38,22 @@ class Remembered(Stored):
     KIND = "fits"
     VERSION = 1
 
-    fits: dict[str, Fit]
+    fits: dict[str, MethodOutcome]
 
 
-def recall(question: Question) -> dict[str, Fit]:
+def recall(question: ResolvedRequest) -> dict[str, MethodOutcome]:
     """The fits known for a question; none where nothing is cached or the file is corrupt."""
     found = store.read_cache(Remembered, _path(question))
     return dict(found.fits) if found is not None else {}
 
 
-def keep(question: Question, fits: Mapping[str, Fit]) -> None:
+def keep(question: ResolvedRequest, fits: Mapping[str, MethodOutcome]) -> None:
     """Cache the fits that hold whoever asks again: not those that failed. A read-only cache is done without."""
     sound = {name: fit for name, fit in fits.items() if fit.refusal is None or fit.refusal.kind != "error"}
     store.write_cache(Remembered(fits=sound), _path(question))
 
 
-def _path(question: Question) -> Path:
+def _path(question: ResolvedRequest) -> Path:
     asked = question.model_dump(
         mode="json", exclude={"notes": True, "request": WEIGHED_LATER | {"data", "model", "gpu"}}
     )

@@ -13,7 +13,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.stored import Stored, Value
 from advisor.errors import AdvisorError
 from advisor.recommender.cache import stamp
-from advisor.recommender.parallel import WORKERS, WORTH_STARTING, Progress, shared_out, silent
+from advisor.recommender.parallel import WORKERS, WORTH_STARTING, Progress, map_in_processes, silent
 
 
 class Priced(Value):
@@ -76,7 +76,7 @@ def compare(
 def _refuse_for_all(shared: Mapping[str, Any]) -> None:
     """Raise what is wrong with the question itself, which would else be said once a method."""
     from advisor.catalog.models import resolve_model
-    from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
+    from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
     request = from_case({**shared, "method": "lora"})
     hardware_of(request)
@@ -98,13 +98,15 @@ def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress)
     def read(name: str, answer: str, reason: str) -> Priced:
         return Priced.model_validate_json(answer) if answer else _failed(name, reason)
 
-    return shared_out(names, "advisor.recommender.compare_worker", json.dumps(shared), read, min(WORKERS, cores), tell)
+    return map_in_processes(
+        names, "advisor.recommender.compare_worker", json.dumps(shared), read, min(WORKERS, cores), tell
+    )
 
 
 def price_or_say(shared: Mapping[str, Any], name: str) -> Priced:
     """One method's price; what goes wrong with it is its refusal and not the end of the others."""
     from advisor.estimator.estimate import answer
-    from advisor.estimator.request import from_case
+    from advisor.estimator.estimate_request import from_case
 
     try:
         candidate = answer(from_case({"base": find_method(name).default_base, **shared, "method": name}))

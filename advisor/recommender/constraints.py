@@ -9,11 +9,11 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import HOUR, duration
 from advisor.errors import BadRequest, DoesNotFit
-from advisor.recommender.criteria import usd
-from advisor.recommender.request import Question
+from advisor.recommender.criteria import training_usd
+from advisor.recommender.recommend_request import ResolvedRequest
 
 
-def check_limits(question: Question) -> None:
+def check_limits(question: ResolvedRequest) -> None:
     """Refuse a limit that nothing could be measured against.
 
     Raises:
@@ -29,7 +29,7 @@ def check_limits(question: Question) -> None:
                 )
 
 
-def over_limits(question: Question, candidate: Candidate) -> Refusal | None:
+def over_limits(question: ResolvedRequest, candidate: Candidate) -> Refusal | None:
     """Why a candidate breaks the budget or the deadline, by its expected cost and time; None when it keeps both.
 
     Raises:
@@ -37,7 +37,7 @@ def over_limits(question: Question, candidate: Candidate) -> Refusal | None:
     """
     request, name = question.request, candidate.recipe.method
     if request.budget_usd is not None:
-        cost = usd(candidate, spot=request.spot)
+        cost = training_usd(candidate, spot=request.spot)
         if cost is None:
             kind = "spot price" if request.spot else "price"
             raise BadRequest(
@@ -55,10 +55,10 @@ def over_limits(question: Question, candidate: Candidate) -> Refusal | None:
     return None
 
 
-def may_exceed(question: Question, choice: Candidate) -> list[str]:
+def may_exceed(question: ResolvedRequest, choice: Candidate) -> list[str]:
     """Warnings where a limit is kept by the expected value and not by the upper end of the interval."""
     said: list[str] = []
-    cost, budget = usd(choice, spot=question.request.spot), question.request.budget_usd
+    cost, budget = training_usd(choice, spot=question.request.spot), question.request.budget_usd
     if cost is not None and budget is not None and cost.high > budget:
         said.append(f"the budget is kept by the expected cost, not by its upper end, {cost.high:.2f} USD")
     time, deadline = choice.time.training, question.deadline_seconds
@@ -68,13 +68,13 @@ def may_exceed(question: Question, choice: Candidate) -> list[str]:
 
 
 def nothing_within_limits(
-    question: Question, candidates: Sequence[Candidate], refused: Sequence[Refusal]
+    question: ResolvedRequest, candidates: Sequence[Candidate], refused: Sequence[Refusal]
 ) -> DoesNotFit:
     """Every candidate breaks a limit: by how much the nearest does, and what would keep it."""
     request, workload = question.request, question.workload
     fastest = min(candidates, key=lambda c: (c.time.training or c.time.step).mid)
     name = fastest.recipe.method
-    cost, time = usd(fastest, spot=request.spot), fastest.time.training
+    cost, time = training_usd(fastest, spot=request.spot), fastest.time.training
     asked: list[str] = []
     shares: list[float] = []
     if request.budget_usd is not None and cost is not None:
@@ -92,7 +92,7 @@ def nothing_within_limits(
     fewer -= fewer % workload.effective_batch_size  # a last small batch is a step like any other
     if fewer:
         hints.append(f"to fit: --samples {fewer} --epochs {workload.epochs:g} {batch}")
-    spot = usd(fastest, spot=True)
+    spot = training_usd(fastest, spot=True)
     if request.budget_usd is not None and not request.spot and spot is not None and spot.mid <= request.budget_usd:
         hints.append(f"to fit: --spot, {spot.mid:.2f} USD")
     return DoesNotFit(

@@ -13,7 +13,7 @@ NORMAL_90 = 1.6448536269514722
 """Half-width of a central 90 % interval in standard deviations of a normal distribution."""
 
 
-def seconds(candidate: Candidate) -> float:
+def training_seconds(candidate: Candidate) -> float:
     """What the training costs: its time, or one step's time where the number of samples is unknown.
 
     All candidates of one question run on one machine at one price and with one effective batch, so
@@ -22,12 +22,12 @@ def seconds(candidate: Candidate) -> float:
     return (candidate.time.training or candidate.time.step).mid
 
 
-def usd(candidate: Candidate, *, spot: bool = False) -> Quantity | None:
+def training_usd(candidate: Candidate, *, spot: bool = False) -> Quantity | None:
     """The whole training's price at the cheapest offer, None where no price or no sample count is known."""
     return candidate.money.spot if spot else candidate.money.on_demand
 
 
-def effect(candidate: Candidate) -> float:
+def expected_effect(candidate: Candidate) -> float:
     """Expected points against full fine-tuning; minus infinity where no quality was predicted."""
     return -math.inf if candidate.quality is None else candidate.quality.effect.mid
 
@@ -52,7 +52,7 @@ def chance_better(one: Candidate, other: Candidate) -> float:
 
     Independence is the cautious reading: what two methods share in a study makes their difference surer.
     """
-    gap = effect(one) - effect(other)
+    gap = expected_effect(one) - expected_effect(other)
     noise = math.hypot(spread(one), spread(other))
     if math.isnan(gap) or gap == 0:
         return 0.5
@@ -61,7 +61,7 @@ def chance_better(one: Candidate, other: Candidate) -> float:
     return 0.5 * (1 + math.erf(gap / noise / math.sqrt(2)))
 
 
-def peak(candidate: Candidate) -> float:
+def peak_bytes(candidate: Candidate) -> float:
     """Bytes on the device at the peak, context included."""
     return candidate.memory.peak_device.mid
 
@@ -73,14 +73,22 @@ def dominates(one: Candidate, other: Candidate) -> bool:
     the GPU is and not how little the method could do with.
     """
     mergeable = (bool(one.facts.get("mergeable")), bool(other.facts.get("mergeable")))
-    no_worse = seconds(one) <= seconds(other) and effect(one) >= effect(other) and mergeable[0] >= mergeable[1]
-    return no_worse and (seconds(one) < seconds(other) or effect(one) > effect(other) or mergeable[0] > mergeable[1])
+    no_worse = (
+        training_seconds(one) <= training_seconds(other)
+        and expected_effect(one) >= expected_effect(other)
+        and mergeable[0] >= mergeable[1]
+    )
+    return no_worse and (
+        training_seconds(one) < training_seconds(other)
+        or expected_effect(one) > expected_effect(other)
+        or mergeable[0] > mergeable[1]
+    )
 
 
 def why_dominated(one: Candidate, other: Candidate) -> str:
     """One sentence on how `one` dominates `other`."""
-    slower = seconds(other) / seconds(one) - 1
-    gap = effect(one) - effect(other)
+    slower = training_seconds(other) / training_seconds(one) - 1
+    gap = expected_effect(one) - expected_effect(other)
     parts = [f"{slower:.0%} slower" if slower >= 0.005 else "no faster"]
     if math.isfinite(gap):
         parts.append(f"expected {gap:.1f} points lower" if gap >= 0.05 else "no better by the evidence")

@@ -11,17 +11,17 @@ from advisor.domain.units import duration, gib
 from advisor.recommender.criteria import (
     chance_better,
     dominates,
-    effect,
+    expected_effect,
     has_evidence,
-    peak,
-    seconds,
-    usd,
+    peak_bytes,
+    training_seconds,
+    training_usd,
     why_dominated,
 )
 from advisor.recommender.infeasible import describe, larger_gpus
 from advisor.recommender.policies import Policy
-from advisor.recommender.request import Question
-from advisor.recommender.sizing import Costs, Fit
+from advisor.recommender.recommend_request import ResolvedRequest
+from advisor.recommender.sizing import Costs, MethodOutcome
 
 TOLERANCES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 """Points at which another tolerance is tried, to say where the answer changes."""
@@ -46,14 +46,14 @@ def drop_dominated(ranked: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], 
     return tuple(kept), refused
 
 
-def why(question: Question, ranked: Sequence[Candidate], because: str) -> tuple[str, ...]:
+def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) -> tuple[str, ...]:
     """What speaks for the first: the policy's own reason, its fit, its evidence; then what the next would cost."""
     choice = ranked[0]
     recipe = choice.recipe
     said = [because]
-    share = peak(choice) / choice.limit_bytes
+    share = peak_bytes(choice) / choice.limit_bytes
     said.append(
-        f"{describe(choice)} peaks at {gib(peak(choice))}, {share:.0%} of the {gib(choice.limit_bytes)} allowed"
+        f"{describe(choice)} peaks at {gib(peak_bytes(choice))}, {share:.0%} of the {gib(choice.limit_bytes)} allowed"
     )
     if recipe.gradient_checkpointing:
         said.append("checkpointing: without it no micro-batch, or only a slower one, fits")
@@ -67,9 +67,9 @@ def why(question: Question, ranked: Sequence[Candidate], because: str) -> tuple[
 
 def _against(rival: Candidate, choice: Candidate) -> str:
     """`not full: 2.1 times the time and cost, expected +0.4 points, better 55% of the time`"""
-    parts = [f"{seconds(rival) / seconds(choice):.2g} times the time and cost"]
+    parts = [f"{training_seconds(rival) / training_seconds(choice):.2g} times the time and cost"]
     if rival.quality is not None and choice.quality is not None:
-        parts.append(f"expected {effect(rival) - effect(choice):+.1f} points")
+        parts.append(f"expected {expected_effect(rival) - expected_effect(choice):+.1f} points")
         parts.append(f"better {chance_better(rival, choice):.0%} of the time")
         if not has_evidence(rival):
             parts.append("no study bears on it")
@@ -79,11 +79,11 @@ def _against(rival: Candidate, choice: Candidate) -> str:
 
 
 def would_change(
-    question: Question,
+    question: ResolvedRequest,
     policy: Policy,
     candidates: Sequence[Candidate],
     choice: Candidate,
-    fits: Mapping[str, Fit],
+    fits: Mapping[str, MethodOutcome],
     refused: Sequence[Refusal],
     costs: Costs,
 ) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def would_change(
 
 
 def _other_tolerance(
-    question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate
+    question: ResolvedRequest, policy: Policy, candidates: Sequence[Candidate], choice: Candidate
 ) -> list[str]:
     """The nearest tolerance on either side at which another method is chosen."""
     mine = question.request.tolerance_points
@@ -113,13 +113,13 @@ def _other_tolerance(
 
 
 def _difference(other: Candidate, choice: Candidate) -> str:
-    gap = effect(other) - effect(choice)
+    gap = expected_effect(other) - expected_effect(choice)
     points = f"expected {gap:+.1f} points, " if other.quality is not None and choice.quality is not None else ""
-    return f" ({points}{seconds(other) / seconds(choice):.2g} times the time and cost)"
+    return f" ({points}{training_seconds(other) / training_seconds(choice):.2g} times the time and cost)"
 
 
 def _other_samples(
-    question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate, costs: Costs
+    question: ResolvedRequest, policy: Policy, candidates: Sequence[Candidate], choice: Candidate, costs: Costs
 ) -> list[str]:
     """The choice made again as if there were a tenth, ten or a hundred times the data."""
     samples = question.workload.samples
@@ -137,20 +137,23 @@ def _other_samples(
         held = next(c for c in again if c.recipe == choice.recipe)
         interval = other.quality.effect
         said.append(
-            f"with {number:,} samples: {other.recipe.method} (expected {effect(other) - effect(held):+.1f} points; "
+            f"with {number:,} samples: {other.recipe.method} "
+            f"(expected {expected_effect(other) - expected_effect(held):+.1f} points; "
             f"against full {interval.mid:+.1f}, {interval.low:+.1f} to {interval.high:+.1f})"
         )
     return said
 
 
-def _more_memory(question: Question, choice: Candidate, fits: Mapping[str, Fit], costs: Costs) -> list[str]:
+def _more_memory(
+    question: ResolvedRequest, choice: Candidate, fits: Mapping[str, MethodOutcome], costs: Costs
+) -> list[str]:
     """What each better method that does not fit needs, and the cheapest GPU that has it."""
     said: list[str] = []
     samples = question.workload.samples
     for name, found in fits.items():
         if found.smallest is None or found.candidate is not None:
             continue
-        need = peak(found.smallest)
+        need = peak_bytes(found.smallest)
         gain = ""
         if choice.quality is not None:
             quality = found.smallest.quality or costs.quality(found.smallest, question.spec, samples)
@@ -170,7 +173,9 @@ def _hourly(usd_per_hour: float | None) -> str:
     return "" if usd_per_hour is None else f" from {usd_per_hour:.2f} USD/h"
 
 
-def _merging(question: Question, policy: Policy, candidates: Sequence[Candidate], choice: Candidate) -> list[str]:
+def _merging(
+    question: ResolvedRequest, policy: Policy, candidates: Sequence[Candidate], choice: Candidate
+) -> list[str]:
     """The choice if it had to merge, where the present one cannot."""
     if choice.facts.get("mergeable") is not False or question.request.must_merge or choice.recipe.method == "full":
         return []
@@ -181,17 +186,17 @@ def _merging(question: Question, policy: Policy, candidates: Sequence[Candidate]
     return [f"if it must merge into the base weights: {other.recipe.method}{_difference(other, choice)}"]
 
 
-def _wider_limits(choice: Candidate, fits: Mapping[str, Fit], refused: Sequence[Refusal]) -> list[str]:
+def _wider_limits(choice: Candidate, fits: Mapping[str, MethodOutcome], refused: Sequence[Refusal]) -> list[str]:
     """What a larger budget or a later deadline would open, where that is expected to be better."""
     said: list[str] = []
     for refusal in refused:
         candidate = fits[refusal.method].candidate if refusal.method in fits else None
         if refusal.kind not in ("over-budget", "over-deadline") or candidate is None:
             continue
-        gap = effect(candidate) - effect(choice)
+        gap = expected_effect(candidate) - expected_effect(choice)
         if candidate.quality is None or gap <= 0:
             continue
-        cost, time = usd(candidate), candidate.time.training
+        cost, time = training_usd(candidate), candidate.time.training
         limit = f"{cost.mid:.2f} USD" if refusal.kind == "over-budget" and cost else duration(time.mid) if time else "?"
         said.append(f"with {limit}: {refusal.method} (expected {gap:+.1f} points)")
     return said

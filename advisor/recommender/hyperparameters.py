@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from advisor.catalog.methods import find_method, options_of
-from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
@@ -19,18 +19,18 @@ from advisor.errors import UnknownName
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
-    quickened_fields,
+    fields_for_short_training,
     steps_needed,
     too_short,
     training_fields,
 )
-from advisor.recommender.request import Question
+from advisor.recommender.recommend_request import ResolvedRequest
 
 YARDSTICK: Final = "lora"
 """The method whose trainings set the length for all."""
 
 
-def with_settings(question: Question, names: Sequence[str]) -> Question:
+def with_settings(question: ResolvedRequest, names: Sequence[str]) -> ResolvedRequest:
     """The question with each method's options and training settings, from evidence and catalogue."""
     options: dict[str, dict[str, Any]] = {}
     training: dict[str, dict[str, Any]] = {}
@@ -40,13 +40,13 @@ def with_settings(question: Question, names: Sequence[str]) -> Question:
         options[name] = _moved_options(method, known)
         training[name] = training_fields(method, known)
         if _too_short(question):
-            training[name], options[name] = quickened_fields(
+            training[name], options[name] = fields_for_short_training(
                 method, training[name], options[name], question.workload, question.spec.hidden
             )
     return question.model_copy(update={"options": options, "training": training})
 
 
-def with_usual_length(question: Question) -> Question:
+def with_usual_length(question: ResolvedRequest) -> ResolvedRequest:
     """Epochs, where nobody gave them, that converge within what was published for LoRA on such data; else the batch.
 
     One length for all methods, so that their costs compare; LoRA's, because most runs are known of it.
@@ -65,7 +65,7 @@ def with_usual_length(question: Question) -> Question:
     )
 
 
-def short_training_note(question: Question) -> tuple[str, ...]:
+def short_training_note(question: ResolvedRequest) -> tuple[str, ...]:
     """What is told of a training that the user wants shorter than it takes to converge."""
     if not _too_short(question):
         return ()
@@ -76,7 +76,7 @@ def short_training_note(question: Question) -> tuple[str, ...]:
     )
 
 
-def _too_short(question: Question) -> bool:
+def _too_short(question: ResolvedRequest) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
     if question.request.epochs is None:
         return False
@@ -84,7 +84,7 @@ def _too_short(question: Question) -> bool:
     return too_short(YARDSTICK, question.workload, own_head=own_head)
 
 
-def published(question: Question, name: str) -> tuple[Setting, ...]:
+def published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
     """What studies and repositories set for this method; none where nobody published any."""
     from advisor.literature.hyperparameters.suggest import recommend_settings
 
@@ -120,7 +120,7 @@ def _within(value: float, setting: Setting) -> float:
     return min(max(value, low), high)
 
 
-def settings_of(question: Question, choice: Candidate) -> tuple[Setting, ...]:
+def settings_of(question: ResolvedRequest, choice: Candidate) -> tuple[Setting, ...]:
     """Every hyperparameter as priced: value, range to search, where it comes from, conflicts among sources."""
     recipe, workload = choice.recipe, choice.workload
     method = find_method(recipe.method)

@@ -9,19 +9,21 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
 from advisor.errors import DoesNotFit
-from advisor.recommender.criteria import peak
-from advisor.recommender.request import Question
-from advisor.recommender.sizing import Costs, Fit
-from advisor.recommender.worker import fit_or_say
+from advisor.recommender.criteria import peak_bytes
+from advisor.recommender.method_worker import fit_or_say
+from advisor.recommender.recommend_request import ResolvedRequest
+from advisor.recommender.sizing import Costs, MethodOutcome
 
 FRUGAL = {"methods": ("qlora",), "bases": ("nf4",), "gradient_checkpointing": True}
 """The least that adapts every layer; one recipe, since each one tried may have to be traced first."""
 
 
-def nothing_fits(question: Question, fits: Sequence[Fit], refused: Sequence[Refusal], costs: Costs) -> DoesNotFit:
+def nothing_fits(
+    question: ResolvedRequest, fits: Sequence[MethodOutcome], refused: Sequence[Refusal], costs: Costs
+) -> DoesNotFit:
     """The error that says so; every hint in it was computed to fit."""
-    smallest = min((f.smallest for f in fits if f.smallest is not None), key=peak)
-    need, limit = peak(smallest), smallest.limit_bytes
+    smallest = min((f.smallest for f in fits if f.smallest is not None), key=peak_bytes)
+    need, limit = peak_bytes(smallest), smallest.limit_bytes
     part, size = max(smallest.memory.breakdown.items(), key=lambda item: item[1])
     hints = [*_other_methods(question, costs), *_shorter(question, smallest, costs)]
     larger = larger_gpus(question, need)
@@ -49,7 +51,7 @@ def describe(candidate: Candidate) -> str:
     return f"{recipe.method}{base}{checkpointing}, {recipe.micro_batch_size} x {candidate.workload.seq_len} tokens"
 
 
-def larger_gpus(question: Question, need: float) -> list[tuple[Gpu, float | None]]:
+def larger_gpus(question: ResolvedRequest, need: float) -> list[tuple[Gpu, float | None]]:
     """GPUs of the same maker that hold `need` bytes and the headroom, cheapest first, unpriced ones last."""
     from advisor.catalog.gpus import gpus
     from advisor.catalog.prices import offers
@@ -69,17 +71,17 @@ def _price(usd: float | None) -> str:
     return "" if usd is None else f", from {usd:.2f} USD/h"
 
 
-def _other_methods(question: Question, costs: Costs) -> list[str]:
+def _other_methods(question: ResolvedRequest, costs: Costs) -> list[str]:
     """Whether the most frugal recipe would fit, had methods, bases or checkpointing not been chosen by the user."""
     request = question.request
     if request.methods is None and request.bases is None and request.gradient_checkpointing is None:
         return []
     frugal = question.model_copy(update={"request": request.model_copy(update=FRUGAL)})
     found = fit_or_say(frugal, "qlora", costs).candidate
-    return [] if found is None else [f"to fit: --method qlora --gradient-checkpointing {gib(peak(found))}"]
+    return [] if found is None else [f"to fit: --method qlora --gradient-checkpointing {gib(peak_bytes(found))}"]
 
 
-def _shorter(question: Question, smallest: Candidate, costs: Costs) -> list[str]:
+def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
     """The longest length at which the smallest recipe fits, to a sixteenth of it."""
     workload = question.workload
 
@@ -96,4 +98,4 @@ def _shorter(question: Question, smallest: Candidate, costs: Costs) -> list[str]
         middle = (low + high) // 2
         tried = at(middle)
         low, high, best = (middle, high, tried) if tried.fits else (low, middle, best)
-    return [f"to fit: --seq-len {low} {gib(peak(best))}"]
+    return [f"to fit: --seq-len {low} {gib(peak_bytes(best))}"]

@@ -17,9 +17,9 @@ from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
 from advisor.recommender.cache import keep, recall
 from advisor.recommender.hyperparameters import with_settings
-from advisor.recommender.request import Question
-from advisor.recommender.sizing import Costs, Estimator, Fit
-from advisor.recommender.worker import fit_or_say
+from advisor.recommender.method_worker import fit_or_say
+from advisor.recommender.recommend_request import ResolvedRequest
+from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
 
 WORKERS: Final = 2
 """Each loads torch, transformers and peft, most of a GiB; two stay under the promised 2.5 GiB together."""
@@ -34,8 +34,8 @@ Progress = Callable[[int, int, str], None]
 
 
 def fit_all(
-    question: Question, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
-) -> dict[str, Fit]:
+    question: ResolvedRequest, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
+) -> dict[str, MethodOutcome]:
     """The Fit of each method, in the order of `names`: remembered, else worked out and remembered."""
     tell = on_progress or silent
     real = isinstance(costs, Estimator)
@@ -51,8 +51,8 @@ def fit_all(
     return {name: known[name] if name in known else found[name] for name in names}
 
 
-def _here(question: Question, names: Sequence[str], costs: Costs, tell: Progress) -> dict[str, Fit]:
-    found: dict[str, Fit] = {}
+def _here(question: ResolvedRequest, names: Sequence[str], costs: Costs, tell: Progress) -> dict[str, MethodOutcome]:
+    found: dict[str, MethodOutcome] = {}
     for name in names:
         tell(len(found), len(names), name)
         found[name] = fit_or_say(question, name, costs)
@@ -65,16 +65,18 @@ def silent(done: int, total: int, what: str) -> None:
     del done, total, what
 
 
-def _in_processes(question: Question, names: Sequence[str], workers: int, tell: Progress) -> dict[str, Fit]:
-    def read(name: str, answer: str, reason: str) -> Fit:
+def _in_processes(
+    question: ResolvedRequest, names: Sequence[str], workers: int, tell: Progress
+) -> dict[str, MethodOutcome]:
+    def read(name: str, answer: str, reason: str) -> MethodOutcome:
         if answer:
-            return Fit.model_validate_json(answer)
-        return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
+            return MethodOutcome.model_validate_json(answer)
+        return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
 
-    return shared_out(names, "advisor.recommender.worker", question.model_dump_json(), read, workers, tell)
+    return map_in_processes(names, "advisor.recommender.method_worker", question.model_dump_json(), read, workers, tell)
 
 
-def shared_out(
+def map_in_processes(
     names: Sequence[str],
     module: str,
     opening: str,

@@ -12,7 +12,7 @@ from typing import Final
 
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
-from advisor.recommender.criteria import chance_better, dominates, effect, has_evidence, seconds
+from advisor.recommender.criteria import chance_better, dominates, expected_effect, has_evidence, training_seconds
 
 INCUMBENTS: Final = ("lora", "qlora")
 """Preferred while nothing clearly beats them: no other method has as many studies, and in a
@@ -64,19 +64,19 @@ def near_best(candidates: Sequence[Candidate], tolerance: float) -> list[Candida
     A candidate no study bears on is not near anything, whatever its prior says, unless none has evidence.
     """
     known = [c for c in candidates if has_evidence(c)] or list(candidates)
-    best = max(effect(c) for c in known)
-    return [c for c in known if effect(c) >= best - tolerance]
+    best = max(expected_effect(c) for c in known)
+    return [c for c in known if expected_effect(c) >= best - tolerance]
 
 
 def _then_the_rest(first: Sequence[Candidate], candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """`first` in its order, then those with evidence before those without, better before worse, cheaper first."""
     rest = [c for c in candidates if not any(c is chosen for chosen in first)]
-    rest.sort(key=lambda c: (not has_evidence(c), -effect(c), seconds(c)))
+    rest.sort(key=lambda c: (not has_evidence(c), -expected_effect(c), training_seconds(c)))
     return (*first, *rest)
 
 
 def _by_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda c: (seconds(c), -effect(c)))
+    return sorted(candidates, key=lambda c: (training_seconds(c), -expected_effect(c)))
 
 
 def _by_noticeable_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -84,8 +84,14 @@ def _by_noticeable_cost(candidates: Sequence[Candidate]) -> list[Candidate]:
     ordered = _by_cost(candidates)
     if ordered[0].time.training is None:
         return ordered
-    bound = seconds(ordered[0]) + NEGLIGIBLE_SECONDS
-    return sorted(ordered, key=lambda c: (seconds(c) > bound, -effect(c) if seconds(c) <= bound else seconds(c)))
+    bound = training_seconds(ordered[0]) + NEGLIGIBLE_SECONDS
+    return sorted(
+        ordered,
+        key=lambda c: (
+            training_seconds(c) > bound,
+            -expected_effect(c) if training_seconds(c) <= bound else training_seconds(c),
+        ),
+    )
 
 
 def _led_by(first: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], because: str) -> Verdict:
@@ -110,7 +116,7 @@ def _incumbent_near_best(
     """It stands unless something that is nowhere worse is clearly cheaper."""
     name = _name(incumbent)
     for challenger in near:
-        saved = 1 - seconds(challenger) / seconds(incumbent)
+        saved = 1 - training_seconds(challenger) / training_seconds(incumbent)
         if saved >= CHEAPER_BY and dominates(challenger, incumbent):
             because = f"{_name(challenger)} is nowhere worse than {name} and {saved:.0%} cheaper"
             return _led_by(challenger, near, candidates, because)
@@ -125,17 +131,17 @@ def _incumbent_behind(incumbent: Candidate, near: Sequence[Candidate], candidate
     """It yields to the first of the near-best that is nowhere worse, or better with SURE_BY probability."""
     name = _name(incumbent)
     for challenger in near:
-        gain, chance = effect(challenger) - effect(incumbent), chance_better(challenger, incumbent)
+        gain, chance = expected_effect(challenger) - expected_effect(incumbent), chance_better(challenger, incumbent)
         if dominates(challenger, incumbent):
             because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, and nowhere worse"
             return _led_by(challenger, near, candidates, because)
         if chance >= SURE_BY:
             because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, higher {chance:.0%} of the time"
             return _led_by(challenger, near, candidates, because)
-    best = max(near, key=effect)
+    best = max(near, key=expected_effect)
     because = (
-        f"{name} stands: {_name(best)} is expected {effect(best) - effect(incumbent):.1f} points above it, but "
-        f"dearer, and higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
+        f"{name} stands: {_name(best)} is expected "
+        f"{expected_effect(best) - expected_effect(incumbent):.1f} points above it, but dearer, and higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
     )
     return _led_by(incumbent, near, candidates, because)
 
@@ -144,7 +150,7 @@ def _incumbent(candidates: Sequence[Candidate]) -> Candidate | None:
     for name in INCUMBENTS:
         held = [c for c in candidates if c.recipe.method == name]
         if held:
-            return min(held, key=seconds)
+            return min(held, key=training_seconds)
     return None
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from advisor.catalog.methods import check_recipe, find_method, methods
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.domain.recipe import Base, Recipe
 from advisor.domain.recommendation import Refusal
 from advisor.errors import IllegalRecipe
-from advisor.recommender.request import Question
+from advisor.recommender.recommend_request import ResolvedRequest
 
 SMALLER_BASES: Final[tuple[Base, ...]] = ("dtype", "int8", "nf4")
 """From the largest to the smallest; a quantised base is tried only where the ones before it do not fit."""
@@ -19,7 +19,7 @@ QUANTISED_TWIN: Final = "qlora"
 """LoRA over nf4, a method of its own name in the catalogue: LoRA itself then leaves nf4 to it."""
 
 
-def methods_asked(question: Question) -> tuple[list[Method], list[Refusal]]:
+def methods_asked(question: ResolvedRequest) -> tuple[list[Method], list[Refusal]]:
     """The methods to try, and those turned away before any arithmetic, with the reason.
 
     Raises:
@@ -44,7 +44,7 @@ def _once(named: list[Method]) -> list[Method]:
     return list({method.name: method for method in named}.values())
 
 
-def _turned_away(question: Question, method: Method, excluded: set[str]) -> tuple[str, str]:
+def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) -> tuple[str, str]:
     request = question.request
     if method.name in excluded:
         return "excluded", "excluded by --exclude"
@@ -61,7 +61,7 @@ def _turned_away(question: Question, method: Method, excluded: set[str]) -> tupl
     return "", ""
 
 
-def bases_to_try(question: Question, method: Method) -> Iterator[Base]:
+def bases_to_try(question: ResolvedRequest, method: Method) -> Iterator[Base]:
     """The method's own base first, then smaller ones it can stand on."""
     allowed: set[Base] = set(method.bases)
     start = SMALLER_BASES.index(method.default_base)
@@ -78,7 +78,7 @@ def bases_to_try(question: Question, method: Method) -> Iterator[Base]:
             yield base
 
 
-def _weights_fit(question: Question, base: Base) -> bool:
+def _weights_fit(question: ResolvedRequest, base: Base) -> bool:
     """Whether the weights alone leave room; a lower bound, which spares the trace of what cannot fit."""
     if question.spec.parameters is None:
         return True
@@ -87,7 +87,7 @@ def _weights_fit(question: Question, base: Base) -> bool:
     return question.spec.parameters * each < question.hardware.limit_bytes
 
 
-def checkpointing_to_try(question: Question, method: Method) -> tuple[bool, ...]:
+def checkpointing_to_try(question: ResolvedRequest, method: Method) -> tuple[bool, ...]:
     """Without first: it is faster wherever it fits."""
     asked = question.request.gradient_checkpointing
     if asked is not None:
@@ -95,7 +95,7 @@ def checkpointing_to_try(question: Question, method: Method) -> tuple[bool, ...]
     return (False, True) if method.checkpointing else (False,)
 
 
-def make_recipe(question: Question, method: Method, base: Base, *, checkpointing: bool) -> Recipe:
+def make_recipe(question: ResolvedRequest, method: Method, base: Base, *, checkpointing: bool) -> Recipe:
     """The recipe at a micro-batch of one, with the method's recommended options."""
     request = question.request
     fields: dict[str, Any] = {
@@ -115,7 +115,7 @@ def make_recipe(question: Question, method: Method, base: Base, *, checkpointing
     return Recipe.model_validate(fields)
 
 
-def _needs_autocast(question: Question, method: Method, base: Base) -> bool:
+def _needs_autocast(question: ResolvedRequest, method: Method, base: Base) -> bool:
     """float16 gradients of base weights cannot be unscaled, so trained base weights stay in float32."""
     trains_base = method.family in ("full", "selective")
     return question.dtype == "float16" and base == "dtype" and trains_base

@@ -17,8 +17,8 @@ from advisor.recommender.infeasible import nothing_fits
 from advisor.recommender.parallel import Progress, fit_all
 from advisor.recommender.policies import find_policy
 from advisor.recommender.recipe_space import methods_asked
-from advisor.recommender.request import Question, checked, resolve
-from advisor.recommender.sizing import Costs, Estimator, Fit
+from advisor.recommender.recommend_request import ResolvedRequest, checked, resolve
+from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
 
 
 def recommend(
@@ -85,7 +85,7 @@ def recommend(
     return answer(resolve(checked(asked)), costs or Estimator(), on_progress)
 
 
-def answer(question: Question, costs: Costs, on_progress: Progress | None = None) -> Recommendation:
+def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None = None) -> Recommendation:
     """The recommendation for a resolved question. Raises as `recommend`."""
     policy = find_policy(question.request.policy)
     check_limits(question)
@@ -122,14 +122,16 @@ def answer(question: Question, costs: Costs, on_progress: Progress | None = None
     )
 
 
-def _with_quality(question: Question, candidate: Candidate, costs: Costs) -> Candidate:
+def _with_quality(question: ResolvedRequest, candidate: Candidate, costs: Costs) -> Candidate:
     """The estimator predicts no quality without a number of samples; to compare methods an average over it will do."""
     if candidate.quality is not None:
         return candidate
     return candidate.model_copy(update={"quality": costs.quality(candidate, question.spec, None)})
 
 
-def _none_left(question: Question, fits: dict[str, Fit], refused: Sequence[Refusal], costs: Costs) -> Exception:
+def _none_left(
+    question: ResolvedRequest, fits: dict[str, MethodOutcome], refused: Sequence[Refusal], costs: Costs
+) -> Exception:
     """Nothing fits, or nothing could be tried at all."""
     if any(f.smallest is not None for f in fits.values()):
         return nothing_fits(question, list(fits.values()), refused, costs)
@@ -142,7 +144,7 @@ def _none_left(question: Question, fits: dict[str, Fit], refused: Sequence[Refus
     )
 
 
-def _within_limits(question: Question, priced: Sequence[Candidate]) -> tuple[list[Candidate], list[Refusal]]:
+def _within_limits(question: ResolvedRequest, priced: Sequence[Candidate]) -> tuple[list[Candidate], list[Refusal]]:
     kept: list[Candidate] = []
     over: list[Refusal] = []
     for candidate in priced:
@@ -154,7 +156,7 @@ def _within_limits(question: Question, priced: Sequence[Candidate]) -> tuple[lis
     return kept, over
 
 
-def _samples_note(question: Question) -> list[str]:
+def _samples_note(question: ResolvedRequest) -> list[str]:
     if question.workload.samples is not None:
         return []
     return ["quality: over all numbers of samples, since none was given (--samples or --data); no time and no cost"]

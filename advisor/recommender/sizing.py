@@ -15,9 +15,9 @@ from advisor.domain.stored import Value
 from advisor.domain.units import gib
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
-from advisor.recommender.criteria import seconds
+from advisor.recommender.criteria import training_seconds
 from advisor.recommender.recipe_space import bases_to_try, checkpointing_to_try, make_recipe, with_micro_batch
-from advisor.recommender.request import Question
+from advisor.recommender.recommend_request import ResolvedRequest
 
 WORTH_RECOMPUTING: Final = 1.15
 """Checkpointing is not tried where the whole batch at once would be less than this much faster: it repeats the
@@ -61,7 +61,7 @@ class Estimator:
         return largest_micro_batch(workload, recipe, hardware, spec, at_most)
 
     def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality:
-        from advisor.literature.quality.predict import predict_quality
+        from advisor.literature.quality.quality_prediction import predict_quality
 
         return predict_quality(
             candidate.recipe.method,
@@ -76,7 +76,7 @@ class Estimator:
         )
 
 
-class Fit(Value):
+class MethodOutcome(Value):
     """What became of a method: a candidate that fits, or a refusal with the smallest need there is.
 
     `smallest` is the recipe of least memory where none fits.
@@ -88,7 +88,7 @@ class Fit(Value):
     smallest: Candidate | None = None
 
 
-def fit(question: Question, name: str, costs: Costs) -> Fit:
+def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
     """The fastest recipe of a method that fits; a smaller base only where the larger ones do not."""
     method = find_method(name)
     smallest: Candidate | None = None
@@ -109,14 +109,14 @@ def fit(question: Question, name: str, costs: Costs) -> Fit:
             elif smallest is None or found.memory.peak_device.mid < smallest.memory.peak_device.mid:
                 smallest = found
         if fitting:
-            return Fit(method=name, candidate=min(fitting, key=seconds))
+            return MethodOutcome(method=name, candidate=min(fitting, key=training_seconds))
     if smallest is not None:
-        return Fit(method=name, refusal=_too_large(name, smallest), smallest=smallest)
+        return MethodOutcome(method=name, refusal=_too_large(name, smallest), smallest=smallest)
     reason = str(illegal).replace("\n", "; ") if illegal else "no base it can stand on is allowed"
-    return Fit(method=name, refusal=Refusal(method=name, reason=reason, kind="illegal"))
+    return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="illegal"))
 
 
-def _largest_that_fits(question: Question, recipe: Recipe, costs: Costs) -> Candidate:
+def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) -> Candidate:
     """The recipe at the largest micro-batch that fits and divides the effective batch; at one if none fits."""
     effective = question.workload.effective_batch_size
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
@@ -124,14 +124,14 @@ def _largest_that_fits(question: Question, recipe: Recipe, costs: Costs) -> Cand
     return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
 
 
-def _worth_recomputing(question: Question, found: Candidate, costs: Costs) -> bool:
+def _worth_recomputing(question: ResolvedRequest, found: Candidate, costs: Costs) -> bool:
     """Could a larger micro-batch, which checkpointing would make room for, pay for the recomputation?"""
     effective = question.workload.effective_batch_size
     if found.recipe.micro_batch_size >= effective:
         return False
     at_once = with_micro_batch(found.recipe, effective, effective)
     whole = costs.price(question.workload_at(effective), at_once, question.hardware, question.spec, thorough=False)
-    return seconds(found) > WORTH_RECOMPUTING * seconds(whole)
+    return training_seconds(found) > WORTH_RECOMPUTING * training_seconds(whole)
 
 
 def _too_large(name: str, smallest: Candidate) -> Refusal:

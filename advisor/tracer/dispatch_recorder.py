@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from advisor.domain.trace.model import ALLOC, FREE, OP
+from advisor.domain.trace.trace_schema import ALLOC, FREE, OP
 from advisor.tracer import meta_outputs as outputs
 from advisor.tracer.meta_kernels import BY_NAME, STAND_INS, hidden_temporaries
-from advisor.tracer.op_costs import Told, describe
+from advisor.tracer.op_costs import OpInfo, describe
 
 aten = torch.ops.aten
 
@@ -52,7 +52,7 @@ class Event:
 
 
 @dataclass(slots=True)
-class Stored:
+class StorageRecord:
     """One storage: its home, category (filled in at the end), and size in bytes."""
 
     home: Home
@@ -73,7 +73,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.padded = padded
         self.events: list[Event] = []
-        self.storages: list[Stored] = []
+        self.storages: list[StorageRecord] = []
         self.assumptions: dict[str, str] = {}
         self.step = 0
         self.phase = "setup"
@@ -305,7 +305,7 @@ class Recorder(TorchDispatchMode):
             return
         number = len(self.storages)
         size = storage.nbytes()
-        entry = Stored(home, size, self.phase, self.step, tail=self._tail)
+        entry = StorageRecord(home, size, self.phase, self.step, tail=self._tail)
         if lists is not None and home is None:
             # a stack of one value a parameter: what each layer adds, so that copied layers add too
             count = sum(1 for t in lists[0] if isinstance(t, torch.Tensor)) or 1
@@ -328,15 +328,15 @@ class Recorder(TorchDispatchMode):
 
     def _temporary(self, size: int, home: Home) -> None:
         number = len(self.storages)
-        self.storages.append(Stored(home, size, self.phase, self.step, "temporaries", self.phase, self.step))
+        self.storages.append(StorageRecord(home, size, self.phase, self.step, "temporaries", self.phase, self.step))
         self.events.append(Event(ALLOC, self.step, self.phase, home, storage=number, size=size))
         self.events.append(Event(FREE, self.step, self.phase, home, storage=number))
 
 
-_descriptions: dict[outputs.Key, Told | None] = {}
+_descriptions: dict[outputs.Key, OpInfo | None] = {}
 
 
-def _told(key: outputs.Key | None, func: Any, *rest: Any) -> Told | None:
+def _told(key: outputs.Key | None, func: Any, *rest: Any) -> OpInfo | None:
     """As `describe`, remembered: it depends on nothing but the forms in the key."""
     if key is None:
         return describe(func, *rest)

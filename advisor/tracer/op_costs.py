@@ -61,7 +61,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 @dataclass(slots=True, frozen=True)
-class Told:
+class OpInfo:
     """What is told of an op; `flop` counts a multiply-add as 2, `traffic` is bytes moved, tensor by tensor."""
 
     name: str
@@ -77,7 +77,7 @@ def touched(tensor: torch.Tensor) -> int:
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list[Any], out: Any) -> Told | None:
+def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list[Any], out: Any) -> OpInfo | None:
     """Class, FLOP, bytes and kernels of one dispatched op; None for what is no work at all (an empty tensor)."""
     packet = func.overloadpacket
     if packet in _NO_KERNEL:
@@ -86,14 +86,14 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
     first = next((t for t in outputs or inputs if isinstance(t, torch.Tensor)), None)
     dtype = dtype_name(first.dtype) if first is not None else "other"
     if func.is_view:
-        return Told(name, "view", dtype, 0, (), 0)
+        return OpInfo(name, "view", dtype, 0, (), 0)
     devices = {t.device.type for t in inputs} | {t.device.type for t in outputs}
     if "cpu" in devices and "meta" in devices and packet in (aten._to_copy, aten.copy_):
         to_device = any(t.device.type == "meta" for t in outputs)
         moved = tuple(touched(t) for t in outputs)
-        return Told(name, "h2d" if to_device else "d2h", dtype, 0, moved, 1)
+        return OpInfo(name, "h2d" if to_device else "d2h", dtype, 0, moved, 1)
     if packet is aten._local_scalar_dense:
-        return Told(name, "d2h", dtype, 0, (4,), 1)
+        return OpInfo(name, "d2h", dtype, 0, (4,), 1)
     if name.startswith(("_foreach_", "_fused_", "_amp_foreach")):
         return _foreach(name, dtype, args, inputs, outputs)
     traffic = tuple(touched(t) for t in (*inputs, *outputs) if t.device.type == "meta")
@@ -104,20 +104,20 @@ def describe(func: Any, args: Any, kwargs: Any, inputs: list[Any], outputs: list
         # the packed weight was unpacked just before (see stand_ins): the product reads it whole
         rows, columns = int(args[2][0]), int(args[2][1])
         moved = (touched(inputs[0]), rows * columns * inputs[0].element_size(), touched(outputs[0]))
-        return Told(name, "matmul", dtype, 2 * inputs[0].numel() * rows, moved, 1)
+        return OpInfo(name, "matmul", dtype, 2 * inputs[0].numel() * rows, moved, 1)
     if name in _INT8_MATMUL:
         rows = inputs[0].numel() // inputs[0].shape[-1]
         weight = [t for t in inputs if t.dtype == torch.int8][-1]
-        return Told(name, "matmul", "int8", 2 * rows * weight.numel(), traffic, 2)
+        return OpInfo(name, "matmul", "int8", 2 * rows * weight.numel(), traffic, 2)
     if packet in _MATMUL:
-        return Told(name, "matmul", dtype, flop or _matmul_flop(inputs, outputs), traffic, _KERNELS.get(packet, 1))
+        return OpInfo(name, "matmul", dtype, flop or _matmul_flop(inputs, outputs), traffic, _KERNELS.get(packet, 1))
     if packet in _ATTENTION:
-        return Told(name, "attention", dtype, flop, traffic, _KERNELS.get(packet, 1))
+        return OpInfo(name, "attention", dtype, flop, traffic, _KERNELS.get(packet, 1))
     if packet in _REDUCTION:
-        return Told(name, "reduction", dtype, 0, traffic, _KERNELS.get(packet, 1))
+        return OpInfo(name, "reduction", dtype, 0, traffic, _KERNELS.get(packet, 1))
     if packet in _COPY:
-        return Told(name, "copy", dtype, 0, traffic, _KERNELS.get(packet, 1))
-    return Told(name, "elementwise", dtype, flop, traffic, _KERNELS.get(packet, 1))
+        return OpInfo(name, "copy", dtype, 0, traffic, _KERNELS.get(packet, 1))
+    return OpInfo(name, "elementwise", dtype, flop, traffic, _KERNELS.get(packet, 1))
 
 
 def _matmul_flop(inputs: list[Any], outputs: list[Any]) -> int:
@@ -128,9 +128,9 @@ def _matmul_flop(inputs: list[Any], outputs: list[Any]) -> int:
     return 2 * int(outputs[0].numel()) * int(inner)
 
 
-def _foreach(name: str, dtype: str, args: Any, inputs: list[Any], outputs: list[Any]) -> Told:
+def _foreach(name: str, dtype: str, args: Any, inputs: list[Any], outputs: list[Any]) -> OpInfo:
     first = args[0] if isinstance(args[0], (list, tuple)) else inputs
     traffic = sum(touched(t) for t in (*inputs, *outputs) if t.device.type == "meta")
     if name.endswith("_"):
         traffic += sum(touched(t) for t in first if isinstance(t, torch.Tensor) and t.device.type == "meta")
-    return Told(name, "foreach", dtype, 0, (traffic,), -len(first))
+    return OpInfo(name, "foreach", dtype, 0, (traffic,), -len(first))

@@ -28,14 +28,14 @@ from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.tracer.dispatch_recorder import Event, Home, Recorder, Stored
+from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecord
 from advisor.tracer.fused_kernels.attention import AsOnCuda, Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import fused_head
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BatchShape:
     """One batch shape: B samples of S tokens, targets of T."""
 
     batch: int
@@ -47,9 +47,9 @@ class Shape:
 class Recording:
     """What was recorded at one shape, and the model's counts. `depths`: traced layers of each stack."""
 
-    shape: Shape
+    shape: BatchShape
     events: list[Event]
-    storages: list[Stored]
+    storages: list[StorageRecord]
     depths: dict[str, int]
     trainable: int
     total: int
@@ -58,7 +58,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TraceRequest:
     """Everything a recording depends on but the shape and the depth."""
 
     spec: ModelSpec
@@ -68,7 +68,7 @@ class Asked:
     padded: bool
 
 
-def record(asked: Asked, shape: Shape, depth: Mapping[str, int] | None) -> Recording:
+def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | None) -> Recording:
     """Build, attach, take two steps under the recorder.
 
     Raises:
@@ -111,7 +111,7 @@ def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
     return found
 
 
-def count(asked: Asked) -> tuple[int, int]:
+def count(asked: TraceRequest) -> tuple[int, int]:
     """(trainable, total) parameters of the whole model with its adapter, nothing run."""
     sizes = [(p.requires_grad, p.numel() * packing(p)) for p in assemble(asked, None).model.parameters()]
     return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
@@ -131,7 +131,7 @@ class Assembled:
     notices: tuple[str, ...]
 
 
-def assemble(asked: Asked, depth: Mapping[str, int] | None) -> Assembled:
+def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
     """The model as the step trains it, on the meta device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -168,7 +168,7 @@ def _collected_between_steps() -> Generator[None]:
 
 
 @contextmanager
-def _as_on_gpu(asked: Asked, recorder: Recorder) -> Generator[None]:
+def _as_on_gpu(asked: TraceRequest, recorder: Recorder) -> Generator[None]:
     """The modes that make meta behave as CUDA would; innermost the recorder."""
     force = {"eager": None, "sdpa": None, "flash_attention_2": "flash"}[asked.recipe.attention]
     foreach = importlib.import_module("torch.utils._foreach_utils")
@@ -239,7 +239,7 @@ def _home_of(name: str, layered: list[str]) -> Home:
 
 
 def _two_steps(
-    asked: Asked, shape: Shape, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
+    asked: TraceRequest, shape: BatchShape, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
 ) -> None:
     def mark(phase: str) -> None:
         recorder.mark(phase)
@@ -287,7 +287,7 @@ def _backward(loss: torch.Tensor) -> None:
     _engine_run_backward((loss,), seed, False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
-def _has_head(asked: Asked) -> bool:
+def _has_head(asked: TraceRequest) -> bool:
     return asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.domain.trace.expand import merged, reach
-from advisor.domain.trace.model import ALLOC, CATEGORIES, FREE, OP_CLASSES, Part, Poly, Repeat, Share, Term
-from advisor.tracer.dispatch_recorder import Event, Home, Stored
-from advisor.tracer.record_step import Recording, Shape
+from advisor.domain.trace.trace_schema import ALLOC, CATEGORIES, FREE, OP_CLASSES, Part, Poly, Repeat, Share, Term
+from advisor.tracer.dispatch_recorder import Event, Home, StorageRecord
+from advisor.tracer.record_step import BatchShape, Recording
 
 MONOMIALS: tuple[tuple[int, int, int], ...] = tuple(
     (b, s, t) for b, s, t in itertools.product((0, 1), (0, 1, 2), (0, 1, 2)) if s + t <= 2
@@ -30,7 +30,7 @@ class Irregular(Exception):
 class Polys:
     """Finds the polynomial through a size's values at the recorded shapes, and keeps each once."""
 
-    def __init__(self, shapes: Sequence[Shape]) -> None:
+    def __init__(self, shapes: Sequence[BatchShape]) -> None:
         self.shapes = shapes
         at = np.array([[s.batch, s.length, max(s.target, 1)] for s in shapes], dtype=float)
         self.columns = np.array([at[:, 0] ** b * at[:, 1] ** s * at[:, 2] ** t for b, s, t in MONOMIALS])
@@ -183,7 +183,9 @@ def compile_recordings(recordings: Sequence[Recording]) -> Compiled:
     )  # fmt: skip
 
 
-def _order_deaths(parts: list[tuple[tuple[int, str, Home], list[tuple[int, ...]]]], storages: Sequence[Stored]) -> None:
+def _order_deaths(
+    parts: list[tuple[tuple[int, str, Home], list[tuple[int, ...]]]], storages: Sequence[StorageRecord]
+) -> None:
     """Deaths in a row happen at one moment, in an order that follows addresses: put them in one that does not."""
     for (_, _, home), rows in parts:
         layer = home[1] if home else 0
@@ -202,7 +204,7 @@ def _order_deaths(parts: list[tuple[tuple[int, str, Home], list[tuple[int, ...]]
             at = max(end, at + 1)
 
 
-def _storage_row(storage: Stored, stacks: tuple[str, ...]) -> tuple[int, int, int]:
+def _storage_row(storage: StorageRecord, stacks: tuple[str, ...]) -> tuple[int, int, int]:
     home = storage.home if storage.home and storage.home[0] in stacks else None
     category = CATEGORIES.index(storage.category)  # pyright: ignore
     return category, stacks.index(home[0]) if home else -1, home[1] if home else -1
@@ -218,7 +220,7 @@ def _same_structure(first: Recording, other: Recording) -> None:
             )
 
 
-def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Event, Home]]:
+def _owned(events: Sequence[Event], storages: Sequence[StorageRecord]) -> list[tuple[Event, Home]]:
     """Events with the layer that answers for them.
 
     What dies as a layer returns belongs to that layer; what happens between two layers otherwise (a sum of
@@ -252,7 +254,7 @@ def _owned(events: Sequence[Event], storages: Sequence[Stored]) -> list[tuple[Ev
     return list(zip(events, homes, strict=True))
 
 
-def _settle_passing(events: Sequence[Event], homes: list[Home], storages: Sequence[Stored]) -> None:
+def _settle_passing(events: Sequence[Event], homes: list[Home], storages: Sequence[StorageRecord]) -> None:
     """A loop over layers in the optimizer's phase: its variable dies in the next layer's turn, and belongs to that."""
     previous: Home = None
     waiting: list[int] = []

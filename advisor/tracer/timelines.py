@@ -9,8 +9,8 @@ from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
-from advisor.domain.trace.model import Trace
 from advisor.domain.trace.timeline import Timeline
+from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 
 _KEPT: Final = 32

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from advisor import store
 from advisor.catalog.methods import find_method, prompt_length
-from advisor.catalog.optimizers import OPTIMIZERS
+from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
-from advisor.domain.trace.model import Repeat, Trace
+from advisor.domain.trace.trace_schema import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnsupportedModel
 
 if TYPE_CHECKING:
-    from advisor.tracer.record_step import Asked, Recording, Shape
+    from advisor.tracer.record_step import BatchShape, Recording, TraceRequest
 
 TRACER = 4
 """Raised whenever the tracer's output changes, so that older cached traces are not used."""
@@ -164,10 +164,10 @@ def make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
-    from advisor.tracer.record_step import Asked
+    from advisor.tracer.record_step import TraceRequest
     from advisor.tracer.symbolic import Irregular
 
-    asked = Asked(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
+    asked = TraceRequest(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
     method = find_method(recipe.method)
     full, period = _depths(asked)
     if method.unrolls and not whole and period:
@@ -185,7 +185,7 @@ def make_trace(
     return _assemble(asked, None, full, period, key)
 
 
-def _refuse_if_copied_wrongly(asked: Asked, made: Trace) -> None:
+def _refuse_if_copied_wrongly(asked: TraceRequest, made: Trace) -> None:
     """Copies must reach what they refer to; a method that picks its layers by their number, the whole model's counts.
 
     Raises:
@@ -208,7 +208,7 @@ def _traced_layers(layers: int, period: int, periods: int) -> int:
     return periods * period + layers % period
 
 
-def _depths(asked: Asked) -> tuple[dict[str, int], int]:
+def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
     """True depths by config field, and the period in which layers repeat (0: they do not)."""
     from advisor.assembly.base_model import layer_fields
 
@@ -221,7 +221,7 @@ def _depths(asked: Asked) -> tuple[dict[str, int], int]:
 _periods: dict[str, int] = {}
 
 
-def _layer_period(asked: Asked) -> int:
+def _layer_period(asked: TraceRequest) -> int:
     from advisor.assembly.base_model import build, layer_fields, stacks
 
     full = layer_fields(asked.spec)
@@ -257,18 +257,18 @@ def _period(signatures: list[tuple[Any, ...]]) -> int:
     return 0
 
 
-def _shapes(spec: ModelSpec, asked: Asked) -> Iterator[Shape]:
+def _shapes(spec: ModelSpec, asked: TraceRequest) -> Iterator[BatchShape]:
     """Batch shapes whose products all differ, all beyond the sizes at which kernels change their ways."""
-    from advisor.tracer.record_step import Shape
+    from advisor.tracer.record_step import BatchShape
 
     longest = (spec.context_length or 1024) - prompt_length(asked.recipe)
     # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
     step = 128 if longest >= 384 else max(8, longest // 3 // 8 * 8)
     for batch, length, target in ((9, 3, 1), (17, 2, 3), (29, 1, 2), (11, 3, 3), (35, 1, 1), (19, 2, 2)):
-        yield Shape(batch * 128 // step, length * step, target * step)
+        yield BatchShape(batch * 128 // step, length * step, target * step)
 
 
-def _assemble(asked: Asked, depth: dict[str, int] | None, full: dict[str, int], period: int, key: str) -> Trace:
+def _assemble(asked: TraceRequest, depth: dict[str, int] | None, full: dict[str, int], period: int, key: str) -> Trace:
     """Record at two shapes, more where a size needs them, and compile."""
     from advisor.tracer.record_step import record
     from advisor.tracer.symbolic import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats

@@ -19,7 +19,7 @@ COMMITTED = "COMMITTED.json"
 
 
 def commit(folder: Path, state: Mapping[str, Any]) -> None:
-    """Push every file of a checkpoint to the disk, then write the mark with the coach's state and the sizes."""
+    """Push every file of a checkpoint to the disk, then write the mark with the monitor's state and the sizes."""
     sizes: dict[str, int] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMMITTED):
         descriptor = os.open(path, os.O_RDONLY)
@@ -36,7 +36,7 @@ def commit(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def newest(checkpoints: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The latest committed checkpoint whose files are all whole, with the coach's state."""
+    """The latest committed checkpoint whose files are all whole, with the monitor's state."""
     found: list[tuple[int, Path, dict[str, Any]]] = []
     for folder in checkpoints.glob("checkpoint-*"):
         mark = _read(folder / COMMITTED)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from advisor.dataset.encoding import Example, collate, collate_prompts
+from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
 from advisor.domain.workload import Task
 from advisor.training.metrics import Metric, classification_scores, generation_scores, loss_scores
 
@@ -43,7 +43,7 @@ class Scorer:
     batch: int = MOST_ROWS
     shrunk: int = 0
 
-    def score(self, examples: Sequence[Example]) -> dict[str, float]:
+    def score(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
         import torch
 
@@ -58,7 +58,7 @@ class Scorer:
             self.model.train(was_training)
         return scores
 
-    def _losses(self, examples: Sequence[Example]) -> dict[str, float]:
+    def _losses(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         total, count = 0.0, 0
         predicted: list[int] = []
         wanted: list[int] = []
@@ -74,7 +74,7 @@ class Scorer:
             return {"loss": scores["loss"]} | classification_scores(predicted, wanted)
         return scores
 
-    def _forward(self, rows: Sequence[Example]) -> tuple[float, int, list[int]]:
+    def _forward(self, rows: Sequence[EncodedExample]) -> tuple[float, int, list[int]]:
         """Sum of losses, what it is a sum over, and the classes said."""
         from torch.nn.functional import cross_entropy
 
@@ -92,7 +92,7 @@ class Scorer:
         loss = cross_entropy(logits[kept].float(), labels[kept], reduction="sum")
         return float(loss), int(kept.sum()), []
 
-    def _generated(self, examples: Sequence[Example]) -> dict[str, float]:
+    def _generated(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         lengths = [len(self.tokenizer(e.reference, add_special_tokens=False)["input_ids"]) for e in examples]
         most = max(1, min(MOST_NEW_TOKENS, max(lengths) + 1))
         outputs: list[str] = []
@@ -102,7 +102,7 @@ class Scorer:
             references.extend(row.reference for row in rows)
         return generation_scores(outputs, references)
 
-    def _continue(self, rows: Sequence[Example], most: int) -> list[str]:
+    def _continue(self, rows: Sequence[EncodedExample], most: int) -> list[str]:
         """Greedy continuations of the prompts, as text."""
         left = self.task == "causal-lm"
         batch = collate_prompts([row.prompt for row in rows], self.tokenizer.pad_token_id, left=left)
@@ -118,7 +118,7 @@ class Scorer:
         new = made[:, batch["input_ids"].shape[1] :] if left else made
         return self.tokenizer.batch_decode(new, skip_special_tokens=True)
 
-    def _batches(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
+    def _batches(self, examples: Sequence[EncodedExample]) -> Iterator[list[EncodedExample]]:
         """Rows of like length together, as many as logits allow."""
         ordered = sorted(examples, key=lambda e: len(e.input_ids), reverse=True)
         at = 0
@@ -132,7 +132,9 @@ class Scorer:
         width = 1 if self.task == "sequence-classification" else length
         return max(1, int(LOGITS_SHARE * free_bytes(self.device) / (4 * 3 * width * self.vocabulary)))
 
-    def _halving(self, rows: Sequence[Example], work: Callable[[Sequence[Example]], T], join: Callable[[T, T], T]) -> T:
+    def _halving(
+        self, rows: Sequence[EncodedExample], work: Callable[[Sequence[EncodedExample]], T], join: Callable[[T, T], T]
+    ) -> T:
         """`work(rows)`, or of both halves where the whole does not fit; one row that does not fit raises."""
         try:
             return work(rows)

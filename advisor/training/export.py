@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.dataset.encoding import Example
+from advisor.dataset.encoding import EncodedExample
 from advisor.errors import AdvisorError
 from advisor.training.evaluator import empty_cache
 from advisor.training.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
-from advisor.training.run_spec import TrialJob, TrialResult
 from advisor.training.train import device_name, versions
 from advisor.training.trainers.loop import load_trainable, trainable_state
+from advisor.training.training_spec import TrainingResult, TrainingSpec
 
 SAME: Final = {"float32": 1e-4, "bfloat16": 2**-8, "float16": 2**-10}
 """Largest relative difference of two runs' losses that counts as the same: sums in another order, at the precision
@@ -27,7 +27,7 @@ ADAPTER: Final = "adapter_model.safetensors"
 OURS: Final = "no peft class reads this method: advisor.training.export.load_exported(folder) gives the model"
 
 
-def finish(job: TrialJob) -> TrialResult:
+def finish(job: TrainingSpec) -> TrainingResult:
     """Score the test rows and write the adapter folder.
 
     Raises:
@@ -48,7 +48,7 @@ def finish(job: TrialJob) -> TrialResult:
     export(prepared, job, folder)
     plain = _plain(prepared, job)
     against = _read_back(prepared, job, folder)
-    return TrialResult(
+    return TrainingResult(
         # an adapter that does not load again is no result, however well it scored
         status="failed" if against else "complete",
         reason=against,
@@ -71,7 +71,7 @@ def finish(job: TrialJob) -> TrialResult:
     )
 
 
-def no_better_than_one_answer(job: TrialJob, rows: Sequence[Example], right: float) -> list[str]:
+def no_better_than_one_answer(job: TrainingSpec, rows: Sequence[EncodedExample], right: float) -> list[str]:
     """A training too short, or at a wrong rate, leaves a classifier where one label for every row would have been.
 
     Args:
@@ -87,7 +87,7 @@ def no_better_than_one_answer(job: TrialJob, rows: Sequence[Example], right: flo
     ]
 
 
-def export(prepared: Prepared, job: TrialJob, folder: Path) -> None:
+def export(prepared: Prepared, job: TrainingSpec, folder: Path) -> None:
     """peft's own format for peft's methods, the whole model for full fine-tuning, else the trained tensors.
 
     All are safetensors; the tokenizer goes along, and `advisor.json` says what the adapter was trained as.
@@ -120,7 +120,7 @@ def load_exported(folder: str | Path, *, weights: str | Path | None = None) -> A
     """
     from transformers import AutoTokenizer, set_seed
 
-    job = store.read(TrialJob, Path(folder) / ABOUT)
+    job = store.read(TrainingSpec, Path(folder) / ABOUT)
     base = Path(weights) if weights is not None else weights_folder(job.spec)
     # what a method draws at random and never trains must be drawn as it was
     set_seed(job.seed)
@@ -130,7 +130,7 @@ def load_exported(folder: str | Path, *, weights: str | Path | None = None) -> A
     return model.eval()
 
 
-def _plain(prepared: Prepared, job: TrialJob) -> bool:
+def _plain(prepared: Prepared, job: TrainingSpec) -> bool:
     """Whether others' libraries read the export: peft's own methods, and whole models.
 
     A method of ours may build on a peft model, but what it adds to it peft would not save.
@@ -138,7 +138,7 @@ def _plain(prepared: Prepared, job: TrialJob) -> bool:
     return find_method(job.recipe.method).peft_type is not None or prepared.trainable == prepared.total
 
 
-def _read_back(prepared: Prepared, job: TrialJob, folder: Path) -> str:
+def _read_back(prepared: Prepared, job: TrainingSpec, folder: Path) -> str:
     """Why the written folder, loaded as a user would, is not the trained model; empty where it is.
 
     Both score a few test rows: the same loss means the same outputs.
@@ -162,7 +162,7 @@ def _read_back(prepared: Prepared, job: TrialJob, folder: Path) -> str:
     return f"the written adapter, loaded again, has a loss of {found:.6g} where the trained model had {wanted:.6g}"
 
 
-def _loader(prepared: Prepared, job: TrialJob, folder: Path) -> Callable[[], Any]:
+def _loader(prepared: Prepared, job: TrainingSpec, folder: Path) -> Callable[[], Any]:
     """How a user loads the folder; holds nothing of the trained model."""
     if prepared.trainable == prepared.total:
         kind: Any = type(prepared.model)
@@ -175,7 +175,7 @@ def _loader(prepared: Prepared, job: TrialJob, folder: Path) -> Callable[[], Any
     return lambda: PeftModel.from_pretrained(base_model(job, weights_folder(job.spec), tokenizer, device), str(folder))
 
 
-def _loss_only(job: TrialJob) -> Any:
+def _loss_only(job: TrainingSpec) -> Any:
     from advisor.training.metrics import find_metric
 
     return find_metric("loss", job.workload.task)

@@ -32,15 +32,15 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
-    """The coach's answer after a step."""
+class StepDecision:
+    """The monitor's answer after a step."""
 
     stop: bool
     checkpoint: bool
 
 
 @dataclass(slots=True)
-class Coach:
+class TrainingMonitor:
     """`score` gives all metrics on some evaluation rows; `metric` names the one that counts.
 
     `steps` is the whole training's optimizer steps, `evaluations` how many scorings are spread over them.
@@ -82,7 +82,7 @@ class Coach:
         points = min(self.evaluations, self.steps)
         return {math.ceil(self.steps * k / points): round(100 * k / points) for k in range(1, points + 1)}
 
-    def after_step(self, step: int, loss: float | None) -> Say:
+    def after_step(self, step: int, loss: float | None) -> StepDecision:
         """Account for optimizer step `step` (from 1), score if it is a rung, and say how to go on.
 
         Raises:
@@ -110,7 +110,7 @@ class Coach:
         if checkpoint:
             self._saved = time.monotonic()
         self._mark = time.monotonic()
-        return Say(stop=stop, checkpoint=checkpoint)
+        return StepDecision(stop=stop, checkpoint=checkpoint)
 
     @property
     def finished(self) -> bool:
@@ -122,7 +122,7 @@ class Coach:
         return self._interrupted.is_set()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold of the coach."""
+        """What a checkpoint must hold of the monitor."""
         return {
             "curve": self.curve,
             "best": self.best,

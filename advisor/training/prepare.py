@@ -12,14 +12,14 @@ from typing import Any
 
 from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.dataset.encoding import Encoder, Example
+from advisor.dataset.encoding import EncodedExample, Encoder
 from advisor.dataset.splits import read_split
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Task
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.training.evaluator import Scorer
 from advisor.training.metrics import find_metric
-from advisor.training.run_spec import TrialJob
+from advisor.training.training_spec import TrainingSpec
 
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
@@ -32,7 +32,7 @@ class Prepared:
     tokenizer: Any
     device: str
     task: Task
-    examples: dict[str, list[Example]]
+    examples: dict[str, list[EncodedExample]]
     autocast: Callable[[], Any]
     scorer: Scorer
     trainable: int
@@ -93,7 +93,7 @@ def _check_whole(folder: Path, spec: ModelSpec) -> None:
             ) from error
 
 
-def prepare(job: TrialJob) -> Prepared:
+def prepare(job: TrainingSpec) -> Prepared:
     """Everything loaded and seeded; the classification head and the adapter follow from the job's seed.
 
     Raises:
@@ -145,7 +145,7 @@ def pick_device(asked: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _examples(job: TrialJob, tokenizer: Any) -> dict[str, list[Example]]:
+def _examples(job: TrainingSpec, tokenizer: Any) -> dict[str, list[EncodedExample]]:
     encoder = Encoder(
         tokenizer,
         job.workload,
@@ -163,12 +163,12 @@ def _examples(job: TrialJob, tokenizer: Any) -> dict[str, list[Example]]:
     return examples
 
 
-def base_model(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> Any:
+def base_model(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> Any:
     """The base model with its weights; a missing classification head is drawn from the seed."""
     return load_base(job, folder, tokenizer, device)[0]
 
 
-def load_base(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> tuple[Any, tuple[str, ...]]:
+def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> tuple[Any, tuple[str, ...]]:
     """The base model, and the names of its parameters that the weights lack."""
     from advisor.assembly.base_model import auto_class
     from advisor.assembly.dtypes import storage_dtype, torch_dtype
@@ -205,7 +205,7 @@ def load_base(job: TrialJob, folder: Path, tokenizer: Any, device: str) -> tuple
     return model, tuple(sorted(loading["missing_keys"]))
 
 
-def _quantisation(job: TrialJob) -> Any:
+def _quantisation(job: TrainingSpec) -> Any:
     from transformers import BitsAndBytesConfig
 
     from advisor.assembly.dtypes import torch_dtype
@@ -224,14 +224,14 @@ def _quantisation(job: TrialJob) -> Any:
     )
 
 
-def attached(model: Any, job: TrialJob) -> Any:
+def attached(model: Any, job: TrainingSpec) -> Any:
     """The model with the recipe's method; only what the method trains still requires gradients."""
     from advisor.assembly.attach import attach
 
     return attach(model, job.spec, job.workload, job.recipe)
 
 
-def make_optimizer(prepared: Prepared, job: TrialJob) -> Any:
+def make_optimizer(prepared: Prepared, job: TrainingSpec) -> Any:
     """The recipe's optimizer, or the one its method is defined by."""
     from advisor.assembly.optimizers import give_own_rate
     from advisor.assembly.optimizers import make_optimizer as make
@@ -251,7 +251,7 @@ def new_head(prepared: Prepared) -> list[Any]:
     return [p for name, p in prepared.model.named_parameters() if p.requires_grad and _WRAPPED.sub("", name) in new]
 
 
-def _autocast(job: TrialJob, device: str) -> Callable[[], Any]:
+def _autocast(job: TrainingSpec, device: str) -> Callable[[], Any]:
     if not job.recipe.autocast:
         return contextlib.nullcontext
     import torch
@@ -262,7 +262,7 @@ def _autocast(job: TrialJob, device: str) -> Callable[[], Any]:
     return lambda: torch.autocast(device, dtype=dtype)
 
 
-def some(examples: list[Example], most: int, seed: int) -> list[Example]:
+def some(examples: list[EncodedExample], most: int, seed: int) -> list[EncodedExample]:
     """At most so many examples, the same ones for the same seed."""
     if len(examples) <= most:
         return examples

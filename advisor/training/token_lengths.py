@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from advisor.catalog.models.context_length import check_lengths
-from advisor.dataset.encoding import CUT_RULE, Encoder, Example
+from advisor.dataset.encoding import CUT_RULE, EncodedExample, Encoder
 from advisor.dataset.splits import Row, Splits
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Task, Workload
@@ -103,7 +103,7 @@ def measure(spec: ModelSpec, task: Task, splits: Splits, rows: Mapping[str, Sequ
     return Measured(inputs, targets, unknown)
 
 
-def _unknown(tokenizer: Any, examples: Sequence[Example], spec: ModelSpec) -> float:
+def _unknown(tokenizer: Any, examples: Sequence[EncodedExample], spec: ModelSpec) -> float:
     """Share of the text's tokens that stand for anything the tokenizer does not know."""
     if tokenizer.unk_token_id is None:
         return 0.0

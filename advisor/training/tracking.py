@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor.errors import BadRequest, UnknownName
-from advisor.training.run_spec import TrialJob
+from advisor.training.training_spec import TrainingSpec
 
 LOG_EVERY: Final = 10
 """Optimizer steps between two losses, as transformers' own logging has it here."""
@@ -48,7 +48,7 @@ class Tracker:
     `settings` are the fields of TrainingArguments that trackers show as the run's parameters.
     """
 
-    def __init__(self, job: TrialJob, model: Any, settings: dict[str, Any], steps: int) -> None:
+    def __init__(self, job: TrainingSpec, model: Any, settings: dict[str, Any], steps: int) -> None:
         from transformers import TrainerControl, TrainerState, TrainingArguments
         from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
@@ -87,7 +87,7 @@ class Tracker:
             getattr(callback, event)(self.args, self.state, self.control, model=self.model, **more)
 
 
-def tracker_of(job: TrialJob, model: Any, settings: dict[str, Any], steps: int) -> Tracker | None:
+def tracker_of(job: TrainingSpec, model: Any, settings: dict[str, Any], steps: int) -> Tracker | None:
     """The tracker of a job, None where it names none."""
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     return Tracker(job, model, settings, steps) if job.report_to else None

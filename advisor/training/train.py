@@ -10,19 +10,19 @@ from typing import Any
 
 from advisor.store import durable
 from advisor.training.checkpoints import newest
-from advisor.training.monitor import WARM_UP_STEPS, WEIGHTS, Coach
+from advisor.training.monitor import WARM_UP_STEPS, WEIGHTS, TrainingMonitor
 from advisor.training.prepare import Prepared, make_optimizer, prepare, some
-from advisor.training.run_spec import TrialJob, TrialResult
 from advisor.training.tracking import tracker_of
 from advisor.training.trainers import check_trainer, find_trainer
-from advisor.training.trainers.base import Work
 from advisor.training.trainers.hf import arguments
 from advisor.training.trainers.loop import load_trainable, trainable_state
+from advisor.training.trainers.trainer import Work
+from advisor.training.training_spec import TrainingResult, TrainingSpec
 
 LIBRARIES = ("advisor", "torch", "transformers", "peft", "trl", "optuna", "bitsandbytes")
 
 
-def train(job: TrialJob, began: float) -> TrialResult:
+def train(job: TrainingSpec, began: float) -> TrainingResult:
     """Run the job's training with its scorings; leaves the best trainable weights in the job's folder.
 
     Raises:
@@ -34,11 +34,11 @@ def train(job: TrialJob, began: float) -> TrialResult:
     check_trainer(job.spec, job.workload, job.recipe)
     prepared = prepare(job)
     folder = Path(job.folder)
-    coach = _coach(job, prepared, folder)
+    monitor = _monitor(job, prepared, folder)
     found = newest(folder / "checkpoints")
     if found:
-        coach.restore(found[1])
-    resumed = coach.done
+        monitor.restore(found[1])
+    resumed = monitor.done
     work = Work(
         job=job,
         model=prepared.model,
@@ -47,32 +47,32 @@ def train(job: TrialJob, began: float) -> TrialResult:
         device=prepared.device,
         optimizer=lambda: make_optimizer(prepared, job),
         autocast=prepared.autocast,
-        coach=coach,
+        monitor=monitor,
         checkpoints=folder / "checkpoints",
         resume=found[0] if found else None,
     )
     _reset_peak(prepared.device)
     loaded = time.monotonic()
-    coach.tell({"loaded": loaded - began})
-    coach.begin()
-    coach.tracker = tracker_of(job, prepared.model, arguments(work), coach.steps)
+    monitor.tell({"loaded": loaded - began})
+    monitor.begin()
+    monitor.tracker = tracker_of(job, prepared.model, arguments(work), monitor.steps)
     try:
-        if coach.done < coach.steps:
+        if monitor.done < monitor.steps:
             trainer.train(work)
     finally:
-        if coach.tracker is not None:
-            coach.tracker.end()
+        if monitor.tracker is not None:
+            monitor.tracker.end()
     trained = time.monotonic()
-    return _result(job, prepared, coach, resident, resumed, began, loaded, trained)
+    return _result(job, prepared, monitor, resident, resumed, began, loaded, trained)
 
 
-def optimizer_steps(job: TrialJob, examples: int) -> int:
+def optimizer_steps(job: TrainingSpec, examples: int) -> int:
     """Of the whole training: epochs times batches of the effective size, a last small one counted."""
     a_step = job.recipe.micro_batch_size * job.recipe.gradient_accumulation
     return max(1, round(math.ceil(examples / a_step) * job.workload.epochs))
 
 
-def _coach(job: TrialJob, prepared: Prepared, folder: Path) -> Coach:
+def _monitor(job: TrainingSpec, prepared: Prepared, folder: Path) -> TrainingMonitor:
     examples = prepared.examples
     quick = some(examples["evaluation"], job.evaluation_rows, seed=0)
 
@@ -88,7 +88,7 @@ def _coach(job: TrialJob, prepared: Prepared, folder: Path) -> Coach:
             torch.cuda.synchronize()
 
     allocate: Any = getattr(getattr(prepared.model, "base_model", None), "update_and_allocate", None)
-    return Coach(
+    return TrainingMonitor(
         folder=folder,
         steps=optimizer_steps(job, len(examples["train"])),
         evaluations=job.evaluations,
@@ -104,17 +104,17 @@ def _coach(job: TrialJob, prepared: Prepared, folder: Path) -> Coach:
 
 
 def _result(
-    job: TrialJob,
+    job: TrainingSpec,
     prepared: Prepared,
-    coach: Coach,
+    monitor: TrainingMonitor,
     resident: _Resident,
     resumed: int,
     began: float,
     loaded: float,
     trained: float,
-) -> TrialResult:
-    status = {"interrupted": "interrupted", "pruned": "pruned"}.get(coach.stopped, "complete")
-    metrics, score = coach.best_metrics, coach.best
+) -> TrainingResult:
+    status = {"interrupted": "interrupted", "pruned": "pruned"}.get(monitor.stopped, "complete")
+    metrics, score = monitor.best_metrics, monitor.best
     rows = prepared.examples["evaluation"]
     if status == "complete" and len(rows) > job.evaluation_rows:
         load_trainable(prepared.model, Path(job.folder) / WEIGHTS)
@@ -123,23 +123,24 @@ def _result(
     allocated, reserved = _peaks(prepared.device)
     ended = time.monotonic()
     notes = [f"evaluation batch halved {prepared.scorer.shrunk} times"] if prepared.scorer.shrunk else []
-    if coach.stopped == "early":
-        notes.append(f"stopped early at step {coach.done} of {coach.steps}: {coach.stale} scorings without a gain")
-    return TrialResult(
+    if monitor.stopped == "early":
+        step = f"step {monitor.done} of {monitor.steps}"
+        notes.append(f"stopped early at {step}: {monitor.stale} scorings without a gain")
+    return TrainingResult(
         status=status,  # type: ignore[arg-type]
-        reason=coach.stopped if status != "complete" else "",
+        reason=monitor.stopped if status != "complete" else "",
         score=score,
         metrics=metrics,
-        curve=tuple(coach.curve),
-        steps=coach.done,
+        curve=tuple(monitor.curve),
+        steps=monitor.done,
         resumed_from=resumed,
         tokens_per_step=_tokens_per_step(job, prepared),
-        step_seconds=tuple(coach.step_seconds[WARM_UP_STEPS:]),
+        step_seconds=tuple(monitor.step_seconds[WARM_UP_STEPS:]),
         seconds={
             "load": loaded - began,
-            "train": trained - loaded - coach.seconds["evaluate"] - coach.seconds["save"],
-            "evaluate": coach.seconds["evaluate"] + ended - trained,
-            "save": coach.seconds["save"],
+            "train": trained - loaded - monitor.seconds["evaluate"] - monitor.seconds["save"],
+            "evaluate": monitor.seconds["evaluate"] + ended - trained,
+            "save": monitor.seconds["save"],
             "total": ended - began,
         },
         peak_allocated_bytes=allocated,
@@ -155,7 +156,7 @@ def _result(
     )
 
 
-def _tokens_per_step(job: TrialJob, prepared: Prepared) -> float:
+def _tokens_per_step(job: TrainingSpec, prepared: Prepared) -> float:
     examples = prepared.examples["train"]
     rows = min(len(examples), job.recipe.micro_batch_size * job.recipe.gradient_accumulation)
     return rows * sum(len(e.input_ids) for e in examples) / len(examples)

@@ -11,12 +11,12 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.tuning import Plan
 from advisor.domain.units import HOUR, duration, plural
 from advisor.domain.workload import Workload
-from advisor.tuner.request_model import TuneRequest
 from advisor.tuner.search.local_moves import first_trials
 from advisor.tuner.search.samplers_and_pruners import noise_of, not_worth_more
 from advisor.tuner.search.space import apply, start_params
 from advisor.tuner.storage import trials as ledger
-from advisor.tuner.trial_cost import Past, predict, tokens_of
+from advisor.tuner.trial_cost import FinishedTrials, predict, tokens_of
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -38,7 +38,7 @@ FLOOR_TRIALS: Final = 20
 """A search is never called flat before this many trials, or twice its dimensions."""
 
 
-def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[Past] = ()) -> Plan:
+def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[FinishedTrials] = ()) -> Plan:
     """How many trials the budget pays for, and what they will take; from the cost model, or from past trials."""
     start = start_params(request.dimensions)
     recipe, workload = apply(start, request.dimensions, request.starts, request.workload)
@@ -146,14 +146,14 @@ def _at_a_time(wall: float, total: float) -> float:
     return max(1.0, total / wall) if wall else 1.0
 
 
-def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:
+def budget_left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | None, float | None]:
     """(seconds, USD) left for trials; None where that is not limited. Running trials count up to now.
 
     The finals' part is kept back, as far as it can be told by now.
     """
     wall, total = ledger.busy_seconds(trials)
     budget, seconds, usd = request.budget, None, None
-    finals = finals_of(request, len(ledger.counted(trials))) * _training_seconds(request, trials)
+    finals = finals_of(request, len(ledger.billable_trials(trials))) * _training_seconds(request, trials)
     if budget.seconds is not None:
         seconds = budget.seconds - wall - min(finals / _at_a_time(wall, total), budget.seconds * FINALS_SHARE)
     if budget.usd is not None and budget.usd_per_hour is not None:
@@ -162,12 +162,12 @@ def left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[float | N
     return seconds, usd
 
 
-def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
+def budget_spent_reason(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     """Which budget is used up, or None."""
-    budget, run = request.budget, len(ledger.counted(trials))
-    if budget.trials is not None and run >= budget.trials and not ledger.under_way(trials, request.max_retries):
+    budget, run = request.budget, len(ledger.billable_trials(trials))
+    if budget.trials is not None and run >= budget.trials and not ledger.is_active(trials, request.max_retries):
         return f"{plural(run, 'trial')} {'was' if run == 1 else 'were'} asked for"
-    seconds, usd = left(request, trials)
+    seconds, usd = budget_left(request, trials)
     kept = ", but for what the finals take" if finals_of(request, run) else ""
     if seconds is not None and seconds <= 0 and run:
         assert budget.seconds is not None
@@ -177,16 +177,16 @@ def spent(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     return None
 
 
-def hopeless(trials: Sequence[FrozenTrial]) -> str | None:
+def all_failed_reason(trials: Sequence[FrozenTrial]) -> str | None:
     """Why no further trial would come to its end either, or None: the first of them failed, all for one reason."""
-    outcomes = [ledger.outcome_of(t) for t in ledger.counted(trials) if t.state.is_finished()]
+    outcomes = [ledger.outcome_of(t) for t in ledger.billable_trials(trials) if t.state.is_finished()]
     reasons = {o.reason for o in outcomes if o is not None and o.status == "failed"}
     if len(outcomes) < FAILED_ALIKE or len(reasons) != 1 or any(o is None or o.status != "failed" for o in outcomes):
         return None
     return f"the first {len(outcomes)} trials failed alike: {next(iter(reasons))}"
 
 
-def worth(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
+def plateau_reason(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     """Why more trials are not worth their price, or None. Only where one score decides."""
     if len(request.objectives) > 1:
         return None
@@ -200,7 +200,7 @@ def worth(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
 
     def price(count: int) -> str:
         _, total = ledger.busy_seconds(trials)
-        each = total / max(1, len(ledger.counted(trials)))
+        each = total / max(1, len(ledger.billable_trials(trials)))
         usd = request.budget.usd_per_hour
         return duration(each * count) + (f", {each * count * usd / HOUR:.2f} USD" if usd else "")
 
@@ -208,9 +208,9 @@ def worth(request: TuneRequest, trials: Sequence[FrozenTrial]) -> str | None:
     return not_worth_more(scored, higher=request.higher_is_better, patience=patience, noise=noise, price=price)
 
 
-def past_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Past]:
+def past_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[FinishedTrials]:
     """What finished trials teach of the next ones; pruned ones count for the share they ran."""
-    found: list[Past] = []
+    found: list[FinishedTrials] = []
     for trial in trials:
         result = ledger.outcome_of(trial)
         if result is None or result.status not in ("complete", "pruned") or not result.curve or not result.seconds:
@@ -219,7 +219,7 @@ def past_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Past]:
         share = result.curve[-1][0] / 100 if request.seeds == 1 else 1.0
         said = trial.user_attrs.get(ledger.PREDICTED, {})
         found.append(
-            Past(
+            FinishedTrials(
                 tokens=tokens_of(request, workload) * share,
                 train_seconds=result.seconds["train"],
                 other_seconds=result.seconds["total"] - result.seconds["train"],

@@ -14,7 +14,7 @@ from advisor.errors import UnknownName
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
-    quickened_fields,
+    fields_for_short_training,
     scaled_rank,
     training_fields,
     with_rank,
@@ -66,7 +66,7 @@ def plain_recipe(
     rank = known["rank"].value if "rank" in known else None
     options = with_rank(method, {}, rank) if isinstance(rank, int) and scaled_rank(method, {}) else {}
     fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
-    fields, options = quickened_fields(method, fields, options, workload, spec.hidden)
+    fields, options = fields_for_short_training(method, fields, options, workload, spec.hidden)
     like = told.choice.recipe if told else None
     return Recipe.model_validate(
         {

@@ -13,7 +13,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.units import HOUR, gib
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe
-from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.tune_request import TuneRequest
 
 EVALUATION_SHARE = 1 / 3
 """A forward pass costs a third of a training step: FLOP of forward against forward and backward."""
@@ -37,7 +37,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class FinishedTrials:
     """One finished trial: how much work it was, what was predicted before any correction, what it took."""
 
     tokens: float
@@ -74,7 +74,12 @@ def limit_bytes(request: TuneRequest, workers: int = 1) -> int:
 
 
 def predict(
-    request: TuneRequest, recipe: Recipe, workload: Workload, past: Sequence[Past] = (), *, limit: int | None = None
+    request: TuneRequest,
+    recipe: Recipe,
+    workload: Workload,
+    past: Sequence[FinishedTrials] = (),
+    *,
+    limit: int | None = None,
 ) -> Prediction:
     """What one trial needs; trials of this study that have finished correct the model's word.
 
@@ -145,7 +150,9 @@ def tokens_of(request: TuneRequest, workload: Workload) -> float:
     return max(1.0, request.splits.rows["train"] * workload.epochs * workload.mean_length)
 
 
-def _time(request: TuneRequest, workload: Workload, modelled: Quantity | None, past: Sequence[Past]) -> Quantity | None:
+def _time(
+    request: TuneRequest, workload: Workload, modelled: Quantity | None, past: Sequence[FinishedTrials]
+) -> Quantity | None:
     """Training, scoring, loading and saving."""
     if past:
         rate = statistics.median(p.train_seconds / p.tokens for p in past if p.tokens)

@@ -19,15 +19,29 @@ from advisor.domain.workload import Task
 from advisor.errors import BadRequest, StoreUnavailable, UnknownName
 from advisor.training.tracking import check_trackers
 from advisor.tuner.budget import make_plan, past_of
-from advisor.tuner.device import CPU, gpu_here
-from advisor.tuner.execution.local_runner import Crew, Runner
-from advisor.tuner.request import Begun, make_request, more_budget, read_request, rebuild, write_request
-from advisor.tuner.request_model import REQUEST_FILE, TuneRequest
+from advisor.tuner.execution.local_runner import LocalRunner, Runner
+from advisor.tuner.local_device import CPU, gpu_here
 from advisor.tuner.results.finalists import choose, finish
 from advisor.tuner.results.summary import tuned_study
 from advisor.tuner.search.local_moves import starts
 from advisor.tuner.storage import trials as ledger
-from advisor.tuner.storage.connect import PATIENCE_SECONDS, kept, patiently, quietly, remembered, storage_url
+from advisor.tuner.storage.connect import (
+    PATIENCE_SECONDS,
+    retry_while_down,
+    silence_optuna,
+    storage_url,
+    url_to_resume,
+    url_to_store,
+)
+from advisor.tuner.study_preparation import (
+    PreparedStudy,
+    make_request,
+    more_budget,
+    read_request,
+    rebuild,
+    write_request,
+)
+from advisor.tuner.tune_request import REQUEST_FILE, TuneRequest
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,7 +57,7 @@ OnView = Callable[[TunedStudy], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class LaunchOptions:
     """Who runs the trials: workers of this machine, or a Ray cluster."""
 
     workers: int | None
@@ -74,10 +88,10 @@ class Hands:
     def made(self, folder: Path, url: str, workers: int, watch: Callable[[], None], patience_seconds: float) -> Runner:
         """What runs the search and the finals."""
         if self.launcher == "local":
-            return Crew(folder, url, workers, watch, patience_seconds)
-        from advisor.tuner.execution.ray_runner import Fleet
+            return LocalRunner(folder, url, workers, watch, patience_seconds)
+        from advisor.tuner.execution.ray_runner import RayRunner
 
-        return Fleet(folder, url, workers, watch, patience_seconds, address=self.address)
+        return RayRunner(folder, url, workers, watch, patience_seconds, address=self.address)
 
 
 def _at_most(workers: int, request: TuneRequest) -> int:
@@ -158,7 +172,7 @@ def tune(
         ray: the cluster's address (default: RAY_ADDRESS, else a cluster of this machine alone).
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
-        settings: the other fields of `advisor.tuner.request_model.TuneRequest`: seeds, finalists, final_seeds,
+        settings: the other fields of `advisor.tuner.tune_request.TuneRequest`: seeds, finalists, final_seeds,
             evaluations, early_stopping, retrain, memory_bytes, trial_seconds, report_to ...
 
     Raises:
@@ -167,14 +181,14 @@ def tune(
         DoesNotFit: no trial could be completed.
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
-    crew = Hands(workers, launcher, ray)
+    launch = LaunchOptions(workers, launcher, ray)
     check_trackers(settings.get("report_to", ()))
     if recommendation is None:
         _no_gpu_idle(model, gpu)
     asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
-    begun = make_request(**asked)
-    running = crew.count(begun.request)
-    folder = (Path(out) if out else Path(FOLDER) / begun.request.name).resolve()
+    prepared = make_request(**asked)
+    running = launch.count(prepared.request)
+    folder = (Path(out) if out else Path(FOLDER) / prepared.request.name).resolve()
     if (folder / STUDY_FILE).exists():
         raise BadRequest(
             f"{folder} holds a finished study",
@@ -182,9 +196,11 @@ def tune(
             folder=str(folder),
         )
     url = storage_url(storage, folder)
-    begun = replace(begun, request=begun.request.model_copy(update={"storage": kept(url, folder)}))
-    study = _begin(begun, folder, url)
-    return _go(folder, begun.request, study, url, crew, running, begun.notes, on_plan, on_view, patience_seconds)
+    prepared = replace(prepared, request=prepared.request.model_copy(update={"storage": url_to_store(url, folder)}))
+    study = _begin(prepared, folder, url)
+    return _go(
+        folder, prepared.request, study, url, launch, running, prepared.notes, on_plan, on_view, patience_seconds
+    )
 
 
 def _no_gpu_idle(model: str, gpu: str | None) -> None:
@@ -200,7 +216,7 @@ def _no_gpu_idle(model: str, gpu: str | None) -> None:
         )
 
 
-def _begin(begun: Begun, folder: Path, url: str) -> Study:
+def _begin(prepared: PreparedStudy, folder: Path, url: str) -> Study:
     """The study in its folder and its storage; where either cannot be had, nothing new is left of the other."""
     ours = not folder.exists()
     before = set(folder.iterdir()) if folder.is_dir() else set[Path]()
@@ -209,9 +225,9 @@ def _begin(begun: Begun, folder: Path, url: str) -> Study:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        write_request(begun, folder)
-        study = patiently(url, lambda: ledger.create(begun.request, url), seconds=0)
-        patiently(url, lambda: enqueue(study, begun.request), seconds=0)
+        write_request(prepared, folder)
+        study = retry_while_down(url, lambda: ledger.create(prepared.request, url), seconds=0)
+        retry_while_down(url, lambda: enqueue(study, prepared.request), seconds=0)
         return study
     except BaseException as error:
         new = set(folder.iterdir()) - before if folder.is_dir() else set[Path]()
@@ -264,12 +280,12 @@ def resume(
     Raises:
         As `tune`.
     """
-    crew = Hands(workers, launcher, ray)
+    launch = LaunchOptions(workers, launcher, ray)
     place = Path(folder).resolve()
     request = read_request(place)
     changed = request.model_copy(update={"budget": more_budget(request.budget, trials, hours, usd)})
-    running = crew.count(changed)
-    url = remembered(request.storage, storage, place)
+    running = launch.count(changed)
+    url = url_to_resume(request.storage, storage, place)
     study, known = ledger.load(request.name, url)
     ledger.same_question(request, known)
     if changed != request:
@@ -277,7 +293,7 @@ def resume(
         store.write(request, place / REQUEST_FILE)
     study.set_user_attr(ledger.STOPPED, None)
     enqueue(study, request)
-    return _go(place, request, study, url, crew, running, request.splits.notes, on_plan, on_view, patience_seconds)
+    return _go(place, request, study, url, launch, running, request.splits.notes, on_plan, on_view, patience_seconds)
 
 
 def join(
@@ -298,9 +314,9 @@ def join(
     Raises:
         BadRequest: no such study there, or this machine has not its data or model.
     """
-    crew = Hands(workers, "local", None)
+    launch = LaunchOptions(workers, "local", None)
     study, request = ledger.load(name, storage)
-    crew.count(request)
+    launch.count(request)
     folder = (Path(out) if out else Path(FOLDER) / name).resolve()
     rebuild(request, folder, data or {})
     plan = make_plan(request, workers)
@@ -310,13 +326,13 @@ def join(
         if on_view is not None:
             on_view(tuned_study(request, folder, url, trials_of(study, url, PATIENCE_SECONDS), plan))
 
-    stopped = Crew(folder, url, workers, watch, salt=_salt(folder)).run()
+    stopped = LocalRunner(folder, url, workers, watch, salt=_salt(folder)).run()
     return tuned_study(request, folder, url, trials_of(study, url, PATIENCE_SECONDS), plan, stopped=stopped)
 
 
 def trials_of(study: Study, url: str, patience_seconds: float) -> list[FrozenTrial]:
     """The study's trials, waited for while the storage is away."""
-    return patiently(url, lambda: study.get_trials(deepcopy=False), seconds=patience_seconds)
+    return retry_while_down(url, lambda: study.get_trials(deepcopy=False), seconds=patience_seconds)
 
 
 def _salt(folder: Path) -> int:
@@ -332,13 +348,13 @@ def enqueue(study: Study, request: TuneRequest) -> None:
             study.enqueue_trial(params, user_attrs={ledger.ORIGIN: origin}, skip_if_exists=False)
 
 
-@quietly()
+@silence_optuna()
 def _go(
     folder: Path,
     request: TuneRequest,
     study: Study,
     url: str,
-    crew: Hands,
+    launch: LaunchOptions,
     workers: int,
     notes: Sequence[str],
     on_plan: OnPlan,
@@ -346,7 +362,7 @@ def _go(
     patience_seconds: float,
 ) -> TunedStudy:
     """Search, re-rank, finish, write everything down."""
-    from advisor.tuner.results.records import keep
+    from advisor.tuner.results.records import write_records
 
     trials = study.get_trials(deepcopy=False)
     plan = make_plan(request, workers, past_of(request, trials))
@@ -366,12 +382,12 @@ def _go(
         finalists = standing
         watch()
 
-    runner = crew.made(folder, url, workers, watch, patience_seconds)
+    runner = launch.made(folder, url, workers, watch, patience_seconds)
     stopped = runner.run()
     found = trials_of(study, url, patience_seconds)
     chosen = choose(request, folder, found, train=runner.train, said=said)
     finished = finish(request, folder, chosen)
     result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")
-    keep(request, folder, result, found)
+    write_records(request, folder, result, found)
     store.write(result, folder / STUDY_FILE)
     return result

@@ -14,15 +14,15 @@ from transformers.training_args import OptimizerNames
 from advisor.assembly.optimizers import OPTIMIZERS as MAKERS
 from advisor.assembly.optimizers import PAGED_FROM, give_own_rate, make_optimizer
 from advisor.catalog.gpus import find_gpu
-from advisor.catalog.optimizers import OPTIMIZERS, find_optimizer
+from advisor.catalog.optimizer_names import OPTIMIZERS, find_optimizer
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
-from advisor.domain.trace.model import CATEGORIES
+from advisor.domain.trace.trace_schema import CATEGORIES
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnknownName
 from advisor.estimator.batch_lengths import Shape, lengths_of
-from advisor.estimator.memory.predict import memory_of, overheads_of
+from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 from advisor.estimator.memory.replay import paged_bytes, peak_allocated, replay
 from advisor.tracer.trace import make_trace
 from tests.tracer.models import DECODER

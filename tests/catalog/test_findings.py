@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.catalog.findings.loader import FOLDER, broken_laws, load_studies, merged, read_folder, read_study
 from advisor.catalog.findings.method_names import KIND_OF, KINDS, our_name
+from advisor.catalog.findings.study_files import FOLDER, broken_laws, load_studies, merged, read_folder, read_study
 from advisor.catalog.methods import methods
 from advisor.domain.findings import Study
 from advisor.errors import BadFile, UnknownName

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find_gpu, gpus, listing, unified_chips
-from advisor.catalog.gpus import lookup as find_module
+from advisor.catalog.gpus import gpu_lookup as find_module
 from advisor.domain.hardware import Gpu
 from advisor.domain.units import GIB
 from advisor.errors import BadFile, BadRequest, UnknownName

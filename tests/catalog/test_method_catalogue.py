@@ -18,9 +18,9 @@ from advisor.catalog.methods import (
     methods,
     prompt_length,
 )
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.describe import describe, family_tree, select_methods
 from advisor.catalog.methods.literature_only import PLACED
+from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import capabilities
 from advisor.catalog.methods.unlisted_peft import generic_method
 from advisor.domain.recipe import Recipe

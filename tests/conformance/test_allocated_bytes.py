@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from advisor.assembly.attach import attach
 from advisor.assembly.optimizers import make_optimizer
 from advisor.catalog.methods import methods
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.tracer import meta_outputs as outputs
 from advisor.tracer.meta_kernels import BY_NAME, STAND_INS
 from tests.conformance.tiny import DECODER, ENCODER_DECODER, Tiny, recipe_of

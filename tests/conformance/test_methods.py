@@ -14,7 +14,7 @@ from advisor.assembly.adapters.serialization import load_adapter, merge_adapter,
 from advisor.assembly.attach import attach, trainable_parameters
 from advisor.assembly.optimizers import make_optimizer
 from advisor.catalog.methods import methods
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.errors import BadFile, IllegalRecipe
 from tests.conformance.tiny import (
     DECODER,

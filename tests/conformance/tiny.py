@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

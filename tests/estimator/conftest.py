@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advisor.domain.trace.model import CATEGORIES, OP_CLASSES, PHASES
 from advisor.domain.trace.timeline import Timeline
+from advisor.domain.trace.trace_schema import CATEGORIES, OP_CLASSES, PHASES
 
 
 class Maker:

@@ -22,14 +22,20 @@ from advisor.estimator import measurements as known
 from advisor.estimator.audit import audit
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.calibrate import _interval, calibrate, fit_device
-from advisor.estimator.calibration.cross_validation import Missed, conformal, leave_out, predicted_bytes, summary
+from advisor.estimator.calibration.cross_validation import (
+    HeldOutPrediction,
+    conformal,
+    leave_out,
+    predicted_bytes,
+    summary,
+)
 from advisor.estimator.calibration.fit import SHARED, fit_time, predict, prior_deviations, prior_precision
-from advisor.estimator.calibration.measured_runs import Question, Run, sha256_of
+from advisor.estimator.calibration.measured_runs import Run, TracedCase, sha256_of
 from advisor.estimator.calibration.optimal_design import choose_runs
 from advisor.estimator.cpu_device import PROCESSOR
 from advisor.estimator.measurements import POOLED
-from advisor.estimator.step_time.predict import time_of
 from advisor.estimator.step_time.step_simulator import HOST_NAMES, TIME_NAMES, Ops, Rates, default_time
+from advisor.estimator.step_time.time_prediction import time_of
 
 ROOT = Path(__file__).parents[2]
 TRUE = default_time() * np.exp(np.linspace(-0.4, 0.4, len(TIME_NAMES)))
@@ -42,7 +48,7 @@ def question(timeline, batch, length):
     workload = Workload.model_validate({"model": "toy", "seq_len": length})
     recipe = Recipe.model_validate({"method": "lora", "micro_batch_size": batch, "trainer": "loop"})
     lengths = lengths_of(workload, recipe)
-    return Question(
+    return TracedCase(
         workload, recipe, GPU, timeline, lengths, Ops(timeline, batch, lengths.typical), Rates(1e14, 2e13, 1e12)
     )
 
@@ -85,7 +91,7 @@ def test_a_fit_predicts_runs_it_did_not_see_far_better_than_the_catalogue(runs):
 @given(st.lists(st.floats(0.05, 20.0), min_size=3, max_size=40))
 def test_the_interval_of_a_fit_holds_nine_in_ten_of_the_runs_it_was_made_of(ratios):
     """Measured over predicted: a run that took four times its prediction is no less far off than that."""
-    missed = [Missed(None, "step_time", measured=ratio, predicted=1.0, low=0, high=0) for ratio in ratios]
+    missed = [HeldOutPrediction(None, "step_time", measured=ratio, predicted=1.0, low=0, high=0) for ratio in ratios]
     low, high = _interval(missed, "step_time")
     inside = [low <= ratio - 1 <= high for ratio in ratios]
     assert sum(inside) >= 0.9 * len(ratios)

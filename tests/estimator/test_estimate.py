@@ -12,7 +12,7 @@ from advisor.domain.profile import Profile
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator import measurements as known
 from advisor.estimator.estimate import estimate, largest_micro_batch, price
-from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
 LLAMA = {
     "model_type": "llama",

@@ -12,7 +12,7 @@ from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import TRAINERS, Recipe
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import EMPTY_CACHE, MEAN_STEP, Shape, batches_of, lengths_of
-from advisor.estimator.memory.predict import memory_of, overheads_of
+from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 
 MIB = 2**20
 

@@ -8,7 +8,7 @@ import pytest
 
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, BadRequest, IllegalRecipe, UnknownName
-from advisor.estimator.request import from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
 CASE = {"model": "m", "gpu": "L40S", "method": "lora", "batch_size": 4, "seq_len": 128}
 

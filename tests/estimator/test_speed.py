@@ -10,8 +10,8 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.measurements import POOLED
-from advisor.estimator.step_time.predict import constants_of, time_of
 from advisor.estimator.step_time.step_simulator import TIME_NAMES, default_time
+from advisor.estimator.step_time.time_prediction import constants_of, time_of
 
 GPU = Gpu.model_validate(
     {

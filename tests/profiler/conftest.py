@@ -10,7 +10,7 @@ from advisor.domain.model import ModelSpec
 from advisor.profiler.campaign import Campaign, Grid
 from advisor.profiler.device import Device
 from advisor.profiler.planning import job_of
-from advisor.profiler.run_spec import Job
+from advisor.profiler.profile_job import ProfileJob
 
 CPU = Device(kind="cpu", name="cpu-test", reported="Test CPU", memory_bytes=8 * 2**30)
 
@@ -42,7 +42,7 @@ def tiny_spec(**changes: Any) -> ModelSpec:
     )
 
 
-def make_job(*, spec: ModelSpec | None = None, campaign: dict[str, Any] | None = None, **axes: Any) -> Job:
+def make_job(*, spec: ModelSpec | None = None, campaign: dict[str, Any] | None = None, **axes: Any) -> ProfileJob:
     """One run on the tiny model: float32, 2 samples of 64 tokens, as little else as possible."""
     limit = axes.pop("memory_limit_bytes", None)
     fields = {"model": "tiny-llama", "method": "lora", "batch_size": 2, "seq_len": 64, "dtype": "float32", **axes}
@@ -54,5 +54,5 @@ def make_job(*, spec: ModelSpec | None = None, campaign: dict[str, Any] | None =
 
 
 @pytest.fixture
-def job() -> Job:
+def job() -> ProfileJob:
     return make_job()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from advisor.profiler import meters
 from advisor.profiler.measure_run import as_profile
 from advisor.profiler.meters import limit_memory
-from advisor.profiler.meters.base import EVALUATION, STEP
 from advisor.profiler.meters.cuda import CudaMeter, allocator_summary
+from advisor.profiler.meters.meter import EVALUATION, STEP
 from advisor.profiler.meters.nvml import Card
 from tests.profiler.conftest import make_job
 

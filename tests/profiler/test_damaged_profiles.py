@@ -20,7 +20,7 @@ from advisor.errors import BadFile, StoreUnavailable
 from advisor.profiler import profile as door
 from advisor.profiler.measure_run import as_profile
 from advisor.profiler.profile import profile
-from advisor.profiler.subprocess_run import history_path, launch
+from advisor.profiler.profiling_process import history_path, launch
 from tests.profiler.conftest import make_job
 from tests.profiler.test_launch import child
 

@@ -18,7 +18,7 @@ from advisor.domain.workload import Workload
 from advisor.profiler import measure_run as measuring
 from advisor.profiler.measure_run import measure, out_of_memory
 from advisor.profiler.meters.cpu import CpuMeter
-from advisor.profiler.run_spec import Job
+from advisor.profiler.profile_job import ProfileJob
 from advisor.tracer.trace import make_trace
 from tests.conformance.tiny import ENCODER, ENCODER_DECODER, Tiny
 from tests.profiler.conftest import make_job
@@ -48,7 +48,7 @@ def alive_in_steps(timeline: Timeline, recipe: Recipe, workload: Workload) -> tu
     return peak, now
 
 
-def timeline_of(job: Job) -> Timeline:
+def timeline_of(job: ProfileJob) -> Timeline:
     return expand(make_trace(job.spec, job.workload, job.recipe))
 
 
@@ -208,14 +208,14 @@ def test_out_of_memory_is_a_result_that_keeps_what_came_before(monkeypatch):
 
 def test_out_of_memory_in_evaluation_is_told_and_the_training_stays_complete(monkeypatch):
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-    evaluate = measuring._Run._evaluate
+    evaluate = measuring._MeasuredRun._evaluate
 
     def starved(run):
         with monkeypatch.context() as patch:
             patch.setattr(measuring, "make_batch", broken(error, 2))
             evaluate(run)
 
-    monkeypatch.setattr(measuring._Run, "_evaluate", starved)
+    monkeypatch.setattr(measuring._MeasuredRun, "_evaluate", starved)
     profile = measure(make_job(campaign={"evaluation": True}))
     assert profile.status == "complete"
     assert "evaluation runs out of memory" in profile.reason
@@ -248,11 +248,11 @@ def test_running_out_of_memory_is_told_from_other_failures(error, is_memory):
 
 def test_a_gpu_gets_a_batch_drawn_before_the_step_and_a_processor_a_new_one():
     job = make_job()
-    elsewhere = measuring._Run(job.model_copy(update={"device": "meta"}), CpuMeter(), {})
+    elsewhere = measuring._MeasuredRun(job.model_copy(update={"device": "meta"}), CpuMeter(), {})
     first, second = elsewhere._batch(2), elsewhere._batch(2)
     assert first()["input_ids"].device.type == "meta"
     assert list(elsewhere.drawn) == [2]
     assert first()["input_ids"] is not second()["input_ids"]
-    here = measuring._Run(job, CpuMeter(), {})
+    here = measuring._MeasuredRun(job, CpuMeter(), {})
     assert here._batch(2)()["input_ids"].shape == (2, 64)
     assert here.drawn == {}

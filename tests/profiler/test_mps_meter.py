@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advisor.profiler.measure_run import as_profile
-from advisor.profiler.meters.base import EVALUATION, STEP
+from advisor.profiler.meters.meter import EVALUATION, STEP
 from advisor.profiler.meters.mps import MpsMeter
 from tests.profiler.conftest import make_job
 

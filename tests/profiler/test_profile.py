@@ -206,9 +206,9 @@ def test_a_device_that_is_not_there_is_said(monkeypatch):
 
 
 def ask_nothing():
-    from advisor.profiler.device import Found
+    from advisor.profiler.device import DetectedDevice
 
-    return Found()
+    return DetectedDevice()
 
 
 def test_torch_is_asked_for_devices_in_another_process():

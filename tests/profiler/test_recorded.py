@@ -9,7 +9,7 @@ from advisor.assembly.base_model import load_config
 from advisor.catalog.models import resolve_model
 from advisor.domain.profile import Profile
 from advisor.domain.trace.expand import expand
-from advisor.profiler.run_spec import config_sha256
+from advisor.profiler.profile_job import config_sha256
 from advisor.tracer.trace import trace
 from tests.profiler.test_measure import AFTER_ERROR, alive_in_steps
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import UnknownName
-from advisor.recommender.criteria import effect, seconds
+from advisor.recommender.criteria import expected_effect, training_seconds
 from advisor.recommender.policies import CHEAPER_BY, POLICIES, find_policy, near_best
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,7 +47,7 @@ def test_the_order_candidates_come_in_does_not_matter(candidate, made, tolerance
     candidates = [candidate(**numbers) for numbers in made]
     forth = policy.rank(candidates, tolerance).ranked[0]
     back = policy.rank(candidates[::-1], tolerance).ranked[0]
-    assert (seconds(forth), effect(forth)) == (seconds(back), effect(back))
+    assert (training_seconds(forth), expected_effect(forth)) == (training_seconds(back), expected_effect(back))
 
 
 @quick
@@ -55,7 +55,9 @@ def test_the_order_candidates_come_in_does_not_matter(candidate, made, tolerance
 def test_what_is_near_best_is_within_tolerance_of_it(candidate, made, tolerance):
     near = near_best([candidate(**numbers) for numbers in made], tolerance)
     assert near
-    assert max(map(effect, near)) - min(map(effect, near)) <= tolerance or effect(near[0]) == -float("inf")
+    assert max(map(expected_effect, near)) - min(map(expected_effect, near)) <= tolerance or expected_effect(
+        near[0]
+    ) == -float("inf")
 
 
 def test_lora_stands_beside_a_slightly_better_full(candidate):
@@ -118,7 +120,7 @@ def test_qlora_is_the_incumbent_where_lora_is_not_there(candidate):
 
 def test_a_wider_tolerance_never_makes_the_cheapest_dearer(candidate):
     made = [candidate("full", hours=4), candidate("lora", hours=2, effect=-0.8), candidate("ia3", effect=-3)]
-    costs = [seconds(find_policy("cheapest").rank(made, t).ranked[0]) for t in (0, 0.5, 1, 2, 4)]
+    costs = [training_seconds(find_policy("cheapest").rank(made, t).ranked[0]) for t in (0, 0.5, 1, 2, 4)]
     assert costs == sorted(costs, reverse=True)
     assert costs[0] > costs[-1]
 

@@ -11,7 +11,7 @@ from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import GIB
 from advisor.errors import AdvisorError, BadRequest, DoesNotFit, UnknownName
 from advisor.literature.hyperparameters.training_length import SMALLEST_BATCH, UNDECAYED
-from advisor.recommender.criteria import dominates, effect, peak, seconds, usd
+from advisor.recommender.criteria import dominates, expected_effect, peak_bytes, training_seconds, training_usd
 
 MODEL, GPU = "meta-llama/Llama-3.1-8B", "H100"
 SOME = ["full", "lora", "qlora", "dora", "prompt-tuning"]
@@ -111,18 +111,18 @@ def test_another_tolerance_named_does_change_the_choice(costs):
 
 def test_a_budget_is_kept_and_what_exceeds_it_is_named(costs):
     free = ask(costs, gpu="H200", seq_len=256)
-    dear = max(free.ranked, key=seconds)
-    budget = usd(dear).mid * 0.99
+    dear = max(free.ranked, key=training_seconds)
+    budget = training_usd(dear).mid * 0.99
     found = ask(costs, gpu="H200", seq_len=256, budget_usd=budget)
-    assert all(usd(c).mid <= budget for c in found.ranked)
+    assert all(training_usd(c).mid <= budget for c in found.ranked)
     assert any(r.kind == "over-budget" and r.method == dear.recipe.method for r in found.refused)
 
 
 def test_a_deadline_is_kept(costs):
     free = ask(costs, gpu="H200", seq_len=256)
-    deadline = max(map(seconds, free.ranked)) * 0.99 / 3600
+    deadline = max(map(training_seconds, free.ranked)) * 0.99 / 3600
     found = ask(costs, gpu="H200", seq_len=256, deadline_hours=deadline)
-    assert all(seconds(c) <= deadline * 3600 for c in found.ranked)
+    assert all(training_seconds(c) <= deadline * 3600 for c in found.ranked)
     assert any(r.kind == "over-deadline" for r in found.refused)
 
 
@@ -135,14 +135,14 @@ def test_a_hopeless_budget_says_what_would_keep_it(costs):
     assert [words[0] for words in told] == ["--epochs", "--samples"]
     for words in told:
         kept = {name[2:].replace("-", "_"): float(value) for name, value in zip(words[::2], words[1::2], strict=True)}
-        assert usd(ask(costs, budget_usd=0.05, **kept).choice).mid <= 0.05
+        assert training_usd(ask(costs, budget_usd=0.05, **kept).choice).mid <= 0.05
 
 
 def test_a_budget_without_a_known_price_is_not_taken_as_kept(costs):
     costs.price_usd = None
     with pytest.raises(BadRequest, match="price"):
         ask(costs, budget_usd=100)
-    assert usd(ask(costs).choice) is None
+    assert training_usd(ask(costs).choice) is None
 
 
 @pytest.mark.parametrize("limit", [{"budget_usd": 5.0}, {"deadline_hours": 2.0}])
@@ -156,7 +156,7 @@ def test_without_samples_there_is_an_answer_but_no_cost(costs):
     assert found.choice.recipe.method == "lora"
     assert any("samples" in note for note in found.notes)
     assert found.choice.time.training is None
-    assert usd(found.choice) is None
+    assert training_usd(found.choice) is None
 
 
 def test_what_does_not_fit_says_by_how_much_and_each_hint_fits(costs):
@@ -193,7 +193,7 @@ def test_excluded_is_not_offered(costs):
 
 
 def test_more_headroom_never_raises_the_peak(costs):
-    peaks = [peak(ask(costs, headroom=h, methods=["lora"], seq_len=4096).choice) for h in (0.0, 0.2, 0.5)]
+    peaks = [peak_bytes(ask(costs, headroom=h, methods=["lora"], seq_len=4096).choice) for h in (0.0, 0.2, 0.5)]
     assert peaks == sorted(peaks, reverse=True)
     limit = ask(costs, headroom=0.5, methods=["lora"]).hardware.limit_bytes
     assert peaks[2] <= limit < 41 * GIB
@@ -208,7 +208,7 @@ def test_the_same_question_gets_the_same_answer_and_survives_json_and_pickle(cos
 
 def test_best_quality_ranks_by_expected_effect(costs):
     found = ask(costs, gpu="H200", policy="best-quality", seq_len=256)
-    assert effect(found.choice) == max(map(effect, found.ranked))
+    assert expected_effect(found.choice) == max(map(expected_effect, found.ranked))
 
 
 def test_notes_say_how_the_names_were_read(costs):

@@ -13,12 +13,12 @@ from advisor import store
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import alive_at_end, expand
-from advisor.domain.trace.model import CATEGORIES, Trace
 from advisor.domain.trace.timeline import Timeline
+from advisor.domain.trace.trace_schema import CATEGORIES, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
 from advisor.tracer import trace as door
-from advisor.tracer.record_step import Asked, Shape, record
+from advisor.tracer.record_step import BatchShape, TraceRequest, record
 from advisor.tracer.trace import make_trace, trace, trace_key
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
 
@@ -77,8 +77,8 @@ def test_unrolled_layers_equal_the_full_depth_trace(spec: ModelSpec, changes: di
 @pytest.mark.parametrize("spec", [DECODER, ENCODER, ENCODER_DECODER, MIXTURE], ids=lambda s: s.name)
 def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
     timeline = expand(make_trace(spec, workload(spec), recipe(), whole=True))
-    asked = Asked(spec, workload(spec), recipe(), 8.0, True)
-    recorded = record(asked, Shape(5, 128, 384), None)
+    asked = TraceRequest(spec, workload(spec), recipe(), 8.0, True)
+    recorded = record(asked, BatchShape(5, 128, 384), None)
     born = [e.size for e in recorded.events if e.kind == 0]
     told = timeline.bytes_of(5, 128, 384)[timeline.mem_alloc]
     assert sorted(born) == sorted(told.tolist())
@@ -134,8 +134,8 @@ def test_float32_never_takes_flash():
 
 
 def test_a_card_before_ampere_never_takes_flash():
-    asked = Asked(DECODER, workload(DECODER), recipe(micro_batch_size=1), 7.5, False)
-    names = {e.name for e in record(asked, Shape(2, 128, 128), {"num_hidden_layers": 2}).events}
+    asked = TraceRequest(DECODER, workload(DECODER), recipe(micro_batch_size=1), 7.5, False)
+    names = {e.name for e in record(asked, BatchShape(2, 128, 128), {"num_hidden_layers": 2}).events}
     assert "_scaled_dot_product_efficient_attention" in names
     assert "_scaled_dot_product_flash_attention" not in names
 

@@ -13,7 +13,7 @@ import pytest
 from advisor.domain.model import ModelSpec
 from advisor.errors import StoreUnavailable
 from advisor.interfaces.cli.main import run
-from tests.tuner.conftest import answered, chats, labelled, put_rows
+from tests.tiny_models import answered, chats, labelled, put_rows
 
 ROWS = labelled(60)
 

@@ -17,11 +17,11 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import Budget
 from advisor.errors import BadRequest, MissingExtra, UnknownName
 from advisor.tuner.execution import ray_cluster as cluster
-from advisor.tuner.execution import ray_runner as fleet
+from advisor.tuner.execution import ray_runner as ray_runner
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.heartbeat import OWNER
 from advisor.tuner.trial_cost import Prediction
-from advisor.tuner.tune import Hands
+from advisor.tuner.tune import LaunchOptions
 from tests.tuner.studies import (
     begin,
     completed,
@@ -97,7 +97,7 @@ def test_a_file_as_storage_is_refused_where_a_node_is_another_machine():
 )
 def test_hands_that_make_no_sense_are_refused(given, kind, says):
     with pytest.raises(kind, match=says):
-        Hands(*given)
+        LaunchOptions(*given)
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch):
@@ -175,10 +175,10 @@ def test_a_trial_that_no_node_can_hold_is_not_launched(tmp_path, nodes, monkeypa
 
     begin(tmp_path, budget=Budget(trials=1), neighbours=0)
     ray_, ours = cluster.connect(nodes.address)
-    sender = fleet.Fleet(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, address=nodes.address)
-    boss = fleet.Worker(tmp_path, sender.url)
+    sender = ray_runner.RayRunner(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, address=nodes.address)
+    boss = ray_runner.Worker(tmp_path, sender.url)
     try:
-        monkeypatch.setattr("advisor.tuner.execution.worker.predict", lambda *_, **__: said(100.0, limit=1000.0))
+        monkeypatch.setattr("advisor.tuner.execution.trial_worker.predict", lambda *_, **__: said(100.0, limit=1000.0))
         assert sender._begin(cluster.Cluster(ray_, None, None), boss)
         trial = boss.study.trials[0]
         assert ledger.infeasible(trial)

@@ -24,7 +24,7 @@ from tests.tuner.studies import (
     until,
 )
 
-TRIAL, WORKER = "advisor.training.worker", "advisor.tuner.execution.worker"
+TRIAL, WORKER = "advisor.training.training_worker", "advisor.tuner.execution.trial_worker"
 SLOW = {"steps": "8", "seconds": "0.3"}
 
 

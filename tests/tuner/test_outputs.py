@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from advisor import store
-from advisor.catalog.findings.loader import broken_laws
+from advisor.catalog.findings.study_files import broken_laws
 from advisor.domain.findings import Study
 from advisor.domain.profile import Profile
 from advisor.domain.tuning import TunedStudy
@@ -18,7 +18,7 @@ from advisor.interfaces.cli.tune import command, plan_lines
 from advisor.tuner.results.html_report import charts, importances, page
 from advisor.tuner.results.model_card import card
 from advisor.tuner.tune import tune
-from tests.tuner.conftest import labelled, put_rows
+from tests.tiny_models import labelled, put_rows
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +178,11 @@ def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tun
 
 def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
     from advisor.domain.tuning import Finalist
-    from advisor.interfaces.cli.tune import Live, progress_table
+    from advisor.interfaces.cli.tune import TuneDisplay, progress_table
 
     study, _, _ = tuned
     one = Finalist(number=3, scores=(0.9, 0.8), mean=0.85)
-    live = Live()
+    live = TuneDisplay()
     live(study)
     capsys.readouterr()
     live(study.model_copy(update={"finalists": (one,)}))
@@ -248,7 +248,7 @@ def test_a_resume_of_a_finished_study_trains_nothing(tuned):
 def test_every_path_is_absolute_so_that_a_resume_works_from_anywhere(tmp_path, tiny_bert, monkeypatch):
     from pathlib import Path
 
-    from advisor.tuner.request import make_request
+    from advisor.tuner.study_preparation import make_request
 
     monkeypatch.chdir(tmp_path)
     put_rows(tmp_path / "d.jsonl", labelled(40))

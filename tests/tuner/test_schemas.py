@@ -13,11 +13,11 @@ import pytest
 from advisor import store
 from advisor.domain.tuning import TunedStudy
 from advisor.errors import BadFile
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.tuner.request_model import TuneRequest
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.tuner.tune_request import TuneRequest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema"
-KINDS = (TunedStudy, TuneRequest, TrialJob, TrialResult)
+KINDS = (TunedStudy, TuneRequest, TrainingSpec, TrainingResult)
 PAST = [(kind, number) for kind in KINDS for number in range(1, kind.VERSION + 1)]
 
 
@@ -51,8 +51,8 @@ def test_a_file_of_tomorrow_is_refused_and_not_half_read(kind, tmp_path):
 
 def test_every_kind_of_the_tuner_has_its_files():
     from advisor.domain.stored import Stored
-    from advisor.training import run_spec
-    from advisor.tuner import request_model
+    from advisor.training import training_spec as run_spec
+    from advisor.tuner import tune_request as request_model
 
     of_jobs = {
         v

@@ -15,9 +15,16 @@ from optuna.trial import TrialState, create_trial
 from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import Budget
 from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable, UnknownName
-from advisor.training.run_spec import TrialResult
-from advisor.tuner.budget import FINALS_SHARE, finals_afforded, left, make_plan, spent, worth
-from advisor.tuner.execution.resources import Seat
+from advisor.training.training_spec import TrainingResult
+from advisor.tuner.budget import (
+    FINALS_SHARE,
+    budget_left,
+    budget_spent_reason,
+    finals_afforded,
+    make_plan,
+    plateau_reason,
+)
+from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.results.finalists import _chances, choose
 from advisor.tuner.search.samplers_and_pruners import make_pruner, make_sampler, noise_of
 from advisor.tuner.storage import trials as ledger
@@ -53,13 +60,13 @@ def test_wall_clock_is_never_more_than_the_sum_nor_less_than_the_longest(parts):
 def test_hours_and_money_are_counted_by_what_ran():
     request, _ = toy_request(budget=Budget(seconds=100, usd=1.0, usd_per_hour=36.0))
     trials = [finished(0.5, at=0, seconds=30), finished(0.6, at=10, seconds=30)]
-    seconds, usd = left(request, trials)
+    seconds, usd = budget_left(request, trials)
     assert seconds == pytest.approx(60)
     assert usd == pytest.approx(1 - 60 / 3600 * 36)
-    assert spent(request, trials) is None
-    assert "USD is spent" in spent(request, [*trials, finished(0.5, at=20, seconds=60)])
+    assert budget_spent_reason(request, trials) is None
+    assert "USD is spent" in budget_spent_reason(request, [*trials, finished(0.5, at=20, seconds=60)])
     dear, _ = toy_request(budget=Budget(seconds=40))
-    assert "budget of 40 s is spent" in spent(dear, trials)
+    assert "budget of 40 s is spent" in budget_spent_reason(dear, trials)
 
 
 def test_a_plan_turns_hours_into_trials_and_says_what_binds(monkeypatch):
@@ -108,7 +115,7 @@ def test_a_plan_in_hours_holds_trials_and_finals(budget, seeds, workers, monkeyp
 def ran(trained, **budget):
     """A request with finals, and trials of 10 seconds one after the other."""
     request, _ = toy_request(budget=Budget(**budget), **FINALS)
-    result = TrialResult(status="complete", score=0.5, seconds={"total": 10.0})
+    result = TrainingResult(status="complete", score=0.5, seconds={"total": 10.0})
     trials = [finished(0.5 + i / 100, at=10 * i, result=result) for i in range(trained // 10)]
     for number, trial in enumerate(trials):
         trial.number = number
@@ -138,12 +145,12 @@ def test_finals_are_what_the_rest_of_the_budget_pays_for(trained, budget, afford
 
 def test_the_search_keeps_back_what_its_finals_take_but_no_more_than_a_third():
     request, trials = ran(100, seconds=170)
-    assert left(request, trials)[0] == pytest.approx(70 - 170 / 3)
+    assert budget_left(request, trials)[0] == pytest.approx(70 - 170 / 3)
     request, trials = ran(100, seconds=400)
-    assert left(request, trials)[0] == pytest.approx(300 - 60)
+    assert budget_left(request, trials)[0] == pytest.approx(300 - 60)
     request, trials = ran(100, usd=4.0, usd_per_hour=36.0)
-    assert left(request, trials)[1] == pytest.approx(3.0 - 0.6)
-    assert spent(*ran(100, seconds=150)) == "the budget of 2 m is spent, but for what the finals take"
+    assert budget_left(request, trials)[1] == pytest.approx(3.0 - 0.6)
+    assert budget_spent_reason(*ran(100, seconds=150)) == "the budget of 2 m is spent, but for what the finals take"
 
 
 def test_fewer_finals_than_asked_for_are_told(tmp_path):
@@ -156,7 +163,7 @@ def test_fewer_finals_than_asked_for_are_told(tmp_path):
             place = Path(job.folder)
             place.mkdir(parents=True)
             (place / "weights.safetensors").write_text("w")
-            heard(job, TrialResult(status="complete", score=0.4))
+            heard(job, TrainingResult(status="complete", score=0.4))
         return []
 
     chosen = choose(request, tmp_path, trials, train=train, said=lambda _: None)
@@ -184,10 +191,10 @@ def test_a_budget_without_bounds_or_price_is_refused(budget):
 def test_a_flat_search_ends_with_what_more_would_cost_and_a_rising_one_goes_on():
     request, _ = toy_request(budget=Budget(trials=1000, usd_per_hour=36.0), patience=5)
     flat = [finished(0.9, at=10 * i) for i in range(9)]
-    assert "as many again would cost 50 s, 0.50 USD" in worth(request, flat)
+    assert "as many again would cost 50 s, 0.50 USD" in plateau_reason(request, flat)
     rising = [finished(0.1 * i, at=10 * i) for i in range(9)]
-    assert worth(request, rising) is None
-    assert worth(request, flat[:6]) is None
+    assert plateau_reason(request, rising) is None
+    assert plateau_reason(request, flat[:6]) is None
 
 
 @given(value=st.floats(0, 1), rows=st.integers(1, 10**5))
@@ -254,7 +261,7 @@ def test_what_cannot_fit_is_never_launched(tmp_path):
     request, _ = toy_request(budget=Budget(trials=3, seconds=1e-3))
     study = begin(tmp_path, budget=Budget(trials=3, seconds=1000))
     ends_well(resuming(tmp_path))
-    from advisor.tuner.execution import worker
+    from advisor.tuner.execution import trial_worker as worker
 
     one = worker.Worker(tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
     one.request = request.model_copy(update={"budget": Budget(trials=9, seconds=30.0)})
@@ -267,9 +274,9 @@ def test_what_cannot_fit_is_never_launched(tmp_path):
     assert one._refusal(illegal) == "rank above the width"
     trial = study.ask()
     trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
-    before = len(ledger.counted(study.trials))
+    before = len(ledger.billable_trials(study.trials))
     one.refuse(trial, one._refusal(long))
-    assert len(ledger.counted(study.trials)) == before - 1
+    assert len(ledger.billable_trials(study.trials)) == before - 1
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=2, max_size=4))
@@ -291,7 +298,7 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
     again = {0: 0.80, 1: 0.92}
 
     def train(_, jobs, heard):
-        results = [TrialResult(status="complete", score=again[job.number]) for job in jobs]
+        results = [TrainingResult(status="complete", score=again[job.number]) for job in jobs]
         for job, result in zip(jobs, results, strict=True):
             heard(job, result)
         return results
@@ -305,12 +312,13 @@ def test_settings_that_break_with_another_seed_do_not_win_and_are_told(tmp_path)
     request, _ = toy_request(final_seeds=3, finalists=2)
     brittle, steady = finished(0.95, rate=1e-2), finished(0.90, rate=1e-3)
     brittle.number, steady.number = 0, 1
-    broken = TrialResult(status="failed", reason="diverged: the loss became nan")
+    broken = TrainingResult(status="failed", reason="diverged: the loss became nan")
     standing = []
 
     def train(_, jobs, heard):
         results = [
-            broken if job.number == 0 and job.seed > 1500 else TrialResult(status="complete", score=0.9) for job in jobs
+            broken if job.number == 0 and job.seed > 1500 else TrainingResult(status="complete", score=0.9)
+            for job in jobs
         ]
         for job, result in zip(jobs, results, strict=True):
             place = Path(job.folder)
@@ -333,7 +341,7 @@ def test_a_full_disk_among_the_finals_is_told_and_no_choice_is_made(tmp_path):
     trials[1].number = 1
 
     def train(_, jobs, heard):
-        heard(jobs[0], TrialResult(status="failed", reason="the disk is full"))
+        heard(jobs[0], TrainingResult(status="failed", reason="the disk is full"))
         raise AssertionError("went on")
 
     with pytest.raises(StoreUnavailable, match="is full"):
@@ -343,19 +351,19 @@ def test_a_full_disk_among_the_finals_is_told_and_no_choice_is_made(tmp_path):
 def test_a_seat_is_a_gpu_of_its_own_or_a_share_of_the_cores(monkeypatch):
     monkeypatch.setattr("advisor.tuner.execution.resources.os.cpu_count", lambda: 9)
     request, _ = toy_request(threads=None)
-    assert [Seat(i, 2).threads(request) for i in range(2)] == [4, 4]
-    assert Seat(0, 20).threads(request) == 1
-    assert Seat(1, 2).environment(request, 4)["OMP_NUM_THREADS"] == "4"
-    assert Seat(1, 2).environment(request, 4)["CUDA_VISIBLE_DEVICES"] == ""
+    assert [ResourceSlot(i, 2).threads(request) for i in range(2)] == [4, 4]
+    assert ResourceSlot(0, 20).threads(request) == 1
+    assert ResourceSlot(1, 2).environment(request, 4)["OMP_NUM_THREADS"] == "4"
+    assert ResourceSlot(1, 2).environment(request, 4)["CUDA_VISIBLE_DEVICES"] == ""
     on_gpu = request.model_copy(update={"hardware": object()})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [Seat(i, 2).environment(on_gpu, None) for i in range(2)] == [
+    assert [ResourceSlot(i, 2).environment(on_gpu, None) for i in range(2)] == [
         {"CUDA_VISIBLE_DEVICES": "0"},
         {"CUDA_VISIBLE_DEVICES": "1"},
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert Seat(1, 2).environment(on_gpu, None) == {"CUDA_VISIBLE_DEVICES": "5"}
-    assert Seat(0, 1).environment(on_gpu, None) == {}
+    assert ResourceSlot(1, 2).environment(on_gpu, None) == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert ResourceSlot(0, 1).environment(on_gpu, None) == {}
 
 
 def test_a_search_for_a_gpu_never_trains_on_the_cpu_instead(tmp_path):
@@ -383,14 +391,14 @@ def test_a_study_without_a_completed_trial_explains_itself(tmp_path):
 
 def test_equal_scores_are_told_apart_by_their_loss():
     request, _ = toy_request()
-    worse = finished(0.9, result=TrialResult(status="complete", score=0.9, metrics={"loss": 0.5}))
-    better = finished(0.9, result=TrialResult(status="complete", score=0.9, metrics={"loss": 0.2}))
+    worse = finished(0.9, result=TrainingResult(status="complete", score=0.9, metrics={"loss": 0.5}))
+    better = finished(0.9, result=TrainingResult(status="complete", score=0.9, metrics={"loss": 0.2}))
     worse.number, better.number = 0, 1
     assert [t.number for t in ledger.best_first(request, [worse, better])] == [1, 0]
 
 
 def test_quality_must_be_an_objective_and_pruning_goes_with_one_only(tmp_path):
-    from advisor.tuner.request import _pruner
+    from advisor.tuner.study_preparation import _pruner
 
     assert _pruner(Budget(trials=8), ("quality",), 1) == "median"
     assert _pruner(Budget(trials=64), ("quality",), 1) == "hyperband"
@@ -400,7 +408,7 @@ def test_quality_must_be_an_objective_and_pruning_goes_with_one_only(tmp_path):
 
 def test_a_finished_folder_is_not_overwritten(tmp_path, tiny_bert):
     from advisor.tuner.tune import tune
-    from tests.tuner.conftest import labelled, put_rows
+    from tests.tiny_models import labelled, put_rows
 
     data = put_rows(tmp_path / "d.jsonl", labelled(30))
     out = tmp_path / "out"

@@ -10,8 +10,8 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.tuning import Dimension
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
-from advisor.tuner.request_model import Start
 from advisor.tuner.search.space import METHOD, apply, make_dimensions, start_params, suggest
+from advisor.tuner.tune_request import Start
 
 WORK = Workload(model="m", task="causal-lm", samples=500, seq_len=64, epochs=3, effective_batch_size=16)
 CORE = [m for m in methods() if m.core]

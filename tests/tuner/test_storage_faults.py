@@ -11,9 +11,9 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from advisor.domain.tuning import Budget
-from advisor.training.run_spec import TrialResult
-from advisor.tuner.execution import worker
-from advisor.tuner.execution.worker import Worker
+from advisor.training.training_spec import TrainingResult
+from advisor.tuner.execution import trial_worker as worker
+from advisor.tuner.execution.trial_worker import Worker
 from advisor.tuner.storage import heartbeat as alive
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import open_storage, storage_url, transient
@@ -74,9 +74,9 @@ def quick(monkeypatch):
             for percent in (50, 100):
                 self.on_progress({"percent": percent, "score": 0.5})
                 if self.wanted():
-                    return TrialResult(status="interrupted", reason=self.wanted())
+                    return TrainingResult(status="interrupted", reason=self.wanted())
             seconds = {"train": 1.0, "total": 1.2}
-            return TrialResult(
+            return TrainingResult(
                 status="complete",
                 score=0.5 + self.job.number / 1000,
                 metrics={"accuracy": 0.5},
@@ -166,17 +166,17 @@ def test_an_outage_longer_than_the_grace_period_kills_no_living_worker(tmp_path,
     now = [1000.0]
     monkeypatch.setattr(alive, "time", SimpleNamespace(monotonic=lambda: now[0]))
     storage = ledger.storage_of(study)
-    pulse = alive.Pulse(storage)
+    heartbeat = alive.Heartbeat(storage)
     stale = [{alive_id(trial)}]
     monkeypatch.setattr(storage._backend, "_get_stale_trial_ids", lambda _: list(stale[0]))
 
     def recovered():
-        ledger.recover(study, tmp_path, pulse, ledger.TuneRequest.from_document(request))
+        ledger.recover(study, tmp_path, heartbeat, ledger.TuneRequest.from_document(request))
         return states(study)["RUNNING"] == 0
 
     assert not recovered()
     now[0] += 15
-    pulse.away()
+    heartbeat.away()
     now[0] += 15
     assert not recovered()
     stale[0] = set()
@@ -200,7 +200,7 @@ def test_a_worker_ends_a_training_that_another_has_taken_over(tmp_path, quick, m
     def taken(self):
         if len(quick) == 0:
             trial = study.trials[0]
-            ledger.give_up(study, trial, TrialResult(status="interrupted", reason="its worker died"), retry=True)
+            ledger.give_up(study, trial, TrainingResult(status="interrupted", reason="its worker died"), retry=True)
         return real(self)
 
     monkeypatch.setattr(worker.Child, "run", taken)
@@ -224,7 +224,7 @@ def test_the_last_worker_stays_while_another_may_lose_its_trial(tmp_path, quick,
         waited.append(seconds)
         if len(waited) == 3:
             ledger.give_up(
-                study, study.trials[0], TrialResult(status="interrupted", reason="its worker died"), retry=True
+                study, study.trials[0], TrainingResult(status="interrupted", reason="its worker died"), retry=True
             )
         return idle(seconds)
 

@@ -19,7 +19,7 @@ from advisor.domain.tuning import Budget
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavailable
 from advisor.tuner.storage import heartbeat as alive
 from advisor.tuner.storage import trials as ledger
-from advisor.tuner.storage.connect import kept, open_storage, remembered, shown, storage_url, transient
+from advisor.tuner.storage.connect import open_storage, redact, storage_url, transient, url_to_resume, url_to_store
 from tests.tuner.studies import (
     ROOT,
     begin,
@@ -43,18 +43,18 @@ def test_the_default_is_sqlite_in_the_folder_and_the_environment_replaces_it(tmp
 
 
 def test_a_study_that_goes_on_is_looked_for_where_it_was_begun(tmp_path, monkeypatch):
-    assert kept(storage_url(None, tmp_path), tmp_path) == ""
-    assert remembered("", None, tmp_path) == storage_url(None, tmp_path)
+    assert url_to_store(storage_url(None, tmp_path), tmp_path) == ""
+    assert url_to_resume("", None, tmp_path) == storage_url(None, tmp_path)
     url = "postgresql+psycopg://me@db/optuna"
-    assert remembered(kept(url, tmp_path), None, tmp_path) == url
-    assert remembered(kept(url, tmp_path), "journal:/y", tmp_path) == "journal:/y"
+    assert url_to_resume(url_to_store(url, tmp_path), None, tmp_path) == url
+    assert url_to_resume(url_to_store(url, tmp_path), "journal:/y", tmp_path) == "journal:/y"
     secret = "postgresql+psycopg://me:secret@db/optuna"
-    assert "secret" not in kept(secret, tmp_path)
+    assert "secret" not in url_to_store(secret, tmp_path)
     with pytest.raises(BadRequest, match="password is not kept"):
-        remembered(kept(secret, tmp_path), None, tmp_path)
+        url_to_resume(url_to_store(secret, tmp_path), None, tmp_path)
     monkeypatch.setenv("OPTUNA_STORAGE", secret)
-    assert remembered(kept(secret, tmp_path), None, tmp_path) == secret
-    assert remembered(kept(url, tmp_path), None, tmp_path) == url
+    assert url_to_resume(url_to_store(secret, tmp_path), None, tmp_path) == secret
+    assert url_to_resume(url_to_store(url, tmp_path), None, tmp_path) == url
 
 
 def test_a_storages_file_is_known_by_its_whole_path(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_storages_file_is_known_by_its_whole_path(tmp_path, monkeypatch):
 
 def test_a_password_is_never_shown():
     url = "postgresql+psycopg://me:secret@db:5432/optuna"
-    assert shown(url) == "postgresql+psycopg://me:***@db:5432/optuna"
+    assert redact(url) == "postgresql+psycopg://me:***@db:5432/optuna"
     with pytest.raises(AdvisorError) as caught:
         open_storage("mysql+nosuchdriver://me:secret@db/x")
     assert "secret" not in str(caught.value) + str(caught.value.facts())
@@ -122,12 +122,12 @@ def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path
     study = begin(tmp_path, f"journal:{tmp_path / 'study.journal'}")
     trial = study.ask()
     trial.set_user_attr(ledger.OWNER, {**alive.me(), "host": "elsewhere"})
-    pulse = alive.Pulse(ledger.storage_of(study))
+    heartbeat = alive.Heartbeat(ledger.storage_of(study))
     now = [1000.0]
     monkeypatch.setattr("advisor.tuner.storage.heartbeat.time.monotonic", lambda: now[0])
 
     def stopped() -> bool:
-        return pulse.stopped(study.trials[trial.number])
+        return heartbeat.stopped(study.trials[trial.number])
 
     assert alive.is_dead(study.trials[0].user_attrs[ledger.OWNER]) is None
     assert not stopped()
@@ -145,7 +145,7 @@ def test_another_machine_joins_and_takes_its_share(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one, two = tmp_path / "one", tmp_path / "two"
     data = tmp_path / "rows.jsonl"
-    from tests.tuner.conftest import labelled, put_rows
+    from tests.tiny_models import labelled, put_rows
 
     put_rows(data, labelled(60))
     study = begin(one, url, budget=Budget(trials=8), neighbours=4)
@@ -200,8 +200,8 @@ def test_of_two_that_claim_one_trial_in_the_same_moment_only_one_gets_it(tmp_pat
 
 
 def test_a_study_is_not_joined_with_other_rows(tmp_path):
-    from advisor.tuner.request import rebuild
-    from tests.tuner.conftest import labelled, put_rows
+    from advisor.tuner.study_preparation import rebuild
+    from tests.tiny_models import labelled, put_rows
     from tests.tuner.studies import toy_request
 
     request, _ = toy_request()

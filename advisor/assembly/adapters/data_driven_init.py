@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 
 Batch = Mapping[str, torch.Tensor]
 _log = logging.getLogger("advisor")

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from advisor.assembly.adapters import module_search as layers
-from advisor.assembly.adapters.base import (
+from advisor.assembly.adapters.bottleneck import Bottleneck, parallel
+from advisor.assembly.adapters.wrapped_module import (
     Wrapped,
     adapter_dtype,
     first_of,
@@ -22,7 +23,6 @@ from advisor.assembly.adapters.base import (
     with_first,
     wrap_linears,
 )
-from advisor.assembly.adapters.bottleneck import Bottleneck, parallel
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

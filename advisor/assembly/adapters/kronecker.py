@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from advisor.assembly.adapters import module_search as layers
-from advisor.assembly.adapters.base import Delta, adapter_dtype, place_of, replace, wrap_linears
 from advisor.assembly.adapters.bottleneck import ACTIVATIONS, SerialAdapter
+from advisor.assembly.adapters.wrapped_module import Delta, adapter_dtype, place_of, replace, wrap_linears
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

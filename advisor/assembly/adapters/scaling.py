@@ -13,7 +13,15 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from advisor.assembly.adapters import module_search as layers
-from advisor.assembly.adapters.base import Wrapped, adapter_dtype, first_of, place_of, replace, with_first, wrap_linears
+from advisor.assembly.adapters.wrapped_module import (
+    Wrapped,
+    adapter_dtype,
+    first_of,
+    place_of,
+    replace,
+    with_first,
+    wrap_linears,
+)
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

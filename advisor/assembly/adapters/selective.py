@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from advisor.assembly.adapters import module_search as layers
-from advisor.assembly.adapters.base import Wrapped, adapter_dtype, place_of, replace
+from advisor.assembly.adapters.wrapped_module import Wrapped, adapter_dtype, place_of, replace
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

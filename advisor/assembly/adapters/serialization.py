@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advisor.assembly.adapters.base import Wrapped, replace, trained
+from advisor.assembly.adapters.wrapped_module import Wrapped, replace, trained
 from advisor.errors import BadFile, IllegalRecipe
 
 FILE = "adapter_model.safetensors"

@@ -1,6 +1,5 @@
 """AdaLoRA: LoRA as a singular value decomposition whose ranks are pruned while training."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -15,6 +14,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adalora",

@@ -1,6 +1,5 @@
 """Each weight's output is cut into clusters that learn small subspaces."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -14,6 +13,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adamss",

@@ -1,7 +1,7 @@
 """Houlsby adapters: a bottleneck after the attention and after the feed-forward of every layer."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, choice, number, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-houlsby",

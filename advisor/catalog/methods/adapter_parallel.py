@@ -1,7 +1,7 @@
 """A bottleneck beside the feed-forward, from its input to its output."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, choice, flag, number, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-parallel",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -17,6 +16,7 @@ from advisor.catalog.methods.builders import (
     number,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec

@@ -1,7 +1,7 @@
 """BitFit: only the biases are trained."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, QUANTISED, flag, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="bitfit",

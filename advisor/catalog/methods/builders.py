@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import gcd
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from advisor.catalog.methods.base import Option, Source
+from advisor.catalog.methods.method import MethodSource, Option
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
@@ -30,65 +30,69 @@ LEARNS_LESS_FORGETS_LESS = (
 NOT_STUDIED = "not studied for this method"
 
 
-def paper(address: str, where: str = "") -> Source:
+def paper(address: str, where: str = "") -> MethodSource:
     """A paper by arXiv number or by address."""
-    return Source(address=address if address.startswith("http") else f"https://arxiv.org/abs/{address}", where=where)
+    return MethodSource(
+        address=address if address.startswith("http") else f"https://arxiv.org/abs/{address}", where=where
+    )
 
 
-def library(where: str) -> Source:
+def library(where: str) -> MethodSource:
     """A default read in peft's source: `where` is `file, field`."""
-    return Source(address=PEFT, where=f"src/peft/tuners/{where}")
+    return MethodSource(address=PEFT, where=f"src/peft/tuners/{where}")
 
 
-def comparison(run: str) -> Source:
+def comparison(run: str) -> MethodSource:
     """A setting as run in peft's public MetaMathQA comparison."""
-    return Source(address=PEFT, where=f"method_comparison/MetaMathQA/experiments/{run}")
+    return MethodSource(address=PEFT, where=f"method_comparison/MetaMathQA/experiments/{run}")
 
 
-RATE_RULE = Source(address="https://arxiv.org/abs/2405.09673", where="section 6: alpha = 2 r; all linear layers")
-ALL_LAYERS = Source(
+RATE_RULE = MethodSource(address="https://arxiv.org/abs/2405.09673", where="section 6: alpha = 2 r; all linear layers")
+ALL_LAYERS = MethodSource(
     address="https://arxiv.org/abs/2305.14314", where="section 4: all linear layers needed to match full fine-tuning"
 )
-REPOSITORIES = Source(
+REPOSITORIES = MethodSource(
     address="https://github.com/axolotl-ai-cloud/axolotl",
     where="median over the example configs of axolotl, LLaMA-Factory, torchtune and litgpt",
 )
 
 
-def rate(default: float, source: Source, low: float | None = None, high: float | None = None, says: str = "") -> Option:
+def rate(
+    default: float, source: MethodSource, low: float | None = None, high: float | None = None, says: str = ""
+) -> Option:
     """A learning rate, searched in logarithm over a decade to either side unless said otherwise."""
     return Option(default, source, says or "peak learning rate", low or default / 10, high or default * 10, log=True)
 
 
-def rank(default: int, source: Source, low: int = 1, high: int = 256, says: str = "rank of the update") -> Option:
+def rank(default: int, source: MethodSource, low: int = 1, high: int = 256, says: str = "rank of the update") -> Option:
     return Option(default, source, says, low, high, log=True)
 
 
-def alpha(default: float | None = None, source: Source = RATE_RULE) -> Option:
+def alpha(default: float | None = None, source: MethodSource = RATE_RULE) -> Option:
     """Scale of the update; None stands for twice the rank."""
     return Option(default, source, "scale of the update (None: twice the rank)", 1, 1024, log=True)
 
 
-def dropout(default: float, source: Source) -> Option:
+def dropout(default: float, source: MethodSource) -> Option:
     return Option(default, source, "dropout before the adapter", 0.0, 0.5)
 
 
-def number(default: int | float, source: Source, low: float, high: float, says: str, log: bool = False) -> Option:
+def number(default: int | float, source: MethodSource, low: float, high: float, says: str, log: bool = False) -> Option:
     return Option(default, source, says, low, high, log)
 
 
-def choice(default: str | bool, source: Source, choices: tuple[Any, ...], says: str) -> Option:
+def choice(default: str | bool, source: MethodSource, choices: tuple[Any, ...], says: str) -> Option:
     return Option(default, source, says, choices=choices)
 
 
-def flag(default: bool, source: Source, says: str) -> Option:
+def flag(default: bool, source: MethodSource, says: str) -> Option:
     return Option(default, source, says, choices=(False, True))
 
 
 TARGET_GROUPS = ("all-linear", "attention", "attention-qv", "attention-v", "mlp", "keys-values-mlp")
 
 
-def targets(default: str | list[str] = "all-linear", source: Source = ALL_LAYERS) -> Option:
+def targets(default: str | list[str] = "all-linear", source: MethodSource = ALL_LAYERS) -> Option:
     """Which linear layers of the blocks: a group, or a list of module names."""
     says = f"layers adapted: {', '.join(TARGET_GROUPS)}, or a list of module names"
     return Option(default, source, says, choices=TARGET_GROUPS)
@@ -124,9 +128,9 @@ def lora_keywords(**fixed: Any) -> Builder:
 def lora_options(
     *,
     rank_default: int = 16,
-    rank_source: Source | None = None,
+    rank_source: MethodSource | None = None,
     alpha_default: float | None = None,
-    alpha_source: Source = RATE_RULE,
+    alpha_source: MethodSource = RATE_RULE,
     **more: Option,
 ) -> dict[str, Option]:
     """The four options of every LoRA-like method, then `more`."""

@@ -1,6 +1,5 @@
 """The update is a block-circular convolution, computed by Fourier transforms."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="c3a",

@@ -1,6 +1,5 @@
 """A trained key-value cache that stands for a long document."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="cartridge",

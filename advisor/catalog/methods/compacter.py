@@ -1,7 +1,7 @@
 """Bottleneck adapters whose weights are sums of Kronecker products with shared factors."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, choice, number, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="compacter",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     UNQUANTISED,
@@ -16,6 +15,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec

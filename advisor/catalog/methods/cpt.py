@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import NOT_STUDIED, QUANTISED, SWITCHED, library, number, paper, rate
+from advisor.catalog.methods.method import Method, Option
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from advisor.catalog.methods.base import Family, Method, Option
 from advisor.catalog.methods.literature_only import PLACED
+from advisor.catalog.methods.method import Family, Method, Option
 from advisor.catalog.methods.peft_types import capabilities, installed_peft_types, peft_version
 from advisor.catalog.methods.registry import methods
 

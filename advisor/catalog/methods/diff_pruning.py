@@ -1,7 +1,7 @@
 """Trains a dense difference and a mask that learns to be sparse."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, number, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="diff-pruning",

@@ -1,7 +1,7 @@
 """LoReFT without orthogonality: faster, a little less accurate."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, QUANTISED, SWITCHED, number, paper, rank, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="direft",

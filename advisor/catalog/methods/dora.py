@@ -1,6 +1,5 @@
 """DoRA: LoRA on the direction of each weight column, with a trained magnitude."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     QUANTISED,
@@ -10,6 +9,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="dora",

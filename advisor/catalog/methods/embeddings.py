@@ -1,7 +1,7 @@
 """Trains the token embeddings only."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="embedding-tuning",

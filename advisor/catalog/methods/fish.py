@@ -1,7 +1,7 @@
 """Trains the fixed share of each weight with the highest Fisher information."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, UNQUANTISED, number, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="fish-mask",

@@ -1,7 +1,7 @@
 """Full fine-tuning: every parameter of the model is trained."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import REPOSITORIES, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="full",

@@ -1,7 +1,7 @@
 """Full fine-tuning whose optimizer state lives in a low-rank subspace of the gradient."""
 
-from advisor.catalog.methods.base import Method, Source
 from advisor.catalog.methods.builders import NOT_STUDIED, number, paper, rank, rate
+from advisor.catalog.methods.method import Method, MethodSource
 
 METHOD = Method(
     name="galore",
@@ -20,7 +20,7 @@ METHOD = Method(
     },
     learning_rate=rate(
         1e-5,
-        Source(address="https://github.com/hiyouga/LLaMA-Factory", where="examples/extras/galore: 1e-5"),
+        MethodSource(address="https://github.com/hiyouga/LLaMA-Factory", where="examples/extras/galore: 1e-5"),
         1e-6,
         1e-3,
     ),

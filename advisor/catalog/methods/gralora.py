@@ -1,6 +1,5 @@
 """LoRA cut into blocks, each with its own low-rank update."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -16,6 +15,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="gralora",

@@ -1,6 +1,5 @@
 """A low-rank product multiplied elementwise with the frozen weight: a high-rank update."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -14,6 +13,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="hira",

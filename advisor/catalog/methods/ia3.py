@@ -1,7 +1,7 @@
 """(IA)3: learned vectors rescale keys, values and the feed-forward's inner activations."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import MIXED, QUANTISED, keywords, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="ia3",

@@ -1,6 +1,5 @@
 """KaSA: LoRA in singular-value form on a base freed of its smallest singular values."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     REPOSITORIES,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="kasa",

@@ -1,7 +1,7 @@
 """A trained Kronecker product added to each weight; merges."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, number, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="krona",

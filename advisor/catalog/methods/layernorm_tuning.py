@@ -1,7 +1,7 @@
 """LayerNorm tuning: only the normalisation layers are trained."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import MIXED, NOT_STUDIED, QUANTISED, comparison, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="layernorm-tuning",

@@ -1,6 +1,5 @@
 """Low-rank factors shared across layers, mixed by a router."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     SWITCHED,
     UNQUANTISED,
@@ -13,6 +12,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="lily",

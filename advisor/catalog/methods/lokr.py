@@ -1,6 +1,5 @@
 """The update is a Kronecker product, its large factor low-rank."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -15,6 +14,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="lokr",

@@ -1,6 +1,5 @@
 """LoRA: a trained low-rank product beside each frozen linear layer."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     LORA_SERVED,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="lora",

@@ -1,6 +1,5 @@
 """LoRA-FA: LoRA with A frozen, so that inputs need not be kept for it."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="lora-fa",

@@ -1,7 +1,7 @@
 """Edits hidden states in a low-rank, orthonormal subspace at the first and last positions."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, QUANTISED, SWITCHED, number, paper, rank, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="loreft",

@@ -1,6 +1,5 @@
 """MiCA: LoRA on the minor components of each weight, only A trained."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="mica",

@@ -1,6 +1,5 @@
 """One small block shared along each weight's input."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -16,6 +15,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="miss",

@@ -1,7 +1,7 @@
 """One prompt for many tasks, times a small factor for each."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, SWITCHED, keywords, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="multitask-prompt-tuning",

@@ -1,6 +1,5 @@
 """LoRA whose factors are mixed from frozen random ones."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="nola",

@@ -1,6 +1,5 @@
 """OFT: each frozen weight is multiplied by a trained block-diagonal orthogonal matrix."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -15,6 +14,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="oft",

@@ -1,6 +1,5 @@
 """OLoRA: LoRA that starts from a QR decomposition of each weight."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="olora",

@@ -1,6 +1,5 @@
 """LoRA with orthogonal first factors."""
 
-from advisor.catalog.methods.base import Method, Source
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
@@ -10,6 +9,7 @@ from advisor.catalog.methods.builders import (
     lora_options,
     rate,
 )
+from advisor.catalog.methods.method import Method, MethodSource
 
 METHOD = Method(
     name="lora-orthogonal",
@@ -17,7 +17,7 @@ METHOD = Method(
     says="LoRA started from orthogonal factors, both non-zero",
     family="reparameterised",
     subfamily="low-rank, orthogonal init",
-    paper=Source(address="https://datta0.github.io/posts/rethink-lora-init/", where="orthogonal initialisation"),
+    paper=MethodSource(address="https://datta0.github.io/posts/rethink-lora-init/", where="orthogonal initialisation"),
     year=2024,
     options=lora_options(),
     learning_rate=rate(2e-4, REPOSITORIES, 2e-5, 2e-3, "as LoRA's: no setting of its own known"),

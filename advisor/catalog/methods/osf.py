@@ -1,7 +1,7 @@
 """Trains each weight outside the subspace of its largest singular values."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import SWITCHED, UNQUANTISED, comparison, keywords, library, paper, rate, targets
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="osf",

@@ -1,6 +1,5 @@
 """P-tuning: a soft prompt that a small network produces."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="p-tuning",

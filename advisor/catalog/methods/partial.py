@@ -1,7 +1,7 @@
 """Trains the last blocks and the head, the rest frozen."""
 
-from advisor.catalog.methods.base import Method, Source
 from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, number, paper, rate
+from advisor.catalog.methods.method import Method, MethodSource
 
 METHOD = Method(
     name="partial",
@@ -14,7 +14,7 @@ METHOD = Method(
     options={
         "blocks": number(
             2,
-            Source(address="https://github.com/hiyouga/LLaMA-Factory", where="freeze_trainable_layers"),
+            MethodSource(address="https://github.com/hiyouga/LLaMA-Factory", where="freeze_trainable_layers"),
             1,
             200,
             "blocks trained, from the end",
@@ -23,7 +23,7 @@ METHOD = Method(
     },
     learning_rate=rate(
         1e-4,
-        Source(address="https://github.com/hiyouga/LLaMA-Factory", where="examples/extras/llama_pro: 1e-4"),
+        MethodSource(address="https://github.com/hiyouga/LLaMA-Factory", where="examples/extras/llama_pro: 1e-4"),
         1e-5,
         1e-3,
     ),

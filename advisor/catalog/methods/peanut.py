@@ -1,6 +1,5 @@
 """A small network turns each frozen weight into its update."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -14,6 +13,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="peanut",

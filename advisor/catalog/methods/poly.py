@@ -1,7 +1,7 @@
 """A routed mixture of LoRA skills, one mix a task."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, SWITCHED, keywords, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="poly",

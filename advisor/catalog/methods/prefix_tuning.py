@@ -1,6 +1,5 @@
 """Prefix tuning: trained keys and values stand before the input in every layer."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     ONE_AT_A_TIME,
     QUANTISED,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="prefix-tuning",

@@ -1,6 +1,5 @@
 """Prompt tuning: trained embeddings stand before the input."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     MIXED,
     NOT_STUDIED,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="prompt-tuning",

@@ -1,6 +1,5 @@
 """QLoRA: LoRA on a base held in 4-bit NF4."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LEARNS_LESS_FORGETS_LESS,
     LORA_SERVED,
@@ -9,6 +8,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="qlora",

@@ -1,6 +1,5 @@
 """A full-rank update from frozen random bases and trained scales."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -14,6 +13,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="randlora",

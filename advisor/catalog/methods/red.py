@@ -1,7 +1,7 @@
 """Scales and shifts what each feed-forward adds."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="red",

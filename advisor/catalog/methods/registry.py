@@ -9,7 +9,7 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from advisor.catalog.methods.base import Method, Option
+from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
 from advisor.errors import IllegalRecipe, UnknownName

@@ -1,6 +1,5 @@
 """Rotates pairs of activations by learned angles."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     MIXED,
     NOT_STUDIED,
@@ -13,6 +12,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="road",

@@ -1,6 +1,5 @@
 """rsLoRA: LoRA scaled by alpha / sqrt(rank), so that high ranks keep learning."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     QUANTISED,
@@ -11,6 +10,7 @@ from advisor.catalog.methods.builders import (
     paper,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="rslora",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -16,6 +15,7 @@ from advisor.catalog.methods.builders import (
     rank,
     rate,
 )
+from advisor.catalog.methods.method import Method, Option
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec

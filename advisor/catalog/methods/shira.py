@@ -1,6 +1,5 @@
 """Trains a fixed sparse selection of each weight's entries."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -13,6 +12,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="shira",

@@ -1,7 +1,7 @@
 """Scales and shifts the output of every linear layer; merges."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, QUANTISED, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="ssf",

@@ -1,6 +1,5 @@
 """Trains the largest entries of each weight."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="supertuning",

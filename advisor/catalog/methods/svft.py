@@ -1,7 +1,7 @@
 """Trains a change of each weight's singular values."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, UNQUANTISED, paper, rate, targets
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="svft",

@@ -1,6 +1,5 @@
 """LoRA, a prefix and adapters, each behind a gate that learns when to use it."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     ONE_AT_A_TIME,
@@ -12,6 +11,7 @@ from advisor.catalog.methods.builders import (
     rank,
     rate,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="unipelt",

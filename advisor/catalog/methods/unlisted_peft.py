@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from advisor.catalog.methods.base import Method, Option, Source
 from advisor.catalog.methods.builders import NOT_STUDIED, keywords, rate
+from advisor.catalog.methods.method import Method, MethodSource, Option
 
 
 def generic_method(peft_type: str) -> Method:
     """A Method for a PeftType without a file: nothing is claimed but that peft can attach it."""
-    source = Source(address="installed peft", where=f"PeftType.{peft_type}")
+    source = MethodSource(address="installed peft", where=f"PeftType.{peft_type}")
     return Method(
         name=peft_type.lower().replace("_", "-"),
         title=peft_type,
@@ -19,7 +19,7 @@ def generic_method(peft_type: str) -> Method:
         year=None,
         options={"target_modules": Option(None, source, "layers adapted (None: peft's default for the model)")},
         learning_rate=rate(
-            1e-4, Source(address="installed peft", where="no setting known: assumed, search it"), 1e-6, 1e-1
+            1e-4, MethodSource(address="installed peft", where="no setting known: assumed, search it"), 1e-6, 1e-1
         ),
         peft_type=peft_type,
         peft_options=keywords(),

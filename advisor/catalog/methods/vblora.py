@@ -1,6 +1,5 @@
 """LoRA whose vectors are mixed from one shared bank."""
 
-from advisor.catalog.methods.base import Method, Option
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -16,6 +15,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="vblora",

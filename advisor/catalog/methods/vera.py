@@ -1,6 +1,5 @@
 """VeRA: frozen random low-rank matrices shared by all layers, trained scaling vectors."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     QUANTISED,
@@ -14,6 +13,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="vera",

@@ -1,6 +1,5 @@
 """A few trained wavelet coefficients make each update."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import (
     NOT_STUDIED,
     SWITCHED,
@@ -13,6 +12,7 @@ from advisor.catalog.methods.builders import (
     rate,
     targets,
 )
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="waveft",

@@ -1,7 +1,7 @@
 """A router that mixes LoRA adapters you already have."""
 
-from advisor.catalog.methods.base import Method
 from advisor.catalog.methods.builders import NOT_STUDIED, ONE_AT_A_TIME, keywords, paper, rate
+from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="xlora",

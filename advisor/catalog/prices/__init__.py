@@ -1,6 +1,6 @@
 """What providers asked, on which day: one JSON file a provider; `offers()` answers, the user's own file wins."""
 
-from advisor.catalog.prices.lookup import cheapest as cheapest
-from advisor.catalog.prices.lookup import offers as offers
-from advisor.catalog.prices.lookup import override_path as override_path
-from advisor.catalog.prices.lookup import prices as prices
+from advisor.catalog.prices.price_lookup import cheapest as cheapest
+from advisor.catalog.prices.price_lookup import offers as offers
+from advisor.catalog.prices.price_lookup import override_path as override_path
+from advisor.catalog.prices.price_lookup import prices as prices

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.domain.trace.model import (
+from advisor.domain.trace.timeline import Ints, Timeline
+from advisor.domain.trace.trace_schema import (
     ALLOC,
     CATEGORIES,
     FOREACH_CHUNK,
@@ -21,7 +22,6 @@ from advisor.domain.trace.model import (
     Term,
     Trace,
 )
-from advisor.domain.trace.timeline import Ints, Timeline
 
 
 def expand(trace: Trace) -> Timeline:

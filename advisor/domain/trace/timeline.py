@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.domain.trace.model import Poly
+from advisor.domain.trace.trace_schema import Poly
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

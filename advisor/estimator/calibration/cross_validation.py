@@ -18,9 +18,9 @@ import numpy as np
 
 from advisor.domain.profile import HeldOut
 from advisor.domain.trace.timeline import Floats
-from advisor.estimator.calibration.fit import Fit, fit_time, predict
-from advisor.estimator.calibration.measured_runs import Progress, Question, Run
-from advisor.estimator.memory.predict import Correction, memory_of
+from advisor.estimator.calibration.fit import TimeFit, fit_time, predict
+from advisor.estimator.calibration.measured_runs import Progress, Run, TracedCase
+from advisor.estimator.memory.memory_prediction import Correction, memory_of
 
 Target = Literal["step_time", "peak_reserved", "peak_allocated", "allocated_after_step"]
 TARGETS: Final[tuple[Target, ...]] = ("step_time", "peak_reserved", "peak_allocated", "allocated_after_step")
@@ -36,7 +36,7 @@ SCHEMES: Final[dict[str, Callable[[Run], str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bytes:
+class PredictedBytes:
     """Predicted bytes of one run, before any correction."""
 
     peak_reserved: float
@@ -45,7 +45,7 @@ class Bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class HeldOutPrediction:
     """One run that was predicted without having been seen; `low`..`high` is its 90 % interval."""
 
     run: Run
@@ -72,13 +72,13 @@ def measured(run: Run, target: Target) -> float | None:
     return None if value is None else float(value)
 
 
-def predicted_bytes(asked: Question) -> Bytes:
+def predicted_bytes(asked: TracedCase) -> PredictedBytes:
     """The allocator replayed, no correction applied."""
     memory, _ = memory_of(asked.timeline, asked.lengths, asked.recipe, asked.gpu)
-    return Bytes(memory.peak_reserved.mid, memory.peak_allocated.mid, memory.allocated_after_step.mid)
+    return PredictedBytes(memory.peak_reserved.mid, memory.peak_allocated.mid, memory.allocated_after_step.mid)
 
 
-def corrected(target: Target, predicted: Bytes, correction: Correction) -> float:
+def corrected(target: Target, predicted: PredictedBytes, correction: Correction) -> float:
     """The bytes of one target with a fit's correction."""
     if target == "peak_reserved":
         return predicted.peak_reserved * correction.reserved_scale
@@ -87,7 +87,7 @@ def corrected(target: Target, predicted: Bytes, correction: Correction) -> float
     return predicted.allocated_after_step + correction.after_step_bytes
 
 
-def fit_memory(runs: Sequence[Run], predicted: Sequence[Bytes]) -> Correction:
+def fit_memory(runs: Sequence[Run], predicted: Sequence[PredictedBytes]) -> Correction:
     """Medians of what is off: few runs are odd, and those must not pull the rest along.
 
     Each is drawn towards no correction as if two further runs had needed none.
@@ -114,11 +114,11 @@ def leave_out(
     runs: Sequence[Run],
     scheme: str,
     *,
-    whole: Fit | None = None,
-    predicted: Sequence[Bytes] | None = None,
+    whole: TimeFit | None = None,
+    predicted: Sequence[PredictedBytes] | None = None,
     targets: Sequence[Target] = TARGETS,
     progress: Progress | None = None,
-) -> list[Missed]:
+) -> list[HeldOutPrediction]:
     """Every run predicted by a fit of the runs that do not share its group.
 
     Args:
@@ -152,9 +152,9 @@ def leave_out(
 
 def _with_intervals(
     runs: Sequence[Run], guesses: dict[tuple[int, Target], float], targets: Sequence[Target]
-) -> list[Missed]:
+) -> list[HeldOutPrediction]:
     """Each guess with the interval that the other runs' held-out errors give it."""
-    out: list[Missed] = []
+    out: list[HeldOutPrediction] = []
     for target in targets:
         seen = {i: value for i, run in enumerate(runs) if (value := measured(run, target)) is not None}
         errors = {i: value / guesses[i, target] - 1 for i, value in seen.items()}
@@ -162,11 +162,11 @@ def _with_intervals(
             half = conformal([e for j, e in errors.items() if j != i])
             guess = guesses[i, target]
             low, high = (0.0, math.inf) if math.isinf(half) else (guess * (1 - half), guess * (1 + half))
-            out.append(Missed(runs[i], target, value, guess, low, high))
+            out.append(HeldOutPrediction(runs[i], target, value, guess, low, high))
     return out
 
 
-def summary(missed: Sequence[Missed], target: Target, scheme: str) -> HeldOut | None:
+def summary(missed: Sequence[HeldOutPrediction], target: Target, scheme: str) -> HeldOut | None:
     """Error and coverage of one target; None where nothing was held out."""
     errors = [abs(m.error) for m in missed if m.target == target]
     if not errors:

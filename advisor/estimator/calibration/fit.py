@@ -16,7 +16,7 @@ import numpy as np
 
 from advisor.catalog.constants import load_constants
 from advisor.domain.trace.timeline import Floats
-from advisor.estimator.calibration.measured_runs import Question, Run
+from advisor.estimator.calibration.measured_runs import Run, TracedCase
 from advisor.estimator.step_time.step_simulator import (
     HOST_NAMES,
     TIME_NAMES,
@@ -43,7 +43,7 @@ STEP: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class TimeFit:
     """[C] constants, and the covariance [C, C] of their logarithms."""
 
     constants: Floats
@@ -73,7 +73,7 @@ def prior_precision() -> Floats:
     return np.asarray(np.linalg.inv(covariance), dtype=np.float64)
 
 
-def predict(asked: Question, constants: Floats) -> float:
+def predict(asked: TracedCase, constants: Floats) -> float:
     """Mean seconds of an optimizer step."""
     if asked.recipe.gradient_accumulation == 1:
         return float(step_seconds(asked.ops, asked.rates, constants).mean())
@@ -81,7 +81,7 @@ def predict(asked: Question, constants: Floats) -> float:
     return float(accumulate(clocks, asked.recipe.gradient_accumulation).step_s.mean())
 
 
-def sensitivity(asked: Question, constants: Floats) -> Floats:
+def sensitivity(asked: TracedCase, constants: Floats) -> Floats:
     """[C] change of log(step time) per change of log(constant)."""
     here = math.log(predict(asked, constants))
     out = np.zeros(len(constants))
@@ -92,7 +92,7 @@ def sensitivity(asked: Question, constants: Floats) -> Floats:
     return out
 
 
-def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float = NOISE) -> Fit:
+def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float = NOISE) -> TimeFit:
     """The constants that explain the runs' step times best, given the catalogue's ranges.
 
     Runs without step times do not bear on it. Deterministic: there is nothing random in it.
@@ -130,7 +130,7 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
             break
         damping = min(damping, 1.0)
     hessian = (jacobian.T * weight) @ jacobian + precision
-    return Fit(np.exp(here), np.asarray(np.linalg.inv(hessian), dtype=np.float64))
+    return TimeFit(np.exp(here), np.asarray(np.linalg.inv(hessian), dtype=np.float64))
 
 
 def _cost(residual: Floats, here: Floats, prior: Floats, precision: Floats, weight: Floats) -> float:

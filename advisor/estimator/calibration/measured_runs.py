@@ -18,7 +18,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadFile
-from advisor.estimator.batch_lengths import Lengths, lengths_of
+from advisor.estimator.batch_lengths import BatchLengths, lengths_of
 from advisor.estimator.cpu_device import device_of
 from advisor.estimator.step_time.step_simulator import Ops, Rates, rates_of
 from advisor.tracer.timelines import timeline_of, trace_of
@@ -29,14 +29,14 @@ SHARED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TracedCase:
     """A recipe on a machine, traced: all that its predicted cost depends on but the fitted constants."""
 
     workload: Workload
     recipe: Recipe
     gpu: Gpu
     timeline: Timeline
-    lengths: Lengths
+    lengths: BatchLengths
     ops: Ops
     rates: Rates
 
@@ -47,7 +47,7 @@ class Run:
 
     profile: Profile
     sha256: str
-    asked: Question
+    asked: TracedCase
 
     @property
     def step_seconds(self) -> float | None:
@@ -83,7 +83,7 @@ def sha256_of(profile: Profile) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, *, points: int = 6) -> Question:
+def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, *, points: int = 6) -> TracedCase:
     """A recipe made ready to be priced with any constants.
 
     Raises:
@@ -92,7 +92,7 @@ def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
     lengths = lengths_of(workload, recipe, points=points)
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
-    return Question(workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu))
+    return TracedCase(workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu))
 
 
 def prepare(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from advisor.domain.trace.timeline import Floats
-from advisor.estimator.calibration.fit import NOISE, Fit, prior_deviations, prior_precision, sensitivity
-from advisor.estimator.calibration.measured_runs import Question
+from advisor.estimator.calibration.fit import NOISE, TimeFit, prior_deviations, prior_precision, sensitivity
+from advisor.estimator.calibration.measured_runs import TracedCase
 from advisor.estimator.step_time.step_simulator import TIME_NAMES, default_time
 
 WOULD_PIN = {
@@ -33,7 +33,7 @@ WOULD_PIN = {
 
 
 def choose_runs(
-    questions: Sequence[Question], k: int, *, constants: Floats | None = None, measured: Sequence[Question] = ()
+    questions: Sequence[TracedCase], k: int, *, constants: Floats | None = None, measured: Sequence[TracedCase] = ()
 ) -> list[int]:
     """The k questions whose step times would tell most about the constants, most telling first.
 
@@ -59,7 +59,7 @@ def choose_runs(
     return chosen
 
 
-def would_narrow(fit: Fit, asked: Sequence[Question], most: int = 3) -> tuple[str, ...]:
+def would_narrow(fit: TimeFit, asked: Sequence[TracedCase], most: int = 3) -> tuple[str, ...]:
     """The measurements that would narrow predictions most: by how much each constant's doubt moves step times."""
     rows = np.abs(np.array([sensitivity(question, fit.constants) for question in asked]))
     if not rows.size:

@@ -9,7 +9,7 @@ from advisor.estimator.memory.caching_allocator import Block, CachingAllocator
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class HistoryComparison:
     """Bytes recorded and replayed. `parted_at` is the first action after which reserved bytes differ, None if never.
 
     `unmatched` counts deaths of what was born before the recording began, which no replay can know.
@@ -29,7 +29,7 @@ class Compared:
         return self.replayed_peak_reserved / self.peak_reserved - 1 if self.peak_reserved else 0.0
 
 
-def compare(history: History, *, expandable: bool = False) -> Compared:
+def compare(history: History, *, expandable: bool = False) -> HistoryComparison:
     """Births and deaths of the history through our allocator; its segments are only compared with.
 
     Reserved bytes are compared after each birth, when both have asked the driver for what they need.
@@ -62,7 +62,7 @@ def compare(history: History, *, expandable: bool = False) -> Compared:
                 continue
             allocator.free(block)
             requested -= sizes.pop(address)
-    return Compared(
+    return HistoryComparison(
         actions=len(history.actions),
         peak_reserved=peak_reserved,
         replayed_peak_reserved=allocator.peak_reserved,

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from advisor.domain.candidate import BREAKDOWN
-from advisor.domain.trace.model import CATEGORIES, OP_CLASSES, PHASES
 from advisor.domain.trace.timeline import Ints, Timeline
+from advisor.domain.trace.trace_schema import CATEGORIES, OP_CLASSES, PHASES
 from advisor.errors import DoesNotFit
 from advisor.estimator.batch_lengths import Shape
 from advisor.estimator.memory.caching_allocator import MIN_BLOCK, Block, CachingAllocator
@@ -68,7 +68,7 @@ class _Stretch:
 
 
 @dataclass(slots=True)
-class _Run:
+class _ReplayState:
     """The allocator at work and the record of what it did."""
 
     allocator: CachingAllocator
@@ -151,9 +151,9 @@ def replay(
     heirs, leftovers = _inheritance(timeline)
     part_of = _parts(timeline)
     part_of.update({-1: _WORKSPACE, -2: _WORKSPACE})
-    run = _Run(CachingAllocator(limit, expandable=expandable), part_of)
+    run = _ReplayState(CachingAllocator(limit, expandable=expandable), part_of)
     ends: list[int] = []
-    cut = _Cutter(timeline, workspace_bytes)
+    cut = _TimelineSlicer(timeline, workspace_bytes)
     fits = True
     try:
         run.play(cut.set_up(next(b for b in batches if isinstance(b, Shape))))
@@ -187,7 +187,7 @@ def paged_bytes(timeline: Timeline) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Quick:
+class PeakEstimate:
     """Bytes alive at the peak of one shape, without an allocator; `breakdown` adds up to `peak` exactly."""
 
     peak: int
@@ -196,7 +196,9 @@ class Quick:
     phase: str
 
 
-def peak_allocated(timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0, accumulation: int = 1) -> Quick:
+def peak_allocated(
+    timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0, accumulation: int = 1
+) -> PeakEstimate:
     """Peak of the rounded bytes alive over set-up, first and steady step: [M] sums, no loop over events.
 
     For one micro-batch a step never above `replay(...).peak_allocated`, and seldom 1 % below it (blocks that are
@@ -223,7 +225,7 @@ def peak_allocated(timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0
     np.add.at(sums, _PART_OF_CATEGORY[kind[: peak + 1]], change[: peak + 1])
     sums[_WORKSPACE] += 2 * workspace_bytes
     sums[BREAKDOWN.index("gradients")] += gradients
-    return Quick(
+    return PeakEstimate(
         peak=int(sums.sum()),
         after_step=int(alive[-1]) + 2 * workspace_bytes if alive.size else 0,
         breakdown={name: int(b) for name, b in zip(BREAKDOWN, sums, strict=True)},
@@ -231,7 +233,7 @@ def peak_allocated(timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0
     )
 
 
-def _result(run: _Run, ends: list[int], fits: bool) -> Replay:
+def _result(run: _ReplayState, ends: list[int], fits: bool) -> Replay:
     allocated = np.array(run.allocated, dtype=np.int64)
     reserved = np.array(run.reserved, dtype=np.int64)
     phase = np.array(run.phases, dtype=np.int64)
@@ -259,7 +261,7 @@ def _parts(timeline: Timeline) -> dict[int, int]:
     return dict(zip(timeline.mem_storage[births].tolist(), parts.tolist(), strict=True))
 
 
-class _Cutter:
+class _TimelineSlicer:
     """Cuts a timeline into stretches at the shapes asked for, each computed once."""
 
     def __init__(self, timeline: Timeline, workspace_bytes: int) -> None:

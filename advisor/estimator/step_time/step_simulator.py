@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from advisor.catalog.constants import load_constants
 from advisor.domain.hardware import Gpu
-from advisor.domain.trace.model import OP_CLASSES, PHASES
 from advisor.domain.trace.timeline import Floats, Ints, Timeline
+from advisor.domain.trace.trace_schema import OP_CLASSES, PHASES
 from advisor.errors import BadRequest
 from advisor.estimator.cpu_device import PROCESSOR
 from advisor.estimator.polynomials import Polynomials

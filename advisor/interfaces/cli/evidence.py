@@ -256,7 +256,7 @@ def _settings_table(settings: tuple[Setting, ...]) -> Any:
 
 
 def _studies(as_json: bool) -> None:
-    from advisor.catalog.findings.loader import load_studies
+    from advisor.catalog.findings.study_files import load_studies
 
     rows = [
         {"id": one.id, "title": one.title, "year": one.year, "findings": len(one.findings), "url": one.url}

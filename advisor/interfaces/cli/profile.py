@@ -17,8 +17,8 @@ from advisor.interfaces.cli.output import amount, console, emit, given, grid, js
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Profile
-    from advisor.profiler.profile import Profiling, Progress
-    from advisor.profiler.run_spec import Job
+    from advisor.profiler.profile import Profiling, ProfilingProgress
+    from advisor.profiler.profile_job import ProfileJob
 
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -144,7 +144,7 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2]])
 
 
-def by_design(jobs: Sequence[Job]) -> list[float]:
+def by_design(jobs: Sequence[ProfileJob]) -> list[float]:
     """How early each run should be measured so that the device's constants are known soonest: higher is earlier.
 
     Optimal design over the runs' traces, as far as these can be made in PLANNING_SECONDS and the catalogue knows
@@ -162,7 +162,7 @@ def by_design(jobs: Sequence[Job]) -> list[float]:
     except UnknownName:
         return [-float(spread.index(job)) for job in jobs]
     hardware = Hardware.model_validate({"gpu": gpu})
-    traced: list[Job] = []
+    traced: list[ProfileJob] = []
     questions: list[Any] = []
     ends = time.monotonic() + PLANNING_SECONDS
     for job in spread:
@@ -180,7 +180,7 @@ def by_design(jobs: Sequence[Job]) -> list[float]:
 
 
 @contextmanager
-def _bar() -> Generator[Callable[[Progress], None]]:
+def _bar() -> Generator[Callable[[ProfilingProgress], None]]:
     """A bar on stderr with the time left; a line a run where stderr is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -190,7 +190,7 @@ def _bar() -> Generator[Callable[[Progress], None]]:
     with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("planning", total=None, left="")
 
-        def show(now: Progress) -> None:
+        def show(now: ProfilingProgress) -> None:
             left = "" if now.seconds_left is None else f"{duration(now.seconds_left)} left"
             if screen.is_terminal:
                 bar.update(task, completed=now.done, total=now.total, description=now.what or "done", left=left)

@@ -26,7 +26,7 @@ from advisor.interfaces.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from advisor.experiments.plan import Progress, StudyRun
+    from advisor.experiments.plan import ExperimentProgress, ExperimentRun
 
 
 @click.command("study")
@@ -86,7 +86,7 @@ def command(
     asked["keep"] = not no_store
     asked |= _grid(asked)
     begun = _resumed(resume, asked) if resume is not None else _plan(plan, name, asked)
-    view = Live(as_json)
+    view = ExperimentDisplay(as_json)
     try:
         found = advisor.study(begun, on_plan=view.plan, on_progress=view, **asked)
     except KeyboardInterrupt:
@@ -139,10 +139,10 @@ def _plan(plan: str | None, name: str | None, asked: dict[str, Any]) -> Any:
         )
     from pathlib import Path
 
-    from advisor.experiments.plan import StudyPlan
+    from advisor.experiments.plan import ExperimentPlan
 
     asked["id"] = name or f"{Path(asked['model']).name}-{Path(asked['data']).stem}".lower()
-    return StudyPlan(id="mine", **{key: asked[key] for key in needed.values()})
+    return ExperimentPlan(id="mine", **{key: asked[key] for key in needed.values()})
 
 
 def _resumed(folder: str, asked: dict[str, Any]) -> Any:
@@ -150,7 +150,7 @@ def _resumed(folder: str, asked: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from advisor import store
-    from advisor.experiments.plan import StudyPlan
+    from advisor.experiments.plan import ExperimentPlan
     from advisor.experiments.session import PLAN_FILE, WEIGHTS_FILE
 
     if not (Path(folder) / PLAN_FILE).is_file():
@@ -158,10 +158,10 @@ def _resumed(folder: str, asked: dict[str, Any]) -> Any:
     asked["out"] = folder
     if "weights" not in asked and (Path(folder) / WEIGHTS_FILE).is_file():
         asked["weights"] = store.read_document(Path(folder) / WEIGHTS_FILE)["weights"]
-    return store.read(StudyPlan, Path(folder) / PLAN_FILE)
+    return store.read(ExperimentPlan, Path(folder) / PLAN_FILE)
 
 
-class Live:
+class ExperimentDisplay:
     """The plan and the progress on stderr: a bar on a terminal, else a line a training."""
 
     def __init__(self, as_json: bool) -> None:
@@ -171,7 +171,7 @@ class Live:
         self._bar: Any = None
         self._task: Any = None
 
-    def plan(self, run: StudyRun) -> None:
+    def plan(self, run: ExperimentRun) -> None:
         self.folder = run.folder
         plan = run.plan
         lines = [
@@ -184,7 +184,7 @@ class Live:
         for line in lines:
             self.screen.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: ExperimentProgress) -> None:
         if not self.screen.is_terminal:
             left = duration(progress.seconds_left)
             print(
@@ -223,7 +223,7 @@ def _described_table(plans: list[dict[str, Any]]) -> Any:
     return grid(("study", "model", "methods", "rows", "seeds", "data"), rows)
 
 
-def run_table(run: StudyRun) -> Iterator[Any]:
+def run_table(run: ExperimentRun) -> Iterator[Any]:
     """The findings by size, then where they lie and what is left."""
     if run.findings is not None:
         rows = [

@@ -102,7 +102,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     for name in ("methods", "search", "report_to"):
         if name in asked:
             asked[name] = tuple(names_in(asked[name]))
-    view = None if as_json else Live()
+    view = None if as_json else TuneDisplay()
     told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
     try:
         if resume is not None:
@@ -134,7 +134,7 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     for name in ("model", "data"):
         if name not in asked:
             raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
-    from advisor.tuner.device import CPU, gpu_here
+    from advisor.tuner.local_device import CPU, gpu_here
     from advisor.tuner.tune import tune
 
     gpu, methods = gpu_here(asked.pop("gpu", None)), asked.pop("methods", None)
@@ -155,7 +155,7 @@ def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: asked[name] for name in names if name in asked}
 
 
-def _join(name: str, asked: dict[str, Any], view: Live | None) -> TunedStudy:
+def _join(name: str, asked: dict[str, Any], view: TuneDisplay | None) -> TunedStudy:
     if "storage" not in asked:
         raise BadRequest("--join needs the --storage that holds the study")
     kept = _only(asked, _JOINED, "--join")
@@ -193,7 +193,7 @@ def plan_lines(plan: Plan, notes: Sequence[str]) -> Iterator[str]:
     yield from (f"note    {note}" for note in (*plan.notes, *notes))
 
 
-class Live:
+class TuneDisplay:
     """The study as it goes on: a table on a terminal, else one line for each trial that ends. On stderr."""
 
     def __init__(self) -> None:

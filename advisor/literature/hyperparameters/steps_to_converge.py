@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from advisor.catalog.findings.loader import load_studies
 from advisor.catalog.findings.method_names import KIND_OF
-from advisor.catalog.hyperparameters.loader import load_settings
+from advisor.catalog.findings.study_files import load_studies
+from advisor.catalog.hyperparameters.published_settings import load_settings
 from advisor.domain.findings import Finding
 from advisor.domain.recommendation import Setting
 

@@ -13,23 +13,23 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from advisor.catalog.findings.loader import load_studies
 from advisor.catalog.findings.method_names import KIND_OF, our_name
+from advisor.catalog.findings.study_files import load_studies
 from advisor.catalog.findings.task_types import task_type_of
-from advisor.catalog.hyperparameters.loader import load_settings
+from advisor.catalog.hyperparameters.published_settings import load_settings
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.errors import BadRequest
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
 from advisor.literature.hyperparameters.weighting import (
-    Voice,
-    Wanted,
+    SettingQuery,
+    WeightedSetting,
+    count_sources,
     numbers_of,
     quantile,
     repository,
-    said,
     tried_rates,
-    voices,
+    weighted_settings,
 )
 from advisor.literature.quality.features import architecture_of
 
@@ -58,23 +58,23 @@ def recommend_settings(
     for name, value in (("model_parameters", model_parameters), ("samples", samples), ("hidden_size", hidden_size)):
         if value is not None and value <= 0:
             raise BadRequest(f"{name} must be at least 1, not {value}", field=name, value=value)
-    wanted = Wanted(
+    query = SettingQuery(
         our_name(method),
         architecture_of(architecture),
         model_parameters,
         task_class(task_type),
         samples,
     )
-    found: list[Setting | None] = [_learning_rate(wanted, hidden_size), _head_learning_rate(wanted)]
-    if KIND_OF[wanted.method] == "low rank":
-        rank = _number(wanted, "rank", whole=True)
-        found += [rank, _alpha(wanted, rank), _number(wanted, "dropout", log=False), _targets(wanted)]
-    found += [_number(wanted, "num_virtual_tokens", whole=True), _number(wanted, "reduction_factor", whole=True)]
-    batch = _number(wanted, "effective_batch_size", whole=True)
-    epochs = _number(wanted, "epochs")
-    found += [batch, *_duration(wanted, epochs, batch)]
-    found += [_number(wanted, "warmup_ratio", log=False), _word(wanted, "schedule")]
-    found.append(_number(wanted, "weight_decay", log=False))
+    found: list[Setting | None] = [_learning_rate(query, hidden_size), _head_learning_rate(query)]
+    if KIND_OF[query.method] == "low rank":
+        rank = _number(query, "rank", whole=True)
+        found += [rank, _alpha(query, rank), _number(query, "dropout", log=False), _targets(query)]
+    found += [_number(query, "num_virtual_tokens", whole=True), _number(query, "reduction_factor", whole=True)]
+    batch = _number(query, "effective_batch_size", whole=True)
+    epochs = _number(query, "epochs")
+    found += [batch, *_duration(query, epochs, batch)]
+    found += [_number(query, "warmup_ratio", log=False), _word(query, "schedule")]
+    found.append(_number(query, "weight_decay", log=False))
     return tuple(one for one in found if one is not None)
 
 
@@ -93,12 +93,12 @@ def task_class(task_type: str | None) -> str | None:
 
 
 def _number(
-    wanted: Wanted, setting: str, *, whole: bool = False, log: bool = True, least: float = 0.0
+    query: SettingQuery, setting: str, *, whole: bool = False, log: bool = True, least: float = 0.0
 ) -> Setting | None:
     """The weighted median; what lies below `least` is not chosen from while anything else is said, but shown."""
-    heard = voices(wanted, setting)
-    if setting == "learning_rate" and said(heard) < WELL_PUBLISHED:
-        heard += tried_rates(wanted)
+    heard = weighted_settings(query, setting)
+    if setting == "learning_rate" and count_sources(heard) < WELL_PUBLISHED:
+        heard += tried_rates(query)
     numbers = numbers_of(heard, positive=log)
     if not numbers:
         return None
@@ -111,7 +111,7 @@ def _number(
         value=shape(value),
         low=shape(low),
         high=shape(high),
-        why=_why(heard, wanted),
+        why=_why(heard, query),
         sources=_sources(numbers, value),
         conflict=_conflict(numbers, value, ratio=4.0 if log else None),
     )
@@ -126,10 +126,10 @@ def _sources(numbers: Sequence[tuple[float, float, str]], value: float) -> tuple
     return tuple(found.values())[:SHOWN_SOURCES]
 
 
-def _why(heard: Sequence[Voice], wanted: Wanted) -> str:
-    own = {one.method for one in load_settings().settings} >= {wanted.method}
-    who = f"weighted median of {len(heard)} settings from {said(heard)} repositories and papers"
-    return who if own else f"{who}; none is of {wanted.method} itself"
+def _why(heard: Sequence[WeightedSetting], query: SettingQuery) -> str:
+    own = {one.method for one in load_settings().settings} >= {query.method}
+    who = f"weighted median of {len(heard)} settings from {count_sources(heard)} repositories and papers"
+    return who if own else f"{who}; none is of {query.method} itself"
 
 
 def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: float | None) -> str:
@@ -145,11 +145,11 @@ def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: 
     return "; ".join(f"{v:g} in {repository(s)}" for _, v, s in loud[:3])
 
 
-def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
+def _learning_rate(query: SettingQuery, hidden_size: int | None) -> Setting | None:
     # Few new parameters never learned at a lower rate than all the old ones; a run that tried it shows as conflict.
-    fulls = None if wanted.method == "full" else _number(Wanted("full", *_rest(wanted)), "learning_rate")
-    least = fulls.value if fulls and isinstance(fulls.value, float) and KIND_OF[wanted.method] != "partial" else 0.0
-    found = _number(wanted, "learning_rate", least=least) or _rate_of_findings(wanted)
+    fulls = None if query.method == "full" else _number(SettingQuery("full", *_rest(query)), "learning_rate")
+    least = fulls.value if fulls and isinstance(fulls.value, float) and KIND_OF[query.method] != "partial" else 0.0
+    found = _number(query, "learning_rate", least=least) or _rate_of_findings(query)
     if found is None or not isinstance(found.value, float):
         return found
     value, low, high = found.value, found.low or found.value, found.high or found.value
@@ -157,7 +157,7 @@ def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
     why, conflict, sources = found.why, found.conflict, found.sources
     if fulls is not None and isinstance(fulls.value, float):
         why += f"; {value / fulls.value:.3g} times full fine-tuning's {fulls.value:g} here"
-    if KIND_OF[wanted.method] == "low rank" and wanted.architecture == "decoder" and hidden_size:
+    if KIND_OF[query.method] == "low rank" and query.architecture == "decoder" and hidden_size:
         rule = 5e-5 * 10 * (2000 / hidden_size) ** 0.781
         sources = (*sources, "github:thinking-machines-lab/tinker-cookbook@9dfcc3a2c (rule for LoRA on Llama)")
         low, high = min(low, rule), max(high, rule)
@@ -167,29 +167,29 @@ def _learning_rate(wanted: Wanted, hidden_size: int | None) -> Setting | None:
     return found.model_copy(update={"low": low, "high": high, "why": why, "conflict": conflict, "sources": sources})
 
 
-def _head_learning_rate(wanted: Wanted) -> Setting | None:
+def _head_learning_rate(query: SettingQuery) -> Setting | None:
     """Of a new head beside an adapter, of encoders: nobody published one for decoders, whose heads are far wider.
 
     Where old weights move too, or a method is the head itself, the one learning rate was found for all of them.
     """
-    beside = KIND_OF[wanted.method] not in ("full", "none", "partial", "mask")
-    if wanted.architecture != "encoder" or wanted.task not in (None, "understanding") or not beside:
+    beside = KIND_OF[query.method] not in ("full", "none", "partial", "mask")
+    if query.architecture != "encoder" or query.task not in (None, "understanding") or not beside:
         return None
-    found = _number(wanted, "head_learning_rate")
+    found = _number(query, "head_learning_rate")
     return found and found.model_copy(update={"why": f"{found.why}, of a new head beside an adapter"})
 
 
-def _rest(wanted: Wanted) -> tuple[str, int | None, str | None, int | None]:
-    return wanted.architecture, wanted.parameters, wanted.task, wanted.samples
+def _rest(query: SettingQuery) -> tuple[str, int | None, str | None, int | None]:
+    return query.architecture, query.parameters, query.task, query.samples
 
 
-def _rate_of_findings(wanted: Wanted) -> Setting | None:
+def _rate_of_findings(query: SettingQuery) -> Setting | None:
     """Rates that methods without published settings were run with, the best-scoring first."""
     runs = [
         (finding.learning_rate, finding.value - (finding.full_value or 0.0), finding.address, study.title)
         for study in load_studies()
         for finding in study.findings
-        if finding.method == wanted.method and finding.learning_rate and finding.aspect == "quality"
+        if finding.method == query.method and finding.learning_rate and finding.aspect == "quality"
     ]
     if not runs:
         return None
@@ -205,14 +205,18 @@ def _rate_of_findings(wanted: Wanted) -> Setting | None:
     )
 
 
-def _alpha(wanted: Wanted, rank: Setting | None) -> Setting | None:
+def _alpha(query: SettingQuery, rank: Setting | None) -> Setting | None:
     if rank is None or not isinstance(rank.value, int):
         return None
-    heard = [voice for voice in voices(wanted, "alpha") if "2" in str(voice.value) and not _is_number(voice.value)]
-    numbers = numbers_of(voices(wanted, "alpha"), positive=True)
-    sources = tuple(dict.fromkeys(voice.source for voice in heard))[:SHOWN_SOURCES]
+    heard = [
+        weighted
+        for weighted in weighted_settings(query, "alpha")
+        if "2" in str(weighted.value) and not _is_number(weighted.value)
+    ]
+    numbers = numbers_of(weighted_settings(query, "alpha"), positive=True)
+    sources = tuple(dict.fromkeys(weighted.source for weighted in heard))[:SHOWN_SOURCES]
     if not sources:
-        return _number(wanted, "alpha", whole=True)
+        return _number(query, "alpha", whole=True)
     usual = quantile([(value, weight) for value, weight, _ in numbers], 0.5) if numbers else 2.0 * rank.value
     conflict = "" if usual == 2 * rank.value else f"the weighted median of printed values is {usual:g}"
     return Setting(
@@ -230,11 +234,11 @@ def _is_number(value: float | str) -> bool:
     return isinstance(value, float)
 
 
-def _targets(wanted: Wanted) -> Setting | None:
+def _targets(query: SettingQuery) -> Setting | None:
     """All linear layers, with who says so; configurations that adapt attention alone are the conflict."""
-    heard = voices(wanted, "target_modules")
-    every = [voice for voice in heard if voice.value in ("all-linear", "all")]
-    fewer = [voice for voice in heard if voice not in every]
+    heard = weighted_settings(query, "target_modules")
+    every = [weighted for weighted in heard if weighted.value in ("all-linear", "all")]
+    fewer = [weighted for weighted in heard if weighted not in every]
     studies = [
         study.url
         for study in load_studies()
@@ -244,45 +248,45 @@ def _targets(wanted: Wanted) -> Setting | None:
     if not every and not studies:
         return None
     loudness: dict[str, float] = defaultdict(float)
-    for voice in fewer:
-        loudness[str(voice.value)] += voice.weight
+    for weighted in fewer:
+        loudness[str(weighted.value)] += weighted.weight
     shown = sorted(loudness, key=lambda modules: (-loudness[modules], modules))
     return Setting(
         name="target_modules",
         value="all-linear",
         choices=("all-linear", *shown[:3]),
         why="attention alone lost 8-19 points at a few hundred samples and is behind at equal parameters",
-        sources=tuple(dict.fromkeys([*studies, *(voice.source for voice in every)]))[:SHOWN_SOURCES],
+        sources=tuple(dict.fromkeys([*studies, *(weighted.source for weighted in every)]))[:SHOWN_SOURCES],
         conflict=f"many configurations adapt less: {', '.join(shown[:2])}" if shown else "",
     )
 
 
-def _word(wanted: Wanted, setting: str) -> Setting | None:
-    heard = [voice for voice in voices(wanted, setting) if isinstance(voice.value, str)]
+def _word(query: SettingQuery, setting: str) -> Setting | None:
+    heard = [weighted for weighted in weighted_settings(query, setting) if isinstance(weighted.value, str)]
     if not heard:
         return None
     weight: dict[str, float] = defaultdict(float)
-    for voice in heard:
-        weight[str(voice.value)] += voice.weight
+    for weighted in heard:
+        weight[str(weighted.value)] += weighted.weight
     ranked = sorted(weight, key=lambda word: (-weight[word], word))
-    sources = [voice.source for voice in sorted(heard, key=lambda v: -v.weight) if voice.value == ranked[0]]
+    sources = [weighted.source for weighted in sorted(heard, key=lambda v: -v.weight) if weighted.value == ranked[0]]
     close = [word for word in ranked[1:] if weight[word] > 0.25 * weight[ranked[0]]]
     return Setting(
         name=setting,
         value=ranked[0],
         choices=tuple(ranked[:4]),
-        why=f"the most heard of {len(heard)} settings from {said(heard)} repositories and papers",
+        why=f"the most heard of {len(heard)} settings from {count_sources(heard)} repositories and papers",
         sources=tuple({repository(source): source for source in sources}.values())[:SHOWN_SOURCES],
         conflict=f"also heard: {', '.join(close)}" if close else "",
     )
 
 
-def _duration(wanted: Wanted, epochs: Setting | None, batch: Setting | None) -> list[Setting | None]:
+def _duration(query: SettingQuery, epochs: Setting | None, batch: Setting | None) -> list[Setting | None]:
     """Epochs, and the steps they come to; few samples need more epochs, or the method has not converged."""
-    if epochs is None or wanted.samples is None or batch is None or not isinstance(batch.value, int):
-        return [epochs, fewest_steps(wanted.method, wanted.task)]
-    least = fewest_steps(wanted.method, wanted.task, batch.value)
-    a_epoch = math.ceil(wanted.samples / batch.value)
+    if epochs is None or query.samples is None or batch is None or not isinstance(batch.value, int):
+        return [epochs, fewest_steps(query.method, query.task)]
+    least = fewest_steps(query.method, query.task, batch.value)
+    a_epoch = math.ceil(query.samples / batch.value)
     usual = float(epochs.value) if isinstance(epochs.value, (int, float)) else 3.0
     steps = math.ceil(a_epoch * usual)
     if least is None or not isinstance(least.value, int) or steps >= least.value:
@@ -294,7 +298,7 @@ def _duration(wanted: Wanted, epochs: Setting | None, batch: Setting | None) -> 
         update={
             "value": float(needed),
             "high": max(float(needed), epochs.high or 0.0),
-            "why": f"{usual:g} epochs are {steps:,} steps; {wanted.method} needs about {least.value:,} to converge",
+            "why": f"{usual:g} epochs are {steps:,} steps; {query.method} needs about {least.value:,} to converge",
             "conflict": f"usual are {usual:g} epochs; many passes over few instruction samples have hurt",
         }
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from advisor.catalog.methods import find_method, options_of
-from advisor.catalog.methods.base import Method
+from advisor.catalog.methods.method import Method
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.domain.workload import Workload
@@ -72,11 +72,11 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
     a_step = -(-workload.samples // workload.effective_batch_size)
     needed = steps_needed(method, workload) or STEPS_TO_CONVERGE
     low, high = said.low or said.value, said.high or said.value
-    wanted = max(workload.epochs, float(round(needed / a_step)))
-    epochs = min(max(wanted, low), high)
+    query = max(workload.epochs, float(round(needed / a_step)))
+    epochs = min(max(query, low), high)
     if epochs == workload.epochs:
         return epochs, ""
-    why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= wanted else ""
+    why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= query else ""
     steps = workload.model_copy(update={"epochs": epochs}).optimizer_steps()
     return epochs, (
         f"epochs: {epochs:g}, {plural(steps or 0, 'step')}{why}; published are {low:g} to {high:g} on such data"
@@ -158,7 +158,7 @@ def _choices(workload: Workload) -> float:
     return max(1.0, math.log(workload.num_labels) / math.log(FEW_SHOT_CLASSES))
 
 
-def quickened_fields(
+def fields_for_short_training(
     method: Method, fields: Mapping[str, Any], options: Mapping[str, Any], workload: Workload, widest: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of a recipe and options of its method for a training of this length; as given where it is long enough.

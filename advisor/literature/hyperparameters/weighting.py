@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from advisor.catalog.findings.loader import load_studies
-from advisor.catalog.hyperparameters.loader import PublishedSetting, load_settings
+from advisor.catalog.findings.study_files import load_studies
+from advisor.catalog.hyperparameters.published_settings import PublishedSetting, load_settings
 
 TRUST: Final = {
     "best": 4.0,
@@ -51,7 +51,7 @@ weights and Lion's are signs, so their rates differ tenfold from Adam's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class WeightedSetting:
     """One setting's say: its weight in this question, and a short name of where it stands."""
 
     value: float | str
@@ -62,7 +62,7 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SettingQuery:
     """The question: what settings are weighed against."""
 
     method: str
@@ -82,57 +82,57 @@ def repository(address: str) -> str:
     return found[1] if found else address.split(",")[0][:60]
 
 
-def voices(wanted: Wanted, setting: str) -> list[Voice]:
+def weighted_settings(query: SettingQuery, setting: str) -> list[WeightedSetting]:
     """Every published setting that bears on the question; the method's own, else its parent's, else any for SHARED."""
     published = load_settings()
-    own = _voices(wanted, [one for one in published.settings if one.setting == setting and one.method == wanted.method])
-    if said(own) >= 2:
+    own = _voices(query, [one for one in published.settings if one.setting == setting and one.method == query.method])
+    if count_sources(own) >= 2:
         return own
-    parent = PARENT.get(wanted.method)
+    parent = PARENT.get(query.method)
     if parent:
-        lent = _voices(wanted, [one for one in published.settings if one.setting == setting and one.method == parent])
-        own = own + [_fainter(voice, 0.5) for voice in lent]
-    if setting in SHARED and said(own) < 2:
-        own += [_fainter(v, 0.2) for v in _voices(wanted, [o for o in published.settings if o.setting == setting])]
+        lent = _voices(query, [one for one in published.settings if one.setting == setting and one.method == parent])
+        own = own + [_discounted(weighted, 0.5) for weighted in lent]
+    if setting in SHARED and count_sources(own) < 2:
+        own += [_discounted(v, 0.2) for v in _voices(query, [o for o in published.settings if o.setting == setting])]
     return own
 
 
-def tried_rates(wanted: Wanted) -> list[Voice]:
+def tried_rates(query: SettingQuery) -> list[WeightedSetting]:
     """Rates that won where one study ran the method at several in one setting: outcomes speak as a search does."""
     runs: dict[tuple[str, ...], list[tuple[float, float, str]]] = defaultdict(list)
     near: dict[tuple[str, ...], float] = {}
     for study in load_studies():
         for finding in study.findings:
             rate = finding.learning_rate
-            if finding.method != wanted.method or rate is None or finding.aspect != "quality":
+            if finding.method != query.method or rate is None or finding.aspect != "quality":
                 continue
             key = (study.id, finding.model, finding.task, str(finding.samples), finding.metric)
             worth = finding.value if finding.higher_is_better else -finding.value
             runs[key].append((worth, rate, finding.address))
-            same = finding.architecture == wanted.architecture
+            same = finding.architecture == query.architecture
             near[key] = (1.0 if same else 0.05) * math.exp(
-                -abs(math.log10((finding.model_parameters or 1e9) / (wanted.parameters or 1e9)))
+                -abs(math.log10((finding.model_parameters or 1e9) / (query.parameters or 1e9)))
             )
     return [
-        Voice(max(tried)[1], None, None, TRUST["best"] * near[key], max(tried)[2])
+        WeightedSetting(max(tried)[1], None, None, TRUST["best"] * near[key], max(tried)[2])
         for key, tried in runs.items()
         if len({rate for _, rate, _ in tried}) > 1
     ]
 
 
-def said(heard: Sequence[Voice]) -> int:
-    return len({repository(voice.source) for voice in heard})
+def count_sources(heard: Sequence[WeightedSetting]) -> int:
+    return len({repository(weighted.source) for weighted in heard})
 
 
-def _fainter(voice: Voice, by: float) -> Voice:
-    return Voice(voice.value, voice.low, voice.high, voice.weight * by, voice.source)
+def _discounted(weighted: WeightedSetting, by: float) -> WeightedSetting:
+    return WeightedSetting(weighted.value, weighted.low, weighted.high, weighted.weight * by, weighted.source)
 
 
-def _voices(wanted: Wanted, published: Iterable[PublishedSetting]) -> list[Voice]:
+def _voices(query: SettingQuery, published: Iterable[PublishedSetting]) -> list[WeightedSetting]:
     addresses = load_settings().addresses
     raw: list[tuple[PublishedSetting, str, float]] = []
     for one in published:
-        near = TRUST[one.kind] * _nearness(wanted, one)
+        near = TRUST[one.kind] * _nearness(query, one)
         if near > 0.02:
             raw += [(one, addresses[source], near * _same_optimizer(one, source)) for source in one.sources]
     spoken: dict[str, float] = defaultdict(float)
@@ -142,7 +142,7 @@ def _voices(wanted: Wanted, published: Iterable[PublishedSetting]) -> list[Voice
     for _, address, near in raw:
         loudest[repository(address)] = max(loudest[repository(address)], near)
     return [
-        Voice(one.value, one.low, one.high, near * loudest[repository(a)] / spoken[repository(a)], a)
+        WeightedSetting(one.value, one.low, one.high, near * loudest[repository(a)] / spoken[repository(a)], a)
         for one, a, near in raw
     ]
 
@@ -164,25 +164,25 @@ def _optimizers() -> dict[tuple[str, int], tuple[str, ...]]:
     return found
 
 
-def _nearness(wanted: Wanted, one: PublishedSetting) -> float:
+def _nearness(query: SettingQuery, one: PublishedSetting) -> float:
     """1 for a setting of the very same question, less for each way it differs; unknown is half-way."""
     near = 1.0
     if one.architecture is None:
         near *= 0.5
-    elif one.architecture != wanted.architecture:
+    elif one.architecture != query.architecture:
         near *= 0.05
-    if one.parameters is None or wanted.parameters is None:
+    if one.parameters is None or query.parameters is None:
         near *= 0.6
     else:
-        near *= math.exp(-abs(math.log10(one.parameters / wanted.parameters)))
-    if one.task is None or wanted.task is None:
+        near *= math.exp(-abs(math.log10(one.parameters / query.parameters)))
+    if one.task is None or query.task is None:
         near *= 0.6
-    elif one.task != wanted.task:
+    elif one.task != query.task:
         near *= 0.25
-    if one.samples is None or wanted.samples is None:
+    if one.samples is None or query.samples is None:
         near *= 0.8
     else:
-        near *= math.exp(-0.7 * abs(math.log10(one.samples / wanted.samples)))
+        near *= math.exp(-0.7 * abs(math.log10(one.samples / query.samples)))
     return near
 
 
@@ -198,17 +198,17 @@ def quantile(heard: Sequence[tuple[float, float]], level: float) -> float:
     return ordered[-1][0]
 
 
-def numbers_of(heard: Sequence[Voice], positive: bool) -> list[tuple[float, float, str]]:
+def numbers_of(heard: Sequence[WeightedSetting], positive: bool) -> list[tuple[float, float, str]]:
     """(value, weight, source) of voices that gave numbers: ranges as their two ends, lists as their members."""
     found: list[tuple[float, float, str]] = []
-    for voice in heard:
-        if isinstance(voice.value, float):
-            found.append((voice.value, voice.weight, voice.source))
-        elif voice.low is not None and voice.high is not None:
-            found += [(end, voice.weight / 2, voice.source) for end in (voice.low, voice.high)]
-        elif isinstance(voice.value, str):
-            listed = _listed(voice.value)
-            found += [(number, voice.weight / len(listed), voice.source) for number in listed]
+    for weighted in heard:
+        if isinstance(weighted.value, float):
+            found.append((weighted.value, weighted.weight, weighted.source))
+        elif weighted.low is not None and weighted.high is not None:
+            found += [(end, weighted.weight / 2, weighted.source) for end in (weighted.low, weighted.high)]
+        elif isinstance(weighted.value, str):
+            listed = _listed(weighted.value)
+            found += [(number, weighted.weight / len(listed), weighted.source) for number in listed]
     return [one for one in found if one[0] > 0 or not positive]
 
 

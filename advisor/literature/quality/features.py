@@ -41,11 +41,11 @@ def architecture_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StudySetting:
     """One method in one setting. None is unknown; a study that says nothing about tuning counts as tuned.
 
     `own`: the authors propose this method. `untuned`: the learning rate was not tuned for each method. Both are
-    0 or 1 where it is known, and else the share of studies of which it is true (`Usual`).
+    0 or 1 where it is known, and else the share of studies of which it is true (`StudyDefaults`).
     `attention_only`: only attention's projections carry the adapter; not part of the fit, see quality_fit.
     """
 
@@ -75,7 +75,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class StudyDefaults:
     """What a new study is taken to be where nobody says: covariates at their averages over studies.
 
     A method is proposed once: where the catalogue holds the study that proposes it (`proposed`), another study's
@@ -89,7 +89,7 @@ class Usual:
     def own(self, method: str) -> float:
         return 0.0 if method in self.proposed else self.own_share
 
-    def blind(self, question: Question) -> Question:
+    def blind(self, question: StudySetting) -> StudySetting:
         """The question as one asks it who knows neither who wrote the study nor how its rates were found."""
         return replace(question, own=self.own(question.method), untuned=self.untuned_share)
 
@@ -98,7 +98,7 @@ SIZES_IF_UNKNOWN: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 """A question without its number of samples is asked at each of these as well: what it would change is doubt."""
 
 
-def at_possible_sizes(question: Question) -> tuple[Question, ...]:
+def at_possible_sizes(question: StudySetting) -> tuple[StudySetting, ...]:
     """The question at every size it may be meant at; none where the size is known."""
     return () if question.samples else tuple(replace(question, samples=size) for size in SIZES_IF_UNKNOWN)
 
@@ -122,7 +122,7 @@ FLAT_KINDS: Final = ("adapter", "hybrid")
 """Bottleneck adapters, and hybrids that hold them, stayed with full fine-tuning at every size (findings 3 and 25)."""
 
 
-def features(question: Question) -> dict[tuple[str, str], float]:
+def features(question: StudySetting) -> dict[tuple[str, str], float]:
     """(group, name) -> value. Absent means 0."""
     if question.kind in ("full", "none"):
         return {}
@@ -166,7 +166,7 @@ SPREAD_OF_OLD: Final = ("one", "small n", "soft prompt", "text encoder", "skill"
 """What fits before had; wider at the same coverage (benchmarks/quality_loso.py)."""
 
 
-def spread_features(question: Question, mean: float) -> dict[str, float]:
+def spread_features(question: StudySetting, mean: float) -> dict[str, float]:
     """Every feature a spread may use, by name; `mean` is the prediction in asinh(points).
 
     The size of the predicted effect stands in for what was tried before it: where a loss is expected (soft prompts,

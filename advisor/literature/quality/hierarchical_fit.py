@@ -25,14 +25,14 @@ from advisor.domain.findings import Study
 from advisor.literature.quality.features import (
     GROUPS,
     SPREAD_FEATURES,
-    Question,
-    Usual,
+    StudyDefaults,
+    StudySetting,
     at_possible_sizes,
     features,
     prior_features,
     spread_features,
 )
-from advisor.literature.quality.observations import Cell, all_cells, usual
+from advisor.literature.quality.observations import QualityObservation, all_cells, usual
 
 Floats = NDArray[np.float64]
 Feature = tuple[str, str]
@@ -57,7 +57,7 @@ LEVELS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 class Design:
     """Cells as arrays. `x`[N,P], `y`[N]; `blocks` the N x N indicator of each study term; `repeats`[N] rows a cell."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[QualityObservation, ...]
     names: tuple[Feature, ...]
     x: Floats
     y: Floats
@@ -81,7 +81,7 @@ class Design:
         )
 
 
-def design(cells: Sequence[Cell], groups: Iterable[str] = GROUPS) -> Design:
+def design(cells: Sequence[QualityObservation], groups: Iterable[str] = GROUPS) -> Design:
     """Arrays of the cells, with the features of `groups` only (a simpler model is a shorter list)."""
     wanted = set(groups)
     methods = sorted({cell.question.method for cell in cells})
@@ -103,7 +103,7 @@ def design(cells: Sequence[Cell], groups: Iterable[str] = GROUPS) -> Design:
                   of_setting * free[:, None], repeats)  # fmt: skip
 
 
-def matrix(names: Sequence[Feature], questions: Sequence[Question]) -> Floats:
+def matrix(names: Sequence[Feature], questions: Sequence[StudySetting]) -> Floats:
     """[len(questions), P] feature values; what the model has no name for is left out."""
     index = {name: i for i, name in enumerate(names)}
     out = np.zeros((len(questions), len(names)))
@@ -124,7 +124,7 @@ class Location:
     covariance: Floats
     by_study: dict[str, Floats]
 
-    def predict(self, questions: Sequence[Question]) -> tuple[Floats, Floats]:
+    def predict(self, questions: Sequence[StudySetting]) -> tuple[Floats, Floats]:
         """(mean[Q], variance[Q]) of asinh(effect) from the coefficients, and from the size where it is unknown."""
         x = matrix(self.names, questions)
         mean = x @ self.mean
@@ -199,15 +199,15 @@ def fit_location(data: Design, log_variances: Floats) -> Location:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class HeldOutStudy:
     """A referenced cell as the model saw it with its whole study left out: asinh mean and coefficient variance.
 
     `blind` is the question as a newcomer puts it, who cannot know whose the method is nor how rates were found:
     both at their averages over the other studies (`quality_cells.usual`).
     """
 
-    cell: Cell
-    blind: Question
+    cell: QualityObservation
+    blind: StudySetting
     mean: float
     variance: float
     told_mean: float
@@ -215,13 +215,16 @@ class LeftOut:
 
 
 def leave_studies_out(
-    data: Design, log_variances: Floats, refit: int = 12, assume: Callable[[Sequence[Cell]], Usual] = usual
-) -> list[LeftOut]:
+    data: Design,
+    log_variances: Floats,
+    refit: int = 12,
+    assume: Callable[[Sequence[QualityObservation]], StudyDefaults] = usual,
+) -> list[HeldOutStudy]:
     """Each study predicted from the others; the variances are fitted anew without it (`refit` steps from the start).
 
     `assume` says of the others' cells what the blind question takes a new study to be.
     """
-    out: list[LeftOut] = []
+    out: list[HeldOutStudy] = []
     for study in sorted({cell.study for cell in data.cells}):
         rest = data.without(study)
         variances = fit_variances(rest, log_variances, refit) if refit else log_variances
@@ -232,7 +235,7 @@ def leave_studies_out(
         mean, variance = location.predict(blind)
         told = location.predict([cell.question for cell in held])
         columns = (held, blind, mean.tolist(), variance.tolist(), told[0].tolist(), told[1].tolist())
-        out += [LeftOut(*row) for row in zip(*columns, strict=True)]
+        out += [HeldOutStudy(*row) for row in zip(*columns, strict=True)]
     return out
 
 
@@ -244,13 +247,13 @@ class Spread:
     coefficients: Floats
     quantiles: Floats
 
-    def scale(self, questions: Sequence[Question], mean: Floats, variance: Floats) -> Floats:
+    def scale(self, questions: Sequence[StudySetting], mean: Floats, variance: Floats) -> Floats:
         """[Q] points by which a new study's row lies around sinh(mean), the coefficients' own doubt included."""
         z = spread_matrix(self.names, questions, mean)
         return np.sqrt(np.exp(2 * z @ self.coefficients) + doubt(mean, variance))
 
 
-def spread_matrix(names: Sequence[str], questions: Sequence[Question], mean: Floats) -> Floats:
+def spread_matrix(names: Sequence[str], questions: Sequence[StudySetting], mean: Floats) -> Floats:
     """[Q, len(names)] spread features."""
     rows = (spread_features(question, float(m)) for question, m in zip(questions, mean, strict=True))
     return np.array([[row[name] for name in names] for row in rows])
@@ -262,7 +265,7 @@ def doubt(mean: Floats, variance: Floats) -> Floats:
 
 
 def fit_spread(
-    left_out: Sequence[LeftOut], stretch: float = STRETCH, names: tuple[str, ...] = SPREAD_FEATURES
+    left_out: Sequence[HeldOutStudy], stretch: float = STRETCH, names: tuple[str, ...] = SPREAD_FEATURES
 ) -> Spread:
     """Spread from left-out rows. A study weighs as the root of its rows: three rows tell less of tails than 300.
 
@@ -296,14 +299,14 @@ def fit_spread(
     return Spread(names, coefficients, middle + (quantiles - middle) * stretch)
 
 
-def attention_penalty(cells: Sequence[Cell]) -> tuple[float, float, tuple[str, ...]]:
+def attention_penalty(cells: Sequence[QualityObservation]) -> tuple[float, float, tuple[str, ...]]:
     """What adapting attention alone costs a decoder: (points at 10^4 samples, more per decade below, studies).
 
     Least squares on pairs of cells that differ in their targets only. It stays out of the hierarchical fit, whose
     order of methods it made worse (0.86 to 0.80 out of study), and is halved: SHRINK stands for a prior of
     nothing as wide as one study's say.
     """
-    pairs: dict[tuple[str, str], dict[bool, Cell]] = {}
+    pairs: dict[tuple[str, str], dict[bool, QualityObservation]] = {}
     for cell in cells:
         if cell.question.architecture == "decoder" and cell.question.kind == "low rank":
             pairs.setdefault((cell.setting, cell.question.method), {})[cell.question.attention_only] = cell
@@ -317,6 +320,6 @@ def attention_penalty(cells: Sequence[Cell]) -> tuple[float, float, tuple[str, .
     return min(0.0, float(weights[0])), min(0.0, float(weights[1])), tuple(sorted({p[True].study for p in both}))
 
 
-def cells_for_fit(studies: Iterable[Study]) -> list[Cell]:
+def cells_for_fit(studies: Iterable[Study]) -> list[QualityObservation]:
     """Every cell, in an order that does not depend on the file system."""
     return sorted(all_cells(studies), key=lambda c: (c.study, c.setting, c.question.method, c.question.attention_only))

@@ -16,20 +16,20 @@ from typing import Final
 from advisor.catalog.findings.method_names import KIND_OF
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.findings import Finding, Study
-from advisor.literature.quality.features import Question, Usual
+from advisor.literature.quality.features import StudyDefaults, StudySetting
 
 CLIP: Final = 25.0
 """Points. A run that collapsed by 60 says no more about the next study than one that collapsed by 25."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class QualityObservation:
     """`effects` are the rows' own, unclipped (only where `referenced`); `effect` is their clipped mean."""
 
     study: str
     setting: str
     referenced: bool
-    question: Question
+    question: StudySetting
     effect: float
     effects: tuple[float, ...]
 
@@ -60,17 +60,17 @@ def _variant(finding: Finding) -> tuple[str, bool]:
     return finding.method, finding.targets == "attention"
 
 
-def _half_decade(question: Question) -> float:
+def _half_decade(question: StudySetting) -> float:
     return round(question.log_samples * 2) / 2
 
 
-def cells_of(study: Study) -> list[Cell]:
+def cells_of(study: Study) -> list[QualityObservation]:
     """The cells of one study; settings without full fine-tuning need two variants to say anything."""
     level: dict[tuple[object, ...], dict[object, list[float]]] = defaultdict(lambda: defaultdict(list))
     for finding in study.findings:
         if usable(finding) and finding.full_value is None:
             level[_fine(finding)][_variant(finding)].append(finding.value)
-    gathered: dict[tuple[object, ...], list[tuple[Finding, Question, float]]] = defaultdict(list)
+    gathered: dict[tuple[object, ...], list[tuple[Finding, StudySetting, float]]] = defaultdict(list)
     for finding in study.findings:
         if not usable(finding):
             continue
@@ -98,9 +98,9 @@ def cells_of(study: Study) -> list[Cell]:
     return [cell for cell in cells if cell.referenced or variants[cell.setting] > 1]
 
 
-def _cell(study: str, key: tuple[object, ...], rows: list[tuple[Finding, Question, float]]) -> Cell:
+def _cell(study: str, key: tuple[object, ...], rows: list[tuple[Finding, StudySetting, float]]) -> QualityObservation:
     referenced = bool(key[5])
-    return Cell(
+    return QualityObservation(
         study=study,
         setting="|".join(str(part) for part in (study, *key[:6])),
         referenced=referenced,
@@ -110,9 +110,9 @@ def _cell(study: str, key: tuple[object, ...], rows: list[tuple[Finding, Questio
     )
 
 
-def question_of(finding: Finding) -> Question:
+def question_of(finding: Finding) -> StudySetting:
     """The question a finding answers, as the model sees it; not knowing whether rates were tuned counts as tuned."""
-    return Question(
+    return StudySetting(
         method=finding.method,
         architecture=finding.architecture,
         task_type=task_type_of(finding.task_type),
@@ -124,12 +124,12 @@ def question_of(finding: Finding) -> Question:
     )
 
 
-def all_cells(studies: Iterable[Study]) -> list[Cell]:
+def all_cells(studies: Iterable[Study]) -> list[QualityObservation]:
     """Cells of every study, in the studies' order."""
     return [cell for study in studies for cell in cells_of(study)]
 
 
-def usual(cells: Iterable[Cell]) -> Usual:
+def usual(cells: Iterable[QualityObservation]) -> StudyDefaults:
     """What the studies of these cells usually are, each study counting once; nothing is usual where there is none."""
     tells: dict[str, set[str]] = defaultdict(set)
     proposes: dict[str, set[str]] = defaultdict(set)
@@ -145,7 +145,7 @@ def usual(cells: Iterable[Cell]) -> Usual:
         for study in studies:
             if not proposes[method] - {study}:
                 open_to[study].append(study in proposes[method])
-    return Usual(
+    return StudyDefaults(
         own_share=fmean(fmean(owns) for _, owns in sorted(open_to.items())) if open_to else 0.0,
         untuned_share=fmean(fmean(values) for _, values in sorted(untuned.items())) if untuned else 0.0,
         proposed=frozenset(method for method, studies in proposes.items() if studies),

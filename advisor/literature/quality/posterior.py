@@ -17,8 +17,8 @@ from advisor.domain.stored import Stored, Value
 from advisor.errors import BadFile
 from advisor.literature.quality.features import (
     SPREAD_OF_OLD,
-    Question,
-    Usual,
+    StudyDefaults,
+    StudySetting,
     at_possible_sizes,
     features,
     spread_features,
@@ -85,9 +85,9 @@ class Posterior:
         self.moves = np.array([study.moves for study in fit.studies])
         self.quantiles = np.array(fit.quantiles)
         self.spread = np.array(fit.spread)
-        self.usual = Usual(fit.own_share, fit.untuned_share, frozenset(fit.proposed))
+        self.usual = StudyDefaults(fit.own_share, fit.untuned_share, frozenset(fit.proposed))
 
-    def vector(self, question: Question) -> tuple[Floats, float]:
+    def vector(self, question: StudySetting) -> tuple[Floats, float]:
         """(x[P], prior variance of what no study has shown: a method that is not in the fit)."""
         x = np.zeros(len(self.mean))
         unseen = 0.0
@@ -99,7 +99,7 @@ class Posterior:
                 x[at] = value
         return x, unseen
 
-    def answer(self, question: Question) -> tuple[float, float, Floats]:
+    def answer(self, question: StudySetting) -> tuple[float, float, Floats]:
         """(effect in points, scale in points of what a new study adds, each study's part of asinh(effect))."""
         x, unseen = self.vector(question)
         mean = float(x @ self.mean)
@@ -112,7 +112,7 @@ class Posterior:
         lost = self.attention_alone(question)
         return math.sinh(mean) + lost, math.sqrt(own + doubt + lost * lost), self.moves @ x
 
-    def attention_alone(self, question: Question) -> float:
+    def attention_alone(self, question: StudySetting) -> float:
         """Points (<= 0) that adapting attention alone costs a decoder, as sure as its own size: one study's word."""
         if not question.attention_only or question.kind != "low rank" or question.architecture != "decoder":
             return 0.0

@@ -11,12 +11,12 @@ from statistics import fmean
 import numpy as np
 
 from advisor import store
-from advisor.catalog.findings.loader import FOLDER, load_studies
+from advisor.catalog.findings.study_files import FOLDER, load_studies
 from advisor.domain.findings import Study
 from advisor.literature.quality.hierarchical_fit import (
     LEVELS,
     MOST_DOUBT,
-    LeftOut,
+    HeldOutStudy,
     Location,
     Spread,
     attention_penalty,
@@ -27,9 +27,7 @@ from advisor.literature.quality.hierarchical_fit import (
     fit_variances,
     leave_studies_out,
 )
-from advisor.literature.quality.observations import Cell, usual
-from advisor.literature.quality.posterior import FILE, QualityFit, StudyShare
-from advisor.literature.quality.validation import (
+from advisor.literature.quality.leave_study_out import (
     always_lora,
     blind,
     coverage_of,
@@ -38,8 +36,10 @@ from advisor.literature.quality.validation import (
     pairwise_order,
     pu_table,
     regret_by_study,
-    told,
+    told_score,
 )
+from advisor.literature.quality.observations import QualityObservation, usual
+from advisor.literature.quality.posterior import FILE, QualityFit, StudyShare
 
 
 def hash_of(study_id: str) -> str:
@@ -63,7 +63,11 @@ def fit_quality(studies: Sequence[Study] | None = None) -> QualityFit:
 
 
 def _stored(
-    studies: Sequence[Study], location: Location, spread: Spread, left_out: Sequence[LeftOut], cells: Sequence[Cell]
+    studies: Sequence[Study],
+    location: Location,
+    spread: Spread,
+    left_out: Sequence[HeldOutStudy],
+    cells: Sequence[QualityObservation],
 ) -> QualityFit:
     groups = list(dict.fromkeys(name[0] for name in location.names))
     named = [*groups, "study", "study x kind", "study x method", "study x setting", "noise"]
@@ -97,7 +101,7 @@ def _stored(
             "pairs_blind_without_full": round(pairwise_order(left_out, told=False, with_full=False), 4),
             "interval_score": round(fmean(one.score for one in intervals.values()), 4),
             "interval_width": round(fmean(one.width for one in intervals.values()), 4),
-            "regret_told": round(fmean(regret_by_study(left_out, model_pick(told)).values()), 4),
+            "regret_told": round(fmean(regret_by_study(left_out, model_pick(told_score)).values()), 4),
             "regret_blind": round(fmean(regret_by_study(left_out, model_pick(blind)).values()), 4),
             "regret_always_lora": round(fmean(regret_by_study(left_out, always_lora).values()), 4),
             "regret_pu_table": round(fmean(regret_by_study(left_out, pu_table).values()), 4),
@@ -105,7 +109,7 @@ def _stored(
     )
 
 
-def _share(study: Study, moves: np.ndarray, left_out: Sequence[LeftOut]) -> StudyShare:
+def _share(study: Study, moves: np.ndarray, left_out: Sequence[HeldOutStudy]) -> StudyShare:
     mine = [one.cell for one in left_out if one.cell.study == study.id]
     return StudyShare(
         id=study.id,

@@ -7,14 +7,14 @@ import sys
 import torch
 
 from advisor.domain.units import gib
-from advisor.profiler.meters.base import Meter
 from advisor.profiler.meters.cpu import CpuMeter
 from advisor.profiler.meters.cuda import CudaMeter
+from advisor.profiler.meters.meter import Meter
 from advisor.profiler.meters.mps import MpsMeter
-from advisor.profiler.run_spec import Job
+from advisor.profiler.profile_job import ProfileJob
 
 
-def meter_for(job: Job) -> Meter:
+def meter_for(job: ProfileJob) -> Meter:
     """The meter of a job's device."""
     if job.device == "cuda":
         return CudaMeter(history=job.history)
@@ -22,7 +22,7 @@ def meter_for(job: Job) -> Meter:
     return made
 
 
-def limit_memory(job: Job, held_bytes: int) -> None:
+def limit_memory(job: ProfileJob, held_bytes: int) -> None:
     """Let the process allocate no more than the job's limit, of which the model holds `held_bytes` already.
 
     On a processor the interpreter's own growth counts as well, so a limit there is met some MiB early.

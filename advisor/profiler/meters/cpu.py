@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import torch
 
-from advisor.profiler.meters.base import EVALUATION, IDLE, SAVING, STEP, Facts, HostClock
-from advisor.profiler.meters.live_bytes import Alive, Moment, alive_over
+from advisor.profiler.meters.live_bytes import AllocationEvent, LiveBytes, alive_over
+from advisor.profiler.meters.meter import EVALUATION, IDLE, SAVING, STEP, Facts, HostClock
 
 _PREFIX: Final = "advisor::"
 OTHERS_SHARE: Final = 0.1
@@ -30,7 +30,7 @@ class CpuMeter(HostClock):
     def __init__(self) -> None:
         super().__init__()
         self._profiler: Any = None
-        self._alive = Alive()
+        self._alive = LiveBytes()
         self._stage = IDLE
         self._wall = self._others = 0.0
 
@@ -56,13 +56,13 @@ class CpuMeter(HostClock):
             self._alive = alive_over(self._moments())
             self._profiler = None
 
-    def _moments(self) -> Generator[Moment]:
+    def _moments(self) -> Generator[AllocationEvent]:
         for event in self._profiler.kineto_results.events():
             name = event.name()
             if name == "[memory]" and event.device_type().name == "CPU":
-                yield Moment(event.start_ns(), event.nbytes())
+                yield AllocationEvent(event.start_ns(), event.nbytes())
             elif name.startswith(_PREFIX):
-                yield Moment(event.start_ns(), mark=name.removeprefix(_PREFIX))
+                yield AllocationEvent(event.start_ns(), mark=name.removeprefix(_PREFIX))
 
     def _note(self, name: str) -> None:
         if self._profiler is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from advisor.domain.trace.allocator_history import History, from_snapshot
-from advisor.profiler.meters.base import STEP, Facts
+from advisor.profiler.meters.meter import STEP, Facts
 from advisor.profiler.meters.nvml import Card, Sampler
 
 MOST_ACTIONS: Final = 10**6

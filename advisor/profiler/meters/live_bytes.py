@@ -11,7 +11,7 @@ SETUP: Final = "setup"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class AllocationEvent:
     """One allocation (positive `size_bytes`), one release (negative), or a mark that begins a stretch of time."""
 
     at_ns: int
@@ -20,7 +20,7 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Alive:
+class LiveBytes:
     """Bytes alive over the marked stretches: the most within each, and at the end of each, by its name.
 
     A name that occurs again keeps its highest peak and its last end.
@@ -36,9 +36,9 @@ class Alive:
         return max(found) if found else None
 
 
-def alive_over(moments: Iterable[Moment]) -> Alive:
+def alive_over(moments: Iterable[AllocationEvent]) -> LiveBytes:
     """Add the moments up in the order of time; what began a stretch alive counts within it."""
-    found, now, name = Alive(), 0, SETUP
+    found, now, name = LiveBytes(), 0, SETUP
     found.peak_bytes[name] = found.end_bytes[name] = 0
     for moment in sorted(moments, key=lambda m: m.at_ns):
         if moment.mark:

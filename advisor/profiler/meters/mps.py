@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from advisor.profiler.meters.base import EVALUATION, IDLE, SAVING, STEP, Facts, HostClock
+from advisor.profiler.meters.meter import EVALUATION, IDLE, SAVING, STEP, Facts, HostClock
 
 
 class MpsMeter(HostClock):

@@ -6,9 +6,9 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnknownName
-from advisor.training.trainers.base import TrainerDoor
 from advisor.training.trainers.hf import HF
 from advisor.training.trainers.loop import LOOP
+from advisor.training.trainers.trainer import TrainerDoor
 from advisor.training.trainers.trl import TRL
 
 TRAINERS: tuple[TrainerDoor, ...] = (LOOP, HF, TRL)

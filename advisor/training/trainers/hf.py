@@ -1,4 +1,4 @@
-"""transformers' Trainer, driven step by step by the coach; its own evaluation and saving stay off."""
+"""transformers' Trainer, driven step by step by the monitor; its own evaluation and saving stay off."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisor.dataset.encoding import Example, collate
+from advisor.dataset.encoding import EncodedExample, collate
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.training.checkpoints import commit
 from advisor.training.lr_schedule import make_schedule
-from advisor.training.trainers.base import Work
+from advisor.training.trainers.trainer import Work
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class HuggingFace:
     def train(self, work: Work) -> None:
         from transformers import Trainer, TrainingArguments
 
-        class Watched(Trainer):
+        class MonitoredTrainer(Trainer):
             """Keeps the last losses where the callback can see them."""
 
             def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -45,10 +45,10 @@ class HuggingFace:
 
         watch = watcher(work)
         pad = work.tokenizer.pad_token_id
-        trainer = Watched(
+        trainer = MonitoredTrainer(
             model=work.model,
             args=TrainingArguments(**arguments(work), remove_unused_columns=False),
-            train_dataset=_Rows(work.examples),  # type: ignore[arg-type]
+            train_dataset=_TorchDataset(work.examples),  # type: ignore[arg-type]
             data_collator=lambda rows: collate(rows, pad),
             optimizers=optimizer_and_schedule(work),
             callbacks=[watch],
@@ -56,23 +56,23 @@ class HuggingFace:
         trainer.train(resume_from_checkpoint=str(work.resume) if work.resume else None)
 
 
-class _Rows:
+class _TorchDataset:
     """The examples as torch's Dataset asks for them."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Sequence[EncodedExample]) -> None:
         self.examples = examples
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, i: int) -> Example:
+    def __getitem__(self, i: int) -> EncodedExample:
         return self.examples[i]
 
 
 def optimizer_and_schedule(work: Work) -> tuple[Any, Any]:
-    """The recipe's optimizer, and its schedule over the coach's steps."""
+    """The recipe's optimizer, and its schedule over the monitor's steps."""
     optimizer = work.optimizer()
-    return optimizer, make_schedule(work.job.recipe, optimizer, work.coach.steps)
+    return optimizer, make_schedule(work.job.recipe, optimizer, work.monitor.steps)
 
 
 def arguments(work: Work) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def arguments(work: Work) -> dict[str, Any]:
     job, recipe = work.job, work.job.recipe
     return {
         "output_dir": str(work.checkpoints),
-        "max_steps": work.coach.steps,
+        "max_steps": work.monitor.steps,
         "per_device_train_batch_size": recipe.micro_batch_size,
         "gradient_accumulation_steps": recipe.gradient_accumulation,
         "learning_rate": recipe.learning_rate,
@@ -101,21 +101,21 @@ def arguments(work: Work) -> dict[str, Any]:
 
 
 def watcher(work: Work) -> Any:
-    """A callback between transformers' trainer and the coach, with a list `losses` the trainer fills."""
+    """A callback between transformers' trainer and the monitor, with a list `losses` the trainer fills."""
     from transformers import TrainerCallback
 
-    class Watcher(TrainerCallback):
+    class MonitorCallback(TrainerCallback):
         def __init__(self) -> None:
             self.losses: list[Any] = []
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            work.coach.after_optimizer(state.global_step + 1)
+            work.monitor.after_optimizer(state.global_step + 1)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             due = state.global_step % LOOK_AT_LOSS_EVERY == 0 or state.global_step == 1
             loss = float(sum(self.losses)) / max(1, len(self.losses)) if due and self.losses else None
             self.losses.clear()
-            say = work.coach.after_step(state.global_step, loss)
+            say = work.monitor.after_step(state.global_step, loss)
             control.should_save = say.checkpoint
             control.should_training_stop = control.should_training_stop or say.stop
             return control
@@ -123,9 +123,9 @@ def watcher(work: Work) -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             if folder.is_dir():
-                commit(folder, work.coach.state())
+                commit(folder, work.monitor.state())
 
-    callback: TrainerCallback = Watcher()
+    callback: TrainerCallback = MonitorCallback()
     return callback
 
 

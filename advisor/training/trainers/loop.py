@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from advisor.dataset.encoding import Example, collate
+from advisor.dataset.encoding import EncodedExample, collate
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.training.checkpoints import commit
 from advisor.training.lr_schedule import make_schedule
-from advisor.training.trainers.base import Work
+from advisor.training.trainers.trainer import Work
 
 
 class Loop:
@@ -29,14 +29,14 @@ class Loop:
     def train(self, work: Work) -> None:
         import torch
 
-        recipe, coach = work.job.recipe, work.coach
+        recipe, monitor = work.job.recipe, work.monitor
         optimizer = work.optimizer()
-        schedule = make_schedule(recipe, optimizer, coach.steps)
+        schedule = make_schedule(recipe, optimizer, monitor.steps)
         scaler = torch.amp.GradScaler(work.device, enabled=_scales(work))
         done = _load(work, optimizer, schedule) if work.resume else 0
         parameters = [p for p in work.model.parameters() if p.requires_grad]
         work.model.train()
-        for step, micro_batches in enumerate(_batches(work, coach.steps), start=1):
+        for step, micro_batches in enumerate(_batches(work, monitor.steps), start=1):
             if step <= done:
                 continue
             trained = sum(e.trained for batch in micro_batches for e in batch)
@@ -53,10 +53,10 @@ class Loop:
                 torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
             scaler.step(optimizer)
             scaler.update()
-            coach.after_optimizer(step)
+            monitor.after_optimizer(step)
             schedule.step()  # pyright: ignore[reportCallIssue]
             optimizer.zero_grad()
-            say = coach.after_step(step, total)
+            say = monitor.after_step(step, total)
             if say.checkpoint:
                 _save(work, step, optimizer, schedule)
             if say.stop:
@@ -67,7 +67,7 @@ def _scales(work: Work) -> bool:
     return work.device.startswith("cuda") and work.job.recipe.autocast and work.job.recipe.dtype == "float16"
 
 
-def _batches(work: Work, steps: int) -> Iterator[list[list[Example]]]:
+def _batches(work: Work, steps: int) -> Iterator[list[list[EncodedExample]]]:
     """Micro-batches of each optimizer step; the order of every epoch follows from the seed alone."""
     micro, accumulation = work.job.recipe.micro_batch_size, work.job.recipe.gradient_accumulation
     made = 0
@@ -93,7 +93,7 @@ def _save(work: Work, step: int, optimizer: Any, schedule: Any) -> None:
         {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "rng": torch.get_rng_state()},
         folder / "optimizer.pt",
     )
-    commit(folder, work.coach.state())
+    commit(folder, work.monitor.state())
 
 
 def _load(work: Work, optimizer: Any, schedule: Any) -> int:

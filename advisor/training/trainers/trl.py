@@ -9,8 +9,8 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import MissingExtra
-from advisor.training.trainers.base import Work
 from advisor.training.trainers.hf import arguments, optimizer_and_schedule, watcher
+from advisor.training.trainers.trainer import Work
 
 
 class Trl:
@@ -33,7 +33,7 @@ class Trl:
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
-        class Watched(SFTTrainer):
+        class MonitoredSFTTrainer(SFTTrainer):
             """Keeps the last losses where the callback can see them."""
 
             def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -54,7 +54,7 @@ class Trl:
             padding_free=work.job.recipe.batching == "padding-free",
             gradient_checkpointing=False,  # set on the model itself, where every trainer finds it
         )
-        trainer = Watched(
+        trainer = MonitoredSFTTrainer(
             model=work.model,
             args=settings,
             train_dataset=rows,

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor.errors import AdvisorError, StoreUnavailable
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.training.subprocess_run import last_line
-from advisor.tuner.execution.resources import Seat
-from advisor.tuner.execution.single_run import Heard, train_apart
-from advisor.tuner.request_model import TuneRequest
+from advisor.training.training_process import last_line
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.tuner.execution.resources import ResourceSlot
+from advisor.tuner.execution.single_run import Heard, train_in_process
 from advisor.tuner.storage.connect import PATIENCE_SECONDS
+from advisor.tuner.tune_request import TuneRequest
 
 POLL_SECONDS: Final = 0.5
 VIEW_SECONDS: Final = 1.0
@@ -57,7 +57,7 @@ class Runner(ABC):
         """
 
     @abstractmethod
-    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+    def train(self, request: TuneRequest, jobs: Sequence[TrainingSpec], heard: Heard) -> list[TrainingResult]:
         """Run trainings apart from the search; their results in the order of the jobs.
 
         Raises:
@@ -72,7 +72,7 @@ class Runner(ABC):
 
 
 @dataclass(slots=True)
-class Crew(Runner):
+class LocalRunner(Runner):
     """Worker processes on this machine."""
 
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -94,20 +94,20 @@ class Crew(Runner):
                 raise
         return last_line(self._log(0, "out"))
 
-    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+    def train(self, request: TuneRequest, jobs: Sequence[TrainingSpec], heard: Heard) -> list[TrainingResult]:
         """As `Runner`, in the workers' own seats: each has a GPU, or its share of the cores."""
         many = max(1, min(self.workers, len(jobs)))
-        seats: queue.SimpleQueue[Seat] = queue.SimpleQueue()
+        slots: queue.SimpleQueue[ResourceSlot] = queue.SimpleQueue()
         for index in range(many):
-            seats.put(Seat(index, many))
+            slots.put(ResourceSlot(index, many))
         stop = threading.Event()
 
-        def one(job: TrialJob) -> TrialResult:
-            seat = seats.get()
+        def one(job: TrainingSpec) -> TrainingResult:
+            slot = slots.get()
             try:
-                return train_apart(request, job, seat, stop)
+                return train_in_process(request, job, slot, stop)
             finally:
-                seats.put(seat)
+                slots.put(slot)
 
         with terminated_like_interrupted(), ThreadPoolExecutor(many) as pool:
             try:
@@ -119,7 +119,7 @@ class Crew(Runner):
                 raise
         return [future.result() for future in futures]
 
-    def _hear(self, running: dict[Future[TrialResult], TrialJob], heard: Heard) -> None:
+    def _hear(self, running: dict[Future[TrainingResult], TrainingSpec], heard: Heard) -> None:
         waiting = set(running)
         while waiting:
             done, waiting = wait(waiting, VIEW_SECONDS, FIRST_COMPLETED)
@@ -164,7 +164,14 @@ class Crew(Runner):
             self._start(index)
 
     def _start(self, index: int) -> None:
-        command = [sys.executable, "-m", "advisor.tuner.execution.worker", str(self.folder), "--storage", self.url]
+        command = [
+            sys.executable,
+            "-m",
+            "advisor.tuner.execution.trial_worker",
+            str(self.folder),
+            "--storage",
+            self.url,
+        ]
         command += ["--index", str(index), "--share", str(self.workers), "--patience", str(self.patience)]
         command += ["--salt", str(self.salt)]
         with open(self._log(index, "out"), "ab") as out, open(self._log(index, "err"), "wb") as err:

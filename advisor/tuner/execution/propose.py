@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from advisor.tuner.request_model import TuneRequest
-from advisor.tuner.search.local_moves import Tried, next_trial
+from advisor.tuner.search.local_moves import EvaluatedSettings, next_trial
 from advisor.tuner.storage.connect import id_of, storage_of
 from advisor.tuner.storage.trials import FIXED, ORIGIN
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
 
-def propose(study: Study, request: TuneRequest, drawer: str = "") -> None:
+def propose(study: Study, request: TuneRequest, proposal_seed: str = "") -> None:
     """Ask by name for the next trial while the sampler has too few to learn from; the caller asks right after.
 
-    `drawer` names the worker, so that no two of them draw the same step. Where trials wait to be asked for,
+    `proposal_seed` names the worker, so that no two of them draw the same step. Where trials wait to be asked for,
     they come first.
     """
     from optuna.trial import TrialState
@@ -26,12 +26,12 @@ def propose(study: Study, request: TuneRequest, drawer: str = "") -> None:
     trials = study.get_trials(deepcopy=False)
     if any(t.state == TrialState.WAITING for t in trials):
         return
-    found = _proposal(trials, request, drawer)
+    found = _proposal(trials, request, proposal_seed)
     if found is not None:
         study.enqueue_trial(found[1], user_attrs={ORIGIN: found[0]}, skip_if_exists=False)
 
 
-def set_apart(study: Study, request: TuneRequest, trial: Trial, drawer: str) -> Trial:
+def deduplicate_proposal(study: Study, request: TuneRequest, trial: Trial, proposal_seed: str) -> Trial:
     """The trial just asked for, with other settings where a machine that asked in the same moment has these.
 
     Machines share no lock, so two may ask for one thing; of such twins the one with the lower number keeps it.
@@ -43,7 +43,7 @@ def set_apart(study: Study, request: TuneRequest, trial: Trial, drawer: str) -> 
     earlier = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
     if not mine or not any(_asked(t) == mine for t in earlier if not t.state.is_finished() or t.values):
         return trial
-    found = _proposal(earlier, request, drawer)
+    found = _proposal(earlier, request, proposal_seed)
     storage.set_trial_system_attr(number, FIXED, found[1] if found else {})
     storage.set_trial_user_attr(number, ORIGIN, found[0] if found else "sampler")
     return Trial(study, number)
@@ -54,7 +54,9 @@ def _asked(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get(FIXED, {}), **trial.params}
 
 
-def _proposal(trials: Sequence[FrozenTrial], request: TuneRequest, drawer: str) -> tuple[str, dict[str, Any]] | None:
+def _proposal(
+    trials: Sequence[FrozenTrial], request: TuneRequest, proposal_seed: str
+) -> tuple[str, dict[str, Any]] | None:
     from optuna.trial import TrialState
 
     index = request.objectives.index("quality")
@@ -62,11 +64,11 @@ def _proposal(trials: Sequence[FrozenTrial], request: TuneRequest, drawer: str) 
     done = TrialState.COMPLETE
     asked = [_asked(t) for t in trials]
     scores = [sign * t.values[index] if t.state == done else None for t in trials]
-    tried = [Tried(params, score) for params, score in zip(asked, scores, strict=True) if params]
+    tried = [EvaluatedSettings(params, score) for params, score in zip(asked, scores, strict=True) if params]
     return next_trial(
         request.dimensions,
         tried,
         moves=request.neighbours,
         near=request.sampler == "tpe",
-        draw=f"{request.seed}/{drawer}/{len(tried)}",
+        draw=f"{request.seed}/{proposal_seed}/{len(tried)}",
     )

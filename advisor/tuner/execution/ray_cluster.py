@@ -17,10 +17,10 @@ from advisor.dataset.splits import SPLITS
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadRequest, MissingExtra
 from advisor.tuner.execution.local_runner import END_SECONDS, terminated_like_interrupted
-from advisor.tuner.execution.ray_task import Bell, Brought, Parcel, run_there
-from advisor.tuner.request_model import TuneRequest
-from advisor.tuner.storage.connect import shown
+from advisor.tuner.execution.ray_task import RemoteResult, RemoteTask, StopSignal, run_there
+from advisor.tuner.storage.connect import redact
 from advisor.tuner.trial_cost import Prediction
+from advisor.tuner.tune_request import TuneRequest
 
 KNOCK_SECONDS: Final = 10.0
 START_BYTES: Final = 600 * 2**20
@@ -50,7 +50,7 @@ class Cluster:
 
     ray: Any
     rows: Any
-    bell: Any
+    stop_signal: Any
 
     def nodes(self) -> list[Mapping[str, float]]:
         """What each living node has."""
@@ -69,10 +69,10 @@ class Cluster:
             f"node of the cluster has them (the largest memory is {gib(self.largest_bytes())})"
         )
 
-    def send(self, parcel: Parcel, wanted: Needs) -> Any:
+    def send(self, remote_task: RemoteTask, wanted: Needs) -> Any:
         """Hand a training to Ray, which finds it a node."""
         remote = self.ray.remote(run_there).options(
-            name=f"{parcel.launch.job.study}-{parcel.launch.job.number}",
+            name=f"{remote_task.launch.job.study}-{remote_task.launch.job.number}",
             num_cpus=wanted.cpus,
             num_gpus=wanted.gpus,
             memory=wanted.memory_bytes,
@@ -80,9 +80,9 @@ class Cluster:
             max_retries=0,
             runtime_env={"env_vars": _environment()},
         )
-        return remote.remote(parcel, self.rows, self.bell)
+        return remote.remote(remote_task, self.rows, self.stop_signal)
 
-    def open(self, reference: Any, what: str) -> Brought:
+    def open(self, reference: Any, what: str) -> RemoteResult:
         """What a node brought back.
 
         Raises:
@@ -102,7 +102,7 @@ class Cluster:
         if not references:
             return
         with contextlib.suppress(self.ray.exceptions.RayError):  # unheard, they are cancelled below
-            self.ray.get(self.bell.ring.remote())
+            self.ray.get(self.stop_signal.ring.remote())
         _, left = self.ray.wait(list(references), num_returns=len(references), timeout=END_SECONDS)
         for reference in left:
             self.ray.cancel(reference, force=True)
@@ -182,9 +182,9 @@ def gathered(address: str | None, url: str, folder: Path) -> Generator[Cluster]:
         check_reach(url, ray.nodes())
         beside: Any = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         here = beside(ray.get_runtime_context().get_node_id(), soft=True)  # elsewhere it would die with that node
-        bell = ray.remote(Bell).options(num_cpus=0, scheduling_strategy=here).remote()
+        stop_signal = ray.remote(StopSignal).options(num_cpus=0, scheduling_strategy=here).remote()
         with terminated_like_interrupted():
-            yield Cluster(ray, ray.put(_read_rows(folder)), bell)
+            yield Cluster(ray, ray.put(_read_rows(folder)), stop_signal)
     finally:
         if ours:
             ray.shutdown()
@@ -201,7 +201,7 @@ def check_reach(url: str, nodes: list[dict[str, Any]]) -> None:
     far = sorted({n["NodeManagerHostname"] for n in nodes if n["Alive"]} - {socket.gethostname()})
     if far:
         raise BadRequest(
-            f"the study's storage {shown(url)} is a file of this machine, and {far[0]} cannot open it",
+            f"the study's storage {redact(url)} is a file of this machine, and {far[0]} cannot open it",
             hints=["give one that every node reaches: --storage postgresql+psycopg://USER@HOST/DATABASE"],
             nodes=far,
         )

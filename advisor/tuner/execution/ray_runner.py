@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any, Final
 from advisor import store
 from advisor.errors import DoesNotFit, StoreUnavailable
 from advisor.store import durable, write_bytes
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.training.worker import RESULT
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.training.training_worker import RESULT
 from advisor.tuner.execution.local_runner import Runner
 from advisor.tuner.execution.ray_cluster import START_BYTES, Cluster, Needs, gathered, needs
-from advisor.tuner.execution.ray_task import Brought, Parcel
+from advisor.tuner.execution.ray_task import RemoteResult, RemoteTask
 from advisor.tuner.execution.single_run import Heard
-from advisor.tuner.execution.worker import Launch, Worker
-from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.execution.trial_worker import Launch, Worker
 from advisor.tuner.storage.connect import id_of, storage_of
-from advisor.tuner.storage.heartbeat import Pulse
+from advisor.tuner.storage.heartbeat import Heartbeat
 from advisor.tuner.trial_cost import predict
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -46,11 +46,11 @@ class _Sent:
     """A trial on its way. While it waits for a node its beats are the owner's duty, who is us."""
 
     trial: Trial
-    pulse: Pulse
+    heartbeat: Heartbeat
 
 
 @dataclass(slots=True)
-class Fleet(Runner):
+class RayRunner(Runner):
     """A Ray cluster, by its address (default: RAY_ADDRESS, else one of this machine alone)."""
 
     address: str | None = None
@@ -70,9 +70,9 @@ class Fleet(Runner):
                 self._give_back(boss)
                 raise
 
-    def train(self, request: TuneRequest, jobs: Sequence[TrialJob], heard: Heard) -> list[TrialResult]:
+    def train(self, request: TuneRequest, jobs: Sequence[TrainingSpec], heard: Heard) -> list[TrainingResult]:
         """As `Runner`; a training whose node dies is sent to another."""
-        results: dict[int, TrialResult] = {}
+        results: dict[int, TrainingResult] = {}
         due = deque((i, request.max_retries) for i in range(len(jobs)))
         sent: dict[Any, tuple[int, int]] = {}
         with gathered(self.address, self.url, self.folder) as cluster:
@@ -120,14 +120,14 @@ class Fleet(Runner):
         if against:
             boss.refuse(trial, against)
             return True
-        parcel = self._parcel(boss.request, launch, wanted, id_of(trial))
-        self._sent[cluster.send(parcel, wanted)] = _Sent(trial, Pulse(storage_of(boss.study)))
+        remote_task = self._parcel(boss.request, launch, wanted, id_of(trial))
+        self._sent[cluster.send(remote_task, wanted)] = _Sent(trial, Heartbeat(storage_of(boss.study)))
         return True
 
-    def _parcel(self, request: TuneRequest, launch: Launch, wanted: Needs, trial_id: int | None = None) -> Parcel:
+    def _parcel(self, request: TuneRequest, launch: Launch, wanted: Needs, trial_id: int | None = None) -> RemoteTask:
         if request.hardware is None:
             launch = Launch(launch.job.model_copy(update={"threads": int(wanted.cpus)}), launch.prediction)
-        return Parcel(
+        return RemoteTask(
             host=socket.gethostname(),
             folder=str(self.folder),
             url=self.url,
@@ -154,7 +154,7 @@ class Fleet(Runner):
             sent = self._sent[reference]
             with contextlib.suppress(Exception):
                 # a storage that is away now is waited for by whoever needs its answer
-                sent.pulse.beat(id_of(sent.trial))
+                sent.heartbeat.beat(id_of(sent.trial))
 
     def _came_back(self, cluster: Cluster, boss: Worker, reference: Any, trial: Trial) -> None:
         try:
@@ -173,7 +173,7 @@ class Fleet(Runner):
                 boss.give_back(sent.trial, "interrupted")
         self._sent.clear()
 
-    def _send_apart(self, cluster: Cluster, request: TuneRequest, job: TrialJob) -> Any:
+    def _send_apart(self, cluster: Cluster, request: TuneRequest, job: TrainingSpec) -> Any:
         prediction = predict(request, job.recipe, job.workload)
         wanted = needs(request, prediction)
         against = cluster.unplaceable(wanted)
@@ -186,17 +186,17 @@ class Fleet(Runner):
         return cluster.send(self._parcel(request, Launch(job, prediction), wanted), wanted)
 
 
-def _came_apart(cluster: Cluster, reference: Any, job: TrialJob) -> TrialResult:
+def _came_apart(cluster: Cluster, reference: Any, job: TrainingSpec) -> TrainingResult:
     try:
         brought = cluster.open(reference, f"trial {job.number} trained again")
     except cluster.ray.exceptions.RayError as error:
-        return TrialResult(status="interrupted", reason=f"its node died: {type(error).__name__}")
+        return TrainingResult(status="interrupted", reason=f"its node died: {type(error).__name__}")
     assert brought.result is not None
     _put_down(brought, Path(job.folder))
     return brought.result
 
 
-def _put_down(brought: Brought, place: Path) -> None:
+def _put_down(brought: RemoteResult, place: Path) -> None:
     """Write what was trained on another machine where the finals look for it: parameters first, then the result."""
     for name, content in brought.weights.items():
         path = place / name

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar
 
 from advisor import store
 from advisor.training.monitor import WEIGHTS
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.tuner.execution.resources import Seat
-from advisor.tuner.execution.single_run import train_apart
-from advisor.tuner.execution.worker import Launch, Worker
-from advisor.tuner.request_model import REQUEST_FILE, TuneRequest
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.tuner.execution.resources import ResourceSlot
+from advisor.tuner.execution.single_run import train_in_process
+from advisor.tuner.execution.trial_worker import Launch, Worker
 from advisor.tuner.storage.trials import finished_result
+from advisor.tuner.tune_request import REQUEST_FILE, TuneRequest
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ LARGEST_WEIGHTS: Final = 2**30
 """Trained parameters that are sent back; larger ones are trained again where they turn out the best."""
 
 
-class Bell:
+class StopSignal:
     """An actor that trainings ask now and then whether to stop."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Bell:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class RemoteTask:
     """What a node must know to run one training: the study, and where things lie on the machine that asks."""
 
     host: str
@@ -63,51 +63,55 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class RemoteResult:
     """What comes back: the result, where the study has not been told it, and the trained parameters by their path."""
 
-    result: TrialResult | None
+    result: TrainingResult | None
     weights: Mapping[str, bytes]
 
 
-def run_there(parcel: Parcel, rows: Mapping[str, bytes], bell: Any) -> Brought:
+def run_there(remote_task: RemoteTask, rows: Mapping[str, bytes], stop_signal: Any) -> RemoteResult:
     """Run one training to its end; its parameters come along where they lie on another machine's disk."""
-    if _rung(bell):
-        return Brought(TrialResult(status="interrupted", reason="asked to stop"), {})
-    folder = Path(parcel.folder) if parcel.here else _unpacked(parcel, rows)
-    place = folder / Path(parcel.launch.job.folder).relative_to(parcel.folder)
+    if _rung(stop_signal):
+        return RemoteResult(TrainingResult(status="interrupted", reason="asked to stop"), {})
+    folder = Path(remote_task.folder) if remote_task.here else _unpacked(remote_task, rows)
+    place = folder / Path(remote_task.launch.job.folder).relative_to(remote_task.folder)
     spec = store.read(TuneRequest, folder / REQUEST_FILE).spec
-    job = parcel.launch.job.model_copy(update={"folder": str(place), "data": str(folder / "data"), "spec": spec})
-    result = _trial(parcel, folder, job, bell) if parcel.trial_id is not None else _apart(parcel, job, bell)
-    if parcel.here:
-        return Brought(result, {})
+    job = remote_task.launch.job.model_copy(update={"folder": str(place), "data": str(folder / "data"), "spec": spec})
+    result = (
+        _trial(remote_task, folder, job, stop_signal)
+        if remote_task.trial_id is not None
+        else _apart(remote_task, job, stop_signal)
+    )
+    if remote_task.here:
+        return RemoteResult(result, {})
     weights = _weights(place)
     if finished_result(place) is not None:
         # the study's own folder has it all now; an unfinished one may come back here and go on
         shutil.rmtree(place, ignore_errors=True)
-    return Brought(result, weights)
+    return RemoteResult(result, weights)
 
 
-def _trial(parcel: Parcel, folder: Path, job: TrialJob, bell: Any) -> None:
+def _trial(remote_task: RemoteTask, folder: Path, job: TrainingSpec, stop_signal: Any) -> None:
     """A trial of the search: signed, trained and told in the storage as any worker does."""
     from optuna.trial import Trial
 
-    worker = Worker(folder, parcel.url, patience=parcel.patience)
+    worker = Worker(folder, remote_task.url, patience=remote_task.patience)
 
     def work() -> None:
-        trial = worker.patiently(lambda: Trial(worker.study, parcel.trial_id))  # type: ignore[arg-type]
+        trial = worker.patiently(lambda: Trial(worker.study, remote_task.trial_id))  # type: ignore[arg-type]
         if worker.sign(trial):
-            worker.perform(trial, Launch(job, parcel.launch.prediction))
+            worker.perform(trial, Launch(job, remote_task.launch.prediction))
 
-    _listening(bell, worker.stop, work)
-
-
-def _apart(parcel: Parcel, job: TrialJob, bell: Any) -> TrialResult:
-    request, stop = TuneRequest.from_document(parcel.request), threading.Event()
-    return _listening(bell, stop, lambda: train_apart(request, job, Seat(), stop))
+    _listening(stop_signal, worker.stop, work)
 
 
-def _listening(bell: Any, stop: threading.Event, work: Callable[[], T]) -> T:
+def _apart(remote_task: RemoteTask, job: TrainingSpec, stop_signal: Any) -> TrainingResult:
+    request, stop = TuneRequest.from_document(remote_task.request), threading.Event()
+    return _listening(stop_signal, stop, lambda: train_in_process(request, job, ResourceSlot(), stop))
+
+
+def _listening(stop_signal: Any, stop: threading.Event, work: Callable[[], T]) -> T:
     """The work's result, done in a thread of its own so that this one can hear the bell.
 
     The training is asked to stop then and given the time to write a checkpoint, which Ray's own cancelling is not.
@@ -125,26 +129,26 @@ def _listening(bell: Any, stop: threading.Event, work: Callable[[], T]) -> T:
     thread.start()
     while thread.is_alive():
         thread.join(LISTEN_SECONDS)
-        if thread.is_alive() and not stop.is_set() and _rung(bell):
+        if thread.is_alive() and not stop.is_set() and _rung(stop_signal):
             stop.set()
     if failed:
         raise failed[0]
     return done[0]
 
 
-def _rung(bell: Any) -> bool:
+def _rung(stop_signal: Any) -> bool:
     """Whether all are asked to leave; a bell that cannot be reached has not rung."""
     ray: Any = importlib.import_module("ray")
     with contextlib.suppress(ray.exceptions.RayActorError):
-        return bool(ray.get(bell.rung.remote()))
+        return bool(ray.get(stop_signal.rung.remote()))
     return False
 
 
-def _unpacked(parcel: Parcel, rows: Mapping[str, bytes]) -> Path:
+def _unpacked(remote_task: RemoteTask, rows: Mapping[str, bytes]) -> Path:
     """The study's folder on a machine that has none: its rows, and its request with the weights as they lie here."""
-    from advisor.tuner.request import local_weights
+    from advisor.tuner.study_preparation import local_weights
 
-    request = TuneRequest.from_document(parcel.request)
+    request = TuneRequest.from_document(remote_task.request)
     folder = store.home("cache") / "ray" / f"{request.name}-{request.splits.sha256['train'][:12]}"
     with store.locked(folder):
         if not (folder / REQUEST_FILE).is_file():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.tune_request import TuneRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ResourceSlot:
     """One of `of` places on this machine."""
 
     index: int = 0

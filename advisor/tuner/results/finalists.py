@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 from advisor.domain.tuning import Finalist
 from advisor.errors import DoesNotFit, StoreUnavailable
 from advisor.training.monitor import WEIGHTS
-from advisor.training.run_spec import TrialJob, TrialResult
-from advisor.training.worker import DISK_FULL, RESULT
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+from advisor.training.training_worker import DISK_FULL, RESULT
 from advisor.tuner.budget import finals_afforded, settings_of
-from advisor.tuner.execution.resources import Seat
-from advisor.tuner.execution.single_run import Train, train_apart
-from advisor.tuner.request_model import TuneRequest
+from advisor.tuner.execution.resources import ResourceSlot
+from advisor.tuner.execution.single_run import TrainFunction, train_in_process
 from advisor.tuner.search.samplers_and_pruners import spread
 from advisor.tuner.storage import trials as ledger
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,7 +30,7 @@ SEED_STEP: Final = 1000
 """Seeds of the finals lie away from those of the search."""
 
 
-Results = Mapping[tuple[int, int], TrialResult]
+Results = Mapping[tuple[int, int], TrainingResult]
 """(trial, number of its seed) -> the training with that seed."""
 
 
@@ -50,7 +50,7 @@ def choose(
     folder: Path,
     trials: Sequence[FrozenTrial],
     *,
-    train: Train,
+    train: TrainFunction,
     said: Callable[[tuple[Finalist, ...]], None],
 ) -> Chosen:
     """Train the finalists with more seeds and take the best mean; what an earlier session trained is not repeated.
@@ -71,7 +71,7 @@ def choose(
     results = {key: done for key, job in jobs.items() if (done := ledger.finished_result(Path(job.folder)))}
     keys = {job.folder: key for key, job in jobs.items()}
 
-    def heard(job: TrialJob, result: TrialResult) -> None:
+    def heard(job: TrainingSpec, result: TrainingResult) -> None:
         if result.reason == DISK_FULL:
             raise StoreUnavailable(
                 f"the disk of {folder} is full",
@@ -97,12 +97,12 @@ def _fewer(request: TuneRequest, most: int, finalists: int, seeds: int) -> list[
     return [f"finalists: {got} instead of {most} with {request.final_seeds} seeds each; the budget pays for no more"]
 
 
-def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> TrialJob:
+def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> TrainingSpec:
     place = folder / "finals" / f"{trial.number:04d}-seed{k}"
     return job_of(request, folder, trial, place, request.seed + SEED_STEP * k)
 
 
-def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, seed: int) -> TrialJob:
+def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, seed: int) -> TrainingSpec:
     """The training of a trial's settings once more, in a folder of its own."""
     recipe, workload = settings_of(request, trial)
     return request.job(trial.number, place, folder, recipe, workload, seed=seed)
@@ -126,7 +126,7 @@ def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Resul
     return tuple(sorted(found, key=lambda f: (f.number in broken, -sign * f.mean)))
 
 
-def _score(result: TrialResult) -> float | None:
+def _score(result: TrainingResult) -> float | None:
     """None of a training that did not come to its end."""
     return result.score if result.status == "complete" else None
 
@@ -151,7 +151,7 @@ def _with_weights(
     trial: FrozenTrial,
     finalists: tuple[Finalist, ...],
     results: Results,
-    train: Train,
+    train: TrainFunction,
 ) -> Chosen:
     """The weights of the chosen trial's best seed; trained again where they lie on another machine or nowhere."""
     sign = 1.0 if request.higher_is_better else -1.0
@@ -176,7 +176,7 @@ def _with_weights(
     return Chosen(trial, finalists, place / WEIGHTS, seed, notes)
 
 
-def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Train) -> Path:
+def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: TrainFunction) -> Path:
     """Train the chosen settings once more: on training and evaluation rows if asked, else as the trial did."""
     place = folder / "finals" / f"{trial.number:04d}-{'retrained' if request.retrain else 'again'}"
     job = job_of(request, folder, trial, place, request.seed)
@@ -190,7 +190,7 @@ def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Tr
     return place
 
 
-def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrialResult:
+def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult:
     """Score the test rows and export the adapter to `best/`, on this machine; once only for each choice.
 
     Raises:
@@ -205,7 +205,7 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrialResult:
     job = job_of(request, folder, chosen.trial, place, chosen.seed).model_copy(
         update={"mode": "finish", "weights": str(chosen.weights), "export": str(export)}
     )
-    result = train_apart(request, job, Seat(), threading.Event())
+    result = train_in_process(request, job, ResourceSlot(), threading.Event())
     if result.status != "complete":
         raise DoesNotFit(
             f"the best weights could not be tested and exported: {result.reason}",

@@ -12,12 +12,12 @@ from advisor import store
 from advisor.domain.findings import Finding, Study
 from advisor.domain.profile import Profile
 from advisor.domain.tuning import TunedStudy
-from advisor.training.run_spec import TrialResult
+from advisor.training.training_spec import TrainingResult
 from advisor.tuner.budget import settings_of
-from advisor.tuner.request_model import TuneRequest
 from advisor.tuner.results.html_report import write_report
 from advisor.tuner.results.model_card import write_card
 from advisor.tuner.storage import trials as ledger
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -29,7 +29,7 @@ TASK_TYPES: Final = {"sequence-classification": "classification", "causal-lm": "
 STATUS: Final = {"complete": "complete", "pruned": "complete", "oom": "oom"}
 
 
-def keep(request: TuneRequest, folder: Path, study: TunedStudy, trials: Sequence[FrozenTrial]) -> None:
+def write_records(request: TuneRequest, folder: Path, study: TunedStudy, trials: Sequence[FrozenTrial]) -> None:
     """Write the card and the report, and (unless told not to) what the next estimate can learn from.
 
     Raises:
@@ -57,7 +57,7 @@ def profiles_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Pro
     return found
 
 
-def _profile(request: TuneRequest, trial: FrozenTrial, result: TrialResult) -> Profile:
+def _profile(request: TuneRequest, trial: FrozenTrial, result: TrainingResult) -> Profile:
     recipe, workload = settings_of(request, trial)
     config = json.dumps(request.spec.config, sort_keys=True)
     device = request.hardware.gpu.name if request.hardware else "cpu"

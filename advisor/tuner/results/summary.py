@@ -13,15 +13,15 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import Finalist, Plan, TrialState, TunedStudy, TunedTrial
 from advisor.domain.units import HOUR
 from advisor.errors import BadFile
-from advisor.training.run_spec import TrialResult
 from advisor.training.token_lengths import CUT_NOTE
 from advisor.training.train import cpu_name, versions
-from advisor.training.worker import RESULT
+from advisor.training.training_spec import TrainingResult
+from advisor.training.training_worker import RESULT
 from advisor.tuner.budget import settings_of
-from advisor.tuner.request_model import TuneRequest
 from advisor.tuner.results.finalists import Chosen
 from advisor.tuner.storage import trials as ledger
-from advisor.tuner.storage.connect import shown
+from advisor.tuner.storage.connect import redact
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -38,7 +38,7 @@ def tuned_study(
     stopped: str = "",
     finalists: tuple[Finalist, ...] = (),
     chosen: Chosen | None = None,
-    finish: TrialResult | None = None,
+    finish: TrainingResult | None = None,
     report: Path | None = None,
 ) -> TunedStudy:
     """The study as it stands; without `chosen` and `finish` it is unfinished and says how to go on."""
@@ -50,7 +50,7 @@ def tuned_study(
     return TunedStudy(
         name=request.name,
         folder=str(folder),
-        storage=shown(url),
+        storage=redact(url),
         workload=request.workload,
         device=request.hardware.gpu.name if request.hardware else cpu_name(),
         metric=request.metric,
@@ -90,7 +90,7 @@ def _finals_spans(folder: Path) -> list[tuple[datetime, datetime]]:
     for path in folder.glob(f"finals/*/{RESULT}"):
         with contextlib.suppress(BadFile, OSError):
             ended = datetime.fromtimestamp(path.stat().st_mtime)
-            took = store.read(TrialResult, path).seconds.get("total", 0.0)
+            took = store.read(TrainingResult, path).seconds.get("total", 0.0)
             found.append((ended - timedelta(seconds=took), ended))
     return found
 
@@ -141,7 +141,7 @@ def front(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[int, ...
     return tuple(number for number, values in done if not beaten(values))
 
 
-def _state(trial: FrozenTrial, result: TrialResult | None) -> TrialState:
+def _state(trial: FrozenTrial, result: TrainingResult | None) -> TrialState:
     from optuna.trial import TrialState as State
 
     if trial.state == State.RUNNING:
@@ -159,7 +159,7 @@ def _quantity(document: dict[str, Any] | None) -> Quantity | None:
     return None if document is None else Quantity.model_validate(document)
 
 
-def _cut(trials: Sequence[FrozenTrial], finish: TrialResult | None) -> list[str]:
+def _cut(trials: Sequence[FrozenTrial], finish: TrainingResult | None) -> list[str]:
     """How many rows were cut to the length, said once: it is the same in every trial."""
     found = next((r.truncated for t in trials if (r := ledger.outcome_of(t)) and r.truncated), {})
     cut = {**found, **(finish.truncated if finish else {})}

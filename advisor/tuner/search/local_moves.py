@@ -43,7 +43,7 @@ STEP_CHANCE: Final = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class EvaluatedSettings:
     """A trial asked for already; `score` is better when higher, None where it has none (yet)."""
 
     params: Mapping[str, Level]
@@ -62,18 +62,18 @@ def starts(dimensions: Sequence[Dimension]) -> list[tuple[str, dict[str, Level]]
 def first_trials(dimensions: Sequence[Dimension], moves: int) -> tuple[str, ...]:
     """Names of the trials that are asked for by name, should none beat the recommendation."""
     names: list[str] = []
-    tried: list[Tried] = []
+    tried: list[EvaluatedSettings] = []
     for name, params in starts(dimensions):
-        tried.append(Tried(params, float(not tried)))
+        tried.append(EvaluatedSettings(params, float(not tried)))
         names.append(name)
     while (found := next_trial(dimensions, tried, moves=moves, near=False, draw="")) is not None:
         names.append(found[0])
-        tried.append(Tried(found[1], 0.0))
+        tried.append(EvaluatedSettings(found[1], 0.0))
     return ("the recommendation", *(name.removeprefix("neighbour: ") for name in names[1:]))
 
 
 def next_trial(
-    dimensions: Sequence[Dimension], tried: Sequence[Tried], *, moves: int, near: bool, draw: str
+    dimensions: Sequence[Dimension], tried: Sequence[EvaluatedSettings], *, moves: int, near: bool, draw: str
 ) -> tuple[str, dict[str, Level]] | None:
     """The next trial's name and parameters; None where the sampler is to choose.
 
@@ -122,7 +122,7 @@ def _same(one: Level, other: Level) -> bool:
 
 
 def _step(
-    dimensions: Sequence[Dimension], best: Tried, tried: Sequence[Tried], draw: random.Random
+    dimensions: Sequence[Dimension], best: EvaluatedSettings, tried: Sequence[EvaluatedSettings], draw: random.Random
 ) -> dict[str, Level]:
     """The best with its numbers moved a little; what is chosen from a list stays.
 
@@ -139,7 +139,9 @@ def _step(
     return params
 
 
-def _worse(key: str, at: float, best: Tried, tried: Sequence[Tried]) -> tuple[float | None, float | None]:
+def _worse(
+    key: str, at: float, best: EvaluatedSettings, tried: Sequence[EvaluatedSettings]
+) -> tuple[float | None, float | None]:
     """The nearest levels below and above `at` that scored worse, as far as there are any."""
     known = [
         level

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from advisor.catalog.methods import find_method
-from advisor.catalog.methods.base import Option
+from advisor.catalog.methods.method import Option
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
 from advisor.domain.tuning import Dimension, Level
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 from advisor.literature.hyperparameters.training_length import SMALLEST_BATCH
-from advisor.tuner.request_model import Start
+from advisor.tuner.tune_request import Start
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -43,12 +43,12 @@ def storage_url(asked: str | None, folder: Path) -> str:
     return url
 
 
-def kept(url: str, folder: Path) -> str:
+def url_to_store(url: str, folder: Path) -> str:
     """What a study's folder remembers of its storage: nothing of the one inside it, and never a password."""
-    return "" if url == _default(folder) else shown(url)
+    return "" if url == _default(folder) else redact(url)
 
 
-def remembered(known: str, asked: str | None, folder: Path) -> str:
+def url_to_resume(known: str, asked: str | None, folder: Path) -> str:
     """The storage of a study that goes on: what is asked for, else the one it was begun in.
 
     Raises:
@@ -58,7 +58,7 @@ def remembered(known: str, asked: str | None, folder: Path) -> str:
         return storage_url(asked, folder)
     if ":***@" in known:
         told = storage_url(None, folder)
-        if shown(told) != known:
+        if redact(told) != known:
             raise BadRequest(
                 f"the study lies in {known}, whose password is not kept",
                 hints=["give it whole: --storage URL, or in OPTUNA_STORAGE"],
@@ -81,7 +81,7 @@ def quiet() -> None:
 
 
 @contextlib.contextmanager
-def quietly() -> Generator[None]:
+def silence_optuna() -> Generator[None]:
     """`quiet`, for a while."""
     with warnings.catch_warnings():
         quiet()
@@ -98,7 +98,7 @@ def id_of(trial: Trial | FrozenTrial) -> int:
     return trial._trial_id  # pyright: ignore[reportPrivateUsage]
 
 
-def shown(url: str) -> str:
+def redact(url: str) -> str:
     """The URL without its password."""
     return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
 
@@ -125,7 +125,7 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
             hints=["sqlite:///FILE, or leave it out: SQLite in the study's folder"],
         )
     try:
-        with quietly():
+        with silence_optuna():
             if scheme == "journal":
                 return _journal(Path(rest.removeprefix("//")))
             if scheme == "grpc":
@@ -143,12 +143,12 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
             )
     except (ArgumentError, NoSuchModuleError) as error:
         raise BadRequest(
-            f"not a storage URL: {shown(url)!r}",
+            f"not a storage URL: {redact(url)!r}",
             hints=["sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE, journal:FILE or grpc://HOST:PORT"],
         ) from error
     except ImportError as error:
         driver = error.name or str(error)
-        raise MissingExtra.of(driver, extra=_EXTRAS.get(driver, driver), why=f"the storage {shown(url)}") from error
+        raise MissingExtra.of(driver, extra=_EXTRAS.get(driver, driver), why=f"the storage {redact(url)}") from error
     except Exception as error:
         if not transient(error):
             raise
@@ -162,10 +162,10 @@ def unreachable(url: str, error: BaseException) -> StoreUnavailable:
     """The error for a storage that does not answer."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return StoreUnavailable(
-        f"the storage {shown(url)} cannot be reached",
+        f"the storage {redact(url)} cannot be reached",
         cause=lines[0] if lines else type(error).__name__,
         hints=["trials that have finished are kept; once it is back: advisor tune --resume"],
-        storage=shown(url),
+        storage=redact(url),
     )
 
 
@@ -184,7 +184,7 @@ def transient(error: BaseException) -> bool:
     return type(error).__module__.startswith("grpc") and hasattr(error, "code")
 
 
-def patiently(
+def retry_while_down(
     url: str,
     call: Callable[[], T],
     *,
@@ -211,7 +211,7 @@ def patiently(
                 if isinstance(error, StoreUnavailable):
                     raise
                 raise unreachable(url, error) from error
-            log.warning("storage %s does not answer, trying again: %s", shown(url), type(error).__name__)
+            log.warning("storage %s does not answer, trying again: %s", redact(url), type(error).__name__)
             time.sleep(pause)
             pause = min(pause * 2, 10.0)
 

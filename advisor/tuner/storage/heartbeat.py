@@ -43,7 +43,7 @@ def is_dead(owner: Mapping[str, Any]) -> bool | None:
         return True
 
 
-class Pulse:
+class Heartbeat:
     """Tells the storage that a trial's worker lives, and which other trials' workers do not.
 
     Relational storages keep Optuna's own heartbeat. The journal and gRPC storages have none, so there a count

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from advisor import store
 from advisor.errors import BadFile, BadRequest
 from advisor.training.monitor import WEIGHTS
-from advisor.training.run_spec import TrialResult
-from advisor.training.worker import RESULT
-from advisor.tuner.request_model import TuneRequest
+from advisor.training.training_spec import TrainingResult
+from advisor.training.training_worker import RESULT
 from advisor.tuner.search.samplers_and_pruners import make_pruner, make_sampler
-from advisor.tuner.storage.connect import id_of, open_storage, shown, storage_of
-from advisor.tuner.storage.heartbeat import OWNER, Pulse, is_dead
+from advisor.tuner.storage.connect import id_of, open_storage, redact, storage_of
+from advisor.tuner.storage.heartbeat import OWNER, Heartbeat, is_dead
+from advisor.tuner.tune_request import TuneRequest
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -103,7 +103,7 @@ def load(name: str, url: str, worker: int = 0, salt: int = 0) -> tuple[Study, Tu
         names = optuna.get_all_study_names(storage)
         near = difflib.get_close_matches(name, names, n=8, cutoff=0.5)
         raise BadRequest(
-            f"the storage {shown(url)} has no study {name!r}",
+            f"the storage {redact(url)} has no study {name!r}",
             hints=[
                 f"near names: {', '.join(near)}"
                 if near
@@ -142,7 +142,7 @@ def _direction(request: TuneRequest, objective: str) -> Literal["maximize", "min
     return "maximize" if objective == "quality" and request.higher_is_better else "minimize"
 
 
-def recover(study: Study, folder: Path, pulse: Pulse, request: TuneRequest) -> None:
+def recover(study: Study, folder: Path, heartbeat: Heartbeat, request: TuneRequest) -> None:
     """Adopt running trials whose worker is dead, and put back those that must run again.
 
     Idempotent and safe beside other workers: only one of them can move a trial out of `running`, and a trial
@@ -151,45 +151,45 @@ def recover(study: Study, folder: Path, pulse: Pulse, request: TuneRequest) -> N
     """
     from optuna.trial import TrialState
 
-    stale = pulse.stale(study)
+    stale = heartbeat.stale(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(OWNER)
         dead = is_dead(owner) if owner else None
         if dead is None:
-            dead = id_of(trial) in stale if owner and pulse.native else pulse.stopped(trial)
+            dead = id_of(trial) in stale if owner and heartbeat.native else heartbeat.stopped(trial)
         if dead:
-            adopt(study, trial, folder, request)
+            take_over(study, trial, folder, request)
     with store.locked(folder):
         _put_back(study, request)
 
 
-def adopt(study: Study, trial: FrozenTrial, folder: Path, request: TuneRequest) -> None:
+def take_over(study: Study, trial: FrozenTrial, folder: Path, request: TuneRequest) -> None:
     """Tell a dead worker's trial: its result where it left one, else failed and to be retried."""
     result = left_result(folder, trial)
     if result is not None and result.status != "interrupted" and request.seeds == 1:
         tell(study, trial, result, request)
     else:
-        give_up(study, trial, TrialResult(status="interrupted", reason="its worker died"), retry=True)
+        give_up(study, trial, TrainingResult(status="interrupted", reason="its worker died"), retry=True)
 
 
-def left_result(folder: Path, trial: FrozenTrial) -> TrialResult | None:
+def left_result(folder: Path, trial: FrozenTrial) -> TrainingResult | None:
     """The result file of a trial, if its process came to write one."""
     try:
-        return store.read(TrialResult, trial_folder(folder, trial) / RESULT)
+        return store.read(TrainingResult, trial_folder(folder, trial) / RESULT)
     except BadFile:
         return None
 
 
-def finished_result(folder: Path) -> TrialResult | None:
+def finished_result(folder: Path) -> TrainingResult | None:
     """The result of a training that came to its end in a folder, as an earlier session may have left it."""
     try:
-        result = store.read(TrialResult, folder / RESULT)
+        result = store.read(TrainingResult, folder / RESULT)
     except BadFile:
         return None
     return result if result.status == "complete" else None
 
 
-def tidy(study: Study, folder: Path, request: TuneRequest) -> None:
+def delete_old_files(study: Study, folder: Path, request: TuneRequest) -> None:
     """Remove the weights and checkpoints of finished trials that are no longer among the best."""
     from optuna.trial import TrialState
 
@@ -231,7 +231,7 @@ def trial_folder(folder: Path, trial: FrozenTrial) -> Path:
     return folder / "trials" / f"{trial.number if first is None else first:04d}"
 
 
-def tell(study: Study, trial: FrozenTrial, result: TrialResult, request: TuneRequest) -> None:
+def tell(study: Study, trial: FrozenTrial, result: TrainingResult, request: TuneRequest) -> None:
     """Write a finished training into the study; once only, whoever comes first."""
     from optuna.trial import TrialState
 
@@ -254,7 +254,7 @@ def tell(study: Study, trial: FrozenTrial, result: TrialResult, request: TuneReq
             study.tell(trial.number, state=state, skip_if_finished=True)
 
 
-def give_up(study: Study, trial: FrozenTrial, result: TrialResult, *, retry: bool) -> None:
+def give_up(study: Study, trial: FrozenTrial, result: TrainingResult, *, retry: bool) -> None:
     """Mark a trial failed; one to be retried says so before its state changes, so that no crash loses it."""
     from optuna.trial import TrialState
 
@@ -265,7 +265,7 @@ def give_up(study: Study, trial: FrozenTrial, result: TrialResult, *, retry: boo
         study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def outcome(result: TrialResult) -> dict[str, Any]:
+def outcome(result: TrainingResult) -> dict[str, Any]:
     """What the storage keeps of a result: all but the list of steps, of which the middle one."""
     from statistics import median
 
@@ -273,13 +273,13 @@ def outcome(result: TrialResult) -> dict[str, Any]:
     return {**document, "step_seconds": [median(result.step_seconds)] if result.step_seconds else []}
 
 
-def outcome_of(trial: FrozenTrial) -> TrialResult | None:
+def outcome_of(trial: FrozenTrial) -> TrainingResult | None:
     """The outcome a trial carries."""
     document = trial.user_attrs.get(OUTCOME)
-    return None if document is None else TrialResult.model_validate(document)
+    return None if document is None else TrainingResult.model_validate(document)
 
 
-def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def billable_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Trials that the budget pays for: launched ones, without those refused beforehand or since repeated."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
@@ -289,7 +289,7 @@ def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in every if t.state != TrialState.WAITING and not infeasible(t) and t.number not in repeated]
 
 
-def owed(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def waiting_retries(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Retries that wait: trials begun and lost, which come before any new one."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
@@ -298,7 +298,7 @@ def owed(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in waiting if RetryHeartbeatStaleTrialCallback.retry_history(t)]
 
 
-def lost(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def retryable_failures(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Failed trials that are to run again and have not been put back yet."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
@@ -308,15 +308,15 @@ def lost(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in every if t.state == TrialState.FAIL and t.user_attrs.get(RETRY) and t.number not in repeated]
 
 
-def under_way(trials: Iterable[FrozenTrial], most_retries: int) -> bool:
+def is_active(trials: Iterable[FrozenTrial], most_retries: int) -> bool:
     """Whether a trial still runs, waits to run again, or is about to: it may need a worker yet."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
 
     every = list(trials)
-    if any(t.state == TrialState.RUNNING for t in every) or owed(every):
+    if any(t.state == TrialState.RUNNING for t in every) or waiting_retries(every):
         return True
-    return any(len(RetryHeartbeatStaleTrialCallback.retry_history(t)) < most_retries for t in lost(every))
+    return any(len(RetryHeartbeatStaleTrialCallback.retry_history(t)) < most_retries for t in retryable_failures(every))
 
 
 def claim(study: Study, trials: Iterable[FrozenTrial]) -> Trial | None:
@@ -324,7 +324,7 @@ def claim(study: Study, trials: Iterable[FrozenTrial]) -> Trial | None:
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import Trial, TrialState
 
-    for trial in owed(trials):
+    for trial in waiting_retries(trials):
         with contextlib.suppress(UpdateFinishedTrialError):
             if storage_of(study).set_trial_state_values(id_of(trial), TrialState.RUNNING):
                 return Trial(study, id_of(trial))
@@ -355,7 +355,7 @@ def busy_seconds(trials: Iterable[FrozenTrial], more: Iterable[tuple[datetime, d
     return wall, total
 
 
-def _value(objective: str, result: TrialResult) -> float:
+def _value(objective: str, result: TrainingResult) -> float:
     if objective == "quality":
         assert result.score is not None
         return result.score
@@ -371,7 +371,7 @@ def _put_back(study: Study, request: TuneRequest) -> None:
     from optuna.storages import RetryHeartbeatStaleTrialCallback
 
     again = RetryHeartbeatStaleTrialCallback(max_retry=request.max_retries)
-    for trial in lost(study.get_trials(deepcopy=False)):
+    for trial in retryable_failures(study.get_trials(deepcopy=False)):
         fresh = copy.deepcopy(trial)
         fresh.user_attrs = {k: v for k, v in trial.user_attrs.items() if k == ORIGIN}
         # what was asked for by name stays asked for, even where the trial was lost before it drew its settings

@@ -48,15 +48,15 @@ def train(job, began):
 
     from advisor.store import durable
     from advisor.training.checkpoints import commit, newest
-    from advisor.training.monitor import Coach
-    from advisor.training.run_spec import TrialResult
+    from advisor.training.monitor import TrainingMonitor
+    from advisor.training.training_spec import TrainingResult
 
     folder = Path(job.folder)
     steps, pause = int(os.environ.get("TOY_STEPS", "4")), float(os.environ.get("TOY_SECONDS", "0"))
     with open(folder.parent / "started.txt", "a") as log:
         log.write(f"{job.number} {job.recipe.learning_rate}\n")
     at = [0]
-    coach = Coach(
+    monitor = TrainingMonitor(
         folder=folder,
         steps=steps,
         evaluations=4,
@@ -69,29 +69,29 @@ def train(job, began):
     )
     found = newest(folder / "checkpoints")
     if found:
-        coach.restore(found[1])
-    first = coach.done
-    coach.begin()
+        monitor.restore(found[1])
+    first = monitor.done
+    monitor.begin()
     for step in range(first + 1, steps + 1):
         at[0] = step
         time.sleep(pause)
         fault(step, folder)
-        say = coach.after_step(step, 0.5)
+        say = monitor.after_step(step, 0.5)
         if say.checkpoint:
             place = folder / "checkpoints" / f"checkpoint-{step}"
             place.mkdir(parents=True, exist_ok=True)
             (place / "state.txt").write_text(str(step))
-            commit(place, coach.state())
+            commit(place, monitor.state())
         if say.stop:
             break
-    status = {"interrupted": "interrupted", "pruned": "pruned"}.get(coach.stopped, "complete")
-    return TrialResult(
+    status = {"interrupted": "interrupted", "pruned": "pruned"}.get(monitor.stopped, "complete")
+    return TrainingResult(
         status=status,
-        reason=coach.stopped,
-        score=coach.best,
-        metrics=coach.best_metrics,
-        curve=tuple(coach.curve),
-        steps=coach.done,
+        reason=monitor.stopped,
+        score=monitor.best,
+        metrics=monitor.best_metrics,
+        curve=tuple(monitor.curve),
+        steps=monitor.done,
         resumed_from=first,
         seconds={"load": 0.1, "train": 1.0, "evaluate": 0.1, "save": 0.1, "total": 1.3},
         peak_process_bytes=10**6,
@@ -120,12 +120,12 @@ def fault(step: int, folder) -> None:
 def finished(job):
     from pathlib import Path
 
-    from advisor.training.run_spec import TrialResult
+    from advisor.training.training_spec import TrainingResult
 
     Path(job.export).mkdir(parents=True, exist_ok=True)
     (Path(job.export) / "adapter_model.safetensors").write_text(Path(job.weights).read_text())
     scores = {job.metric: objective(job)}
-    return TrialResult(status="complete", score=scores[job.metric], test=scores, adapter=job.export)
+    return TrainingResult(status="complete", score=scores[job.metric], test=scores, adapter=job.export)
 
 
 if any(wing in " ".join(sys.orig_argv) for wing in ("advisor.tuner", "advisor.training")):

@@ -1,0 +1,305 @@
+"""What `advisor estimate` is asked, with the keys of one line of `--from cases.jsonl`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import Field, ValidationError, field_validator
+
+from advisor import store
+from advisor.catalog.models.context_length import check_lengths
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
+from advisor.domain.stored import Value
+from advisor.domain.workload import Task, TaskType, Workload
+from advisor.errors import BadRequest, IllegalRecipe
+
+if TYPE_CHECKING:
+    from advisor.catalog.methods.method import Method
+
+OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
+"""Hyperparameters that many methods share and that may be given beside `options`."""
+DEFAULT_LENGTH: Final = 1024
+_DTYPES: Final = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "single": "float32",
+}
+_TASK_OF: Final[dict[str, Task]] = {
+    "decoder": "causal-lm",
+    "encoder": "sequence-classification",
+    "encoder-decoder": "seq2seq",
+}
+
+
+class EstimateRequest(Value):
+    """One recipe on one machine, as a user puts it. Lengths in tokens, money in USD.
+
+    `adapter_config` is a peft adapter config, or the path of one; else `method` with its hyperparameters.
+    """
+
+    model: str = Field(min_length=1)
+    gpu: str = Field(min_length=1)
+    adapter_config: dict[str, Any] | str | None = None
+    method: str | None = None
+    rank: int | None = Field(None, ge=1)
+    alpha: float | None = Field(None, gt=0)
+    dropout: float | None = Field(None, ge=0, lt=1)
+    target_modules: str | list[str] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    batch_size: int = Field(1, ge=1, le=10**6)
+    gradient_accumulation: int = Field(1, ge=1, le=10**6)
+    seq_len: int | None = Field(None, ge=1, le=10**7)
+    mean_seq_len: float | None = Field(None, gt=0)
+    target_len: int | None = Field(None, ge=1, le=10**7)
+    num_labels: int | None = Field(None, ge=1, le=10**6)
+    task: Task | None = None
+    task_type: TaskType | None = None
+    samples: int | None = Field(None, ge=1, le=10**12)
+    epochs: float = Field(3.0, gt=0, le=10**6)
+    dtype: DType = "bfloat16"
+    base: Base | None = None
+    autocast: bool = False
+    optimizer: str | None = None
+    learning_rate: float | None = Field(None, gt=0)
+    max_grad_norm: float = Field(1.0, ge=0)
+    gradient_checkpointing: bool = False
+    attn_implementation: Attention = "sdpa"
+    trainer: Trainer = "hf"
+    batching: Batching = "padded"
+    torch_compile: bool = False
+    use_liger_kernel: bool = False
+    count: int = Field(1, ge=1, le=10**5)
+    headroom: float = Field(0.05, ge=0, lt=1)
+    usd_per_hour: float | None = Field(None, gt=0)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _spelt_out(cls, dtype: Any) -> Any:
+        name = dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
+        return _DTYPES.get(name, name)
+
+
+def from_case(case: Mapping[str, Any]) -> EstimateRequest:
+    """A request from one JSON object. A hyperparameter of the method may stand beside the other keys.
+
+    Raises:
+        BadRequest: a key nobody knows (near names are given), a value of the wrong type or size, no method.
+    """
+    known = set(EstimateRequest.model_fields)
+    fields = {key: value for key, value in case.items() if key in known and value is not None}
+    strange = {key: value for key, value in case.items() if key not in known}
+    if strange:
+        fields["options"] = {**strange, **_checked_options(fields, strange, known)}
+    if not fields.get("method") and not fields.get("adapter_config"):
+        raise BadRequest(
+            "neither a method nor an adapter_config was given",
+            hints=["to choose a method: --method lora", "to list them: advisor methods"],
+        )
+    try:
+        return EstimateRequest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(
+            f"{field}: {first['msg']}, not {first.get('input')!r}",
+            hints=[f"{len(error.errors()) - 1} more fields are wrong"] if error.error_count() > 1 else [],
+            field=field,
+        ) from error
+
+
+def _checked_options(fields: Mapping[str, Any], strange: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """The method's own options among keys that are no keys of a request."""
+    from advisor.catalog.methods import find_method
+
+    takes = set(find_method(str(fields["method"])).options) if fields.get("method") else set[str]()
+    unknown = [key for key in strange if key not in takes]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(known | takes), n=3, cutoff=0.5)
+        raise BadRequest(
+            f"unknown key: {unknown[0]!r}",
+            hints=[f"near names: {', '.join(near)}"] if near else [f"keys: {', '.join(sorted(known))}"],
+            key=unknown[0],
+            near=near,
+        )
+    given = fields.get("options") or {}
+    return dict(given) if isinstance(given, Mapping) else {}
+
+
+def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tuple[Workload, list[str]]:
+    """The workload asked about, and what was assumed to complete it, such as a length that the recipe can take.
+
+    Raises:
+        BadRequest: a length beyond the model's context, or a mean above the longest.
+    """
+    from advisor.catalog.methods import longest
+
+    notes: list[str] = []
+    task = request.task or _TASK_OF[spec.architecture]
+    seq_len = request.seq_len
+    if seq_len is None:
+        most = longest(spec, recipe, task, "seq_len")
+        seq_len = DEFAULT_LENGTH if most is None else max(1, min(DEFAULT_LENGTH, most))
+        notes.append(f"no length was given: every sample is taken to be {seq_len} tokens long")
+    check_lengths(spec, seq_len=seq_len, target_len=request.target_len)
+    target_len = request.target_len
+    if task == "seq2seq" and target_len is None:
+        target_len = max(1, seq_len // 4)
+        notes.append(f"no target length was given: {target_len} tokens, a quarter of the input, are assumed")
+    fields = {
+        "model": spec.name,
+        "task": task,
+        "task_type": request.task_type,
+        "samples": request.samples,
+        "seq_len": seq_len,
+        "mean_seq_len": request.mean_seq_len,
+        "target_len": target_len,
+        "epochs": request.epochs,
+        "effective_batch_size": request.batch_size * request.gradient_accumulation,
+        "lengths": "given" if request.seq_len else "assumed: no data given",
+    }
+    if request.num_labels is not None:
+        fields["num_labels"] = request.num_labels
+    try:
+        return Workload.model_validate(fields), notes
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadRequest(str(first["msg"]).removeprefix("Value error, ")) from error
+
+
+def recipe_of(request: EstimateRequest) -> Recipe:
+    """The recipe asked about; the method of an adapter config is read from the config.
+
+    Raises:
+        BadRequest: the named method and the adapter config's differ; hyperparameters beside an adapter config.
+        BadFile: the adapter config's file is missing or no JSON object.
+        UnknownName, IllegalRecipe: no such method, peft_type or optimizer, or one that is not modelled; Liger.
+    """
+    from advisor.catalog.methods import find_method, method_for_adapter_config
+    from advisor.catalog.optimizer_names import find_optimizer
+
+    if request.use_liger_kernel:
+        raise IllegalRecipe(
+            "Liger kernels are not modelled: they fuse norms, gated products, rotary embeddings and the loss, and keep "
+            "other tensors for the backward pass than the model's own ops do",
+            hints=["for a loss that builds no tokens x vocabulary logits: --trainer trl", "or leave it out"],
+            field="use_liger_kernel",
+        )
+    config = _adapter_config(request.adapter_config)
+    beside = {key: getattr(request, key) for key in OPTION_KEYS if getattr(request, key) is not None}
+    options = {**request.options, **beside}
+    if config is not None:
+        method = method_for_adapter_config(config)
+        named = find_method(request.method) if request.method else method
+        if named.peft_type != method.peft_type:
+            raise BadRequest(
+                f"method {request.method!r} was given with an adapter config of {method.name}",
+                hints=["leave --method out: it is read from the config"],
+            )
+        if options:
+            raise BadRequest(
+                f"{', '.join(sorted(options))} given beside an adapter config, which already says it",
+                hints=["change the config, or give --method with hyperparameters instead"],
+            )
+        method = named
+    else:
+        method = find_method(request.method or "")
+    method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
+    if optimizer != method.optimizer:
+        find_optimizer(optimizer)
+    return Recipe.model_validate(
+        {
+            "method": method.name,
+            "options": options,
+            "adapter_config": config,
+            "micro_batch_size": request.batch_size,
+            "gradient_accumulation": request.gradient_accumulation,
+            "dtype": request.dtype,
+            "autocast": request.autocast,
+            "base": request.base or method.default_base,
+            "optimizer": optimizer,
+            "gradient_checkpointing": request.gradient_checkpointing,
+            "attention": request.attn_implementation,
+            "trainer": request.trainer,
+            "batching": request.batching,
+            "learning_rate": request.learning_rate,
+            "max_grad_norm": request.max_grad_norm,
+        }
+    )
+
+
+def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:
+    """A method and its optimizer's name: LoRA with the optimizer `lora-fa` or `lora+` is the method of that name.
+
+    Raises:
+        IllegalRecipe: an optimizer of another method, or another than the one the method is defined by.
+    """
+    from advisor.catalog.methods import methods
+
+    if asked is None:
+        return method, method.optimizer or "adamw_torch"
+
+    def bare(name: str) -> str:
+        return name.lower().replace("+", "plus").replace("-", "").replace("_", "")
+
+    for other in methods():
+        if not other.optimizer or bare(other.optimizer) != bare(asked):
+            continue
+        plain = "lora" if other.peft_type else "full"
+        if method.name in (plain, other.name) or (configured and other.peft_type == method.peft_type):
+            return other, other.optimizer
+        raise IllegalRecipe(
+            f"the optimizer {asked} is what makes {plain} the method {other.name}; {method.name} cannot take it",
+            hints=[f"nearest legal choice: --method {other.name}", "or leave --optimizer out"],
+            method=method.name,
+            optimizer=asked,
+        )
+    if method.optimizer and not bare(asked).startswith("adamwtorch"):
+        raise IllegalRecipe(
+            f"{method.name} is defined by its own optimizer, a form of AdamW, and {asked} is another",
+            hints=["nearest legal choice: leave --optimizer out"],
+            method=method.name,
+            optimizer=asked,
+        )
+    return method, method.optimizer or asked
+
+
+def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    if not isinstance(given, str):
+        return given or None  # peft's public runs write {} for full fine-tuning
+    path = Path(given).expanduser()
+    return store.read_document(path / "adapter_config.json" if path.is_dir() else path)
+
+
+def hardware_of(request: EstimateRequest) -> Hardware:
+    """The machine asked about.
+
+    Raises:
+        UnknownName: no such GPU.
+        BadRequest: more than one device: what they exchange is not modelled.
+    """
+    from advisor.catalog.gpus import find_gpu
+
+    if request.count > 1:
+        raise BadRequest(
+            f"{request.count} devices: only one is modelled so far, and what several exchange would be a guess",
+            hints=["to price one: --count 1"],
+            count=request.count,
+        )
+    gpu, note = find_gpu(request.gpu)
+    return Hardware.model_validate(
+        {
+            "gpu": gpu,
+            "count": request.count,
+            "asked": request.gpu,
+            "note": note,
+            "headroom": request.headroom,
+            "usd_per_hour": request.usd_per_hour,
+        }
+    )

@@ -1,0 +1,201 @@
+"""From a replay to what a reader is told: peaks with their ranges, a breakdown that adds up, what fits."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from advisor.catalog.constants import load_constants
+from advisor.domain.candidate import BREAKDOWN, Memory
+from advisor.domain.hardware import Gpu
+from advisor.domain.profile import Calibration
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace.timeline import Timeline
+from advisor.domain.units import Basis, gib
+from advisor.estimator.batch_lengths import MEAN_STEP, BatchLengths, Shape, batches_of
+from advisor.estimator.cpu_device import PROCESSOR
+from advisor.estimator.memory.replay import Replay, paged_bytes, peak_allocated, replay
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a fit changes in predicted bytes: those alive between steps, added to; and reserved ones, scaled."""
+
+    after_step_bytes: float = 0.0
+    reserved_scale: float = 1.0
+
+
+def correction_of(calibration: Calibration | None) -> Correction:
+    """The correction a device's fit asks for; none without one."""
+    found = {c.name: c.value for c in calibration.memory} if calibration else {}
+    return Correction(found.get("after_step_bytes", 0.0), found.get("reserved_scale", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """What a process takes beside tensors: bytes of one cuBLAS workspace, and of the CUDA context (with its range)."""
+
+    workspace: int
+    context: Quantity
+
+
+def overheads_of(gpu: Gpu, calibration: Calibration | None = None) -> Overheads:
+    """The overheads on one device; a measured context replaces the assumed one.
+
+    Source: aten/src/ATen/cuda/CublasHandlePool.cpp for the workspace; the catalogue's constants for the context.
+    """
+    if gpu.vendor == PROCESSOR:
+        return Overheads(0, Quantity.exact(0, "B", "modelled", "a processor has no context beside tensors"))
+    constants = load_constants("memory")
+    large = gpu.compute_capability is not None and int(gpu.compute_capability) in (9, 10, 12)
+    workspace = constants["cublas_workspace_hopper" if large else "cublas_workspace"].value
+    for measured in calibration.memory if calibration else ():
+        if measured.name == "context":
+            spread = 2 * (measured.error or 0.0)
+            low = max(0.0, measured.value - spread)
+            return Overheads(
+                int(workspace),
+                Quantity(
+                    low=low,
+                    mid=measured.value,
+                    high=measured.value + spread,
+                    unit="B",
+                    basis="calibrated",
+                    why=f"context measured on {gpu.name}",
+                ),
+            )
+    assumed = constants["context"]
+    context = Quantity(
+        low=assumed.low, mid=assumed.value, high=assumed.high, unit="B", basis="assumed", why=assumed.says
+    )
+    return Overheads(int(workspace), context)
+
+
+def memory_of(
+    timeline: Timeline,
+    lengths: BatchLengths,
+    recipe: Recipe,
+    gpu: Gpu,
+    calibration: Calibration | None = None,
+    *,
+    thorough: bool = True,
+    model: str = "",
+) -> tuple[Memory, Replay | None]:
+    """Peaks of one recipe on one device.
+
+    `model` is compared with the models a fit has seen. `thorough` replays the allocator; without it the reserved
+    peak is the allocated one times the catalogue's usual fragmentation, in a hundredth of the time.
+    """
+    overheads = overheads_of(gpu, calibration)
+    interval, basis, why = _interval(calibration, gpu, model)
+    if thorough:
+        played = _played(
+            timeline, tuple(batches_of(lengths, recipe)), recipe.gradient_accumulation, overheads.workspace
+        )
+        memory = _memory(played, correction_of(calibration), overheads, interval, basis, why)
+        return _with_paged(memory, paged_bytes(timeline)), played
+    shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
+    quick = peak_allocated(
+        timeline, shape, workspace_bytes=overheads.workspace, accumulation=recipe.gradient_accumulation
+    )
+    usual = load_constants("memory")["fragmentation"]
+    bound = (usual.value - usual.low) / usual.value, (usual.high - usual.value) / usual.value
+    why = "rounded bytes alive; reserved: times the usual fragmentation"
+    reserved = Quantity.around(quick.peak * usual.value, *bound, "B", "modelled", why)
+    breakdown = {**quick.breakdown, "context": round(overheads.context.mid)}
+    breakdown["fragmentation"] = round(reserved.mid) - quick.peak
+    memory = Memory(
+        peak_allocated=Quantity.around(quick.peak, *_allocated_interval(), "B", "modelled", why),
+        peak_reserved=reserved,
+        allocated_after_step=Quantity.around(quick.after_step, *_allocated_interval(), "B", "modelled", why),
+        peak_device=reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
+        breakdown=breakdown,
+        peak_phase=quick.phase,
+    )
+    return _with_paged(memory, paged_bytes(timeline)), None
+
+
+def _with_paged(memory: Memory, paged: int) -> Memory:
+    """Paged optimizer state may or may not lie on the device: the driver evicts it when room is short.
+
+    So it can only raise the device's peak, never keep a recipe from fitting.
+    """
+    if not paged:
+        return memory
+    device = memory.peak_device
+    why = f"{device.why}; up to {gib(paged)} more of paged optimizer state, which moves to the host for room"
+    return memory.model_copy(
+        update={"peak_device": device.model_copy(update={"high": device.high + paged, "why": why})}
+    )
+
+
+_KEPT: Final = 16
+_replays: OrderedDict[tuple[object, ...], tuple[Timeline, Replay]] = OrderedDict()
+
+
+def _played(timeline: Timeline, batches: tuple[Shape | str, ...], accumulation: int, workspace: int) -> Replay:
+    """The replay, kept for a moment: whether a batch fits and what it costs are asked one after the other."""
+    key = (id(timeline), batches, accumulation, workspace)
+    if key not in _replays:
+        played = replay(timeline, batches, accumulation=accumulation, workspace_bytes=workspace)
+        # the timeline is kept along, so that its id stays its own
+        _replays[key] = (timeline, played)
+        if len(_replays) > _KEPT:
+            _replays.popitem(last=False)
+    return _replays[key][1]
+
+
+def _memory(
+    played: Replay,
+    correction: Correction,
+    overheads: Overheads,
+    interval: tuple[float, float],
+    basis: Basis,
+    why: str,
+) -> Memory:
+    """The Memory of a replay with a fit's correction."""
+    allocated = played.peak_allocated
+    reserved = round(max(played.peak_reserved * correction.reserved_scale, allocated))
+    after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + correction.after_step_bytes
+    breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
+    breakdown["context"] = round(overheads.context.mid)
+    breakdown["fragmentation"] = reserved - allocated
+    allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
+    ends = _allocated_interval()
+    of_reserved = Quantity.around(reserved, *interval, "B", basis, why)
+    return Memory(
+        peak_allocated=Quantity.around(allocated, *ends, "B", "modelled", allocated_why),
+        peak_reserved=of_reserved,
+        allocated_after_step=Quantity.around(after, *ends, "B", "modelled", "blocks in use between two steps"),
+        peak_device=of_reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
+        breakdown=breakdown,
+        peak_phase=played.peak_phase,
+    )
+
+
+def _allocated_interval() -> tuple[float, float]:
+    error = load_constants("memory")["allocated_error"]
+    return error.value - error.low, error.high - error.value
+
+
+def _interval(calibration: Calibration | None, gpu: Gpu, model: str) -> tuple[tuple[float, float], Basis, str]:
+    """Relative ends of the reserved peak: fitted where runs of this device are at hand, else the catalogue's.
+
+    For a model that the fit has not seen never narrower than the catalogue's.
+    """
+    error = load_constants("memory")["reserved_error"]
+    usual = (error.value - error.low, error.high - error.value)
+    if calibration is None or calibration.memory_interval is None:
+        return usual, "modelled", f"allocator replayed; no measured run of {gpu.name} to set the range by"
+    low, high = calibration.memory_interval
+    ends = (min(1.0, max(0.0, -low)), max(0.0, high))
+    why = f"allocator replayed; range from {len(calibration.fitted_on)} {gpu.name} runs"
+    if model not in calibration.models:
+        return (
+            (max(ends[0], usual[0]), max(ends[1], usual[1])),
+            "calibrated",
+            f"{why}, none of this model: range widened",
+        )
+    return ends, "calibrated", why

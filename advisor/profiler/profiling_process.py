@@ -1,0 +1,147 @@
+"""Starts one run's process, waits for it, and makes a profile of however it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from advisor import store
+from advisor.domain.profile import Profile
+from advisor.domain.trace.allocator_history import History
+from advisor.domain.units import duration
+from advisor.errors import BadFile
+from advisor.profiler.profile_job import HISTORY, ProfileJob
+
+POLL_SECONDS: Final = 0.05
+GRACE_SECONDS: Final = 5.0
+TAIL_CHARACTERS: Final = 4000
+REASON_CHARACTERS: Final = 300
+
+
+def launch(job: ProfileJob, path: Path, timeout_seconds: float) -> Profile:
+    """Measure a job in its own process and keep its profile at `path`, however it ended.
+
+    Raises:
+        StoreUnavailable: the profile cannot be written.
+        KeyboardInterrupt: the run is ended with us, and nothing is written for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="advisor-run-") as folder:
+        job_path, result, log = (Path(folder) / name for name in ("job.json", "profile.json", "log.txt"))
+        store.write(job, job_path)
+        with open(log, "wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "advisor.profiler.profiling_worker", str(job_path), str(result)],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment(job),
+                # its own group: Ctrl-C comes to us, and we end the run in order
+                start_new_session=True,
+            )
+        timed_out = False
+        try:
+            timed_out = not _wait(process, timeout_seconds)
+        finally:
+            end_group(process)
+        profile = _result(job, result, process.returncode, log, timeout_seconds if timed_out else None)
+        _keep_history(result.with_name(HISTORY), path)
+    store.write(profile, path)
+    return profile
+
+
+def history_path(profile: Path) -> Path:
+    """Where a run's allocator history lies: profiles/<device>/<run>.json -> histories/<device>/<run>.json."""
+    return profile.parents[1].with_name("histories") / profile.parent.name / profile.name
+
+
+def _keep_history(made: Path, profile: Path) -> None:
+    if made.is_file():
+        # one half written by a run that died is none
+        with contextlib.suppress(BadFile):
+            store.write(store.read(History, made), history_path(profile))
+
+
+def environment(job: ProfileJob) -> dict[str, str]:
+    """The child's environment: as many threads as the job says, GPUs numbered as the driver does, no network."""
+    mine = dict(os.environ)
+    mine.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    mine |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    if job.threads is not None:
+        mine |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
+    return mine
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> bool:
+    """Whether it ended in time."""
+    ends = time.monotonic() + timeout_seconds
+    while process.poll() is None:
+        if time.monotonic() > ends:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all it started: asked first, then killed."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number) if os.name == "posix" else process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    process.wait()
+
+
+def _result(job: ProfileJob, path: Path, code: int, log: Path, timed_out_after: float | None) -> Profile:
+    """What the run wrote, or what its end looks like."""
+    if path.is_file():
+        with contextlib.suppress(BadFile):
+            return store.read(Profile, path)
+    from datetime import UTC, datetime
+
+    status, reason = verdict(code, _tail(log), timed_out_after)
+    return Profile.model_validate(
+        {
+            "id": job.id,
+            "device": job.device_name,
+            "device_reported": job.device_reported,
+            "status": status,
+            "reason": reason,
+            "workload": job.workload,
+            "recipe": job.recipe,
+            "config_overrides": job.config_overrides,
+            "versions": job.versions,
+            "measured_on": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def verdict(code: int, tail: str, timed_out_after: float | None = None) -> tuple[str, str]:
+    """Status and reason of a run that died without a word: exit code and the last it printed."""
+    if timed_out_after is not None:
+        return "failed", f"ended after {duration(timed_out_after)}, the longest a run may take"
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    last = lines[-1] if lines else "it said nothing"
+    if code == -getattr(signal, "SIGKILL", 9):
+        return "oom", "killed by the system, as it does when the machine's memory runs out"
+    if re.search(r"out of memory|can't allocate memory|bad_alloc", last, re.IGNORECASE):
+        return "oom", last[:REASON_CHARACTERS]
+    if code < 0:
+        return "failed", f"died of signal {signal.Signals(-code).name}: {last}"[:REASON_CHARACTERS]
+    return "failed", f"ended with exit code {code}: {last}"[:REASON_CHARACTERS]
+
+
+def _tail(log: Path) -> str:
+    with open(log, "rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - TAIL_CHARACTERS))
+        return stream.read().decode("utf-8", errors="replace")

@@ -1,0 +1,264 @@
+"""What `recommend()` was asked, checked and resolved: which model, which machine, what data, which limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import Field, ValidationError
+
+from advisor.catalog.models.context_length import check_lengths
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Attention, Base, DType, Trainer
+from advisor.domain.stored import Value
+from advisor.domain.units import HOUR
+from advisor.domain.validation import refusal_of
+from advisor.domain.workload import Task, TaskType, Workload
+from advisor.errors import BadRequest, UnsupportedModel
+from advisor.literature.hyperparameters.training_length import USUAL_BATCH
+
+DEFAULT_SEQ_LEN: Final = 1024
+"""Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
+
+TASK_OF: Final[Mapping[str, Task]] = {
+    "CausalLM": "causal-lm",
+    "ImageTextToText": "causal-lm",
+    "Seq2SeqLM": "seq2seq",
+    "SpeechSeq2Seq": "seq2seq",
+    "SequenceClassification": "sequence-classification",
+    "ImageClassification": "sequence-classification",
+}
+"""What a model is for, as its task class says."""
+
+TASKS_ON: Final[Mapping[str, tuple[Task, ...]]] = {
+    "decoder": ("causal-lm", "sequence-classification", "seq2seq"),
+    "encoder": ("sequence-classification",),
+    "encoder-decoder": ("seq2seq",),
+}
+"""The tasks each architecture can be trained for here, the usual one first."""
+
+
+class Request(Value):
+    """The arguments of `recommend()`, each within its range."""
+
+    model: str = Field(min_length=1)
+    gpu: str = Field(min_length=1)
+    count: int = Field(1, ge=1, le=10**5)
+    samples: int | None = Field(None, ge=1, le=10**12)
+    data: str | None = None
+    task: Task | None = None
+    task_type: TaskType | None = None
+    seq_len: int | None = Field(None, ge=1, le=10**7)
+    mean_seq_len: float | None = Field(None, gt=0)
+    target_len: int | None = Field(None, ge=1, le=10**7)
+    num_labels: int | None = Field(None, ge=1, le=10**6)
+    epochs: float | None = Field(None, gt=0, le=10**6)
+    effective_batch_size: int | None = Field(None, ge=1, le=10**7)
+    budget_usd: float | None = Field(None, gt=0)
+    deadline_hours: float | None = Field(None, gt=0)
+    headroom: float | None = Field(None, ge=0, lt=1)
+    usd_per_hour: float | None = Field(None, gt=0)
+    spot: bool = False
+    methods: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    bases: tuple[Base, ...] | None = None
+    gradient_checkpointing: bool | None = None
+    must_merge: bool = False
+    trainer: Trainer = "hf"
+    dtype: DType | None = None
+    optimizer: str | None = None
+    attention: Attention = "sdpa"
+    tolerance_points: float = Field(1.0, ge=0, le=100)
+    policy: str = "balanced"
+
+
+class ResolvedRequest(Value):
+    """A request resolved: everything a worker process needs to fit and price one method."""
+
+    request: Request
+    spec: ModelSpec
+    workload: Workload
+    hardware: Hardware
+    dtype: DType
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its recommended options")
+    training: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="method -> learning rate, schedule ..."
+    )
+    padded: dict[int, float] = Field(default_factory=dict, description="micro-batch -> mean padded length of the data")
+    notes: tuple[str, ...] = ()
+
+    def workload_at(self, micro: int) -> Workload:
+        """The workload as batches of `micro` samples see it: padded to their longest, where the data is known."""
+        if micro not in self.padded:
+            return self.workload
+        return self.workload.model_copy(update={"mean_seq_len": self.padded[micro]})
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        return None if self.request.deadline_hours is None else self.request.deadline_hours * HOUR
+
+
+def checked(arguments: Mapping[str, Any]) -> Request:
+    """The request, or why it is none.
+
+    Raises:
+        BadRequest: a size out of range, a limit without what it is measured in, a wrong kind of value.
+        UnknownName: a task, task type, trainer, precision ... that does not exist.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        request = Request.model_validate(given)
+    except ValidationError as error:
+        raise refusal_of(error, given) from None
+    if request.count != 1:
+        raise BadRequest(
+            f"one GPU at a time is modelled, not {request.count}",
+            hints=["to compare with a larger single GPU: advisor gpus"],
+            count=request.count,
+        )
+    return request
+
+
+def resolve(request: Request) -> ResolvedRequest:
+    """Find the model and the GPU, read the data, settle the task and the lengths.
+
+    Raises:
+        BadRequest: the model, GPU, task or lengths cannot be had or do not go together.
+        BadFile: the data cannot be read.
+    """
+    from advisor.catalog.gpus import find_gpu
+    from advisor.catalog.models import resolve_model
+
+    spec = resolve_model(request.model)
+    gpu, note = find_gpu(request.gpu)
+    given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu, "note": note}
+    if request.headroom is not None:
+        given["headroom"] = request.headroom
+    if request.usd_per_hour is not None:
+        given["usd_per_hour"] = request.usd_per_hour
+    notes = [f"model: {spec.name}, {spec.where}"]
+    notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
+    workload, more, padded = _workload(request, spec)
+    dtype, why = _precision(request, gpu.bf16_supported)
+    return ResolvedRequest(
+        request=request,
+        spec=spec,
+        workload=workload,
+        hardware=Hardware.model_validate(given),
+        dtype=dtype,
+        padded=padded,
+        notes=(*notes, *more, *why),
+    )
+
+
+def _precision(request: Request, bf16: bool | None) -> tuple[DType, list[str]]:
+    """bfloat16 where the card has it, else float16."""
+    if request.dtype is not None:
+        return request.dtype, []
+    if bf16 is False:
+        return "float16", ["precision: float16, since this GPU has no bfloat16"]
+    return "bfloat16", []
+
+
+def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:
+    found, notes, padded = _from_data(request, spec) if request.data else ({}, [], {})
+    fields: dict[str, Any] = {"model": spec.name, **found}
+    for name in ("samples", "task_type", "mean_seq_len", "target_len", "num_labels", "epochs", "effective_batch_size"):
+        value = getattr(request, name)
+        if value is not None:
+            fields[name] = value
+    fields.setdefault("effective_batch_size", _usual_batch(fields.get("samples")))
+    fields["task"] = _task(request.task or fields.get("task"), spec)
+    if fields["task"] == "sequence-classification" and "task_type" not in fields:
+        fields["task_type"] = "classification"
+    fields["seq_len"], said = _length(request, fields.get("seq_len"), spec)
+    if said:
+        notes.append(said)
+    mean = fields.get("mean_seq_len")
+    if mean is not None and mean > fields["seq_len"]:
+        if request.mean_seq_len is not None and request.seq_len is not None:
+            raise BadRequest(
+                f"--mean-seq-len {mean:g} exceeds the longest, --seq-len {fields['seq_len']}",
+                hints=["--seq-len is the longest sample, --mean-seq-len the mean of all"],
+                mean_seq_len=mean,
+                seq_len=fields["seq_len"],
+            )
+        fields["mean_seq_len"] = float(fields["seq_len"])
+    if request.seq_len is not None and not request.data:
+        fields["lengths"] = "as given"
+    if request.mean_seq_len is not None:
+        padded = {}
+    return Workload.model_validate(fields), notes, padded
+
+
+def _task(asked: Task | None, spec: ModelSpec) -> Task:
+    """The task asked for, or what the model is for; refused where its architecture cannot."""
+    usual = TASK_OF.get(spec.task_class)
+    if usual is None:
+        raise UnsupportedModel(f"{spec.name}: {spec.task_class} models are not modelled", model=spec.name)
+    possible = TASKS_ON[spec.architecture]
+    if asked is None:
+        return usual
+    if asked not in possible:
+        raise BadRequest(
+            f"{spec.name} cannot be trained for {asked}",
+            cause=f"it is an {spec.architecture}" if spec.architecture != "decoder" else "it is a decoder",
+            hints=[f"to go on: --task {task}" for task in possible],
+            task=asked,
+            architecture=spec.architecture,
+        )
+    return asked
+
+
+def _length(request: Request, from_data: int | None, spec: ModelSpec) -> tuple[int, str]:
+    """The longest sample in tokens, within the context; a length asked for beyond it is refused."""
+    context = spec.context_length
+    if request.seq_len is not None:
+        check_lengths(spec, seq_len=request.seq_len)
+        return request.seq_len, ""
+    wanted = from_data or max(DEFAULT_SEQ_LEN, int(request.mean_seq_len or 0))
+    if context is not None and wanted > context:
+        said = f"lengths: samples of up to {wanted} tokens are cut to the model's context, {context}"
+        return context, said
+    return wanted, "" if from_data else f"lengths: {wanted} tokens assumed, no data or --seq-len given"
+
+
+def _from_data(request: Request, spec: ModelSpec) -> tuple[dict[str, Any], list[str], dict[int, float]]:
+    """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
+    from advisor.dataset import measure_lengths, read_rows
+
+    rows = read_rows(str(request.data), request.task)
+    lengths = measure_lengths(rows, spec, request.seq_len or spec.context_length)
+    fields: dict[str, Any] = {
+        "samples": rows.count,
+        "task": rows.task,
+        "seq_len": lengths.max,
+        "mean_seq_len": lengths.mean,
+        "lengths": lengths.how,
+    }
+    if lengths.target_max is not None:
+        fields["target_len"] = lengths.target_max
+    if rows.task == "sequence-classification" and len(rows.labels) > 1:
+        fields["num_labels"] = len(rows.labels)
+    notes = [f"data: {rows.count:,} {rows.kind} samples of {lengths.mean:.0f} tokens, at most {lengths.max}"]
+    notes.append(f"lengths: {lengths.how}")
+    notes.extend(f"data: {warning}" for warning in rows.warnings)
+    if lengths.cut:
+        notes.append(f"data: {lengths.cut:.1%} of samples are cut at {lengths.max} tokens")
+    if lengths.max > 2 * lengths.p95:
+        notes.append(f"data: the longest sample decides memory; --seq-len {lengths.p95:.0f} would cut one in twenty")
+    effective = request.effective_batch_size or _usual_batch(rows.count)
+    padded = {size: min(lengths.max, lengths.padded_mean(size)) for size in _divisors(effective)}
+    return fields, notes, padded
+
+
+def _usual_batch(samples: int | None) -> int:
+    """Rows of a step where nobody says: no more than there are."""
+    return USUAL_BATCH if samples is None else max(1, min(USUAL_BATCH, samples))
+
+
+def _divisors(number: int) -> list[int]:
+    small = [size for size in range(1, math.isqrt(number) + 1) if number % size == 0]
+    return sorted({*small, *(number // size for size in small)})

@@ -1,0 +1,93 @@
+"""One training in a process of its own: `python -m advisor.training.training_worker job.json`.
+
+Writes `result.json` beside the job, whole and once, whatever happens short of being killed. An out-of-memory
+error, a divergence or a bug is a result with its reason; only a killed process leaves none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from advisor import store
+from advisor.errors import AdvisorError
+from advisor.training.training_spec import TrainingResult, TrainingSpec
+
+RESULT = "result.json"
+DISK_FULL = "the disk is full"
+"""The reason of a training that ended so, in whose place any other would too."""
+ORPHAN_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1
+
+
+def main(path: str) -> int:
+    """Run the job in a file; the exit code is 0 when a result was written."""
+    began = time.monotonic()
+    leave_with_parent()
+    job = store.read(TrainingSpec, path)
+    folder = Path(job.folder)
+    result = run(job, began)
+    store.write(result, folder / RESULT)
+    if not job.report_to:
+        # trackers end their runs at a proper exit; without any, taking torch down costs seconds and tells nothing
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def run(job: TrainingSpec, began: float) -> TrainingResult:
+    """Train, or finish; every failure becomes a result."""
+    from advisor.training.evaluator import out_of_memory
+    from advisor.training.monitor import Diverged
+
+    try:
+        if job.mode == "finish":
+            from advisor.training.export import finish
+
+            return finish(job)
+        from advisor.training.train import train
+
+        return train(job, began)
+    except Diverged as error:
+        return TrainingResult(status="failed", reason=f"diverged: {error}")
+    except AdvisorError as error:
+        return TrainingResult(status="failed", reason=str(error))
+    except Exception as error:
+        if out_of_memory(error):
+            return TrainingResult(status="oom", reason=_first_line(error))
+        if isinstance(error, OSError) and error.errno == 28:
+            return TrainingResult(status="failed", reason=DISK_FULL)
+        # the whole of it goes to the trial's log; the study needs one line
+        traceback.print_exc()
+        return TrainingResult(status="failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+
+
+def leave_with_parent() -> None:
+    """End with the worker that started us, however it ended: by the kernel's signal, else by looking."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _first_line(error: BaseException) -> Any:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,102 @@
+"""Worker processes answer in order, survive a death, and keep a bug to the method it is in."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from advisor.domain.recommendation import Refusal
+from advisor.recommender import parallel as crew
+from advisor.recommender.parallel import fit_all
+from advisor.recommender.recommend_request import checked, resolve
+from advisor.recommender.sizing import Estimator, MethodOutcome
+
+ECHO = """
+import json, sys
+from advisor.domain.recommendation import Refusal
+from advisor.recommender.sizing import Fit
+sys.stdin.readline()
+for line in sys.stdin:
+    name = json.loads(line)
+    if name == "full":
+        sys.stderr.write("no more memory")
+        sys.exit(7)
+    print(Fit(method=name, refusal=Refusal(method=name, reason="echo", kind="illegal")).model_dump_json(), flush=True)
+"""
+
+
+@pytest.fixture
+def question():
+    return resolve(checked({"model": "meta-llama/Llama-3.1-8B", "gpu": "H100"}))
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    """Workers that answer at once, without an estimator."""
+    real = crew.subprocess.Popen
+    started = []
+
+    def popen(command, **more):
+        assert command[1:] == ["-m", "advisor.recommender.method_worker"]
+        process = real([sys.executable, "-c", ECHO], **more)
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(crew.subprocess, "Popen", popen)
+    monkeypatch.setattr(crew.os, "cpu_count", lambda: 2)
+    return started
+
+
+def test_workers_answer_every_method_in_the_order_asked(question, echo):
+    names = ["lora", "full", "dora", "vera", "ia3", "oft", "bitfit", "adalora", "rslora"]
+    told = []
+    found = fit_all(question, names, Estimator(), lambda done, total, what: told.append((done, total)))
+    assert list(found) == names
+    assert all(found[name].method == name for name in names)
+    assert told[-1] == (9, 9)
+    # two, and a third where the one that died at "full" was still owed work
+    assert len(echo) in (2, 3)
+    assert all(process.poll() is not None for process in echo)
+
+
+def test_a_worker_that_dies_costs_its_method_and_no_other(question, echo):
+    names = ["lora", "full", "dora", "vera", "ia3"]
+    found = fit_all(question, names, Estimator())
+    assert found["full"].refusal.kind == "error"
+    assert "code 7" in found["full"].refusal.reason
+    assert "no more memory" in found["full"].refusal.reason
+    assert all(found[name].refusal.reason == "echo" for name in names if name != "full")
+
+
+def test_an_interruption_leaves_no_worker_running(question, echo, monkeypatch):
+    def interrupted(done, total, what):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_all(question, ["lora", "dora", "vera", "ia3"], Estimator(), interrupted)
+    assert all(process.poll() is not None for process in echo)
+
+
+def test_few_methods_are_fitted_here(question, echo, monkeypatch):
+    def refuse(asked, name, costs):
+        return MethodOutcome(method=name, refusal=Refusal(method=name, reason="here", kind="illegal"))
+
+    monkeypatch.setattr(crew, "fit_or_say", refuse)
+    assert fit_all(question, ["lora"], Estimator())["lora"].refusal.reason == "here"
+    assert not echo
+
+
+def test_the_real_worker_keeps_stdout_for_answers(question):
+    """One process, one method that is refused without a trace: what libraries print must not mix in."""
+    worker = crew._Worker("advisor.recommender.method_worker", question.model_dump_json())
+    try:
+        answer, reason = worker.ask("no-such-method")
+    finally:
+        worker.end()
+    assert reason == ""
+    found = MethodOutcome.model_validate_json(answer)
+    assert found.refusal.kind == "illegal"
+    assert "no-such-method" in found.refusal.reason

@@ -141,7 +141,8 @@ def _incumbent_behind(incumbent: Candidate, near: Sequence[Candidate], candidate
     best = max(near, key=expected_effect)
     because = (
         f"{name} stands: {_name(best)} is expected "
-        f"{expected_effect(best) - expected_effect(incumbent):.1f} points above it, but dearer, and higher only {chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
+        f"{expected_effect(best) - expected_effect(incumbent):.1f} points above it, but dearer, and higher only "
+        f"{chance_better(best, incumbent):.0%} of the time ({SURE_BY:.0%} is asked)"
     )
     return _led_by(incumbent, near, candidates, because)
 

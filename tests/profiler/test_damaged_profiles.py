@@ -22,7 +22,7 @@ from advisor.profiler.measure_run import as_profile
 from advisor.profiler.profile import profile
 from advisor.profiler.profiling_process import history_path, launch
 from tests.profiler.conftest import make_job
-from tests.profiler.test_launch import child
+from tests.profiler.test_profiling_process import child
 
 WHOLE = json.loads(
     as_profile(make_job(), {"step_seconds": (0.1, 0.2), "peak_allocated_bytes": 5}, status="complete").model_dump_json()

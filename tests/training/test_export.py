@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tuner.test_tuner_trainers import make_job, one_thread, run
 
 from advisor import store
 from advisor.catalog.methods import check_recipe, methods
@@ -16,6 +15,7 @@ from advisor.training.export import ADAPTER, load_exported
 from advisor.training.prepare import prepare
 from advisor.training.trainers.loop import trainable_state
 from tests.tiny_models import labelled
+from tests.training.test_trainers import make_job, one_thread, run
 
 __all__ = ["one_thread"]
 OURS = [m.name for m in methods() if m.peft_type is None]

@@ -6,11 +6,11 @@ import importlib.util
 import sys
 
 import pytest
-from tests.tuner.test_tuner_trainers import causal, one_thread, run
 
 from advisor.errors import BadRequest, UnknownName
 from advisor.training.tracking import check_trackers
 from advisor.training.trainers import TRAINERS
+from tests.training.test_trainers import causal, one_thread, run
 
 __all__ = ["one_thread"]
 needs_tensorboard = pytest.mark.skipif(

@@ -89,6 +89,9 @@ NOUNS: Final[dict[str, str]] = {
 """The values that go in and come out, and the errors worth catching -> their module."""
 
 
+__all__ = [*VERBS, *NOUNS, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
 def __getattr__(name: str) -> Any:
     module = VERBS.get(name) or NOUNS.get(name)
     if module is None:
@@ -99,4 +102,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *VERBS, *NOUNS})
+    """The public names alone: not what this file imports, nor the wings that happen to be loaded."""
+    return sorted(__all__)

@@ -33,8 +33,9 @@ def fused_delta_rule(recorder: Recorder) -> Generator[None]:
     """Replace the chunked fallback in every transformers module that has it, while inside."""
     with ExitStack() as patches:
         for name, module in list(sys.modules.items()):
-            if name.startswith("transformers.models.") and hasattr(module, _NAME):
-                patches.enter_context(mock.patch.object(module, _NAME, _stand_in(recorder, getattr(module, _NAME))))
+            # not hasattr: that makes transformers' lazy packages import what they name, torchvision among it
+            if name.startswith("transformers.models.") and (original := vars(module).get(_NAME)) is not None:
+                patches.enter_context(mock.patch.object(module, _NAME, _stand_in(recorder, original)))
         yield
 
 

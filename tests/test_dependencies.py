@@ -90,7 +90,7 @@ def _imports(node: ast.AST, path: Path, *, on_import: bool) -> Iterator[Import]:
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, (), path, child.lineno, on_import) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0 and child.module, f"{path}:{child.lineno} imports relatively"
+            assert child.module, f"{path}:{child.lineno} imports relatively"
             yield Import(child.module, tuple(a.name for a in child.names), path, child.lineno, on_import)
         elif isinstance(child, ast.Call) and (name := _imported_by_call(child)):
             yield Import(name, (), path, child.lineno, on_import)

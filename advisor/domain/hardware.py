@@ -47,6 +47,7 @@ class Gpu(Stored):
     confidence: Literal["high", "medium", "low"] = "medium"
     sources: tuple[Source, ...] = ()
     notes: str = ""
+    like: str | None = Field(None, description="described by the user: the card whose rates stand in for its own")
 
 
 class Price(Value):

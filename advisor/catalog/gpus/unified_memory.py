@@ -26,8 +26,13 @@ class UnifiedChip(Stored):
     aliases: tuple[str, ...] = ()
     bandwidth_bytes_s: float | None = Field(None, gt=0)
     fp32_flop_s: float | None = Field(None, gt=0)
+    bf16_flop_s: float | None = Field(None, gt=0)
     bf16_supported: bool | None = None
     interconnect: str | None = None
+    tdp_w: float | None = Field(None, gt=0)
+    measured_bf16_flop_s: float | None = Field(None, gt=0)
+    usable_share: float = Field(2 / 3, gt=0, le=1, description="of the machine's memory, what the system grants a GPU")
+    usable_why: str = "assumed: two thirds of the unified memory; torch.mps.recommended_max_memory() tells the truth"
     confidence: Literal["high", "medium", "low"] = "low"
     sources: tuple[Source, ...] = ()
     notes: str = ""
@@ -35,7 +40,7 @@ class UnifiedChip(Stored):
     def with_memory(self, size_gib: int) -> Gpu:
         """The chip in a machine of `size_gib` GiB.
 
-        Two thirds count as usable, an assumption said in `usable_why`: the system decides how much of the
+        A share of it counts as usable, an assumption said in `usable_why`: the system decides how much of the
         memory it grants the GPU.
 
         Raises:
@@ -48,11 +53,10 @@ class UnifiedChip(Stored):
                 gpu=self.name,
                 memory_gib=size_gib,
             )
-        shared: dict[str, Any] = self.model_dump(exclude={"name"})
+        shared: dict[str, Any] = self.model_dump(exclude={"name", "usable_share"})
         return Gpu(
             **shared,
             name=f"{self.name}-{size_gib}GB",
             memory_bytes=size_gib * GIB,
-            usable_bytes=size_gib * GIB * 2 // 3,
-            usable_why="assumed: two thirds of the unified memory; torch.mps.recommended_max_memory() tells the truth",
+            usable_bytes=int(size_gib * GIB * self.usable_share),
         )

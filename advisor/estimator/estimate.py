@@ -19,6 +19,7 @@ from advisor.domain.units import gib, plural
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.estimator.batch_lengths import Shape, lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.gpu_request import dtype_asked
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
 from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
@@ -36,8 +37,10 @@ Source: feasibility study on peft's public method comparison.
 
 def estimate(
     model: str,
-    gpu: str,
+    gpu: str | None = None,
     *,
+    gpu_memory: str | float | None = None,
+    gpu_like: str | None = None,
     method: str | None = None,
     adapter_config: Mapping[str, Any] | str | None = None,
     rank: int | None = None,
@@ -74,7 +77,9 @@ def estimate(
     """Memory, time, money and quality of one recipe on one machine; arguments left out take advisor's defaults.
 
     Lengths in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
-    result says for each figure on what basis it stands, and `fits` whether the machine can hold it. With
+    result says for each figure on what basis it stands, and `fits` whether the machine can hold it. `gpu` is a
+    name of the catalogue or `auto`, this machine's; one that is not listed is described by `gpu_memory` ("24GB")
+    and by `gpu_like`, the card whose rates it shares. `dtype` is by default the 16-bit type of the card. With
     `torch_compile` the ranges reach down to what no fusion can save; `use_liger_kernel` is refused.
 
     Raises:
@@ -87,18 +92,21 @@ def estimate(
 
 def answer(request: EstimateRequest) -> Candidate:
     """The candidate a request describes. Raises as `estimate`."""
+    from advisor.catalog.gpus import check_attention
     from advisor.catalog.methods import check_recipe
     from advisor.catalog.models import resolve_model
 
     hardware = hardware_of(request)
     spec = resolve_model(request.model)
-    recipe = recipe_of(request)
+    dtype, precision = dtype_asked(request.dtype, hardware.gpu)
+    recipe = recipe_of(request.model_copy(update={"dtype": dtype}))
+    check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
     method = check_recipe(spec, recipe, workload)
     candidate = price(workload, recipe, hardware, spec)
     if request.torch_compile:
         candidate = as_compiled(candidate)
-    resolved = [note for note in (hardware.note, spec.where, method.notice) if note]
+    resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 
 

@@ -17,6 +17,7 @@ from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trai
 from advisor.domain.stored import Value
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.errors import BadRequest, IllegalRecipe
+from advisor.estimator.gpu_request import gpu_asked
 
 if TYPE_CHECKING:
     from advisor.catalog.methods.method import Method
@@ -45,7 +46,9 @@ class EstimateRequest(Value):
     """
 
     model: str = Field(min_length=1)
-    gpu: str = Field(min_length=1)
+    gpu: str | None = Field(None, min_length=1)
+    gpu_memory: str | float | None = None
+    gpu_like: str | None = Field(None, min_length=1)
     adapter_config: dict[str, Any] | str | None = None
     method: str | None = None
     rank: int | None = Field(None, ge=1)
@@ -63,7 +66,7 @@ class EstimateRequest(Value):
     task_type: TaskType | None = None
     samples: int | None = Field(None, ge=1, le=10**12)
     epochs: float = Field(3.0, gt=0, le=10**6)
-    dtype: DType = "bfloat16"
+    dtype: DType | None = None
     base: Base | None = None
     autocast: bool = False
     optimizer: str | None = None
@@ -220,7 +223,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "adapter_config": config,
             "micro_batch_size": request.batch_size,
             "gradient_accumulation": request.gradient_accumulation,
-            "dtype": request.dtype,
+            "dtype": request.dtype or "bfloat16",
             "autocast": request.autocast,
             "base": request.base or method.default_base,
             "optimizer": optimizer,
@@ -282,22 +285,20 @@ def hardware_of(request: EstimateRequest) -> Hardware:
 
     Raises:
         UnknownName: no such GPU.
-        BadRequest: more than one device: what they exchange is not modelled.
+        BadRequest: none named, or more than one device: what they exchange is not modelled.
     """
-    from advisor.catalog.gpus import find_gpu
-
     if request.count > 1:
         raise BadRequest(
             f"{request.count} devices: only one is modelled so far, and what several exchange would be a guess",
             hints=["to price one: --count 1"],
             count=request.count,
         )
-    gpu, note = find_gpu(request.gpu)
+    gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
     return Hardware.model_validate(
         {
             "gpu": gpu,
             "count": request.count,
-            "asked": request.gpu,
+            "asked": request.gpu or "",
             "note": note,
             "headroom": request.headroom,
             "usd_per_hour": request.usd_per_hour,

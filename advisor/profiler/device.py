@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from advisor.domain.hardware import Gpu
 from advisor.domain.stored import Value
-from advisor.domain.units import GIB
-from advisor.errors import AdvisorError, BadRequest
+from advisor.domain.units import GIB, gib
+from advisor.errors import AdvisorError, BadRequest, UnknownName
 from advisor.profiler.profile_job import Kind, slug
 
 LIBRARIES: Final = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
@@ -68,6 +69,52 @@ def choose_device(wanted: str = "auto") -> Device:
             device=wanted,
         )
     return cpu_device()
+
+
+def gpu_at_hand() -> tuple[Gpu, str]:
+    """The catalogue's card that this machine has, with the memory that torch reports of it, and a note that says so.
+
+    Raises:
+        BadRequest: torch is missing or sees no GPU.
+        UnknownName: the catalogue does not know the card; says how to describe it.
+    """
+    from advisor.catalog.gpus import find_gpu, reported_gpu
+
+    try:
+        found = ask()
+    except BadRequest as error:
+        raise _no_gpu_at_hand(error.cause or error.message) from error
+    if found.cuda is None and not found.mps:
+        raise _no_gpu_at_hand(f"installed torch: {library_versions().get('torch', 'none')}")
+    if found.cuda is None:
+        machine = f"{cpu_name()} {_machine_memory() / GIB:.0f}GB"
+        return find_gpu(machine)[0], f"this machine's GPU, {machine}"
+    memory = found.cuda_memory_bytes
+    try:
+        gpu, _ = reported_gpu(found.cuda, memory)
+    except UnknownName as error:
+        size = "24GB" if memory is None else f"{memory / GIB:.2f}GiB"
+        raise UnknownName(
+            f"the catalogue does not know this machine's GPU, {found.cuda}",
+            hints=[
+                f"to describe it: --gpu-memory {size} --gpu-like NAME",
+                *(hint for hint in error.hints if "--gpu-memory" not in hint),
+            ],
+            **error.fields,
+        ) from error
+    if memory is None or (gpu.vendor == "nvidia" and "unified" in (gpu.interconnect or "")):
+        return gpu, f"this machine's GPU, {found.cuda}"
+    told = {"usable_bytes": min(memory, gpu.memory_bytes), "usable_why": "total capacity that PyTorch reports here"}
+    return gpu.model_copy(update=told), f"this machine's GPU, {found.cuda} with {gib(memory)}"
+
+
+def _no_gpu_at_hand(cause: str) -> BadRequest:
+    return BadRequest(
+        "--gpu auto: torch sees no GPU on this machine",
+        cause=cause,
+        hints=["to name one: --gpu NAME", "to list them: advisor gpus"],
+        gpu="auto",
+    )
 
 
 def cpu_device() -> Device:

@@ -75,11 +75,12 @@ def compare(
 
 def _refuse_for_all(shared: Mapping[str, Any]) -> None:
     """Raise what is wrong with the question itself, which would else be said once a method."""
+    from advisor.catalog.gpus import check_attention
     from advisor.catalog.models import resolve_model
     from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
     request = from_case({**shared, "method": "lora"})
-    hardware_of(request)
+    check_attention(hardware_of(request).gpu, request.attn_implementation)
     workload_of(request, resolve_model(request.model), recipe_of(request))
 
 

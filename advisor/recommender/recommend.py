@@ -23,8 +23,10 @@ from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
 
 def recommend(
     model: str,
-    gpu: str,
+    gpu: str | None = None,
     *,
+    gpu_memory: str | float | None = None,
+    gpu_like: str | None = None,
     count: int = 1,
     samples: int | None = None,
     data: str | None = None,
@@ -59,7 +61,8 @@ def recommend(
 
     Args:
         model: a Hub id, a name or alias of the catalogue, or a local folder.
-        gpu: a name `advisor gpus` knows.
+        gpu: a name `advisor gpus` knows, or `auto`: this machine's.
+        gpu_memory, gpu_like: of a card that is not listed, its memory ("24GB") and the card whose rates it shares.
         samples: training samples; without them there is no training time and no cost, and quality is an average.
         data: a JSONL, CSV or Parquet file; samples, lengths and task are then read from it.
         seq_len: tokens of the longest sample, which decides memory; `mean_seq_len` decides time.

@@ -17,6 +17,7 @@ from advisor.domain.units import HOUR
 from advisor.domain.validation import refusal_of
 from advisor.domain.workload import Task, TaskType, Workload
 from advisor.errors import BadRequest, UnsupportedModel
+from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 
 DEFAULT_SEQ_LEN: Final = 1024
@@ -44,7 +45,9 @@ class Request(Value):
     """The arguments of `recommend()`, each within its range."""
 
     model: str = Field(min_length=1)
-    gpu: str = Field(min_length=1)
+    gpu: str | None = Field(None, min_length=1)
+    gpu_memory: str | float | None = None
+    gpu_like: str | None = Field(None, min_length=1)
     count: int = Field(1, ge=1, le=10**5)
     samples: int | None = Field(None, ge=1, le=10**12)
     data: str | None = None
@@ -128,12 +131,13 @@ def resolve(request: Request) -> ResolvedRequest:
         BadRequest: the model, GPU, task or lengths cannot be had or do not go together.
         BadFile: the data cannot be read.
     """
-    from advisor.catalog.gpus import find_gpu
+    from advisor.catalog.gpus import check_attention
     from advisor.catalog.models import resolve_model
 
     spec = resolve_model(request.model)
-    gpu, note = find_gpu(request.gpu)
-    given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu, "note": note}
+    gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
+    check_attention(gpu, request.attention)
+    given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu or "", "note": note}
     if request.headroom is not None:
         given["headroom"] = request.headroom
     if request.usd_per_hour is not None:
@@ -141,7 +145,7 @@ def resolve(request: Request) -> ResolvedRequest:
     notes = [f"model: {spec.name}, {spec.where}"]
     notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
     workload, more, padded = _workload(request, spec)
-    dtype, why = _precision(request, gpu.bf16_supported)
+    dtype, why = dtype_asked(request.dtype, gpu)
     return ResolvedRequest(
         request=request,
         spec=spec,
@@ -151,15 +155,6 @@ def resolve(request: Request) -> ResolvedRequest:
         padded=padded,
         notes=(*notes, *more, *why),
     )
-
-
-def _precision(request: Request, bf16: bool | None) -> tuple[DType, list[str]]:
-    """bfloat16 where the card has it, else float16."""
-    if request.dtype is not None:
-        return request.dtype, []
-    if bf16 is False:
-        return "float16", ["precision: float16, since this GPU has no bfloat16"]
-    return "bfloat16", []
 
 
 def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:

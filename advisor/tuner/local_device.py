@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from advisor.errors import BadRequest, UnknownName
+from advisor.estimator.gpu_request import AUTO
 
 CPU: Final = "cpu"
 """Said instead of a GPU's name to train on the CPU beside one."""
@@ -17,7 +18,7 @@ def gpu_here(asked: str | None) -> str | None:
         UnknownName: nobody has heard of the GPU asked for.
         BadRequest: one is asked for, and torch finds none on this machine.
     """
-    if asked is not None:
+    if asked is not None and asked.lower() != AUTO:
         if asked.lower() == CPU:
             return None
         check_device(asked)
@@ -27,6 +28,12 @@ def gpu_here(asked: str | None) -> str | None:
     from advisor.catalog.gpus import find_gpu
 
     if not torch.cuda.is_available():
+        if asked is not None:
+            raise BadRequest(
+                "--gpu auto: torch sees no GPU on this machine",
+                hints=["to tune on this machine's CPU: leave out --gpu"],
+                gpu=AUTO,
+            )
         return None
     name = torch.cuda.get_device_name()
     try:

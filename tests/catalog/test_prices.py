@@ -15,7 +15,7 @@ from advisor.domain.hardware import Price, Source
 from advisor.errors import BadFile, BadRequest
 
 NOT_CATALOGUED = {"TPU-v2 device", "TPU-v2 pod", "TPU-v3 device", "TPU-v3 pod", "TPU-v4 pod"}
-NOT_CATALOGUED |= {"RTX-PRO-4500", "Quadro-RTX-6000", "A10 (half)"}
+NOT_CATALOGUED |= {"A10 (half)"}
 TODAY = date(2026, 11, 22)
 
 

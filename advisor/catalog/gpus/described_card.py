@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from advisor.catalog.gpus.laws import BOUNDS
-from advisor.catalog.gpus.lookup import find_gpu
+from advisor.catalog.gpus.gpu_lookup import find_gpu
 from advisor.catalog.gpus.own_cards import LESS_ABOVE, LESS_BELOW_40_GIB
 from advisor.domain.hardware import Gpu
 from advisor.domain.units import GIB, gib
@@ -60,11 +60,11 @@ def described_gpu(gpu: str | None, memory: str | float | None, like: str | None)
     model, note = find_gpu(like or gpu or "")
     size = memory_in(memory)
     usable = size - (LESS_BELOW_40_GIB if size < 40 * GIB else LESS_ABOVE)
-    label = gpu or f"like-{model.name}"
+    label = gpu or f"a GPU like {model.name}"
     shown = f"{size / GIB:.1f} GiB"
     card = model.model_copy(
         update={
-            "name": f"{label} (described: {shown}, rates of {model.name})",
+            "name": f"{label} as described, {shown}",
             "aliases": (),
             "like": model.name,
             "memory_bytes": size,

@@ -15,7 +15,7 @@ from advisor import store
 from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Price
 from advisor.domain.stored import Stored
-from advisor.errors import BadFile, BadRequest, UnknownName
+from advisor.errors import BadFile, BadRequest
 
 FOLDER = Path(__file__).parent
 SUMMARIES = ("median", "average")
@@ -82,7 +82,7 @@ def _canonical(gpu: str) -> str:
     """The catalogue's name; others stay, since machines are priced, or described by users, that are not in it."""
     try:
         return find_gpu(gpu)[0].name
-    except UnknownName:
+    except BadRequest:
         return gpu
 
 

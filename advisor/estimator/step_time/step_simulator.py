@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.catalog.constants import load_constants
+from advisor.catalog.gpus.capabilities import no_bf16
 from advisor.domain.hardware import Gpu
 from advisor.domain.trace.timeline import Floats, Ints, Timeline
 from advisor.domain.trace.trace_schema import OP_CLASSES, PHASES
@@ -77,20 +78,23 @@ class Clocks:
     bound_s: Floats
 
 
-def rates_of(gpu: Gpu) -> Rates:
-    """The figures of the catalogue that the time model needs.
+def rates_of(gpu: Gpu, dtype: str = "") -> Rates:
+    """The figures of the catalogue that the time model needs; in bfloat16, those of a card that may not have it.
 
     Raises:
         BadRequest: the bandwidth, or every compute rate, is unknown: a step time would be invention.
     """
     half, single = gpu.bf16_flop_s, gpu.fp32_flop_s
+    emulated = no_bf16(gpu) if dtype == "bfloat16" else ""
+    if emulated and single is not None:
+        half = single
     if gpu.bandwidth_bytes_s is None or (half is None and single is None):
         raise BadRequest(
             f"the catalogue has no memory bandwidth or no compute rate for {gpu.name}, so no step time can be given",
             hints=[f"to see what is known: advisor gpus {gpu.name}"],
             gpu=gpu.name,
         )
-    notes: list[str] = []
+    notes: list[str] = [emulated] if emulated else []
     if half is None:
         assert single is not None
         half = single

@@ -51,12 +51,14 @@ def time_of(
     Raises:
         BadRequest: the catalogue lacks the device's bandwidth or compute rates.
     """
-    rates = rates_of(gpu)
+    rates = rates_of(gpu, recipe.dtype)
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
     clocks = accumulate(run_clocks(ops, rates, constants_of(calibration)), recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
     below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
+    if gpu.like is not None:
+        basis, why = "assumed", f"as fast as {gpu.like}, as described; {why}"
     step = Quantity.around(mean, min(below, MOST_BELOW), above, "s", basis, why)
     return described(step, clocks, lengths, workload, recipe), rates.notes
 

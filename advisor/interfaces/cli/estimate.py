@@ -14,6 +14,7 @@ import advisor
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.cli.output import (
     amount,
+    check_named,
     emit,
     given,
     grid,
@@ -68,9 +69,7 @@ def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
     asked = _asked(arguments)
     if cases is not None:
         return _many(cases, asked)
-    for name in ("model", "gpu"):
-        if name not in asked:
-            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
+    check_named(asked)
     emit(advisor.estimate(**asked), as_json, candidate_table)
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -24,28 +25,56 @@ RIGHT = "memory,usable,bandwidth,bf16,tf32,watt,from USD/h"
 
 @click.command("gpus")
 @click.argument("search", required=False, default="")
+@click.option("--template", is_flag=True, help="Print a file to fill in for a card that is not listed.")
+@click.option("--add", metavar="FILE", help="Check such a file and keep it among your own cards.")
 @json_option
-def command(search: str, as_json: bool) -> None:
-    """List and search the GPUs of the catalogue.
+def command(search: str, template: bool, add: str | None, as_json: bool) -> None:
+    """List and search the GPUs of the catalogue, and add your own.
 
     A search looks into names, aliases, makers and generations. Tensor rates are dense, in TFLOP/s;
     bandwidth in GB/s. The price is the cheapest known of a machine with one such GPU; * marks one older
     than 90 days or undated. A single match is shown with its sources.
 
+    A card that is not listed can be described in a file: --template prints one with what each field means,
+    --add reads it back, refuses figures that no card has, and keeps it in your data folder, where a card of the
+    same name replaces ours. For one question, --gpu-memory and --gpu-like of the other verbs do.
+
     \b
     Examples:
       advisor gpus h100
       advisor gpus "NVIDIA L40S" --json
+      advisor gpus --template
     """
+    if template:
+        _print_template()
+        return
     from advisor.catalog.gpus import listing
     from advisor.catalog.gpus.unified_memory import UnifiedChip
     from advisor.catalog.prices import cheapest
 
-    rows = [(entry, None if isinstance(entry, UnifiedChip) else cheapest(entry.name)) for entry in listing(search)]
+    entries = listing(search) if add is None else (_added(add),)
+    rows = [(entry, None if isinstance(entry, UnifiedChip) else cheapest(entry.name)) for entry in entries]
     if as_json:
         emit([_document(row) for row in rows], True)
     else:
         emit(rows, False, table=_shown)
+
+
+def _print_template() -> None:
+    from advisor.catalog.gpus.own_cards import template
+
+    click.echo(json.dumps(template(), indent=1, ensure_ascii=False))
+
+
+def _added(path: str) -> Gpu | UnifiedChip:
+    """Keep the card of a file among the user's own."""
+    from advisor.catalog.gpus.gpu_lookup import forget, own_folder
+    from advisor.catalog.gpus.own_cards import add_card
+
+    entry, place = add_card(path, own_folder())
+    forget()
+    click.echo(f"{entry.name} is kept in {place}", err=True)
+    return entry
 
 
 def _document(row: Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import rich_click as click
 
 from advisor.domain.units import GIB, MIB, duration
+from advisor.errors import BadRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -214,6 +215,18 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
 model_option = click.option("--model", metavar="NAME", help="A Hub id, catalogue name or alias, or a local folder.")
 gpu_option = click.option("--gpu", metavar="NAME", help="A GPU of the catalogue: see `advisor gpus`.")
 
+
+def check_named(asked: Mapping[str, Any]) -> None:
+    """Refuse a question without a model, or without a GPU named or described.
+
+    Raises:
+        BadRequest: one is missing.
+    """
+    for name in ("model", "gpu"):
+        if name not in asked and not (name == "gpu" and "gpu_like" in asked):
+            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
+
+
 weights_option = click.option(
     "--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached."
 )
@@ -228,12 +241,14 @@ longest_row_option = click.option("--seq-len", type=int, help="Longest row in to
 """What a training reads: of `advisor tune` and `advisor study`."""
 
 machine_options = _options(
-    gpu_option,
+    click.option("--gpu", metavar="NAME", help="A GPU of the catalogue (see `advisor gpus`), or auto: this machine's."),
+    click.option("--gpu-memory", metavar="SIZE", help="Of a card that is not listed: 24GB, 24564MiB ..."),
+    click.option("--gpu-like", metavar="NAME", help="... and the GPU of the catalogue whose rates it shares."),
     click.option("--count", type=int, help="How many of them.  [default: 1]"),
     click.option("--headroom", type=float, help="Share of memory to keep free.  [default: 0.05]"),
     click.option("--usd-per-hour", type=float, help="Your own price for the machine."),
 )
-"""--gpu --count --headroom --usd-per-hour"""
+"""--gpu --gpu-memory --gpu-like --count --headroom --usd-per-hour"""
 
 workload_options = _options(
     model_option,
@@ -249,7 +264,7 @@ workload_options = _options(
 """--model --task --task-type --samples --seq-len --mean-seq-len --target-len --num-labels --epochs"""
 
 precision_options = _options(
-    click.option("--dtype", metavar="DTYPE", help="bfloat16, float16 or float32.  [default: bfloat16]"),
+    click.option("--dtype", metavar="DTYPE", help="bfloat16, float16 or float32.  [default: the GPU's 16-bit type]"),
     click.option("--optimizer", metavar="NAME", help="As transformers names them.  [default: adamw_torch]"),
     click.option("--trainer", metavar="NAME", help="loop, hf or trl: they hold memory differently.  [default: hf]"),
     click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Recompute activations."),

@@ -9,9 +9,9 @@ import rich_click as click
 
 import advisor
 from advisor.domain.units import weakest
-from advisor.errors import BadRequest
 from advisor.interfaces.cli.output import (
     amount,
+    check_named,
     emit,
     fitted,
     given,
@@ -64,9 +64,7 @@ def command(explain: bool, as_json: bool, **arguments: Any) -> None:
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
     """
     asked = given(arguments)
-    for name in ("model", "gpu"):
-        if name not in asked:
-            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
+    check_named(asked)
     for name in ("methods", "exclude", "bases"):
         if name in asked:
             asked[name] = names_in(asked[name])

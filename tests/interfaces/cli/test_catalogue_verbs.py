@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from advisor.catalog.gpus import listing
+from advisor.catalog.gpus.gpu_lookup import forget
 from advisor.interfaces.cli.main import run
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget()
     monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("ADVISOR_PRICES", raising=False)
 
 
-def test_gpus_lists_all_sixty_three(capsys: pytest.CaptureFixture[str]):
+def test_gpus_lists_every_card(capsys: pytest.CaptureFixture[str]):
     assert run(["gpus", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert len(listed) == 63
+    assert len(listed) == len(listing()) > 150
     assert all(entry["sources"] for entry in listed)
     assert run(["gpus"]) == 0
     table = capsys.readouterr().out
@@ -62,3 +65,39 @@ def test_a_search_without_a_match_is_a_wrong_request_with_near_names(
     assert "near names" in told.err
     assert run([verb, search, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"] == "UnknownName"
+
+
+def test_the_template_fills_is_added_and_prices_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["gpus", "--template"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    figures = {"memory_bytes": "12 GiB", "bandwidth_bytes_s": "360 GB/s", "bf16_flop_s": "25.5 TFLOP/s"}
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({**document, **figures, "name": "X-9000", "fp32_flop_s": "12.7 TFLOP/s"}))
+    assert run(["gpus", "--add", str(path)]) == 0
+    told = capsys.readouterr()
+    assert "X-9000" in told.out
+    assert "x-9000.json" in told.err
+    asked = ["--model", "HuggingFaceTB/SmolLM2-135M", "--method", "lora", "--seq-len", "128", "--json"]
+    assert run(["estimate", "--gpu", "x9000", *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["gpu"] == "X-9000"
+    assert run(["estimate", "--gpu-memory", "12GiB", "--gpu-like", "x9000", *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["time"]["step"]["basis"] == "assumed"
+
+
+def test_a_wrong_figure_in_an_added_file_ends_with_code_4_and_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(["gpus", "--template"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({**document, "memory_bytes": "24 TB"}))
+    assert run(["gpus", "--add", str(path)]) == 4
+    assert "memory_bytes" in capsys.readouterr().err
+
+
+def test_a_question_without_a_gpu_named_or_described_is_refused(capsys: pytest.CaptureFixture[str]):
+    for verb in ("estimate", "recommend"):
+        assert run([verb, "--model", "HuggingFaceTB/SmolLM2-135M"]) == 2
+        assert "--gpu is missing" in capsys.readouterr().err
+        assert run([verb, "--model", "HuggingFaceTB/SmolLM2-135M", "--method", "lora", "--gpu-like", "L4"]) == 2
+        assert "--gpu-memory" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""Which card `--gpu`, `--gpu-memory` and `--gpu-like` mean: the catalogue's, one described, or this machine's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from advisor.catalog.gpus import described_gpu
+from advisor.catalog.gpus.capabilities import half_precision, no_bf16
+from advisor.domain.hardware import Gpu
+from advisor.domain.recipe import DType
+from advisor.errors import BadRequest
+
+AUTO: Final = "auto"
+"""Said instead of a GPU's name: the one of the machine that asks."""
+
+
+def gpu_asked(gpu: str | None, memory: str | float | None = None, like: str | None = None) -> tuple[Gpu, str]:
+    """The card, and a note for the reader where it was not simply looked up.
+
+    Raises:
+        UnknownName: a name that means no GPU.
+        BadRequest: a size no GPU has; `auto` where torch sees no GPU, or with a description beside it.
+    """
+    if gpu is None or gpu.strip().lower() != AUTO:
+        return described_gpu(gpu, memory, like)
+    if memory is not None or like is not None:
+        raise BadRequest(
+            "--gpu auto looks at this machine's GPU, so it cannot be described too",
+            hints=["leave out --gpu-memory and --gpu-like, or name the card: --gpu NAME"],
+            field="gpu",
+        )
+    from advisor.profiler.device import gpu_at_hand
+
+    return gpu_at_hand()
+
+
+def dtype_asked(dtype: DType | None, gpu: Gpu) -> tuple[DType, tuple[str, ...]]:
+    """The 16-bit type the card has where none is asked for, and a note where it has not what is asked."""
+    if dtype is None:
+        chosen: DType = "float16" if half_precision(gpu) == "float16" else "bfloat16"
+        return chosen, (f"precision: float16, since {gpu.name} has no bfloat16",) if chosen == "float16" else ()
+    note = no_bf16(gpu) if dtype == "bfloat16" else ""
+    return dtype, (f"precision: {note}",) if note else ()

@@ -37,7 +37,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "Compare methods, data sizes and seeds on your data; keep the result as evidence.",
     ),
     "methods": ("advisor.interfaces.cli.methods:command", "List, filter, explain and compare fine-tuning methods."),
-    "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue."),
+    "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue, and add your own."),
     "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),
     "evidence": ("advisor.interfaces.cli.evidence:command", "What published studies found, and what it predicts."),
     "profile": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find_gpu, gpus, reported_gpu
@@ -106,6 +106,7 @@ def test_a_variant_that_is_not_listed_is_never_taken_for_its_sibling(written: st
     assert any("--gpu-like" in hint or "--gpu-memory" in hint for hint in caught.value.hints)
 
 
+@settings(deadline=None)
 @given(gpu=st.sampled_from([g for g in gpus() if g.vendor == "nvidia"]), variant=st.sampled_from(sorted(VARIANTS)))
 def test_a_word_for_another_chip_never_leaves_a_name_with_the_same_card(gpu, variant):
     if variant in words_of(gpu.name):

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find_gpu, gpus, listing, unified_chips
@@ -224,6 +224,7 @@ def test_what_names_no_gpu_is_refused(typed: str):
         find_gpu(typed)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_text_makes_the_search_crash(text: str):
     try:

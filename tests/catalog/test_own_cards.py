@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import described_gpu, find_gpu, gpus
 from advisor.catalog.gpus.described_card import memory_in
-from advisor.catalog.gpus.laws import BOUNDS, faults
 from advisor.catalog.gpus.gpu_lookup import forget, own_folder
+from advisor.catalog.gpus.laws import BOUNDS, faults
 from advisor.catalog.gpus.own_cards import ABOUT, add_card, own_entry, template
 from advisor.catalog.prices import offers
 from advisor.domain.hardware import Gpu
@@ -127,6 +127,7 @@ def test_a_figure_no_card_has_is_refused_with_its_fields_name(tmp_path: Path, fi
     assert not own_folder().exists() or not list(own_folder().glob("*.json"))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(BOUNDS)), st.sampled_from([1e-6, 1e-3, 1e3, 1e6]))
 def test_a_slip_of_a_thousand_breaks_a_law(field: str, factor: float):
     card = find_gpu("H100-SXM")[0]
@@ -136,6 +137,7 @@ def test_a_slip_of_a_thousand_breaks_a_law(field: str, factor: float):
     assert list(faults(broken))
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*ABOUT, "schema", "about", "x"]),
@@ -179,6 +181,7 @@ def test_a_described_card_has_the_others_rates_and_nothing_else_of_it():
     assert not offers(card.name), "nobody rents it out"
 
 
+@settings(deadline=None)
 @given(gpu=st.sampled_from([gpu.name for gpu in gpus()]), memory=st.sampled_from(["8GB", "24GiB", "48GB", "141GB"]))
 def test_no_name_of_a_described_card_is_one_of_the_catalogue(gpu: str, memory: str):
     for card in (described_gpu(gpu, memory, None)[0], described_gpu(None, memory, gpu)[0]):

@@ -16,7 +16,7 @@ from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.estimator.estimate import answer, from_case
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.profiler import device
-from advisor.profiler.device import Found
+from advisor.profiler.device import DetectedDevice
 
 MODEL = "HuggingFaceTB/SmolLM2-135M"
 ASKED = {"method": "lora", "batch_size": 1, "seq_len": 128}
@@ -127,7 +127,7 @@ def test_a_slice_and_a_described_card_run_what_their_chip_runs():
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
-    monkeypatch.setattr(device, "ask", lambda: Found.model_validate(found))
+    monkeypatch.setattr(device, "ask", lambda: DetectedDevice.model_validate(found))
 
 
 def test_auto_is_the_machines_own_card_with_the_memory_torch_reports(monkeypatch: pytest.MonkeyPatch):

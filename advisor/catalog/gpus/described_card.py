@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from advisor.catalog.gpus.laws import BOUNDS
 from advisor.catalog.gpus.gpu_lookup import find_gpu
+from advisor.catalog.gpus.laws import BOUNDS
 from advisor.catalog.gpus.own_cards import LESS_ABOVE, LESS_BELOW_40_GIB
 from advisor.domain.hardware import Gpu
 from advisor.domain.units import GIB, gib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -33,6 +34,7 @@ _GEFORCE: Final = re.compile(r"(rtx|gtx)?(\d{4})(tisuper|tis|ti|super|s|d|m)?")
 SIZE: Final = re.compile(r"(\d{1,4})gb")
 
 
+@functools.lru_cache(maxsize=4096)
 def words_of(name: str) -> Words:
     """Lower-case words that count: `NVIDIA A100-SXM4-80GB` -> a100, sxm4, 80gb; `4070TiS` -> 4070, ti, super."""
     text = re.sub(r"max[\s-]?q\b", "maxq", name.lower())
@@ -75,13 +77,18 @@ def near(words: Words, spellings: Iterable[tuple[str, Sequence[Words]]], at_most
 def _likeness(asked: Words, spelled: Words) -> float:
     """0: another series altogether. Model numbers decide; the other words break ties."""
     numbers = [word for word in asked if re.search(r"\d", word) and not SIZE.fullmatch(word)]
-    overall = difflib.SequenceMatcher(None, "".join(asked), "".join(spelled)).ratio()
     if not numbers:
-        shared = set(asked) & set(spelled)
-        return 1 + overall if shared else (overall if overall >= 0.6 else 0.0)
+        overall = _overall(asked, spelled)
+        return 1 + overall if set(asked) & set(spelled) else (overall if overall >= 0.6 else 0.0)
     best = max((_alike(number, word) for number in numbers for word in spelled if not SIZE.fullmatch(word)), default=0)
+    if best < 0.5:
+        return 0.0
     other_variant = len((set(asked) ^ set(spelled)) & VARIANTS)
-    return 2 * best + overall - 0.1 * other_variant if best >= 0.5 else 0.0
+    return 2 * best + _overall(asked, spelled) - 0.1 * other_variant
+
+
+def _overall(one: Words, other: Words) -> float:
+    return difflib.SequenceMatcher(None, "".join(one), "".join(other)).ratio()
 
 
 def _alike(asked: str, spelled: str) -> float:
@@ -89,6 +96,8 @@ def _alike(asked: str, spelled: str) -> float:
     one, other = _split(asked), _split(spelled)
     if one is None or other is None or one[0] != other[0]:
         return 0.0
+    if one == other:
+        return 1.0
     if not one[0] and len(one[1]) != len(other[1]):
         return 0.0
     if not one[0]:

@@ -1,0 +1,258 @@
+"""Predictions against runs that others published: nothing fitted, every card, method and precision.
+
+`advisor audit --public` prices each run of the catalogue's public runs as it would price a user's question, and
+says how far each figure is off, where the interval holds, and which verdicts on fit were wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from advisor.catalog.public_runs import public_runs, spec_for
+from advisor.domain.candidate import Candidate
+from advisor.domain.public_run import Comparable, PublicRun, PublicRuns
+from advisor.domain.quantity import Quantity
+from advisor.domain.stored import Value
+from advisor.errors import AdvisorError, UnknownName
+from advisor.estimator.estimate import price
+from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
+
+Target = Literal["peak_allocated", "peak_reserved", "peak_device", "step_time"]
+TARGETS: Final[tuple[Target, ...]] = ("peak_allocated", "peak_reserved", "peak_device", "step_time")
+GROUPS: Final = ("gpu", "method", "precision", "source")
+
+Progress = Callable[[int, int, str], None]
+
+
+class PublicFigure(Value):
+    """One figure of one run, predicted. Bytes and seconds; `error` is predicted / measured - 1."""
+
+    run: str
+    source: str
+    gpu: str
+    model: str
+    method: str
+    precision: str
+    lengths: str
+    target: Target
+    comparable: Comparable
+    measured: float
+    predicted: float
+    low: float
+    high: float
+    error: float
+    inside: bool
+    why: str = ""
+
+
+class FigureSummary(Value):
+    """Errors of a group of figures; `group` is empty for all of them."""
+
+    target: Target
+    by: str = ""
+    group: str = ""
+    runs: int
+    median: float = Field(description="of the absolute relative error")
+    p90: float
+    worst: float
+    coverage: float = Field(description="share inside the 90 % interval")
+
+
+class FitVerdict(Value):
+    """Whether a run ended, and whether we said it would."""
+
+    run: str
+    comparable: Comparable
+    ran: bool
+    said: bool
+    predicted: float
+    limit: float
+
+    @property
+    def wrong(self) -> bool:
+        """Said the opposite of what happened."""
+        return self.ran != self.said
+
+
+class PublicAudit(Value):
+    """All figures that comparable runs have, their summaries, verdicts on fit, and what could not be priced."""
+
+    figures: tuple[PublicFigure, ...]
+    summary: tuple[FigureSummary, ...]
+    verdicts: tuple[FitVerdict, ...]
+    refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def audit_public(
+    gpu: str | None = None,
+    *,
+    source: str | None = None,
+    least: Comparable = "partly",
+    progress: Progress | None = None,
+) -> PublicAudit:
+    """Every public run priced, and what was measured beside it.
+
+    Args:
+        gpu: only runs of this card.
+        source: only runs of this source, by its id.
+        least: `partly` also takes runs that differ in what is named; `yes` only those that do not; `no` all.
+    Raises:
+        UnknownName: no such GPU or source.
+        BadFile: a file of runs is damaged.
+    """
+    from advisor.catalog.gpus import find_gpu
+
+    wanted = None if gpu is None else find_gpu(gpu)[0].name
+    sources = public_runs()
+    if source is not None and source not in {s.id for s in sources}:
+        raise UnknownName.of("source", source, [s.id for s in sources], list_with="advisor audit --public --json")
+    chosen = [
+        (s, run)
+        for s in sources
+        for run in s.runs
+        if (source is None or s.id == source)
+        and run.asked is not None
+        and (wanted is None or run.asked["gpu"] == wanted)
+        and _counts(run, least)
+    ]
+    figures: list[PublicFigure] = []
+    verdicts: list[FitVerdict] = []
+    refused: list[str] = []
+    for number, (at, run) in enumerate(chosen):
+        if progress:
+            progress(number, len(chosen), run.id)
+        try:
+            candidate = priced(at, run)
+        except AdvisorError as error:
+            refused.append(f"{run.id}: {error.message}")
+            continue
+        figures.extend(_figures(at, run, candidate, least))
+        verdicts.append(_verdict(run, candidate))
+    return PublicAudit(
+        figures=tuple(figures), summary=tuple(_summaries(figures)), verdicts=tuple(verdicts), refused=tuple(refused)
+    )
+
+
+def priced(source: PublicRuns, run: PublicRun) -> Candidate:
+    """The candidate of one public run, on the whole card: nobody kept a headroom free there.
+
+    Raises:
+        AdvisorError: the question is refused.
+    """
+    request = request_of(run)
+    spec = spec_for(source, run)
+    hardware = hardware_of(request)
+    recipe = recipe_of(request)
+    workload, _ = workload_of(request, spec, recipe)
+    return price(workload, recipe, hardware, spec, use_measured=False)
+
+
+def request_of(run: PublicRun) -> EstimateRequest:
+    """The question a run answers. Keys that no request has yet are said in the nearest words it has.
+
+    Raises:
+        BadRequest: the question is refused.
+    """
+    asked = {"headroom": 0.0, **(run.asked or {})}
+    known = EstimateRequest.model_fields
+    if "mixed_precision" in asked and "mixed_precision" not in known:
+        flag = asked.pop("mixed_precision")
+        if asked.get("dtype") == "float32" or asked.get("method") == "qlora":
+            asked |= {"dtype": {"bf16": "bfloat16", "fp16": "float16"}[flag], "autocast": True}
+    return from_case({key: value for key, value in asked.items() if key in known or key != "prepare_kbit_training"})
+
+
+def _counts(run: PublicRun, least: Comparable) -> bool:
+    return any(_at_least(c, least) for c in (run.comparable_memory, run.comparable_time))
+
+
+def _at_least(comparable: Comparable, least: Comparable) -> bool:
+    order: tuple[Comparable, ...] = ("no", "partly", "yes")
+    return order.index(comparable) >= order.index(least)
+
+
+def _figures(source: PublicRuns, run: PublicRun, candidate: Candidate, least: Comparable) -> list[PublicFigure]:
+    memory = candidate.memory
+    pairs: list[tuple[Target, float | None, Quantity, Comparable]] = [
+        ("peak_allocated", run.peak_allocated_bytes, memory.peak_allocated, run.comparable_memory),
+        ("peak_reserved", run.peak_reserved_bytes, memory.peak_reserved, run.comparable_memory),
+        ("peak_device", run.peak_device_bytes, _with_context(memory.peak_device, source, candidate), run.comparable_memory),
+        ("step_time", run.step_seconds, candidate.time.step, run.comparable_time),
+    ]  # fmt: skip
+    asked: dict[str, Any] = run.asked or {}
+    return [
+        PublicFigure(
+            run=run.id,
+            source=source.id,
+            gpu=candidate.gpu,
+            model=str(asked.get("model")),
+            method=candidate.recipe.method,
+            precision=run.reported.get("dtype", ""),
+            lengths=run.lengths,
+            target=target,
+            comparable=comparable,
+            measured=measured,
+            predicted=q.mid,
+            low=q.low,
+            high=q.high,
+            error=q.mid / measured - 1,
+            inside=q.low <= measured <= q.high,
+            why=run.why,
+        )
+        for target, measured, q, comparable in pairs
+        if measured is not None and _at_least(comparable, least)
+    ]
+
+
+def _with_context(device: Quantity, source: PublicRuns, candidate: Candidate) -> Quantity:
+    """The device's peak with the context the source measured in the place of the assumed one."""
+    if source.context_bytes is None:
+        return device
+    reserved = candidate.memory.peak_reserved
+    context = Quantity.exact(source.context_bytes, "B", "measured", f"context measured by {source.id}")
+    return reserved.plus(context, device.why)
+
+
+def _verdict(run: PublicRun, candidate: Candidate) -> FitVerdict:
+    return FitVerdict(
+        run=run.id,
+        comparable=run.comparable_memory,
+        ran=run.outcome == "complete",
+        said=candidate.fits,
+        predicted=candidate.memory.peak_device.mid,
+        limit=candidate.limit_bytes,
+    )
+
+
+def _summaries(figures: Iterable[PublicFigure]) -> list[FigureSummary]:
+    """All figures of a target, then by each of GROUPS."""
+    figures = list(figures)
+    out: list[FigureSummary] = []
+    for target in TARGETS:
+        own = [f for f in figures if f.target == target]
+        if not own:
+            continue
+        out.append(_summary(own, target))
+        for by in GROUPS:
+            names = dict.fromkeys(getattr(f, by) for f in own)
+            out.extend(_summary([f for f in own if getattr(f, by) == name], target, by, name) for name in names)
+    return out
+
+
+def _summary(figures: list[PublicFigure], target: Target, by: str = "", group: str = "") -> FigureSummary:
+    errors = np.abs([f.error for f in figures])
+    return FigureSummary(
+        target=target,
+        by=by,
+        group=group,
+        runs=len(figures),
+        median=float(np.median(errors)),
+        p90=float(np.quantile(errors, 0.9)),
+        worst=float(errors.max()),
+        coverage=sum(f.inside for f in figures) / len(figures),
+    )

@@ -1,7 +1,7 @@
 """Predictions against runs that others published, nothing fitted to any of them: errors, coverage, verdicts on fit.
 
-    python benchmarks/public_runs.py                 all figures and their summary, and benchmarks/results/public_runs.json
-    python benchmarks/public_runs.py --source ID     one source alone; --least yes: without those comparable in part
+python benchmarks/public_runs.py                 all figures and their summary, and benchmarks/results/public_runs.json
+python benchmarks/public_runs.py --source ID     one source alone; --least yes: without those comparable in part
 """
 
 from __future__ import annotations

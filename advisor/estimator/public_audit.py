@@ -7,6 +7,7 @@ says how far each figure is off, where the interval holds, and which verdicts on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.public_run import Comparable, PublicRun, PublicRuns
 from advisor.domain.quantity import Quantity
 from advisor.domain.stored import Value
-from advisor.errors import AdvisorError, UnknownName
+from advisor.errors import AdvisorError, BadRequest, MissingExtra, UnknownName
 from advisor.estimator.estimate import price
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 
@@ -158,7 +159,7 @@ def request_of(run: PublicRun) -> EstimateRequest:
     Raises:
         BadRequest: the question is refused.
     """
-    asked = {"headroom": 0.0, **(run.asked or {})}
+    asked: dict[str, Any] = {"headroom": 0.0, **(run.asked or {})}
     known = EstimateRequest.model_fields
     if "mixed_precision" in asked and "mixed_precision" not in known:
         flag = asked.pop("mixed_precision")
@@ -178,12 +179,13 @@ def _at_least(comparable: Comparable, least: Comparable) -> bool:
 
 def _figures(source: PublicRuns, run: PublicRun, candidate: Candidate, least: Comparable) -> list[PublicFigure]:
     memory = candidate.memory
+    device = _with_context(memory.peak_device, source, candidate)
     pairs: list[tuple[Target, float | None, Quantity, Comparable]] = [
         ("peak_allocated", run.peak_allocated_bytes, memory.peak_allocated, run.comparable_memory),
         ("peak_reserved", run.peak_reserved_bytes, memory.peak_reserved, run.comparable_memory),
-        ("peak_device", run.peak_device_bytes, _with_context(memory.peak_device, source, candidate), run.comparable_memory),
+        ("peak_device", run.peak_device_bytes, device, run.comparable_memory),
         ("step_time", run.step_seconds, candidate.time.step, run.comparable_time),
-    ]  # fmt: skip
+    ]
     asked: dict[str, Any] = run.asked or {}
     return [
         PublicFigure(
@@ -256,3 +258,44 @@ def _summary(figures: list[PublicFigure], target: Target, by: str = "", group: s
         worst=float(errors.max()),
         coverage=sum(f.inside for f in figures) / len(figures),
     )
+
+
+def plot_public(audit: PublicAudit, path: str | Path) -> Path:
+    """Predicted over measured, one panel a target and a row a source, as .html, .png or .svg by the name's end.
+
+    Raises:
+        MissingExtra: altair is not installed.
+        BadRequest: another ending.
+    """
+    path = Path(path)
+    if path.suffix not in (".html", ".png", ".svg"):
+        raise BadRequest(f"a plot is .html, .png or .svg, not {path.suffix or 'without ending'}", path=str(path))
+    try:
+        import altair as alt
+    except ImportError as error:
+        raise MissingExtra.of("altair", extra="report", why="a plot") from error
+    panels: list[Any] = []
+    for target in dict.fromkeys(figure.target for figure in audit.figures):
+        values = [
+            {
+                "run": f.run,
+                "source": f.source,
+                "gpu": f.gpu,
+                "comparable": f.comparable,
+                "ratio": f.predicted / f.measured,
+                "low": f.low / f.measured,
+                "high": f.high / f.measured,
+            }
+            for f in audit.figures
+            if f.target == target
+        ]
+        base: Any = alt.Chart(alt.Data(values=values), width=320, title=target.replace("_", " "))
+        ratio: Any = alt.X("ratio:Q", scale=alt.Scale(type="log"), title="predicted / measured")
+        points = base.mark_point(filled=True).encode(
+            x=ratio, y="source:N", yOffset="run:N", color="gpu:N", tooltip=["run:N", "ratio:Q", "comparable:N"]
+        )
+        bars = base.mark_rule().encode(x="low:Q", x2="high:Q", y="source:N", yOffset="run:N", color="gpu:N")
+        line = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(strokeDash=[4, 4], color="grey").encode(x="x:Q")
+        panels.append(line + bars + points)
+    alt.hconcat(*panels).save(str(path))
+    return path

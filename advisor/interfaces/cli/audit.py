@@ -10,6 +10,7 @@ from advisor.interfaces.cli.output import amount, emit, gpu_option, grid, json_o
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit
+    from advisor.estimator.public_audit import PublicAudit
 
 SCHEMES = ("leave-one-run", "leave-one-method", "leave-one-model", "leave-one-device", "uncalibrated")
 
@@ -24,15 +25,20 @@ SCHEMES = ("leave-one-run", "leave-one-method", "leave-one-model", "leave-one-de
     help="What a prediction must not have seen.",
 )
 @click.option("--plot", "plot_path", type=click.Path(dir_okay=False), help="Also draw it: FILE.html, .png or .svg.")
+@click.option("--public", is_flag=True, help="Price the runs that others published, with nothing fitted to them.")
 @json_option
-def command(gpu: str | None, scheme: str, plot_path: str | None, as_json: bool) -> None:
+def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, as_json: bool) -> None:
     """Score predictions on measured runs that the fit did not see.
 
     \b
     Examples:
       advisor audit --scheme uncalibrated
       advisor audit --gpu L40S --plot audit.html
+      advisor audit --public --gpu RTX-3080
     """
+    if public:
+        _public(gpu, plot_path, as_json)
+        return
     from advisor.estimator.audit import audit, plot
 
     with progress("auditing") as advance:
@@ -40,6 +46,57 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, as_json: bool) 
     if plot_path:
         plot(result, plot_path)
     emit(result, as_json, table=_shown)
+
+
+def _public(gpu: str | None, plot_path: str | None, as_json: bool) -> None:
+    from advisor.estimator.public_audit import audit_public, plot_public
+
+    with progress("pricing public runs") as advance:
+        result = audit_public(gpu, progress=advance)
+    if plot_path:
+        plot_public(result, plot_path)
+    emit(result, as_json, table=_shown_public)
+
+
+def _shown_public(audit: PublicAudit) -> list[Any]:
+    rows = [
+        (
+            f.run,
+            f.target.replace("_", " "),
+            f.comparable,
+            amount(f.measured, "s" if f.target == "step_time" else "B"),
+            amount(f.predicted, "s" if f.target == "step_time" else "B"),
+            f"{f.error:+.1%}",
+            "yes" if f.inside else "NO",
+        )
+        for f in audit.figures
+    ]
+    runs = grid(
+        ("run", "target", "comparable", "measured", "predicted", "error", "in interval"),
+        rows,
+        title="public runs, nothing fitted to them",
+        right="measured,predicted,error",
+    )
+    sums = grid(
+        ("target", "by", "group", "runs", "median", "90 % below", "worst", "in the 90 % interval"),
+        [
+            (
+                s.target.replace("_", " "),
+                s.by or "all",
+                s.group,
+                s.runs,
+                f"{s.median:.1%}",
+                f"{s.p90:.1%}",
+                f"{s.worst:.1%}",
+                f"{s.coverage:.0%}",
+            )
+            for s in audit.summary
+        ],
+        right="runs,median,90 % below,worst,in the 90 % interval",
+    )
+    wrong = [f"wrong verdict on fit: {v.run}, which {'ran' if v.ran else 'failed'}" for v in audit.verdicts if v.wrong]
+    verdicts = f"verdicts on fit: {len(audit.verdicts)}, of which {len(wrong)} wrong"
+    return [runs, sums, verdicts, *wrong, *(f"not priced: {text}" for text in audit.refused), *audit.notes]
 
 
 def _shown(audit: Audit) -> list[Any]:

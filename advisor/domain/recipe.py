@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pydantic import Field
 
 from advisor.domain.stored import Value
-
-DType = Literal["bfloat16", "float16", "float32"]
-Base = Literal["dtype", "int8", "nf4"]
-"""How the frozen base weights are held: in `dtype`, or quantised by bitsandbytes."""
-Attention = Literal["sdpa", "eager", "flash_attention_2"]
-Trainer = Literal["loop", "hf", "trl"]
-"""`loop`: plain PyTorch loop · `hf`: transformers Trainer · `trl`: SFTTrainer (no tokens x vocabulary logits)."""
-TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
-Batching = Literal["padded", "packed", "padding-free"]
+from advisor.domain.vocabulary import Attention, Base, Batching, DType, Trainer
 
 
 class Recipe(Value):

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.stored import Stored, Value
+from advisor.domain.vocabulary import Objective
 from advisor.domain.workload import Workload
 
-Objective = Literal["quality", "time", "memory"]
 TrialState = Literal["complete", "pruned", "infeasible", "oom", "failed", "interrupted", "running", "waiting"]
 Scalar = float | int | str | bool | None
 Level = Scalar | tuple[str, ...]

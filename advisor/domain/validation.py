@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from advisor.errors import BadRequest, UnknownName
+
+RENAMED: Final = {
+    "methods": "method",
+    "bases": "base",
+    "attention": "attn_implementation",
+    "usd": "budget_usd",
+    "tolerance": "tolerance_points",
+}
+"""Earlier names of arguments -> what they are called in every verb now."""
 
 
 def refusal_of(error: ValidationError, given: Mapping[str, Any]) -> BadRequest:
@@ -24,3 +34,18 @@ def refusal_of(error: ValidationError, given: Mapping[str, Any]) -> BadRequest:
     said = " and ".join(f"{words} {bounds[key]:g}" for key, words in limits.items() if key in bounds)
     cause = f"{option} must be {said}" if said else str(first["msg"])
     return BadRequest(f"{option} {value!r} cannot be", cause=cause, field=field, value=value)
+
+
+def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse an argument that the verb does not take.
+
+    Raises:
+        BadRequest: with near names, and the earlier name's new one where it was renamed.
+    """
+    names = sorted(known)
+    for name in given:
+        if name in names:
+            continue
+        near = [RENAMED[name]] if RENAMED.get(name) in names else difflib.get_close_matches(name, names, n=3)
+        hints = [f"near names: {', '.join(near)}"] if near else [f"arguments: {', '.join(names)}"]
+        raise BadRequest(f"unknown argument: {name!r}", hints=hints, key=name, near=near)

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final
 
 from pydantic import Field, model_validator
 
 from advisor.domain.stored import Value
+from advisor.domain.vocabulary import Task, TaskType
 
-Task = Literal["causal-lm", "sequence-classification", "seq2seq"]
-TASKS: tuple[Task, ...] = get_args(Task)
-
-TaskType = Literal[
-    "NLU",
-    "NLG",
-    "instruction",
-    "math",
-    "code",
-    "reasoning",
-    "QA",
-    "translation",
-    "summarization",
-    "NER",
-    "classification",
-    "vision",
-    "preference",
-    "pretraining",
-]
-"""What kind of skill is learned; evidence is grouped by it."""
+DEFAULT_SEQ_LEN: Final = 1024
+"""Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
 
 
 class Workload(Value):
@@ -45,7 +28,7 @@ class Workload(Value):
     task: Task = "causal-lm"
     task_type: TaskType | None = None
     samples: int | None = Field(None, ge=1, le=10**12)
-    seq_len: int = Field(1024, ge=1, le=10**7)
+    seq_len: int = Field(DEFAULT_SEQ_LEN, ge=1, le=10**7)
     mean_seq_len: float | None = Field(None, gt=0)
     target_len: int | None = Field(None, ge=1, le=10**7)
     num_labels: int = Field(2, ge=1, le=10**6)

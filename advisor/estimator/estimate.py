@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any, Final
+from typing import Final, Unpack
 
 from advisor.catalog.constants import load_constants
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.options import EstimateOptions
 from advisor.domain.profile import Profile
 from advisor.domain.quantity import Quantity
-from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
+from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.units import gib, plural
-from advisor.domain.workload import Task, TaskType, Workload
+from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import Shape, lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.gpu_request import dtype_asked
@@ -35,59 +35,31 @@ Source: feasibility study on peft's public method comparison.
 """
 
 
-def estimate(
-    model: str,
-    gpu: str | None = None,
-    *,
-    gpu_memory: str | float | None = None,
-    gpu_like: str | None = None,
-    method: str | None = None,
-    adapter_config: Mapping[str, Any] | str | None = None,
-    rank: int | None = None,
-    alpha: float | None = None,
-    dropout: float | None = None,
-    target_modules: str | list[str] | None = None,
-    options: Mapping[str, Any] | None = None,
-    batch_size: int | None = None,
-    gradient_accumulation: int | None = None,
-    seq_len: int | None = None,
-    mean_seq_len: float | None = None,
-    target_len: int | None = None,
-    num_labels: int | None = None,
-    task: Task | None = None,
-    task_type: TaskType | None = None,
-    samples: int | None = None,
-    epochs: float | None = None,
-    dtype: DType | None = None,
-    base: Base | None = None,
-    autocast: bool | None = None,
-    optimizer: str | None = None,
-    learning_rate: float | None = None,
-    max_grad_norm: float | None = None,
-    gradient_checkpointing: bool | None = None,
-    attn_implementation: Attention | None = None,
-    trainer: Trainer | None = None,
-    batching: Batching | None = None,
-    torch_compile: bool | None = None,
-    use_liger_kernel: bool | None = None,
-    count: int | None = None,
-    headroom: float | None = None,
-    usd_per_hour: float | None = None,
-) -> Candidate:
-    """Memory, time, money and quality of one recipe on one machine; arguments left out take advisor's defaults.
+def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptions]) -> Candidate:
+    """Memory, time, money and quality of one recipe on one machine; what is left out takes advisor's defaults.
 
-    Lengths in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
-    result says for each figure on what basis it stands, and `fits` whether the machine can hold it. `gpu` is a
-    name of the catalogue or `auto`, this machine's; one that is not listed is described by `gpu_memory` ("24GB")
-    and by `gpu_like`, the card whose rates it shares. `dtype` is by default the 16-bit type of the card. With
+    Lengths are in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
+    result says for each figure on what basis it stands, and `fits` whether the machine can hold it. With
     `torch_compile` the ranges reach down to what no fusion can save; `use_liger_kernel` is refused.
+
+    Args:
+        model: a Hub id, a name or alias of the catalogue, or a local folder.
+        gpu: a name that `advisor gpus` knows, or `auto`, this machine's; one that is not listed is described by
+            `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares.
+        options: see `advisor.domain.options.EstimateOptions`; they are the command line's options and the keys of
+            a line of `--from`. None counts as left out.
+
+    Returns:
+        The candidate: bytes, seconds, USD and points, each with its interval, basis and reason.
 
     Raises:
         BadRequest: a value that makes no sense; UnknownName and IllegalRecipe are of this kind.
         BadFile: the adapter config, a profile or a calibration cannot be read.
+
+    Example:
+        advisor.estimate("meta-llama/Llama-3.2-3B", "L40S", method="lora", rank=32, batch_size=4, seq_len=683)
     """
-    case = {name: value for name, value in locals().items() if value is not None}
-    return answer(from_case(case))
+    return answer(from_case({"model": model, "gpu": gpu, **options}))
 
 
 def answer(request: EstimateRequest) -> Candidate:

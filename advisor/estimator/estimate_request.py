@@ -13,9 +13,45 @@ from advisor import store
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Attention, Base, Batching, DType, Recipe, Trainer
+from advisor.domain.options import (
+    Alpha,
+    AttnImplementation,
+    Autocast,
+    BatchingName,
+    BatchSize,
+    Count,
+    Dropout,
+    Epochs,
+    Gpu,
+    GpuLike,
+    GpuMemory,
+    GradientAccumulation,
+    GradientCheckpointing,
+    Headroom,
+    LearningRate,
+    MaxGradNorm,
+    MeanSeqLen,
+    Model,
+    NumLabels,
+    OneBase,
+    OneMethod,
+    Optimizer,
+    Precision,
+    Rank,
+    Samples,
+    SeqLen,
+    TargetLen,
+    TaskName,
+    TaskTypeName,
+    TorchCompile,
+    TrainerName,
+    UsdPerHour,
+    UseLigerKernel,
+)
+from advisor.domain.recipe import Recipe
 from advisor.domain.stored import Value
-from advisor.domain.workload import Task, TaskType, Workload
+from advisor.domain.vocabulary import Task
+from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.gpu_request import gpu_asked
 
@@ -24,7 +60,6 @@ if TYPE_CHECKING:
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
-DEFAULT_LENGTH: Final = 1024
 _DTYPES: Final = {
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -45,42 +80,42 @@ class EstimateRequest(Value):
     `adapter_config` is a peft adapter config, or the path of one; else `method` with its hyperparameters.
     """
 
-    model: str = Field(min_length=1)
-    gpu: str | None = Field(None, min_length=1)
-    gpu_memory: str | float | None = None
-    gpu_like: str | None = Field(None, min_length=1)
+    model: Model
+    gpu: Gpu | None = None
+    gpu_memory: GpuMemory | None = None
+    gpu_like: GpuLike | None = None
     adapter_config: dict[str, Any] | str | None = None
-    method: str | None = None
-    rank: int | None = Field(None, ge=1)
-    alpha: float | None = Field(None, gt=0)
-    dropout: float | None = Field(None, ge=0, lt=1)
+    method: OneMethod | None = None
+    rank: Rank | None = None
+    alpha: Alpha | None = None
+    dropout: Dropout | None = None
     target_modules: str | list[str] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    batch_size: int = Field(1, ge=1, le=10**6)
-    gradient_accumulation: int = Field(1, ge=1, le=10**6)
-    seq_len: int | None = Field(None, ge=1, le=10**7)
-    mean_seq_len: float | None = Field(None, gt=0)
-    target_len: int | None = Field(None, ge=1, le=10**7)
-    num_labels: int | None = Field(None, ge=1, le=10**6)
-    task: Task | None = None
-    task_type: TaskType | None = None
-    samples: int | None = Field(None, ge=1, le=10**12)
-    epochs: float = Field(3.0, gt=0, le=10**6)
-    dtype: DType | None = None
-    base: Base | None = None
-    autocast: bool = False
-    optimizer: str | None = None
-    learning_rate: float | None = Field(None, gt=0)
-    max_grad_norm: float = Field(1.0, ge=0)
-    gradient_checkpointing: bool = False
-    attn_implementation: Attention = "sdpa"
-    trainer: Trainer = "hf"
-    batching: Batching = "padded"
-    torch_compile: bool = False
-    use_liger_kernel: bool = False
-    count: int = Field(1, ge=1, le=10**5)
-    headroom: float = Field(0.05, ge=0, lt=1)
-    usd_per_hour: float | None = Field(None, gt=0)
+    batch_size: BatchSize = 1
+    gradient_accumulation: GradientAccumulation = 1
+    seq_len: SeqLen | None = None
+    mean_seq_len: MeanSeqLen | None = None
+    target_len: TargetLen | None = None
+    num_labels: NumLabels | None = None
+    task: TaskName | None = None
+    task_type: TaskTypeName | None = None
+    samples: Samples | None = None
+    epochs: Epochs = 3.0
+    dtype: Precision | None = None
+    base: OneBase | None = None
+    autocast: Autocast = False
+    optimizer: Optimizer | None = None
+    learning_rate: LearningRate | None = None
+    max_grad_norm: MaxGradNorm = 1.0
+    gradient_checkpointing: GradientCheckpointing = False
+    attn_implementation: AttnImplementation = "sdpa"
+    trainer: TrainerName = "hf"
+    batching: BatchingName = "padded"
+    torch_compile: TorchCompile = False
+    use_liger_kernel: UseLigerKernel = False
+    count: Count = 1
+    headroom: Headroom = 0.05
+    usd_per_hour: UsdPerHour | None = None
 
     @field_validator("dtype", mode="before")
     @classmethod
@@ -148,7 +183,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     seq_len = request.seq_len
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
-        seq_len = DEFAULT_LENGTH if most is None else max(1, min(DEFAULT_LENGTH, most))
+        seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
         notes.append(f"no length was given: every sample is taken to be {seq_len} tokens long")
     check_lengths(spec, seq_len=seq_len, target_len=request.target_len)
     target_len = request.target_len

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from advisor import store
-from advisor.domain.recipe import Attention, Base, Batching, DType, Trainer
 from advisor.domain.stored import Stored, Value
-from advisor.domain.workload import Task
+from advisor.domain.vocabulary import Attention, Base, Batching, DType, Task, Trainer
 from advisor.errors import BadRequest, UnknownName
 
 FOLDER: Final = Path(__file__).parent / "campaigns"

@@ -57,7 +57,7 @@ def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) ->
     )
     if recipe.gradient_checkpointing:
         said.append("checkpointing: without it no micro-batch, or only a slower one, fits")
-    if recipe.base != "dtype" and question.request.bases is None:
+    if recipe.base != "dtype" and question.request.base is None:
         said.append(f"{recipe.base} base: in {recipe.dtype} the weights leave too little room")
     if choice.quality is not None:
         said.append(f"quality: {choice.quality.evidence}")

@@ -74,7 +74,7 @@ def _price(usd: float | None) -> str:
 def _other_methods(question: ResolvedRequest, costs: Costs) -> list[str]:
     """Whether the most frugal recipe would fit, had methods, bases or checkpointing not been chosen by the user."""
     request = question.request
-    if request.methods is None and request.bases is None and request.gradient_checkpointing is None:
+    if request.method is None and request.base is None and request.gradient_checkpointing is None:
         return []
     frugal = question.model_copy(update={"request": request.model_copy(update=FRUGAL)})
     found = fit_or_say(frugal, "qlora", costs).candidate

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
-from advisor.domain.recipe import Base, Recipe
+from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
+from advisor.domain.vocabulary import Base
 from advisor.errors import IllegalRecipe
 from advisor.recommender.recommend_request import ResolvedRequest
 
@@ -26,9 +27,9 @@ def methods_asked(question: ResolvedRequest) -> tuple[list[Method], list[Refusal
         UnknownName: a method in `methods` or `exclude` that is not in the catalogue.
     """
     request = question.request
-    named = [find_method(name) for name in request.methods or ()]
+    named = [find_method(name) for name in request.method or ()]
     excluded = {find_method(name).name for name in request.exclude}
-    wanted = _once(named) if request.methods is not None else [m for m in methods() if m.core]
+    wanted = _once(named) if request.method is not None else [m for m in methods() if m.core]
     tried: list[Method] = []
     refused: list[Refusal] = []
     for method in wanted:
@@ -65,11 +66,11 @@ def bases_to_try(question: ResolvedRequest, method: Method) -> Iterator[Base]:
     """The method's own base first, then smaller ones it can stand on."""
     allowed: set[Base] = set(method.bases)
     start = SMALLER_BASES.index(method.default_base)
-    if question.request.bases is not None:
-        allowed &= set(question.request.bases)
+    if question.request.base is not None:
+        allowed &= set(question.request.base)
         start = 0
     else:
-        offered = question.request.methods
+        offered = question.request.method
         if method.name == "lora" and (offered is None or QUANTISED_TWIN in offered):
             allowed -= {"nf4"}
     bases: list[Base] = [base for base in SMALLER_BASES[start:] if base in allowed]
@@ -104,7 +105,7 @@ def make_recipe(question: ResolvedRequest, method: Method, base: Base, *, checkp
         "dtype": question.dtype,
         "base": base,
         "gradient_checkpointing": checkpointing,
-        "attention": request.attention,
+        "attention": request.attn_implementation,
         "trainer": request.trainer,
         "autocast": _needs_autocast(question, method, base),
         "gradient_accumulation": question.workload.effective_batch_size,

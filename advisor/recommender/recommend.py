@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 from advisor.domain.candidate import Candidate
-from advisor.domain.recipe import Attention, Base, DType, Trainer
+from advisor.domain.options import RecommendOptions
 from advisor.domain.recommendation import Recommendation, Refusal
-from advisor.domain.workload import Task, TaskType
 from advisor.errors import BadRequest
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.explain import drop_dominated, why, would_change
@@ -25,56 +24,21 @@ def recommend(
     model: str,
     gpu: str | None = None,
     *,
-    gpu_memory: str | float | None = None,
-    gpu_like: str | None = None,
-    count: int = 1,
-    samples: int | None = None,
-    data: str | None = None,
-    task: Task | None = None,
-    task_type: TaskType | None = None,
-    seq_len: int | None = None,
-    mean_seq_len: float | None = None,
-    target_len: int | None = None,
-    num_labels: int | None = None,
-    epochs: float | None = None,
-    effective_batch_size: int | None = None,
-    budget_usd: float | None = None,
-    deadline_hours: float | None = None,
-    headroom: float | None = None,
-    usd_per_hour: float | None = None,
-    spot: bool = False,
-    methods: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    bases: Sequence[Base] | None = None,
-    gradient_checkpointing: bool | None = None,
-    must_merge: bool = False,
-    trainer: Trainer = "hf",
-    dtype: DType | None = None,
-    optimizer: str | None = None,
-    attention: Attention = "sdpa",
-    tolerance_points: float = 1.0,
-    policy: str = "balanced",
     on_progress: Progress | None = None,
     costs: Costs | None = None,
+    **options: Unpack[RecommendOptions],
 ) -> Recommendation:
     """Which method to fine-tune `model` with on `gpu`, at which batch and settings, and why.
 
     Args:
         model: a Hub id, a name or alias of the catalogue, or a local folder.
-        gpu: a name `advisor gpus` knows, or `auto`: this machine's.
-        gpu_memory, gpu_like: of a card that is not listed, its memory ("24GB") and the card whose rates it shares.
-        samples: training samples; without them there is no training time and no cost, and quality is an average.
-        data: a JSONL, CSV or Parquet file; samples, lengths and task are then read from it.
-        seq_len: tokens of the longest sample, which decides memory; `mean_seq_len` decides time.
-        budget_usd, deadline_hours: limits on the expected cost and time of the whole training.
-        headroom: share of the GPU's memory to keep free (default 0.05).
-        methods, exclude: names of methods to choose among (default: the core ones), and not to.
-        bases: precisions the frozen base may be held in (default: each method's own, smaller if need be).
-        must_merge: only methods that merge into the base weights.
-        tolerance_points: points of the usual metric (0-100) worth giving up for a lower cost.
-        policy: how cost and quality are weighed, see `advisor.recommender.policies`.
+        gpu: a name that `advisor gpus` knows, or `auto`, this machine's; one that is not listed is described by
+            `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares.
         on_progress: told (done, total, what) while traces are made.
         costs: another estimator, for tests.
+        options: see `advisor.domain.options.RecommendOptions`; they are the command line's options, and None counts
+            as left out. Without `samples` or `data` there is no training time and no cost, and quality is an
+            average over sizes. `method`, `exclude` and `base` take one name, several with commas, or a sequence.
 
     Returns:
         `ranked[0]` is the choice; `why`, `refused` and `would_change` explain it.
@@ -83,9 +47,11 @@ def recommend(
         BadRequest: the question makes no sense as put (UnknownName, UnsupportedModel ... are of this kind).
         DoesNotFit: nothing fits the memory, the budget or the deadline; says by how much and what would.
         BadFile: the data file cannot be read.
+
+    Example:
+        advisor.recommend("meta-llama/Llama-3.1-8B", "H100", samples=2_000, budget_usd=50, method="lora,dora")
     """
-    asked: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("on_progress", "costs")}
-    return answer(resolve(checked(asked)), costs or Estimator(), on_progress)
+    return answer(resolve(checked({"model": model, "gpu": gpu, **options})), costs or Estimator(), on_progress)
 
 
 def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None = None) -> Recommendation:

@@ -6,22 +6,50 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Attention, Base, DType, Trainer
+from advisor.domain.options import (
+    AttnImplementation,
+    BudgetUsd,
+    Count,
+    Data,
+    DeadlineHours,
+    EffectiveBatchSize,
+    Epochs,
+    Gpu,
+    GpuLike,
+    GpuMemory,
+    GradientCheckpointing,
+    Headroom,
+    MeanSeqLen,
+    Model,
+    MustMerge,
+    NumLabels,
+    Optimizer,
+    PolicyName,
+    Precision,
+    Samples,
+    SeqLen,
+    SpotPrices,
+    TargetLen,
+    TaskName,
+    TaskTypeName,
+    TolerancePoints,
+    TrainerName,
+    UsdPerHour,
+    names_in,
+)
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
-from advisor.domain.validation import refusal_of
-from advisor.domain.workload import Task, TaskType, Workload
+from advisor.domain.validation import check_names, refusal_of
+from advisor.domain.vocabulary import Base, DType, Task
+from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
-
-DEFAULT_SEQ_LEN: Final = 1024
-"""Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
 
 TASK_OF: Final[Mapping[str, Task]] = {
     "CausalLM": "causal-lm",
@@ -41,46 +69,51 @@ TASKS_ON: Final[Mapping[str, tuple[Task, ...]]] = {
 """The tasks each architecture can be trained for here, the usual one first."""
 
 
-class Request(Value):
+class RecommendRequest(Value):
     """The arguments of `recommend()`, each within its range."""
 
-    model: str = Field(min_length=1)
-    gpu: str | None = Field(None, min_length=1)
-    gpu_memory: str | float | None = None
-    gpu_like: str | None = Field(None, min_length=1)
-    count: int = Field(1, ge=1, le=10**5)
-    samples: int | None = Field(None, ge=1, le=10**12)
-    data: str | None = None
-    task: Task | None = None
-    task_type: TaskType | None = None
-    seq_len: int | None = Field(None, ge=1, le=10**7)
-    mean_seq_len: float | None = Field(None, gt=0)
-    target_len: int | None = Field(None, ge=1, le=10**7)
-    num_labels: int | None = Field(None, ge=1, le=10**6)
-    epochs: float | None = Field(None, gt=0, le=10**6)
-    effective_batch_size: int | None = Field(None, ge=1, le=10**7)
-    budget_usd: float | None = Field(None, gt=0)
-    deadline_hours: float | None = Field(None, gt=0)
-    headroom: float | None = Field(None, ge=0, lt=1)
-    usd_per_hour: float | None = Field(None, gt=0)
-    spot: bool = False
-    methods: tuple[str, ...] | None = None
+    model: Model
+    gpu: Gpu | None = None
+    gpu_memory: GpuMemory | None = None
+    gpu_like: GpuLike | None = None
+    count: Count = 1
+    samples: Samples | None = None
+    data: Data | None = None
+    task: TaskName | None = None
+    task_type: TaskTypeName | None = None
+    seq_len: SeqLen | None = None
+    mean_seq_len: MeanSeqLen | None = None
+    target_len: TargetLen | None = None
+    num_labels: NumLabels | None = None
+    epochs: Epochs | None = None
+    effective_batch_size: EffectiveBatchSize | None = None
+    budget_usd: BudgetUsd | None = None
+    deadline_hours: DeadlineHours | None = None
+    headroom: Headroom | None = None
+    usd_per_hour: UsdPerHour | None = None
+    spot: SpotPrices = False
+    method: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
-    bases: tuple[Base, ...] | None = None
-    gradient_checkpointing: bool | None = None
-    must_merge: bool = False
-    trainer: Trainer = "hf"
-    dtype: DType | None = None
-    optimizer: str | None = None
-    attention: Attention = "sdpa"
-    tolerance_points: float = Field(1.0, ge=0, le=100)
-    policy: str = "balanced"
+    base: tuple[Base, ...] | None = None
+    gradient_checkpointing: GradientCheckpointing | None = None
+    must_merge: MustMerge = False
+    trainer: TrainerName = "hf"
+    dtype: Precision | None = None
+    optimizer: Optimizer | None = None
+    attn_implementation: AttnImplementation = "sdpa"
+    tolerance_points: TolerancePoints = 1.0
+    policy: PolicyName = "balanced"
+
+    @field_validator("method", "exclude", "base", mode="before")
+    @classmethod
+    def _split(cls, names: Any) -> Any:
+        return names_in(names) if isinstance(names, str) else names
 
 
 class ResolvedRequest(Value):
     """A request resolved: everything a worker process needs to fit and price one method."""
 
-    request: Request
+    request: RecommendRequest
     spec: ModelSpec
     workload: Workload
     hardware: Hardware
@@ -103,7 +136,7 @@ class ResolvedRequest(Value):
         return None if self.request.deadline_hours is None else self.request.deadline_hours * HOUR
 
 
-def checked(arguments: Mapping[str, Any]) -> Request:
+def checked(arguments: Mapping[str, Any]) -> RecommendRequest:
     """The request, or why it is none.
 
     Raises:
@@ -111,8 +144,9 @@ def checked(arguments: Mapping[str, Any]) -> Request:
         UnknownName: a task, task type, trainer, precision ... that does not exist.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
+    check_names(given, RecommendRequest.model_fields)
     try:
-        request = Request.model_validate(given)
+        request = RecommendRequest.model_validate(given)
     except ValidationError as error:
         raise refusal_of(error, given) from None
     if request.count != 1:
@@ -124,7 +158,7 @@ def checked(arguments: Mapping[str, Any]) -> Request:
     return request
 
 
-def resolve(request: Request) -> ResolvedRequest:
+def resolve(request: RecommendRequest) -> ResolvedRequest:
     """Find the model and the GPU, read the data, settle the task and the lengths.
 
     Raises:
@@ -136,7 +170,7 @@ def resolve(request: Request) -> ResolvedRequest:
 
     spec = resolve_model(request.model)
     gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
-    check_attention(gpu, request.attention)
+    check_attention(gpu, request.attn_implementation)
     given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu or "", "note": note}
     if request.headroom is not None:
         given["headroom"] = request.headroom
@@ -157,7 +191,7 @@ def resolve(request: Request) -> ResolvedRequest:
     )
 
 
-def _workload(request: Request, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:
+def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:
     found, notes, padded = _from_data(request, spec) if request.data else ({}, [], {})
     fields: dict[str, Any] = {"model": spec.name, **found}
     for name in ("samples", "task_type", "mean_seq_len", "target_len", "num_labels", "epochs", "effective_batch_size"):
@@ -207,7 +241,7 @@ def _task(asked: Task | None, spec: ModelSpec) -> Task:
     return asked
 
 
-def _length(request: Request, from_data: int | None, spec: ModelSpec) -> tuple[int, str]:
+def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec) -> tuple[int, str]:
     """The longest sample in tokens, within the context; a length asked for beyond it is refused."""
     context = spec.context_length
     if request.seq_len is not None:
@@ -220,7 +254,7 @@ def _length(request: Request, from_data: int | None, spec: ModelSpec) -> tuple[i
     return wanted, "" if from_data else f"lengths: {wanted} tokens assumed, no data or --seq-len given"
 
 
-def _from_data(request: Request, spec: ModelSpec) -> tuple[dict[str, Any], list[str], dict[int, float]]:
+def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, Any], list[str], dict[int, float]]:
     """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
     from advisor.dataset import measure_lengths, read_rows
 

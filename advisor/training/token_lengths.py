@@ -10,12 +10,11 @@ from advisor.catalog.models.context_length import check_lengths
 from advisor.dataset.encoding import CUT_RULE, EncodedExample, Encoder
 from advisor.dataset.splits import Row, Splits
 from advisor.domain.model import ModelSpec
-from advisor.domain.workload import Task, Workload
+from advisor.domain.vocabulary import Task
+from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.training.prepare import weights_folder
 
-LONGEST_DEFAULT: Final = 1024
-"""Tokens: where nobody says, longer rows are cut (TRL's own default), and how many is said."""
 CUT_NOTE: Final = "rows longer than"
 """How the note begins that tells of rows cut; a study says it once."""
 MUCH_UNKNOWN: Final = 0.1
@@ -51,7 +50,7 @@ def lengths_of(
 ) -> tuple[dict[str, Any], list[str]]:
     """A workload's fields of length, and what is to be said of them.
 
-    `seq_len` is the limit asked for; without one it is LONGEST_DEFAULT, and never beyond the model's context.
+    `seq_len` is the limit asked for; without one it is DEFAULT_SEQ_LEN, and never beyond the model's context.
 
     Raises:
         BadRequest: a limit beyond the context; no training row leaves a token to learn.
@@ -59,7 +58,7 @@ def lengths_of(
     """
     check_lengths(spec, seq_len=seq_len)
     found = measure(spec, task, splits, rows)
-    most = min(spec.context_length or LONGEST_DEFAULT, seq_len or LONGEST_DEFAULT)
+    most = min(spec.context_length or DEFAULT_SEQ_LEN, seq_len or DEFAULT_SEQ_LEN)
     longest = min(found.longest(), most)
     targets = found.targets.get("train")
     target = min(max(targets), most) if targets else None

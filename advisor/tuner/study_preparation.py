@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, ParamSpec, Unpack
 
 from pydantic import ValidationError
 
@@ -18,12 +18,14 @@ from advisor.catalog.methods import check_recipe, find_method
 from advisor.dataset.splits import SPLITS, Row, Splits, load_splits, write_splits
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.options import SearchOptions
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
-from advisor.domain.tuning import Budget, Objective
+from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR
 from advisor.domain.validation import refusal_of
-from advisor.domain.workload import Task, Workload
+from advisor.domain.vocabulary import Task
+from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnknownName
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.training.metrics import find_metric
@@ -34,6 +36,7 @@ from advisor.tuner.local_device import check_device
 from advisor.tuner.search.samplers_and_pruners import PRUNERS, SAMPLERS
 from advisor.tuner.search.space import make_dimensions
 from advisor.tuner.starting_recipe import converging, plain_recipe, published_settings
+from advisor.tuner.tune_query import TuneQuery, checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, Start, TuneRequest
 
 P = ParamSpec("P")
@@ -72,34 +75,7 @@ def _by_option(make: Callable[P, PreparedStudy]) -> Callable[P, PreparedStudy]:
 
 @_by_option
 def make_request(
-    model: str,
-    data: str,
-    *,
-    recommendation: Recommendation | None = None,
-    method: str | Sequence[str] = "auto",
-    eval_data: str | None = None,
-    test_data: str | None = None,
-    task: Task | None = None,
-    metric: str | None = None,
-    trials: int | None = None,
-    hours: float | None = None,
-    usd: float | None = None,
-    usd_per_hour: float | None = None,
-    name: str | None = None,
-    objectives: Sequence[Objective] = ("quality",),
-    search: Sequence[str] | None = None,
-    sampler: str = "tpe",
-    pruner: str = "auto",
-    seq_len: int | None = None,
-    epochs: float | None = None,
-    effective_batch_size: int | None = None,
-    learning_rate: float | None = None,
-    head_learning_rate: float | None = None,
-    trainer: str | None = None,
-    dtype: str | None = None,
-    base: str | None = None,
-    seed: int = 0,
-    **settings: Any,
+    model: str, data: str, *, recommendation: Recommendation | None = None, **options: Unpack[SearchOptions]
 ) -> PreparedStudy:
     """Everything checked before anything is written.
 
@@ -108,53 +84,37 @@ def make_request(
     """
     from advisor.catalog.models import resolve_model
 
+    query = checked_query(options)
     spec = resolve_model(model)
     # absolute, so that a resume from another folder finds it
     spec = spec.model_copy(update={"weights": str(weights_folder(spec).resolve())})
-    budget = _budget(trials, hours, usd, usd_per_hour, recommendation)
-    named = task is not None
-    rows, splits, task = load_splits(data, eval_data, test_data, task, seed=seed)
-    _suits(spec, task, None if named else data)
-    chosen = find_metric(metric, task)
-    workload, notes = _workload(spec, task, splits, rows, seq_len, epochs, effective_batch_size, recommendation)
-    if head_learning_rate is not None and task != "sequence-classification":
-        raise BadRequest(
-            f"--head-learning-rate is of a new classification head, and {task} has none", hints=["--learning-rate RATE"]
-        )
-    rates = {"learning_rate": learning_rate, "head_learning_rate": head_learning_rate}
-    fields = {**rates, "trainer": trainer, "dtype": dtype, "base": base}
-    names = _names(method, recommendation)
+    budget = _budget(query, recommendation)
+    rows, splits, task = load_splits(data, query.eval_data, query.test_data, query.task, seed=query.seed)
+    _suits(spec, task, None if query.task is not None else data)
+    chosen = find_metric(query.metric, task)
+    workload, notes = _workload(spec, task, splits, rows, query, recommendation)
+    names = _names(query.method, recommendation)
     if recommendation is None:
-        workload, note = converging(names[0], spec, workload, epochs, effective_batch_size)
+        workload, note = converging(names[0], spec, workload, query.epochs, query.effective_batch_size)
         notes += [note] if note else []
-    starts, more = _starts(spec, workload, recommendation, names, {k: v for k, v in fields.items() if v is not None})
-    if pruner == "auto":
-        pruner = _pruner(budget, objectives, settings.get("seeds", 1))
-    if sampler not in SAMPLERS:
-        raise UnknownName.of("sampler", sampler, SAMPLERS, list_with="advisor tune --help")
-    if pruner not in PRUNERS:
-        raise UnknownName.of("pruner", pruner, (*PRUNERS, "auto"), list_with="advisor tune --help")
-    if len(objectives) > 1 and pruner != "none":
-        raise BadRequest("several objectives cannot be pruned by one score", hints=["--pruner none"])
-    if "quality" not in objectives:
-        raise BadRequest("quality must be among the objectives", hints=["--objective quality --objective time"])
+    starts, more = _starts(spec, workload, recommendation, names, _recipe_fields(query, task))
     request = TuneRequest(
-        name=_name(name or f"{Path(spec.name).name}-{Path(data).name.partition('.')[0]}"),
+        name=_name(query.name or f"{Path(spec.name).name}-{Path(data).name.partition('.')[0]}"),
         spec=spec,
         workload=workload,
         starts=starts,
         hardware=_hardware(recommendation),
         splits=splits,
-        dimensions=make_dimensions(starts, workload, search, widest=spec.hidden),
+        dimensions=make_dimensions(starts, workload, query.search, widest=spec.hidden),
         metric=chosen.name,
         higher_is_better=chosen.higher_is_better,
-        objectives=tuple(objectives),
+        objectives=query.objectives,
         budget=budget,
-        sampler=sampler,
-        pruner=pruner,
-        seed=seed,
+        sampler=_sampler(query.sampler),
+        pruner=_pruner(query, budget),
+        seed=query.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        **settings,
+        **query.settings,
     )
     return PreparedStudy(request, rows, (*splits.notes, *notes, *more))
 
@@ -236,15 +196,15 @@ def check_amounts(**given: float | None) -> None:
             raise BadRequest(f"{option} must be a number above 0, not {value}", option=option)
 
 
-def more_budget(budget: Budget, trials: int | None, hours: float | None, usd: float | None) -> Budget:
+def more_budget(budget: Budget, trials: int | None, hours: float | None, budget_usd: float | None) -> Budget:
     """The budget with other bounds in place of its own, where they are given.
 
     Raises:
         BadRequest: a bound that is no number above 0, or one in USD where no price is known.
     """
-    check_amounts(trials=trials, hours=hours, usd=usd)
-    _priced(usd, budget.usd_per_hour)
-    given = {"trials": trials, "seconds": hours * HOUR if hours else None, "usd": usd}
+    check_amounts(trials=trials, hours=hours, budget_usd=budget_usd)
+    _priced(budget_usd, budget.usd_per_hour)
+    given = {"trials": trials, "seconds": hours * HOUR if hours else None, "usd": budget_usd}
     changed = {name: value for name, value in given.items() if value is not None}
     try:
         return Budget.model_validate(budget.model_dump() | changed)
@@ -257,12 +217,11 @@ def _priced(usd: float | None, per_hour: float | None) -> None:
         raise BadRequest("a budget in USD needs a price", hints=["--usd-per-hour PRICE, or a --gpu with known prices"])
 
 
-def _budget(
-    trials: int | None, hours: float | None, usd: float | None, per_hour: float | None, told: Recommendation | None
-) -> Budget:
+def _budget(query: TuneQuery, told: Recommendation | None) -> Budget:
+    trials, hours, usd, per_hour = query.trials, query.hours, query.budget_usd, query.usd_per_hour
     if trials is None and hours is None and usd is None:
         trials = DEFAULT_TRIALS
-    check_amounts(trials=trials, hours=hours, usd=usd, usd_per_hour=per_hour)
+    check_amounts(trials=trials, hours=hours, budget_usd=usd, usd_per_hour=per_hour)
     if per_hour is None and told is not None:
         offers = [o.usd_per_hour for o in told.choice.money.offers if not o.spot]
         per_hour = told.hardware.usd_per_hour or (min(offers) if offers else None)
@@ -275,12 +234,11 @@ def _workload(
     task: Task,
     splits: Splits,
     rows: dict[str, list[Row]],
-    seq_len: int | None,
-    epochs: float | None,
-    batch: int | None,
+    query: TuneQuery,
     told: Recommendation | None,
 ) -> tuple[Workload, list[str]]:
     """What to learn, with the lengths the rows really have."""
+    batch, epochs, seq_len = query.effective_batch_size, query.epochs, query.seq_len
     if batch is not None and batch > splits.rows["train"]:
         raise BadRequest(
             f"--effective-batch-size {batch} is more than the {splits.rows['train']} training rows",
@@ -319,11 +277,10 @@ def _suits(spec: ModelSpec, task: Task, data: str | None) -> None:
         raise BadRequest(error.message, hints=hints, **error.fields) from error
 
 
-def _names(method: str | Sequence[str], told: Recommendation | None) -> tuple[str, ...]:
+def _names(method: Sequence[str], told: Recommendation | None) -> tuple[str, ...]:
     """The methods to search, `auto` being the recommended one, or the most studied where none is recommended."""
-    names = [method] if isinstance(method, str) else list(method)
     auto = told.choice.recipe.method if told else UNSURE_METHOD
-    return tuple(dict.fromkeys(find_method(auto if name == "auto" else name).name for name in names))
+    return tuple(dict.fromkeys(find_method(auto if name == "auto" else name).name for name in method))
 
 
 def _starts(
@@ -358,7 +315,37 @@ def _hardware(told: Recommendation | None) -> Hardware | None:
     return told.hardware
 
 
-def _pruner(budget: Budget, objectives: Sequence[str], seeds: int) -> str:
+def _recipe_fields(query: TuneQuery, task: Task) -> dict[str, Any]:
+    """What the user sets of every recipe."""
+    if query.head_learning_rate is not None and task != "sequence-classification":
+        raise BadRequest(
+            f"--head-learning-rate is of a new classification head, and {task} has none", hints=["--learning-rate RATE"]
+        )
+    names = ("learning_rate", "head_learning_rate", "trainer", "dtype", "base")
+    return {name: value for name in names if (value := getattr(query, name)) is not None}
+
+
+def _sampler(name: str) -> str:
+    if name not in SAMPLERS:
+        raise UnknownName.of("sampler", name, SAMPLERS, list_with="advisor tune --help")
+    return name
+
+
+def _pruner(query: TuneQuery, budget: Budget) -> str:
+    """The pruner asked for, or the one that suits objectives, seeds and budget."""
+    pruner = query.pruner
+    if pruner == "auto":
+        pruner = _fitting_pruner(budget, query.objectives, query.seeds or 1)
+    if pruner not in PRUNERS:
+        raise UnknownName.of("pruner", pruner, (*PRUNERS, "auto"), list_with="advisor tune --help")
+    if len(query.objectives) > 1 and pruner != "none":
+        raise BadRequest("several objectives cannot be pruned by one score", hints=["--pruner none"])
+    if "quality" not in query.objectives:
+        raise BadRequest("quality must be among the objectives", hints=["--objectives quality,time"])
+    return pruner
+
+
+def _fitting_pruner(budget: Budget, objectives: Sequence[str], seeds: int) -> str:
     if len(objectives) > 1:
         return "none"
     if seeds > 2:

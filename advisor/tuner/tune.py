@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from advisor import store
 from advisor.dataset.splits import unwritable
+from advisor.domain.options import SearchOptions
 from advisor.domain.recommendation import Recommendation
-from advisor.domain.tuning import Finalist, Objective, Plan, TunedStudy
-from advisor.domain.workload import Task
+from advisor.domain.tuning import Finalist, Plan, TunedStudy
+from advisor.domain.vocabulary import Launcher
 from advisor.errors import BadRequest, StoreUnavailable, UnknownName
 from advisor.training.tracking import check_trackers
 from advisor.tuner.budget import make_plan, past_of
@@ -41,6 +42,7 @@ from advisor.tuner.study_preparation import (
     rebuild,
     write_request,
 )
+from advisor.tuner.tune_query import checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, TuneRequest
 
 if TYPE_CHECKING:
@@ -51,7 +53,6 @@ STUDY_FILE: Final = "study.json"
 FOLDER: Final = "advisor-tune"
 MOST_A_CORE: Final = 4
 
-Launcher = Literal["local", "ray"]
 OnPlan = Callable[[Plan, Sequence[str]], None]
 OnView = Callable[[TunedStudy], None]
 
@@ -117,39 +118,10 @@ def tune(
     data: str,
     *,
     recommendation: Recommendation | None = None,
-    gpu: str | None = None,
-    method: str | Sequence[str] = "auto",
-    eval_data: str | None = None,
-    test_data: str | None = None,
-    task: Task | None = None,
-    metric: str | None = None,
-    trials: int | None = None,
-    hours: float | None = None,
-    usd: float | None = None,
-    usd_per_hour: float | None = None,
-    workers: int | None = None,
-    launcher: Launcher = "local",
-    ray: str | None = None,
-    storage: str | None = None,
-    name: str | None = None,
-    out: str | None = None,
-    objectives: Sequence[Objective] = ("quality",),
-    search: Sequence[str] | None = None,
-    sampler: str = "tpe",
-    pruner: str = "auto",
-    seq_len: int | None = None,
-    epochs: float | None = None,
-    effective_batch_size: int | None = None,
-    learning_rate: float | None = None,
-    head_learning_rate: float | None = None,
-    trainer: str | None = None,
-    dtype: str | None = None,
-    base: str | None = None,
-    seed: int = 0,
     on_plan: OnPlan = lambda plan, notes: None,
     on_view: OnView | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
-    **settings: Any,
+    **options: Unpack[SearchOptions],
 ) -> TunedStudy:
     """Search the settings around a recommendation on the user's own data; returns the best adapter and its study.
 
@@ -158,22 +130,13 @@ def tune(
             and test rows are cut from it where no files are given.
         recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space, its GPU the
             device. Without one the method's own defaults are, on a machine's CPU.
-        gpu: `cpu` to train without a recommendation beside a GPU, which is refused otherwise.
-        method: `auto` takes the recommended one; several names let the search choose among them.
-        trials, hours, usd: the budget; any of them ends the search, and of hours and USD enough is kept for the
-            finalists. Default: 16 trials.
-        objectives: more than `quality` gives a Pareto front, without pruning.
-        search: names of the settings to search (default: learning rate, a new head's, rank, alpha, dropout, targets,
-            batch, warm-up, epochs, as far as the method has them).
-        storage: an Optuna storage URL (default: OPTUNA_STORAGE, else SQLite in the study's folder).
-        workers: trials at a time (default: 1; on a Ray cluster as many as it has room for).
-        launcher: `local`, or `ray`, which places trials on a cluster by what they should need; each node needs
-            advisor, the model, and a way to the storage. The test and the export run on this machine.
-        ray: the cluster's address (default: RAY_ADDRESS, else a cluster of this machine alone).
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
-        settings: the other fields of `advisor.tuner.tune_request.TuneRequest`: seeds, finalists, final_seeds,
-            evaluations, early_stopping, retrain, memory_bytes, trial_seconds, report_to ...
+        patience_seconds: how long a storage may be away before the search ends.
+        options: see `advisor.domain.options.SearchOptions`; most are the command line's options, and None counts as
+            left out. `gpu="cpu"` trains without a recommendation beside a GPU, which is refused otherwise. `method`
+            "auto" takes the recommended one; several names let the search choose. Of `trials`, `hours` and
+            `budget_usd` any ends the search, and of the last two enough is kept for the finalists.
 
     Raises:
         BadRequest: data, model, metric or budget make no sense; nothing was written.
@@ -181,21 +144,21 @@ def tune(
         DoesNotFit: no trial could be completed.
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
-    launch = LaunchOptions(workers, launcher, ray)
-    check_trackers(settings.get("report_to", ()))
+    query = checked_query(options)
+    launch = LaunchOptions(query.workers, query.launcher, query.ray)
+    check_trackers(query.report_to or ())
     if recommendation is None:
-        _no_gpu_idle(model, gpu)
-    asked = {k: v for k, v in locals().items() if k not in _NOT_ASKED} | settings
-    prepared = make_request(**asked)
+        _no_gpu_idle(model, query.gpu)
+    prepared = make_request(model, data, recommendation=recommendation, **options)
     running = launch.count(prepared.request)
-    folder = (Path(out) if out else Path(FOLDER) / prepared.request.name).resolve()
+    folder = (Path(query.out) if query.out else Path(FOLDER) / prepared.request.name).resolve()
     if (folder / STUDY_FILE).exists():
         raise BadRequest(
             f"{folder} holds a finished study",
             hints=["to begin another: --name OTHER", f"to go on with it: advisor tune --resume {folder} --trials MORE"],
             folder=str(folder),
         )
-    url = storage_url(storage, folder)
+    url = storage_url(query.storage, folder)
     prepared = replace(prepared, request=prepared.request.model_copy(update={"storage": url_to_store(url, folder)}))
     study = _begin(prepared, folder, url)
     return _go(
@@ -241,23 +204,6 @@ def _begin(prepared: PreparedStudy, folder: Path, url: str) -> Study:
         raise
 
 
-_NOT_ASKED: Final = frozenset(
-    {
-        "gpu",
-        "workers",
-        "launcher",
-        "ray",
-        "crew",
-        "settings",
-        "storage",
-        "out",
-        "on_plan",
-        "on_view",
-        "patience_seconds",
-    }
-)
-
-
 def resume(
     folder: str,
     *,
@@ -267,7 +213,7 @@ def resume(
     ray: str | None = None,
     trials: int | None = None,
     hours: float | None = None,
-    usd: float | None = None,
+    budget_usd: float | None = None,
     on_plan: OnPlan = lambda plan, notes: None,
     on_view: OnView | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
@@ -275,7 +221,7 @@ def resume(
     """Go on with a study where it stopped; finished trials stay, interrupted ones continue from their checkpoint.
 
     Args:
-        trials, hours, usd: a new whole budget in place of the old one.
+        trials, hours, budget_usd: a new whole budget in place of the old one.
 
     Raises:
         As `tune`.
@@ -283,7 +229,7 @@ def resume(
     launch = LaunchOptions(workers, launcher, ray)
     place = Path(folder).resolve()
     request = read_request(place)
-    changed = request.model_copy(update={"budget": more_budget(request.budget, trials, hours, usd)})
+    changed = request.model_copy(update={"budget": more_budget(request.budget, trials, hours, budget_usd)})
     running = launch.count(changed)
     url = url_to_resume(request.storage, storage, place)
     study, known = ledger.load(request.name, url)

@@ -18,7 +18,7 @@ SOME = ["full", "lora", "qlora", "dora", "prompt-tuning"]
 
 
 def ask(costs, model=MODEL, gpu=GPU, **more):
-    return advisor.recommend(model, gpu, costs=costs, **{"samples": 2000, "methods": SOME, **more})
+    return advisor.recommend(model, gpu, costs=costs, **{"samples": 2000, "method": SOME, **more})
 
 
 def methods_of(found):
@@ -35,7 +35,7 @@ def test_the_choice_fits_and_is_named_with_reasons(costs):
 
 
 def test_every_method_asked_about_is_ranked_or_refused_once(costs):
-    found = ask(costs, methods=None)
+    found = ask(costs, method=None)
     core = {m.name for m in advisor.methods() if m.core}
     named = [*methods_of(found), *(r.method for r in found.refused)]
     assert sorted(named) == sorted(core)
@@ -76,15 +76,15 @@ def test_a_method_too_large_says_what_it_needs_and_what_would_hold_it(costs):
 
 def test_checkpointing_is_used_only_where_it_lets_more_fit(costs):
     roomy = ask(costs, seq_len=128).choice.recipe
-    tight = ask(costs, gpu="RTX 4090", seq_len=4096, methods=["lora"]).choice.recipe
+    tight = ask(costs, gpu="RTX 4090", seq_len=4096, method=["lora"]).choice.recipe
     assert not roomy.gradient_checkpointing
     assert tight.gradient_checkpointing
 
 
 def test_a_quantised_base_is_tried_only_where_the_plain_one_does_not_fit(costs):
-    assert ask(costs, methods=["lora"]).choice.recipe.base == "dtype"
+    assert ask(costs, method=["lora"]).choice.recipe.base == "dtype"
     assert {base for _, base, _, _ in costs.asked} == {"dtype"}
-    assert ask(costs, methods=["lora"], gpu="T4").choice.recipe.base == "int8"
+    assert ask(costs, method=["lora"], gpu="T4").choice.recipe.base == "int8"
 
 
 def test_few_samples_turn_the_choice_to_full_tuning_where_it_fits(costs):
@@ -161,23 +161,23 @@ def test_without_samples_there_is_an_answer_but_no_cost(costs):
 
 def test_what_does_not_fit_says_by_how_much_and_each_hint_fits(costs):
     with pytest.raises(DoesNotFit) as caught:
-        ask(costs, gpu="T4", methods=["full"])
+        ask(costs, gpu="T4", method=["full"])
     error = caught.value
     assert error.exit_code == 3
     assert error.fields["short_bytes"] == error.fields["need_bytes"] - error.fields["limit_bytes"] > 0
     larger = error.fields["larger_gpus"][0]
-    assert ask(costs, gpu=larger, methods=["full"]).choice.fits
+    assert ask(costs, gpu=larger, method=["full"]).choice.fits
     assert any("--method" in hint for hint in error.hints)
     assert any("--gpu" in hint for hint in error.hints)
 
 
 def test_a_shorter_length_is_suggested_where_it_fits(costs):
     with pytest.raises(DoesNotFit) as caught:
-        ask(costs, gpu="T4", methods=["qlora"], seq_len=100_000)
+        ask(costs, gpu="T4", method=["qlora"], seq_len=100_000)
     length = int(next(h for h in caught.value.hints if "--seq-len" in h).split()[3])
-    assert ask(costs, gpu="T4", methods=["qlora"], seq_len=length).choice.fits
+    assert ask(costs, gpu="T4", method=["qlora"], seq_len=length).choice.fits
     with pytest.raises(DoesNotFit):
-        ask(costs, gpu="T4", methods=["qlora"], seq_len=int(length * 1.1))
+        ask(costs, gpu="T4", method=["qlora"], seq_len=int(length * 1.1))
 
 
 def test_must_merge_leaves_only_what_merges(costs):
@@ -193,9 +193,9 @@ def test_excluded_is_not_offered(costs):
 
 
 def test_more_headroom_never_raises_the_peak(costs):
-    peaks = [peak_bytes(ask(costs, headroom=h, methods=["lora"], seq_len=4096).choice) for h in (0.0, 0.2, 0.5)]
+    peaks = [peak_bytes(ask(costs, headroom=h, method=["lora"], seq_len=4096).choice) for h in (0.0, 0.2, 0.5)]
     assert peaks == sorted(peaks, reverse=True)
-    limit = ask(costs, headroom=0.5, methods=["lora"]).hardware.limit_bytes
+    limit = ask(costs, headroom=0.5, method=["lora"]).hardware.limit_bytes
     assert peaks[2] <= limit < 41 * GIB
 
 
@@ -239,8 +239,8 @@ def test_notes_say_how_the_names_were_read(costs):
         ({"count": 0}, "count"),
         ({"count": 8}, "one GPU"),
         ({"task": "seq2seq", "model": "google-bert/bert-base-uncased"}, "seq2seq"),
-        ({"methods": []}, "method"),
-        ({"methods": ["qlora"], "bases": ["dtype"]}, "qlora"),
+        ({"method": []}, "method"),
+        ({"method": ["qlora"], "base": ["dtype"]}, "qlora"),
     ],
 )
 def test_a_size_or_limit_that_cannot_be_is_refused_by_name(costs, wrong, said):
@@ -258,9 +258,9 @@ def test_a_size_or_limit_that_cannot_be_is_refused_by_name(costs, wrong, said):
         ({"trainer": "hff"}, "hf"),
         ({"dtype": "bfloat"}, "bfloat16"),
         ({"policy": "balance"}, "balanced"),
-        ({"methods": ["loraa"]}, "lora"),
+        ({"method": ["loraa"]}, "lora"),
         ({"exclude": ["loraa"]}, "lora"),
-        ({"bases": ["nf3"]}, "nf4"),
+        ({"base": ["nf3"]}, "nf4"),
     ],
 )
 def test_an_unknown_name_is_told_the_near_ones(costs, wrong, near):
@@ -291,7 +291,7 @@ def test_progress_counts_up_to_all_methods(costs):
 
 
 def test_errors_are_ours_and_survive_another_process(costs):
-    for wrong in ({"samples": 0}, {"gpu": "T4", "methods": ["full"]}, {"budget_usd": 0.01}):
+    for wrong in ({"samples": 0}, {"gpu": "T4", "method": ["full"]}, {"budget_usd": 0.01}):
         with pytest.raises(AdvisorError) as caught:
             ask(costs, **wrong)
         again = pickle.loads(pickle.dumps(caught.value))

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 RESUME = """
 import sys
-from advisor.tuner.tune import resume
+from advisor.tuner.tune import (resume)
 folder, workers, storage, patience, launcher, ray = sys.argv[1:]
 study = resume(
     folder,

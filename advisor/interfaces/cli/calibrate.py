@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.output import emit, gpu_option, grid, json_option, progress
+from advisor.interfaces.cli.options import gpu_option, json_option
+from advisor.interfaces.cli.output import emit, grid, progress
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Calibration

@@ -11,45 +11,19 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.options import EstimateOptions, names_in
 from advisor.errors import AdvisorError, BadFile, BadRequest
-from advisor.interfaces.cli.output import (
-    amount,
-    check_named,
-    emit,
-    given,
-    grid,
-    json_option,
-    machine_options,
-    names_in,
-    plain,
-    precision_options,
-    show,
-    workload_options,
-)
+from advisor.interfaces.cli.options import given, gpu_option, json_option, model_option, options_of, pair, required
+from advisor.interfaces.cli.output import amount, emit, grid, plain, show
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
 
 
 @click.command("estimate")
-@workload_options
-@machine_options
-@click.option("--method", metavar="NAME", help="A method of the catalogue: see `advisor methods`.")
-@click.option("--adapter-config", metavar="FILE", help="Your own peft adapter_config.json, instead of --method.")
-@click.option("--rank", type=int, help="Rank of the method, if it has one.")
-@click.option("--alpha", type=float, help="Scaling of the method, if it has one.")
-@click.option("--dropout", type=float, help="Dropout of the method, if it has one.")
-@click.option("--target-modules", metavar="NAMES", multiple=True, help="Modules to adapt, comma separated.")
-@click.option("--option", "options", metavar="NAME=VALUE", multiple=True, help="Any other option of the method.")
-@click.option("--batch-size", type=int, help="Samples of one forward pass.  [default: 1]")
-@click.option("--gradient-accumulation", type=int, help="Forward passes of one optimizer step.  [default: 1]")
-@precision_options
-@click.option("--base", metavar="BASE", help="How frozen weights are held: dtype, int8 or nf4.  [default: by method]")
-@click.option("--autocast/--no-autocast", default=None, help="Mixed precision: float32 weights, products in --dtype.")
-@click.option("--attn-implementation", metavar="NAME", help="sdpa, eager or flash_attention_2.  [default: sdpa]")
-@click.option("--batching", metavar="HOW", help="padded, packed or padding-free.  [default: padded]")
-@click.option("--torch-compile", is_flag=True, default=None, help="Compiled: not modelled, so ranges widen downwards.")
-@click.option("--use-liger-kernel", is_flag=True, default=None, hidden=True, help="Not modelled: refused.")
+@model_option
+@gpu_option
+@options_of(EstimateOptions)
 @click.option("--from", "cases", type=click.Path(allow_dash=True), help="Cases, one JSON object a line; - is stdin.")
 @json_option
 def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
@@ -69,7 +43,7 @@ def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
     asked = _asked(arguments)
     if cases is not None:
         return _many(cases, asked)
-    check_named(asked)
+    required(asked, "model", "gpu")
     emit(advisor.estimate(**asked), as_json, candidate_table)
     return 0
 
@@ -81,19 +55,8 @@ def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
         modules = names_in(asked["target_modules"])
         asked["target_modules"] = modules[0] if len(modules) == 1 else list(modules)
     if "options" in asked:
-        asked["options"] = dict(_pair(text) for text in asked["options"])
+        asked["options"] = dict(pair(text) for text in asked["options"])
     return asked
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    """`name=value` with the value read as JSON where it is JSON, else as text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise BadRequest(f"--option {text!r} is not NAME=VALUE", hints=["for example: --option block_size=32"])
-    try:
-        return name.strip(), json.loads(value)
-    except ValueError:
-        return name.strip(), value
 
 
 def _many(path: str, defaults: dict[str, Any]) -> int:

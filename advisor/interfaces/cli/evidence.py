@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.errors import BadFile, BadRequest
-from advisor.interfaces.cli.output import emit, grid, json_option, show
+from advisor.interfaces.cli.options import json_option
+from advisor.interfaces.cli.output import emit, grid, show
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Quality

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import rich_click as click
 
 from advisor.domain.units import GIB, MIB, duration
-from advisor.errors import BadRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,11 +27,6 @@ PIPED_WIDTH: Final = 140
 
 GAP: Final = 2
 """Blanks between two columns of a table."""
-
-
-def json_option(function: Function) -> Function:
-    """`--json`, as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
 
 
 def plain(value: Any) -> Any:
@@ -201,82 +195,3 @@ def stacked(quantity: Quantity | None) -> str:
         return "unknown"
     below = f"\n{span(quantity)}" if quantity.low < quantity.high else ""
     return amount(quantity.mid, quantity.unit) + below
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-model_option = click.option("--model", metavar="NAME", help="A Hub id, catalogue name or alias, or a local folder.")
-gpu_option = click.option("--gpu", metavar="NAME", help="A GPU of the catalogue: see `advisor gpus`.")
-
-
-def check_named(asked: Mapping[str, Any]) -> None:
-    """Refuse a question without a model, or without a GPU named or described.
-
-    Raises:
-        BadRequest: one is missing.
-    """
-    for name in ("model", "gpu"):
-        if name not in asked and not (name == "gpu" and "gpu_like" in asked):
-            raise BadRequest(f"--{name} is missing", hints=[f"to list what there is: advisor {name}s"])
-
-
-weights_option = click.option(
-    "--model", metavar="NAME", help="A local folder with weights, or a Hub id whose weights are cached."
-)
-rows_option = click.option("--data", metavar="FILE", help="Training rows: JSONL, CSV or Parquet.")
-task_option = click.option(
-    "--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by the rows]"
-)
-metric_option = click.option(
-    "--metric", metavar="NAME", help="accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL."
-)
-longest_row_option = click.option("--seq-len", type=int, help="Longest row in tokens; longer ones are cut.")
-"""What a training reads: of `advisor tune` and `advisor study`."""
-
-machine_options = _options(
-    click.option("--gpu", metavar="NAME", help="A GPU of the catalogue (see `advisor gpus`), or auto: this machine's."),
-    click.option("--gpu-memory", metavar="SIZE", help="Of a card that is not listed: 24GB, 24564MiB ..."),
-    click.option("--gpu-like", metavar="NAME", help="... and the GPU of the catalogue whose rates it shares."),
-    click.option("--count", type=int, help="How many of them.  [default: 1]"),
-    click.option("--headroom", type=float, help="Share of memory to keep free.  [default: 0.05]"),
-    click.option("--usd-per-hour", type=float, help="Your own price for the machine."),
-)
-"""--gpu --gpu-memory --gpu-like --count --headroom --usd-per-hour"""
-
-workload_options = _options(
-    model_option,
-    click.option("--task", metavar="TASK", help="causal-lm, sequence-classification or seq2seq.  [default: by model]"),
-    click.option("--task-type", metavar="TYPE", help="NLU, NLG, instruction, math, code, reasoning ...: for evidence."),
-    click.option("--samples", type=int, help="Training samples."),
-    click.option("--seq-len", type=int, help="Tokens of the longest sample: decides memory.  [default: 1024]"),
-    click.option("--mean-seq-len", type=float, help="Mean tokens of a sample: decides time.  [default: --seq-len]"),
-    click.option("--target-len", type=int, help="Tokens of the longest target (seq2seq)."),
-    click.option("--num-labels", type=int, help="Classes (sequence-classification)."),
-    click.option("--epochs", type=float, help="Passes over the samples.  [default: 3]"),
-)
-"""--model --task --task-type --samples --seq-len --mean-seq-len --target-len --num-labels --epochs"""
-
-precision_options = _options(
-    click.option("--dtype", metavar="DTYPE", help="bfloat16, float16 or float32.  [default: the GPU's 16-bit type]"),
-    click.option("--optimizer", metavar="NAME", help="As transformers names them.  [default: adamw_torch]"),
-    click.option("--trainer", metavar="NAME", help="loop, hf or trl: they hold memory differently.  [default: hf]"),
-    click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Recompute activations."),
-)
-"""--dtype --optimizer --trainer --gradient-checkpointing"""
-
-
-def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that were typed: what is None or an empty repeated option takes its default behind the verb."""
-    return {name: value for name, value in arguments.items() if value is not None and value != ()}
-
-
-def names_in(values: Iterable[str]) -> tuple[str, ...]:
-    """The names of a repeated option, each of which may hold several: `--method lora,dora --method full`."""
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())

@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.options import RecommendOptions
 from advisor.domain.units import weakest
-from advisor.interfaces.cli.output import (
-    amount,
-    check_named,
-    emit,
-    fitted,
+from advisor.interfaces.cli.options import (
     given,
-    grid,
+    gpu_option,
     json_option,
-    machine_options,
-    names_in,
-    precision_options,
-    progress,
-    stacked,
-    workload_options,
+    model_option,
+    options_of,
+    required,
+    split_names,
 )
+from advisor.interfaces.cli.output import amount, emit, fitted, grid, progress, stacked
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
@@ -36,20 +32,9 @@ SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 @click.command("recommend")
-@workload_options
-@click.option("--data", metavar="FILE", help="Your samples, JSONL, CSV or Parquet: number, lengths and task from it.")
-@click.option("--effective-batch-size", type=int, help="Samples of one optimizer step.  [default: 16]")
-@machine_options
-@click.option("--budget-usd", type=float, help="Most the whole training may be expected to cost.")
-@click.option("--deadline-hours", type=float, help="Most time it may be expected to take.")
-@click.option("--spot", is_flag=True, default=None, help="Count the budget at spot prices.")
-@click.option("--method", "methods", metavar="NAMES", multiple=True, help="Choose among these only, comma separated.")
-@click.option("--exclude", metavar="NAMES", multiple=True, help="Leave these methods out, comma separated.")
-@click.option("--base", "bases", metavar="BASES", multiple=True, help="Hold frozen weights so only: dtype, int8, nf4.")
-@click.option("--must-merge", is_flag=True, default=None, help="Only methods that merge into the base weights.")
-@precision_options
-@click.option("--tolerance", "tolerance_points", type=float, help="Points worth giving up for cost.  [default: 1]")
-@click.option("--policy", metavar="NAME", help="balanced, cheapest or best-quality.  [default: balanced]")
+@model_option
+@gpu_option
+@options_of(RecommendOptions)
 @click.option("--explain", is_flag=True, help="Print the studies behind the answer, all refusals and assumptions.")
 @json_option
 def command(explain: bool, as_json: bool, **arguments: Any) -> None:
@@ -63,11 +48,8 @@ def command(explain: bool, as_json: bool, **arguments: Any) -> None:
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --samples 5000 --budget-usd 20 --must-merge
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
     """
-    asked = given(arguments)
-    check_named(asked)
-    for name in ("methods", "exclude", "bases"):
-        if name in asked:
-            asked[name] = names_in(asked[name])
+    asked = split_names(given(arguments), "method", "exclude", "base")
+    required(asked, "model", "gpu")
     with progress("tracing") as advance:
         found = advisor.recommend(**asked, on_progress=advance)
     emit(found, as_json, explained if explain else recommendation_table)

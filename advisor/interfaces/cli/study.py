@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.options import names_in
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.output import (
-    console,
-    emit,
+from advisor.interfaces.cli.options import (
     given,
-    grid,
     json_option,
-    longest_row_option,
     metric_option,
-    names_in,
     rows_option,
+    seq_len_option,
     task_option,
     weights_option,
 )
+from advisor.interfaces.cli.output import console, emit, grid
 
 if TYPE_CHECKING:
     from advisor.experiments.plan import ExperimentProgress, ExperimentRun
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, help="Optimizer steps of every training.")
 @click.option("--epochs", type=float, help="Passes over the rows, instead of --steps.  [default: 3]")
 @click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.  [default: 16]")
-@longest_row_option
+@seq_len_option
 @task_option
 @metric_option
 @click.option("--name", metavar="NAME", help="Of a study of your own; its findings are kept as own-NAME.")

@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.options import TuneOptions
 from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.output import (
-    console,
-    emit,
-    fitted,
+from advisor.interfaces.cli.options import (
     given,
-    grid,
     json_option,
-    longest_row_option,
-    metric_option,
-    names_in,
+    options_of,
+    required,
     rows_option,
-    show,
-    task_option,
+    split_names,
     weights_option,
 )
+from advisor.interfaces.cli.output import console, emit, fitted, grid, show
 
 if TYPE_CHECKING:
     from advisor.domain.tuning import Plan, TunedStudy, TunedTrial
@@ -36,50 +32,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 @click.command("tune")
 @weights_option
 @rows_option
-@click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose by.  [default: a tenth of --data]")
-@click.option("--test", "test_data", metavar="FILE", help="Rows for the last score.  [default: a tenth of --data]")
-@click.option(
-    "--method", "methods", metavar="NAMES", multiple=True, help="auto, or methods to search, comma separated."
-)
-@click.option("--gpu", metavar="NAME", help="Search for this GPU, or on the cpu.  [default: this machine's]")
-@task_option
-@metric_option
-@click.option("--trials", type=int, help="Most trials.  [default: 16]")
-@click.option("--hours", type=float, help="Most hours.")
-@click.option("--usd", type=float, help="Most USD.")
-@click.option("--usd-per-hour", type=float, help="Price of one device for an hour.  [default: the GPU's cheapest]")
-@click.option("--workers", type=int, help="Trials at a time.  [default: 1; with --launcher ray what the cluster holds]")
-@click.option("--launcher", metavar="NAME", help="local, or ray: trials go to a cluster's nodes by predicted need.")
-@click.option("--ray", metavar="ADDRESS", help="Of the Ray cluster.  [default: RAY_ADDRESS, else this machine alone]")
-@click.option("--share-gpus", is_flag=True, default=None, help="With Ray: trials that fit together share a GPU.")
-@click.option(
-    "--objective",
-    "objectives",
-    multiple=True,
-    type=click.Choice(["quality", "time", "memory"]),
-    help="Several give a Pareto front.  [default: quality]",
-)
-@click.option("--search", metavar="NAMES", multiple=True, help="Settings to search, comma separated.")
-@click.option("--sampler", metavar="NAME", help="tpe, gp or random.  [default: tpe]")
-@click.option("--pruner", metavar="NAME", help="median, hyperband, wilcoxon or none.  [default: by the budget]")
-@click.option("--seeds", type=int, help="Trainings of each trial.  [default: 1]")
-@click.option("--finalists", type=int, help="Best trials trained again with other seeds.  [default: 3]")
-@click.option("--final-seeds", type=int, help="Seeds of each finalist; 1 trains none again.  [default: 3]")
-@click.option("--early-stopping", type=int, help="Scorings without a gain that end a training.  [default: never]")
-@click.option("--retrain", is_flag=True, default=None, help="Train the best settings on evaluation rows too.")
-@longest_row_option
-@click.option("--epochs", type=float, help="Where the search of epochs starts.")
-@click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.")
-@click.option("--learning-rate", type=float, help="Where the search of the learning rate starts.")
-@click.option("--head-learning-rate", type=float, help="The same, of a new classification head.")
-@click.option("--trainer", metavar="NAME", help="hf, trl or loop.")
-@click.option("--dtype", metavar="NAME", help="bfloat16, float16 or float32.")
-@click.option("--base", metavar="NAME", help="Hold frozen weights in dtype, int8 or nf4.")
-@click.option("--report-to", metavar="NAMES", multiple=True, help="mlflow, wandb, tensorboard, trackio ...")
-@click.option("--seed", type=int, help="Of splits, training and sampler.  [default: 0]")
-@click.option("--name", metavar="NAME", help="Of the study.  [default: model-data]")
-@click.option("--out", metavar="FOLDER", help="Where everything is written.  [default: advisor-tune/NAME]")
-@click.option("--storage", metavar="URL", help="Optuna storage.  [default: OPTUNA_STORAGE, else SQLite in the folder]")
+@options_of(TuneOptions)
 @click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
 @click.option("--join", metavar="STUDY", help="Help with a study in --storage that another machine began.")
 @json_option
@@ -98,10 +51,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     """
     if resume is not None and join is not None:
         raise BadRequest("--resume goes on with a study of this machine, --join helps with another's: give one of them")
-    asked = given(arguments)
-    for name in ("methods", "search", "report_to"):
-        if name in asked:
-            asked[name] = tuple(names_in(asked[name]))
+    asked = split_names(given(arguments), "method", "search", "report_to", "objectives")
     view = None if as_json else TuneDisplay()
     told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
     try:
@@ -125,28 +75,24 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     emit(found, as_json, study_table)
 
 
-_RESUMED = frozenset({"storage", "trials", "hours", "usd", "workers", "launcher", "ray"})
+_RESUMED = frozenset({"storage", "trials", "hours", "budget_usd", "workers", "launcher", "ray"})
 _JOINED = frozenset({"storage", "out", "workers", *SPLITS})
 
 
 def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     """Recommend where a GPU is named, then tune."""
-    for name in ("model", "data"):
-        if name not in asked:
-            raise BadRequest(f"--{name} is missing", hints=["to see all options: advisor tune --help"])
+    required(asked, "model", "data")
     from advisor.tuner.local_device import CPU, gpu_here
     from advisor.tuner.tune import tune
 
-    gpu, methods = gpu_here(asked.pop("gpu", None)), asked.pop("methods", None)
+    gpu, methods = gpu_here(asked.pop("gpu", None)), asked.get("method")
     if gpu is None:
         asked["gpu"] = CPU
     else:
         named = [m for m in methods or () if m != "auto"]
         asked["recommendation"] = advisor.recommend(
-            asked["model"], gpu, data=asked["data"], methods=named or None, **_of_workload(asked)
+            asked["model"], gpu, data=asked["data"], method=named or None, **_of_workload(asked)
         )
-    if methods:
-        asked["method"] = methods
     return tune(asked.pop("model"), asked.pop("data"), **asked, **told)
 
 

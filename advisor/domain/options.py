@@ -1,0 +1,353 @@
+"""The arguments of the verbs, each written once: its type, its bounds, and the sentence that explains it.
+
+The Python functions are typed by the TypedDicts here (PEP 692), the requests that validate them hold fields of the
+same types, and the command line makes its options from them; a test holds the three together. Nothing heavy is
+imported, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+from advisor.domain.vocabulary import Attention, Base, Batching, DType, Launcher, Objective, Task, TaskType, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What the command line, the JSON schema and the validation say of one argument.
+
+    `shown_default` is for the help alone: where a request leaves the value open, what is taken is decided later.
+    `earlier` are spellings of the command line that people's scripts still use.
+    """
+
+    help: str
+    metavar: str = ""
+    shown_default: str = ""
+    flag: str = ""
+    earlier: tuple[str, ...] = ()
+    switch: bool = False
+    """True: the option can only be turned on; False: a bool is `--name/--no-name`."""
+    repeated: bool = False
+    hidden: bool = False
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    least_length: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        schema = handler(source)
+        bounds = {"ge": self.ge, "gt": self.gt, "le": self.le, "lt": self.lt, "min_length": self.least_length}
+        return {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {**handler(schema), "description": self.help}
+
+
+Names = str | Sequence[str]
+"""One name, several separated by commas, or a sequence of them."""
+
+
+def names_in(names: Names) -> tuple[str, ...]:
+    """The names of a repeated argument, each of which may hold several: `lora,dora` or `["lora,dora", "full"]`."""
+    values = [names] if isinstance(names, str) else names
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+Model = Annotated[
+    str, Argument("A Hub id, catalogue name or alias, or a local folder.", metavar="NAME", least_length=1)
+]
+Gpu = Annotated[
+    str,
+    Argument("A GPU of the catalogue (see `advisor gpus`), or auto: this machine's.", metavar="NAME", least_length=1),
+]
+Data = Annotated[str, Argument("Your rows, JSONL, CSV or Parquet: number, lengths and task from it.", metavar="FILE")]
+TrainingRows = Annotated[str, Argument("Training rows: JSONL, CSV or Parquet.", metavar="FILE")]
+
+MetricName = Annotated[
+    str,
+    Argument(
+        "accuracy, f1, loss, perplexity, exact_match, rouge1, rouge2, rougeL.",
+        metavar="NAME",
+        shown_default="by the task",
+    ),
+]
+WeightsFolder = Annotated[
+    str, Argument("A local folder with weights, or a Hub id whose weights are cached.", metavar="NAME", least_length=1)
+]
+GpuMemory = Annotated[str | float, Argument("Of a card that is not listed: 24GB, 24564MiB ...", metavar="SIZE")]
+GpuLike = Annotated[
+    str, Argument("... and the GPU of the catalogue whose rates it shares.", metavar="NAME", least_length=1)
+]
+Count = Annotated[int, Argument("How many of them.", shown_default="1", ge=1, le=10**5)]
+Headroom = Annotated[float, Argument("Share of memory to keep free.", shown_default="0.05", ge=0, lt=1)]
+UsdPerHour = Annotated[float, Argument("Your own price for the machine.", shown_default="the cheapest offer", gt=0)]
+
+TaskName = Annotated[
+    Task, Argument("causal-lm, sequence-classification or seq2seq.", metavar="TASK", shown_default="by model or rows")
+]
+TaskTypeName = Annotated[
+    TaskType, Argument("NLU, NLG, instruction, math, code, reasoning ...: for evidence.", metavar="TYPE")
+]
+Samples = Annotated[int, Argument("Training samples.", ge=1, le=10**12)]
+SeqLen = Annotated[int, Argument("Tokens of the longest sample; longer ones are cut. Decides memory.", ge=1, le=10**7)]
+MeanSeqLen = Annotated[float, Argument("Mean tokens of a sample: decides time.", shown_default="--seq-len", gt=0)]
+TargetLen = Annotated[int, Argument("Tokens of the longest target (seq2seq).", ge=1, le=10**7)]
+NumLabels = Annotated[int, Argument("Classes (sequence-classification).", ge=1, le=10**6)]
+Epochs = Annotated[float, Argument("Passes over the samples.", gt=0, le=10**6)]
+EffectiveBatchSize = Annotated[int, Argument("Samples of one optimizer step.", ge=1, le=10**7)]
+
+Precision = Annotated[
+    DType, Argument("bfloat16, float16 or float32.", metavar="DTYPE", shown_default="the GPU's 16-bit type")
+]
+Optimizer = Annotated[str, Argument("As transformers names them.", metavar="NAME", shown_default="adamw_torch")]
+TrainerName = Annotated[
+    Trainer, Argument("loop, hf or trl: they hold memory differently.", metavar="NAME", shown_default="hf")
+]
+GradientCheckpointing = Annotated[bool, Argument("Recompute activations.")]
+AttnImplementation = Annotated[
+    Attention, Argument("sdpa, eager or flash_attention_2.", metavar="NAME", shown_default="sdpa")
+]
+LearningRate = Annotated[float, Argument("Of the optimizer; a search starts there.", gt=0)]
+
+OneMethod = Annotated[str, Argument("A method of the catalogue: see `advisor methods`.", metavar="NAME")]
+MethodNames = Annotated[Names, Argument("Choose among these only, comma separated.", metavar="NAMES", repeated=True)]
+TunedMethods = Annotated[
+    Names,
+    Argument("auto, or methods to search, comma separated.", metavar="NAMES", shown_default="auto", repeated=True),
+]
+OneBase = Annotated[
+    Base, Argument("How frozen weights are held: dtype, int8 or nf4.", metavar="BASE", shown_default="by method")
+]
+BaseNames = Annotated[
+    Names,
+    Argument("Hold frozen weights so only: dtype, int8, nf4; comma separated.", metavar="BASES", repeated=True),
+]
+BudgetUsd = Annotated[float, Argument("Most USD that it may be expected to cost.", earlier=("--usd",), gt=0)]
+
+AdapterConfig = Annotated[
+    Mapping[str, Any] | str,
+    Argument("Your own peft adapter_config.json, instead of --method.", metavar="FILE"),
+]
+Rank = Annotated[int, Argument("Rank of the method, if it has one.", ge=1)]
+Alpha = Annotated[float, Argument("Scaling of the method, if it has one.", gt=0)]
+Dropout = Annotated[float, Argument("Dropout of the method, if it has one.", ge=0, lt=1)]
+TargetModules = Annotated[Names, Argument("Modules to adapt, comma separated.", metavar="NAMES", repeated=True)]
+MethodOptions = Annotated[
+    Mapping[str, Any],
+    Argument("Any other option of the method.", metavar="NAME=VALUE", flag="--option", repeated=True),
+]
+BatchSize = Annotated[int, Argument("Samples of one forward pass.", shown_default="1", ge=1, le=10**6)]
+GradientAccumulation = Annotated[
+    int, Argument("Forward passes of one optimizer step.", shown_default="1", ge=1, le=10**6)
+]
+MaxGradNorm = Annotated[float, Argument("Clip gradients to this norm; 0: never.", shown_default="1", ge=0)]
+Autocast = Annotated[bool, Argument("Mixed precision: float32 weights, products in --dtype.")]
+BatchingName = Annotated[Batching, Argument("padded, packed or padding-free.", metavar="HOW", shown_default="padded")]
+TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen downwards.", switch=True)]
+UseLigerKernel = Annotated[bool, Argument("Not modelled: refused.", switch=True, hidden=True)]
+DeadlineHours = Annotated[float, Argument("Most hours that the training may be expected to take.", gt=0)]
+SpotPrices = Annotated[bool, Argument("Count the budget at spot prices.", switch=True)]
+ExcludedMethods = Annotated[
+    Names, Argument("Leave these methods out, comma separated.", metavar="NAMES", repeated=True)
+]
+MustMerge = Annotated[bool, Argument("Only methods that merge into the base weights.", switch=True)]
+TolerancePoints = Annotated[
+    float,
+    Argument("Points worth giving up for cost.", shown_default="1", earlier=("--tolerance",), ge=0, le=100),
+]
+PolicyName = Annotated[str, Argument("balanced, cheapest or best-quality.", metavar="NAME", shown_default="balanced")]
+
+
+class MachineOptions(TypedDict, total=False):
+    """The machine beside its GPU's name."""
+
+    gpu_memory: GpuMemory | None
+    gpu_like: GpuLike | None
+    count: Count | None
+    headroom: Headroom | None
+    usd_per_hour: UsdPerHour | None
+
+
+class WorkloadOptions(TypedDict, total=False):
+    """What is to be learned, beside the model. Lengths in tokens."""
+
+    task: TaskName | None
+    task_type: TaskTypeName | None
+    samples: Samples | None
+    seq_len: SeqLen | None
+    mean_seq_len: MeanSeqLen | None
+    target_len: TargetLen | None
+    num_labels: NumLabels | None
+    epochs: Epochs | None
+
+
+class TrainingOptions(TypedDict, total=False):
+    """How it is trained, whatever the method."""
+
+    dtype: Precision | None
+    optimizer: Optimizer | None
+    trainer: TrainerName | None
+    gradient_checkpointing: GradientCheckpointing | None
+    attn_implementation: AttnImplementation | None
+
+
+class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
+    """The arguments of `advisor.estimate` beside model and gpu."""
+
+    method: OneMethod | None
+    adapter_config: AdapterConfig | None
+    rank: Rank | None
+    alpha: Alpha | None
+    dropout: Dropout | None
+    target_modules: TargetModules | None
+    options: MethodOptions | None
+    batch_size: BatchSize | None
+    gradient_accumulation: GradientAccumulation | None
+    learning_rate: LearningRate | None
+    max_grad_norm: MaxGradNorm | None
+    base: OneBase | None
+    autocast: Autocast | None
+    batching: BatchingName | None
+    torch_compile: TorchCompile | None
+    use_liger_kernel: UseLigerKernel | None
+
+
+class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
+    """The arguments of `advisor.recommend` beside model and gpu."""
+
+    data: Data | None
+    effective_batch_size: EffectiveBatchSize | None
+    budget_usd: BudgetUsd | None
+    deadline_hours: DeadlineHours | None
+    spot: SpotPrices | None
+    method: MethodNames | None
+    exclude: ExcludedMethods | None
+    base: BaseNames | None
+    must_merge: MustMerge | None
+    tolerance_points: TolerancePoints | None
+    policy: PolicyName | None
+
+
+class TuneOptions(TypedDict, total=False):
+    """The arguments of `advisor.tune` beside model, data and the recommendation."""
+
+    eval_data: (
+        Annotated[
+            str,
+            Argument("Rows to choose by.", metavar="FILE", shown_default="a tenth of --data", earlier=("--eval",)),
+        ]
+        | None
+    )
+    test_data: (
+        Annotated[
+            str,
+            Argument(
+                "Rows for the last score.", metavar="FILE", shown_default="a tenth of --data", earlier=("--test",)
+            ),
+        ]
+        | None
+    )
+    method: TunedMethods | None
+    gpu: (
+        Annotated[str, Argument("Search for this GPU, or on the cpu.", metavar="NAME", shown_default="this machine's")]
+        | None
+    )
+    task: TaskName | None
+    metric: MetricName | None
+    trials: Annotated[int, Argument("Most trials.", shown_default="16")] | None
+    hours: Annotated[float, Argument("Most hours of the whole search.")] | None
+    budget_usd: BudgetUsd | None
+    usd_per_hour: UsdPerHour | None
+    workers: (
+        Annotated[int, Argument("Trials at a time.", shown_default="1; with --launcher ray what the cluster holds")]
+        | None
+    )
+    launcher: (
+        Annotated[
+            Launcher,
+            Argument(
+                "local, or ray: trials go to a cluster's nodes by predicted need.",
+                metavar="NAME",
+                shown_default="local",
+            ),
+        ]
+        | None
+    )
+    ray: (
+        Annotated[
+            str,
+            Argument("Of the Ray cluster.", metavar="ADDRESS", shown_default="RAY_ADDRESS, else this machine alone"),
+        ]
+        | None
+    )
+    share_gpus: Annotated[bool, Argument("With Ray: trials that fit together share a GPU.", switch=True)] | None
+    objectives: (
+        Annotated[
+            Objective | Sequence[Objective],
+            Argument(
+                "quality, time, memory, comma separated; several give a Pareto front.",
+                metavar="NAMES",
+                shown_default="quality",
+                earlier=("--objective",),
+                repeated=True,
+            ),
+        ]
+        | None
+    )
+    search: Annotated[Names, Argument("Settings to search, comma separated.", metavar="NAMES", repeated=True)] | None
+    sampler: Annotated[str, Argument("tpe, gp or random.", metavar="NAME", shown_default="tpe")] | None
+    pruner: (
+        Annotated[str, Argument("median, hyperband, wilcoxon or none.", metavar="NAME", shown_default="by the budget")]
+        | None
+    )
+    seeds: Annotated[int, Argument("Trainings of each trial.", shown_default="1")] | None
+    finalists: Annotated[int, Argument("Best trials trained again with other seeds.", shown_default="3")] | None
+    final_seeds: Annotated[int, Argument("Seeds of each finalist; 1 trains none again.", shown_default="3")] | None
+    early_stopping: (
+        Annotated[int, Argument("Scorings without a gain that end a training.", shown_default="never")] | None
+    )
+    retrain: Annotated[bool, Argument("Train the best settings on evaluation rows too.", switch=True)] | None
+    seq_len: SeqLen | None
+    epochs: Epochs | None
+    effective_batch_size: EffectiveBatchSize | None
+    learning_rate: LearningRate | None
+    head_learning_rate: Annotated[float, Argument("The learning rate of a new classification head.")] | None
+    trainer: TrainerName | None
+    dtype: Precision | None
+    base: OneBase | None
+    report_to: (
+        Annotated[Names, Argument("mlflow, wandb, tensorboard, trackio ...", metavar="NAMES", repeated=True)] | None
+    )
+    seed: Annotated[int, Argument("Of splits, training and sampler.", shown_default="0")] | None
+    name: Annotated[str, Argument("Of the study.", metavar="NAME", shown_default="model-data")] | None
+    out: (
+        Annotated[str, Argument("Where everything is written.", metavar="FOLDER", shown_default="advisor-tune/NAME")]
+        | None
+    )
+    storage: (
+        Annotated[
+            str,
+            Argument("Optuna storage.", metavar="URL", shown_default="OPTUNA_STORAGE, else SQLite in the folder"),
+        ]
+        | None
+    )
+
+
+class SearchOptions(TuneOptions, total=False):
+    """What Python may say of a search beyond the command line's options."""
+
+    evaluations: Annotated[int, Argument("Scorings of one training.", shown_default="8")] | None
+    evaluation_rows: Annotated[int, Argument("Rows of an intermediate scoring.", shown_default="1000")] | None
+    neighbours: Annotated[int, Argument("Trials near the start before the sampler draws.", shown_default="4")] | None
+    patience: (
+        Annotated[int, Argument("Trials without a gain that end the search.", shown_default="by the space")] | None
+    )
+    memory_bytes: Annotated[int, Argument("What a trial may use, in bytes.")] | None
+    threads: Annotated[int, Argument("CPU threads of a trial.")] | None
+    trial_seconds: Annotated[float, Argument("A trial that runs longer is ended.")] | None
+    checkpoint_seconds: Annotated[float, Argument("Seconds between checkpoints.", shown_default="60")] | None
+    max_retries: Annotated[int, Argument("Times an interrupted trial is begun again.", shown_default="2")] | None
+    store: Annotated[bool, Argument("Keep profiles and findings in the user's own store.", shown_default="yes")] | None

@@ -1,0 +1,142 @@
+"""One signature a verb: function, request, command line and JSON schema speak of the same arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+import pytest
+from pydantic import BaseModel
+
+import advisor
+from advisor.domain.options import Argument, EstimateOptions, RecommendOptions, SearchOptions, TuneOptions
+from advisor.domain.validation import RENAMED
+from advisor.errors import BadRequest
+from advisor.estimator.estimate_request import EstimateRequest
+from advisor.interfaces.cli.main import load
+from advisor.recommender.recommend_request import RecommendRequest
+from advisor.tuner.tune_query import SETTINGS, TuneQuery
+from advisor.tuner.tune_request import TuneRequest
+
+VERBS: list[tuple[str, type, type[BaseModel], set[str]]] = [
+    ("estimate", EstimateOptions, EstimateRequest, {"model", "gpu"}),
+    ("recommend", RecommendOptions, RecommendRequest, {"model", "gpu"}),
+    ("tune", SearchOptions, TuneQuery, set()),
+]
+COMMANDS: list[tuple[str, type, set[str]]] = [
+    ("estimate", EstimateOptions, {"model", "gpu", "cases", "as_json"}),
+    ("recommend", RecommendOptions, {"model", "gpu", "explain", "as_json"}),
+    ("tune", TuneOptions, {"model", "data", "resume", "join", "as_json"}),
+]
+
+
+def parts(hint: Any) -> tuple[Any, Argument | None]:
+    """The plain type of a hint without None, and its Argument."""
+    if get_origin(hint) in (Union, UnionType):
+        rest = [part for part in get_args(hint) if part is not NoneType]
+        if len(rest) == 1:
+            return parts(rest[0])
+        return Union[tuple(parts(part)[0] for part in rest)], None  # noqa: UP007
+    if get_origin(hint) is Annotated:
+        kind, *more = get_args(hint)
+        return kind, next((m for m in more if isinstance(m, Argument)), None)
+    return hint, None
+
+
+def takes(hint: Any) -> set[Any]:
+    """The kinds of value a hint admits, roughly: names, mappings and sequences of names each as one kind."""
+    kind, _ = parts(hint)
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    found: set[Any] = set()
+    for member in members:
+        origin = get_origin(member)
+        if origin in (tuple, list, Sequence):
+            found |= {str, tuple}
+        elif origin is Literal:
+            found.add(str)
+        elif origin is not None:
+            found.add(dict)
+        else:
+            found.add(member)
+    return found
+
+
+@pytest.mark.parametrize(("verb", "options", "request_", "named"), VERBS, ids=[v[0] for v in VERBS])
+def test_a_request_holds_the_arguments_of_its_function_and_no_others(verb, options, request_, named):
+    assert set(get_type_hints(options)) | named == set(request_.model_fields)
+    keywords = inspect.signature(getattr(advisor, verb)).parameters
+    assert keywords["options"].kind is inspect.Parameter.VAR_KEYWORD
+    typed = get_type_hints(getattr(advisor, verb), include_extras=True)["options"]
+    assert get_args(typed) == (options,)
+
+
+@pytest.mark.parametrize(("verb", "options", "request_", "named"), VERBS, ids=[v[0] for v in VERBS])
+def test_each_argument_has_one_type_in_both(verb, options, request_, named):
+    hints = get_type_hints(options, include_extras=True)
+    fields = get_type_hints(request_, include_extras=True)
+    for name, hint in hints.items():
+        narrower = takes(fields[name])
+        assert takes(hint) - narrower <= {tuple}, (verb, name)
+        assert narrower - takes(hint) <= {tuple}, (verb, name)
+
+
+@pytest.mark.parametrize(("verb", "options", "others"), COMMANDS, ids=[c[0] for c in COMMANDS])
+def test_the_command_lines_options_are_the_functions_arguments(verb, options, others):
+    command = load(verb)
+    assert {p.name for p in command.params} - {"help"} == set(get_type_hints(options)) | others
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name in get_type_hints(options):
+            spelt = f"--{parameter.name.replace('_', '-')}"
+            assert spelt in parameter.opts or parameter.name == "options"
+            assert parameter.default is None or parameter.multiple or parameter.default.__class__.__name__ == "Sentinel"
+
+
+def test_one_word_means_one_thing_in_every_verb():
+    """An argument of the same name has the same type; what differs is said where it does."""
+    differing = {"base", "method", "budget_usd"}  # one or several; of a training or of a search
+    seen: dict[str, set[str]] = {}
+    for _, options, _, _ in VERBS:
+        for name, hint in get_type_hints(options, include_extras=True).items():
+            seen.setdefault(name, set()).add(str(parts(hint)[0]))
+    assert {name for name, kinds in seen.items() if len(kinds) > 1} <= differing
+
+
+@pytest.mark.parametrize(("verb", "options", "request_", "named"), VERBS, ids=[v[0] for v in VERBS])
+def test_the_schema_explains_every_argument(verb, options, request_, named):
+    properties = request_.model_json_schema()["properties"]
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        about = parts_with_argument(hint)
+        assert about.help, name
+        told = str(properties[name])
+        assert "description" not in told or about.help in told, name
+
+
+def parts_with_argument(hint: Any) -> Argument:
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Annotated:
+            return next(m for m in get_args(part) if isinstance(m, Argument))
+    raise AssertionError(hint)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("rank", 0), ("dropout", 1.0), ("headroom", -0.1), ("epochs", 0), ("seq_len", 10**8)]
+)
+def test_bounds_written_once_hold_in_the_request(field, wrong):
+    with pytest.raises(BadRequest):
+        advisor.estimate("meta-llama/Llama-3.2-1B", "L4", method="lora", **{field: wrong})
+
+
+@pytest.mark.parametrize(("earlier", "now"), sorted(RENAMED.items()))
+def test_an_earlier_name_is_refused_with_the_new_one(earlier, now):
+    verb = advisor.recommend if now in RecommendRequest.model_fields else advisor.tune
+    with pytest.raises(BadRequest) as refused:
+        verb("meta-llama/Llama-3.2-1B", "L4", **{earlier: "x"})
+    assert now in refused.value.fields["near"]
+
+
+def test_settings_of_a_search_are_fields_of_the_stored_request():
+    assert set(SETTINGS) <= set(TuneRequest.model_fields) & set(TuneQuery.model_fields)
+    assert {"seeds", "finalists", "retrain", "report_to"} <= set(SETTINGS)

@@ -1,6 +1,6 @@
 """Fits of earlier questions, kept in the cache folder: a question asked again is answered without arithmetic.
 
-The key holds everything a Fit depends on - the question, each file of the installed package, the user's own
+The key holds everything an outcome depends on - the question, each file of the installed package, the user's own
 profiles, calibrations and prices, library versions, the day - so nothing stale is ever read.
 """
 

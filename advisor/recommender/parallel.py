@@ -36,7 +36,7 @@ Progress = Callable[[int, int, str], None]
 def fit_all(
     question: ResolvedRequest, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
 ) -> dict[str, MethodOutcome]:
-    """The Fit of each method, in the order of `names`: remembered, else worked out and remembered."""
+    """The outcome of each method, in the order of `names`: remembered, else worked out and remembered."""
     tell = on_progress or silent
     real = isinstance(costs, Estimator)
     known = recall(question) if real else {}

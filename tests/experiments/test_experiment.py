@@ -91,9 +91,9 @@ def test_more_methods_and_seeds_are_added_to_what_is_there(asked: dict[str, Any]
 KILLED = """
 import sys
 from advisor import store
-from advisor.experiments.plan import StudyPlan
+from advisor.experiments.plan import ExperimentPlan
 import advisor
-advisor.study(store.read(StudyPlan, sys.argv[1]), out=sys.argv[2], threads=1)
+advisor.study(store.read(ExperimentPlan, sys.argv[1]), out=sys.argv[2], threads=1)
 """
 
 

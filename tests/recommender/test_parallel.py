@@ -16,14 +16,14 @@ from advisor.recommender.sizing import Estimator, MethodOutcome
 ECHO = """
 import json, sys
 from advisor.domain.recommendation import Refusal
-from advisor.recommender.sizing import Fit
+from advisor.recommender.sizing import MethodOutcome
 sys.stdin.readline()
 for line in sys.stdin:
     name = json.loads(line)
     if name == "full":
         sys.stderr.write("no more memory")
         sys.exit(7)
-    print(Fit(method=name, refusal=Refusal(method=name, reason="echo", kind="illegal")).model_dump_json(), flush=True)
+    print(MethodOutcome(method=name, refusal=Refusal(method=name, reason="echo", kind="illegal")).model_dump_json(), flush=True)
 """
 
 

@@ -150,7 +150,7 @@ def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_pat
     one = load_exported(tmp_path / "out")(input_ids=ids).logits
     two = load_exported(tmp_path / "out", weights=base)(input_ids=ids).logits
     assert torch.equal(one, two)
-    stored = store.read(finish.TrialJob, tmp_path / "out" / finish.ABOUT)
+    stored = store.read(finish.TrainingSpec, tmp_path / "out" / finish.ABOUT)
     assert stored.recipe == job.recipe
     assert (stored.folder, stored.data, stored.splits.sources) == ("", "", {})
     assert stored.device == "auto", "where it was trained says nothing of where it is used"

@@ -112,12 +112,12 @@ class Worker:
     def look(self) -> str | None:
         """Adopt what dead workers left; why no further trial should be begun, or None."""
         if not self.stop.is_set():
-            self.patiently(lambda: ledger.recover(self.study, self.folder, self.heartbeat, self.request))
-        return self.patiently(self._end)
+            self.retry(lambda: ledger.recover(self.study, self.folder, self.heartbeat, self.request))
+        return self.retry(self._end)
 
     def ask(self) -> Trial | None:
         """A trial that is ours; None where there is none to be had now."""
-        trial = self.patiently(self._claim)
+        trial = self.retry(self._claim)
         return trial if trial is not None and self.sign(trial) else None
 
     def launch(self, trial: Trial) -> Launch | None:
@@ -132,12 +132,12 @@ class Worker:
         """Tell that a trial is not to be launched."""
         self.refused += 1
         refused = TrainingResult(status="failed", reason=f"{ledger.NOT_LAUNCHED}: {reason}")
-        self.patiently(lambda: ledger.tell(self.study, self.frozen(trial), refused, self.request))
+        self.retry(lambda: ledger.tell(self.study, self.frozen(trial), refused, self.request))
 
     def give_back(self, trial: Trial, reason: str) -> None:
         """Put a trial that was lost on its way back into the study, unless it was told already."""
         lost = TrainingResult(status="interrupted", reason=reason)
-        self.patiently(lambda: ledger.give_up(self.study, self.frozen(trial), lost, retry=True))
+        self.retry(lambda: ledger.give_up(self.study, self.frozen(trial), lost, retry=True))
 
     def _end(self) -> str | None:
         """Why no further trial should be begun, or None."""
@@ -185,8 +185,8 @@ class Worker:
         return bool(signed)
 
     def _sign(self, trial: Trial) -> bool:
-        self.patiently(lambda: trial.set_user_attr(OWNER, me() | {"index": self.index}))
-        self.patiently(lambda: self.heartbeat.begin(id_of(trial)))
+        self.retry(lambda: trial.set_user_attr(OWNER, me() | {"index": self.index}))
+        self.retry(lambda: self.heartbeat.begin(id_of(trial)))
         return True
 
     def _unless_taken(self, trial: Trial, work: Callable[[], T]) -> T | None:
@@ -200,12 +200,12 @@ class Worker:
             return None
 
     def _launch(self, trial: Trial) -> Launch | None:
-        params = self.patiently(lambda: suggest(trial, self.request.dimensions))
+        params = self.retry(lambda: suggest(trial, self.request.dimensions))
         recipe, workload = apply(params, self.request.dimensions, self.request.starts, self.request.workload)
-        past = self.patiently(self._past)
+        past = self.retry(self._past)
         limit = self.room or limit_bytes(self.request, self.slot.of)
         prediction = predict(self.request, recipe, workload, past, limit=limit)
-        frozen = self.patiently(lambda: self._noted(trial, prediction))
+        frozen = self.retry(lambda: self._noted(trial, prediction))
         refusal = self._refusal(prediction)
         if refusal:
             self.refuse(trial, refusal)
@@ -220,10 +220,10 @@ class Worker:
 
     def _told(self, trial: Trial, result: TrainingResult) -> None:
         if result.status == "interrupted":
-            self.patiently(lambda: ledger.give_up(self.study, self.frozen(trial), result, retry=True))
+            self.retry(lambda: ledger.give_up(self.study, self.frozen(trial), result, retry=True))
             return
-        self.patiently(lambda: ledger.tell(self.study, self.frozen(trial), result, self.request))
-        self.patiently(lambda: ledger.delete_old_files(self.study, self.folder, self.request))
+        self.retry(lambda: ledger.tell(self.study, self.frozen(trial), result, self.request))
+        self.retry(lambda: ledger.delete_old_files(self.study, self.folder, self.request))
         if result.reason == DISK_FULL:
             # each further trial would end the same way at once; the budget is not for that
             self.stop.wait(FULL_DISK_SECONDS)
@@ -328,9 +328,7 @@ class Worker:
     def _refusal(self, prediction: Prediction) -> str | None:
         if prediction.illegal:
             return prediction.illegal
-        over = {
-            name: value for name, value in self.patiently(lambda: self._constraints(prediction)).items() if value > 0
-        }
+        over = {name: value for name, value in self.retry(lambda: self._constraints(prediction)).items() if value > 0}
         if not over:
             return None
         worst = max(over, key=lambda name: over[name])
@@ -349,7 +347,7 @@ class Worker:
         """The trial as the storage has it."""
         return trial.storage.get_trial(id_of(trial))
 
-    def patiently(self, call: Callable[[], T]) -> T:
+    def retry(self, call: Callable[[], T]) -> T:
         """The call's result, waited for while the storage is away and nobody asked us to stop."""
         return retry_while_down(
             self.url, call, seconds=self.patience, alive=lambda: not self.stop.is_set(), missed=self.heartbeat.away

@@ -23,7 +23,8 @@ for line in sys.stdin:
     if name == "full":
         sys.stderr.write("no more memory")
         sys.exit(7)
-    print(MethodOutcome(method=name, refusal=Refusal(method=name, reason="echo", kind="illegal")).model_dump_json(), flush=True)
+    refused = Refusal(method=name, reason="echo", kind="illegal")
+    print(MethodOutcome(method=name, refusal=refused).model_dump_json(), flush=True)
 """
 
 

@@ -99,7 +99,7 @@ def _trial(remote_task: RemoteTask, folder: Path, job: TrainingSpec, stop_signal
     worker = Worker(folder, remote_task.url, patience=remote_task.patience)
 
     def work() -> None:
-        trial = worker.patiently(lambda: Trial(worker.study, remote_task.trial_id))  # type: ignore[arg-type]
+        trial = worker.retry(lambda: Trial(worker.study, remote_task.trial_id))  # type: ignore[arg-type]
         if worker.sign(trial):
             worker.perform(trial, Launch(job, remote_task.launch.prediction))
 

@@ -55,7 +55,7 @@ def choose_device(wanted: str = "auto") -> Device:
         return cpu_device()
     found = ask()
     if found.cuda is not None and wanted in ("auto", "cuda"):
-        name = catalogue_name(found.cuda)
+        name = catalogue_name(found.cuda, found.cuda_memory_bytes)
         return Device(kind="cuda", name=name, reported=found.cuda, memory_bytes=found.cuda_memory_bytes)
     if found.mps and wanted in ("auto", "mps"):
         chip, memory = cpu_name(), _machine_memory()
@@ -123,12 +123,12 @@ def cpu_device() -> Device:
     return Device(kind="cpu", name=f"cpu-{slug(name)}", reported=name, memory_bytes=_machine_memory())
 
 
-def catalogue_name(reported: str) -> str:
-    """The catalogue's name of a GPU; one it does not know keeps its own, and borrows nobody's figures."""
-    from advisor.catalog.gpus import find_gpu
+def catalogue_name(reported: str, memory_bytes: int | None = None) -> str:
+    """The catalogue's name of a GPU with this memory; one it does not know keeps its own, and nobody's figures."""
+    from advisor.catalog.gpus import reported_gpu
 
     try:
-        return find_gpu(reported)[0].name
+        return reported_gpu(reported, memory_bytes)[0].name
     except AdvisorError:
         return slug(reported)
 

@@ -35,7 +35,7 @@ class Comparison(Stored):
 
 def compare(
     model: str,
-    gpu: str,
+    gpu: str | None,
     names: Sequence[str] | None = None,
     *,
     batch_size: int = 1,
@@ -48,6 +48,7 @@ def compare(
 
     Args:
         names: methods, in the order of the answer; None: all there are.
+        gpu: a name `advisor gpus` knows; None where `gpu_memory` and `gpu_like` describe it.
         batch_size: samples of a micro-batch.
         seq_len: tokens of the longest sample.
         on_progress: told (done, total, what) as the work goes on.

@@ -25,7 +25,7 @@ def gpu_here(asked: str | None) -> str | None:
         return asked
     import torch
 
-    from advisor.catalog.gpus import find_gpu
+    from advisor.catalog.gpus import find_gpu, reported_gpu
 
     if not torch.cuda.is_available():
         if asked is not None:
@@ -37,7 +37,8 @@ def gpu_here(asked: str | None) -> str | None:
         return None
     name = torch.cuda.get_device_name()
     try:
-        find_gpu(name)
+        usual, _ = find_gpu(name)
+        found, _ = reported_gpu(name, _memory_here())
     except (UnknownName, BadRequest) as error:
         raise BadRequest(
             f"the catalogue does not know this machine's GPU, {name}",
@@ -45,7 +46,18 @@ def gpu_here(asked: str | None) -> str | None:
             hints=["to name one like it: --gpu NAME (advisor gpus)", f"to train on the CPU: --gpu {CPU}"],
             gpu=name,
         ) from error
-    return name
+    # where cards of one name differ in memory, the name alone would be taken for the smallest
+    return name if found.name == usual.name else found.name
+
+
+def _memory_here() -> int | None:
+    """Bytes of the machine's first GPU, None where torch does not say."""
+    import torch
+
+    try:
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    except (RuntimeError, AssertionError):
+        return None
 
 
 def check_device(gpu: str) -> None:

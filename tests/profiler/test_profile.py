@@ -221,6 +221,8 @@ def test_a_gpu_is_called_as_in_the_catalogue_and_an_unknown_one_as_it_says():
     assert catalogue_name("NVIDIA L40S") == "L40S"
     assert catalogue_name("NVIDIA H100 80GB HBM3") == "H100-SXM"
     assert catalogue_name("Imagination X9") == "imagination-x9"
+    assert catalogue_name("NVIDIA GeForce RTX 5060 Ti", int(15.5 * 2**30)) == "RTX-5060-Ti-16GB"
+    assert catalogue_name("NVIDIA GeForce RTX 4090", int(47.4 * 2**30)) == "nvidia-geforce-rtx-4090", "nobody's figures"
 
 
 def test_planning_loads_no_torch():

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import advisor
 from advisor.errors import AdvisorError, BadRequest, UnknownName
 from advisor.interfaces.cli.tune import command
+from advisor.tuner import local_device
 from advisor.tuner import tune as door
 from advisor.tuner.local_device import gpu_here
 
@@ -37,6 +38,17 @@ def test_a_machine_with_a_gpu_searches_for_it_unless_told_otherwise(card):
     assert gpu_here("CPU") is None
     with pytest.raises(UnknownName):
         gpu_here("H1000")
+
+
+def test_the_memory_of_the_machines_gpu_tells_cards_of_one_name_apart(card, monkeypatch):
+    card("NVIDIA GeForce RTX 5060 Ti")
+    monkeypatch.setattr(local_device, "_memory_here", lambda: int(15.5 * 2**30))
+    assert gpu_here(None) == gpu_here("auto") == "RTX-5060-Ti-16GB"
+    monkeypatch.setattr(local_device, "_memory_here", lambda: int(7.6 * 2**30))
+    assert gpu_here("auto") == "NVIDIA GeForce RTX 5060 Ti"
+    card(None)
+    with pytest.raises(BadRequest, match="no GPU"):
+        gpu_here("auto")
 
 
 def test_a_gpu_nobody_described_is_told_with_both_ways_out(card):

@@ -34,6 +34,8 @@ FIRST_OUT: Final = ("at inference", "family", "basis", "merges", "cost", "traini
 @click.option("--tree", is_flag=True, help="Draw the taxonomy, methods that are only placed in it included.")
 @click.option("--model", metavar="NAME", help="Price the methods named, or all, on this model ...")
 @click.option("--gpu", metavar="NAME", help="... and this GPU.")
+@click.option("--gpu-memory", metavar="SIZE", help="Of a card that is not listed: 24GB, 24564MiB ...")
+@click.option("--gpu-like", metavar="NAME", help="... and the GPU of the catalogue whose rates it shares.")
 @click.option(
     "--batch-size", type=int, default=1, show_default=True, help="Samples of a micro-batch, for a comparison."
 )
@@ -57,14 +59,15 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
       advisor methods --tree
     """
     model, gpu = asked.pop("model"), asked.pop("gpu")
-    sizes = {name: asked.pop(name) for name in ("batch_size", "seq_len", "samples")}
+    sizes = {name: asked.pop(name) for name in ("batch_size", "seq_len", "samples", "gpu_memory", "gpu_like")}
+    has_gpu = gpu is not None or sizes["gpu_like"] is not None
     if tree:
         emit(family_tree(), as_json, table=lambda _: _tree())
         return
-    if (model is None) != (gpu is None):
+    if (model is not None) != has_gpu:
         raise BadRequest("a comparison needs --model and --gpu both")
     chosen = tuple(find_method(name) for name in names) or select_methods(**asked)
-    if model is not None and gpu is not None:
+    if model is not None and has_gpu:
         from advisor.recommender.compare import compare
 
         with progress("pricing") as advance:

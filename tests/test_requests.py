@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 import advisor
-from advisor.domain.options import Argument, EstimateOptions, RecommendOptions, SearchOptions, TuneOptions
-from advisor.domain.validation import RENAMED
+from advisor.domain.request.validation import RENAMED
+from advisor.domain.request.verb_options import Argument, EstimateOptions, RecommendOptions, SearchOptions, TuneOptions
 from advisor.errors import BadRequest
 from advisor.estimator.estimate_request import EstimateRequest
 from advisor.interfaces.cli.main import load

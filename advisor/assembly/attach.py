@@ -20,7 +20,7 @@ from advisor.catalog.methods import check_recipe, find_method, method_for_adapte
 from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from advisor.dataset.readers import bad, rows_of
-from advisor.domain.vocabulary import TASKS, Task
+from advisor.domain.request.vocabulary import TASKS, Task
 from advisor.errors import BadFile, BadRequest
 
 RowKind = Literal["text", "prompt-completion", "messages", "text-label"]

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
-from advisor.domain.vocabulary import Task
 from advisor.errors import BadRequest, StoreUnavailable
 from advisor.store import durable, write_bytes
 

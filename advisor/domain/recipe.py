@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from advisor.domain.request.vocabulary import Attention, Base, Batching, DType, Trainer
 from advisor.domain.stored import Value
-from advisor.domain.vocabulary import Attention, Base, Batching, DType, Trainer
 
 
 class Recipe(Value):

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import Objective
 from advisor.domain.stored import Stored, Value
-from advisor.domain.vocabulary import Objective
 from advisor.domain.workload import Workload
 
 TrialState = Literal["complete", "pruned", "infeasible", "oom", "failed", "interrupted", "running", "waiting"]

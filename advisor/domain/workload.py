@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
+from advisor.domain.request.vocabulary import Task, TaskType
 from advisor.domain.stored import Value
-from advisor.domain.vocabulary import Task, TaskType
 
 DEFAULT_SEQ_LEN: Final = 1024
 """Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""

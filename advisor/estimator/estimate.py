@@ -9,10 +9,10 @@ from advisor.catalog.constants import load_constants
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.options import EstimateOptions
 from advisor.domain.profile import Profile
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.verb_options import EstimateOptions
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.units import gib, plural
@@ -46,8 +46,8 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
         model: a Hub id, a name or alias of the catalogue, or a local folder.
         gpu: a name that `advisor gpus` knows, or `auto`, this machine's; one that is not listed is described by
             `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares.
-        options: see `advisor.domain.options.EstimateOptions`; they are the command line's options and the keys of
-            a line of `--from`. None counts as left out.
+        options: see `advisor.domain.request.verb_options.EstimateOptions`; they are the command line's
+            options and the keys of a line of `--from`. None counts as left out.
 
     Returns:
         The candidate: bytes, seconds, USD and points, each with its interval, basis and reason.

@@ -13,7 +13,8 @@ from advisor import store
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.options import (
+from advisor.domain.recipe import Recipe
+from advisor.domain.request.verb_options import (
     Alpha,
     AttnImplementation,
     Autocast,
@@ -48,9 +49,8 @@ from advisor.domain.options import (
     UsdPerHour,
     UseLigerKernel,
 )
-from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
-from advisor.domain.vocabulary import Task
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.gpu_request import gpu_asked

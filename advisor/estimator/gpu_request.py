@@ -7,7 +7,7 @@ from typing import Final
 from advisor.catalog.gpus import described_gpu
 from advisor.catalog.gpus.capabilities import half_precision, no_bf16
 from advisor.domain.hardware import Gpu
-from advisor.domain.vocabulary import DType
+from advisor.domain.request.vocabulary import DType
 from advisor.errors import BadRequest
 
 AUTO: Final = "auto"

@@ -16,8 +16,8 @@ from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.dataset.splits import Row
 from advisor.domain.findings import Study
+from advisor.domain.request.vocabulary import DType, Task, TaskType, Trainer
 from advisor.domain.stored import Stored, Value
-from advisor.domain.vocabulary import DType, Task, TaskType, Trainer
 from advisor.errors import BadRequest, UnknownName
 
 FOLDER: Final = Path(__file__).parent / "studies"

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from advisor import store
+from advisor.domain.request.vocabulary import Attention, Base, Batching, DType, Task, Trainer
 from advisor.domain.stored import Stored, Value
-from advisor.domain.vocabulary import Attention, Base, Batching, DType, Task, Trainer
 from advisor.errors import BadRequest, UnknownName
 
 FOLDER: Final = Path(__file__).parent / "campaigns"

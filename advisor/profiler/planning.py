@@ -15,7 +15,7 @@ from advisor.catalog.models import resolve_model
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadRequest
 from advisor.profiler.campaign import Campaign, Choice

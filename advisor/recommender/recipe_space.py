@@ -9,7 +9,7 @@ from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
-from advisor.domain.vocabulary import Base
+from advisor.domain.request.vocabulary import Base
 from advisor.errors import IllegalRecipe
 from advisor.recommender.recommend_request import ResolvedRequest
 

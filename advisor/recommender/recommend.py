@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from advisor.domain.candidate import Candidate
-from advisor.domain.options import RecommendOptions
 from advisor.domain.recommendation import Recommendation, Refusal
+from advisor.domain.request.verb_options import RecommendOptions
 from advisor.errors import BadRequest
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.explain import drop_dominated, why, would_change
@@ -36,9 +36,9 @@ def recommend(
             `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares.
         on_progress: told (done, total, what) while traces are made.
         costs: another estimator, for tests.
-        options: see `advisor.domain.options.RecommendOptions`; they are the command line's options, and None counts
-            as left out. Without `samples` or `data` there is no training time and no cost, and quality is an
-            average over sizes. `method`, `exclude` and `base` take one name, several with commas, or a sequence.
+        options: see `advisor.domain.request.verb_options.RecommendOptions`; they are the command line's
+            options, and None counts as left out. Without `samples` or `data` there is no training time and no cost,
+            and quality is an average over sizes. `method`, `exclude` and `base` take one name, several with commas, or a sequence.
 
     Returns:
         `ranked[0]` is the choice; `why`, `refused` and `would_change` explain it.

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, field_validator
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.options import (
+from advisor.domain.request.validation import check_names, refusal_of
+from advisor.domain.request.verb_options import (
     AttnImplementation,
     BudgetUsd,
     Count,
@@ -42,10 +43,9 @@ from advisor.domain.options import (
     UsdPerHour,
     names_in,
 )
+from advisor.domain.request.vocabulary import Base, DType, Task
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
-from advisor.domain.validation import check_names, refusal_of
-from advisor.domain.vocabulary import Base, DType, Task
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked

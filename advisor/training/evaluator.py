@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.training.metrics import Metric, classification_scores, generation_scores, loss_scores
 
 if TYPE_CHECKING:

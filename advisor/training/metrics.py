@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.errors import BadRequest, UnknownName
 
 Needs = Literal["labels", "loss", "generation"]

@@ -15,7 +15,7 @@ from advisor.catalog.methods import find_method
 from advisor.dataset.encoding import EncodedExample, Encoder
 from advisor.dataset.splits import read_split
 from advisor.domain.model import ModelSpec
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.training.evaluator import Scorer
 from advisor.training.metrics import find_metric

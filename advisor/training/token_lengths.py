@@ -10,7 +10,7 @@ from advisor.catalog.models.context_length import check_lengths
 from advisor.dataset.encoding import CUT_RULE, EncodedExample, Encoder
 from advisor.dataset.splits import Row, Splits
 from advisor.domain.model import ModelSpec
-from advisor.domain.vocabulary import Task
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.training.prepare import weights_folder

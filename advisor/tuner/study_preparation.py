@@ -18,13 +18,13 @@ from advisor.catalog.methods import check_recipe, find_method
 from advisor.dataset.splits import SPLITS, Row, Splits, load_splits, write_splits
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.options import SearchOptions
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
+from advisor.domain.request.validation import refusal_of
+from advisor.domain.request.verb_options import SearchOptions
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR
-from advisor.domain.validation import refusal_of
-from advisor.domain.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnknownName
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from advisor import store
 from advisor.dataset.splits import unwritable
-from advisor.domain.options import SearchOptions
 from advisor.domain.recommendation import Recommendation
+from advisor.domain.request.verb_options import SearchOptions
+from advisor.domain.request.vocabulary import Launcher
 from advisor.domain.tuning import Finalist, Plan, TunedStudy
-from advisor.domain.vocabulary import Launcher
 from advisor.errors import BadRequest, StoreUnavailable, UnknownName
 from advisor.training.tracking import check_trackers
 from advisor.tuner.budget import make_plan, past_of
@@ -133,10 +133,10 @@ def tune(
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
         patience_seconds: how long a storage may be away before the search ends.
-        options: see `advisor.domain.options.SearchOptions`; most are the command line's options, and None counts as
-            left out. `gpu="cpu"` trains without a recommendation beside a GPU, which is refused otherwise. `method`
-            "auto" takes the recommended one; several names let the search choose. Of `trials`, `hours` and
-            `budget_usd` any ends the search, and of the last two enough is kept for the finalists.
+        options: see `advisor.domain.request.verb_options.SearchOptions`; most are the command line's options, and
+            None counts as left out. `gpu="cpu"` trains without a recommendation beside a GPU, which is refused
+            otherwise. `method` "auto" takes the recommended one; several names let the search choose. Of `trials`,
+            `hours` and `budget_usd` any ends the search, and of the last two enough is kept for the finalists.
 
     Raises:
         BadRequest: data, model, metric or budget make no sense; nothing was written.

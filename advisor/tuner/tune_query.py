@@ -1,4 +1,4 @@
-"""What a user asks of a search, checked: the fields of `advisor.domain.options.SearchOptions`."""
+"""What a user asks of a search, checked: the fields of `advisor.domain.request.verb_options.SearchOptions`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError, field_validator
 
-from advisor.domain.options import (
+from advisor.domain.request.validation import check_names, refusal_of
+from advisor.domain.request.verb_options import (
     BudgetUsd,
     EffectiveBatchSize,
     Epochs,
@@ -21,9 +22,8 @@ from advisor.domain.options import (
     UsdPerHour,
     names_in,
 )
+from advisor.domain.request.vocabulary import Launcher, Objective
 from advisor.domain.stored import Value
-from advisor.domain.validation import check_names, refusal_of
-from advisor.domain.vocabulary import Launcher, Objective
 from advisor.tuner.tune_request import TuneRequest
 
 

@@ -13,9 +13,9 @@ from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
+from advisor.domain.request.vocabulary import Objective
 from advisor.domain.stored import Stored, Value
 from advisor.domain.tuning import Budget, Dimension
-from advisor.domain.vocabulary import Objective
 from advisor.domain.workload import Workload
 from advisor.training.training_spec import TrainingSpec
 

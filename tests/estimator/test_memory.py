@@ -10,7 +10,7 @@ from advisor.domain.candidate import BREAKDOWN
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import Recipe
-from advisor.domain.vocabulary import TRAINERS
+from advisor.domain.request.vocabulary import TRAINERS
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import EMPTY_CACHE, MEAN_STEP, Shape, batches_of, lengths_of
 from advisor.estimator.memory.memory_prediction import memory_of, overheads_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from advisor.domain.vocabulary import TaskType
+from advisor.domain.request.vocabulary import TaskType
 from advisor.errors import UnknownName
 
 TASK_TYPES: Final[tuple[TaskType, ...]] = TaskType.__args__

@@ -10,7 +10,7 @@ from advisor.catalog.methods.method import MethodSource, Option
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
-    from advisor.domain.vocabulary import Base
+    from advisor.domain.request.vocabulary import Base
 
 PEFT = "https://github.com/huggingface/peft/tree/5d602fdbf"
 """The revision of peft that library defaults and the public comparison's settings were read from."""

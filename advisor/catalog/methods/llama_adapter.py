@@ -11,7 +11,7 @@ from advisor.catalog.methods.method import Method, Option
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
     from advisor.domain.recipe import Recipe
-    from advisor.domain.vocabulary import Task
+    from advisor.domain.request.vocabulary import Task
 
 _KNOWN = ("llama", "mistral", "gpt2")
 

@@ -17,7 +17,7 @@ from advisor.errors import IllegalRecipe, UnknownName
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
     from advisor.domain.recipe import Recipe
-    from advisor.domain.vocabulary import Task
+    from advisor.domain.request.vocabulary import Task
     from advisor.domain.workload import Workload
 
 MODULES: tuple[str, ...] = (

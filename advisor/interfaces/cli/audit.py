@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.options import gpu_option, json_option
+from advisor.interfaces.cli.click_options import gpu_option, json_option
 from advisor.interfaces.cli.output import amount, emit, grid, progress
 
 if TYPE_CHECKING:

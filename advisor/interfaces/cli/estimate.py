@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.options import EstimateOptions, names_in
+from advisor.domain.request.verb_options import EstimateOptions, names_in
 from advisor.errors import AdvisorError, BadFile, BadRequest
-from advisor.interfaces.cli.options import given, gpu_option, json_option, model_option, options_of, pair, required
+from advisor.interfaces.cli.click_options import (
+    given,
+    gpu_option,
+    json_option,
+    model_option,
+    options_of,
+    pair,
+    required,
+)
 from advisor.interfaces.cli.output import amount, emit, grid, plain, show
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from advisor.errors import BadFile, BadRequest
-from advisor.interfaces.cli.options import json_option
+from advisor.interfaces.cli.click_options import json_option
 from advisor.interfaces.cli.output import emit, grid, show
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from advisor.domain.recommendation import Setting
     from advisor.literature.data_scale import CurvePoint, DataNeeded
     from advisor.literature.evidence import Evidence
+    from advisor.literature.forgetting import Forgetting
 
 
 @click.command("evidence")
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--predict", metavar="FILE", help="Predict a JSONL file (- is stdin), see above.")
 @click.option("--settings", is_flag=True, help="Recommend hyperparameters for --method, with their sources.")
 @click.option("--curve", metavar="METHOD", help="The expected effect at sizes from 30 to a million samples.")
+@click.option("--forgetting", metavar="METHOD", help="What each study measured it to forget, against full fine-tuning.")
 @click.option("--pilot", metavar="N:SCORE,...", help="Your scores at two or more sizes, with --target.")
 @click.option("--target", type=float, help="The score you want, on the pilots' scale.")
 @click.option("--fit", is_flag=True, help="Fit the quality model anew to all studies (minutes).")
@@ -51,6 +53,7 @@ def command(as_json: bool, **asked: Any) -> None:
       advisor evidence --method dora --settings --architecture decoder --model-params 8e9
       advisor evidence --curve prompt-tuning --architecture decoder --model-params 8e9
       advisor evidence --pilot 100:0.61,400:0.68 --target 0.75
+      advisor evidence --forgetting lora
       advisor evidence --studies
 
     \b
@@ -72,6 +75,8 @@ def command(as_json: bool, **asked: Any) -> None:
         _needed(asked["pilot"], asked["target"], as_json)
     elif asked["curve"]:
         _curve(asked, as_json)
+    elif asked["forgetting"]:
+        _forgetting(asked["forgetting"], as_json)
     elif asked["settings"]:
         _settings(asked, as_json)
     elif asked["list_studies"]:
@@ -82,6 +87,23 @@ def command(as_json: bool, **asked: Any) -> None:
         emit(list(TASK_TYPES), as_json, table=lambda names: "\n".join(names))
     else:
         _list(asked, as_json)
+
+
+def _forgetting(method: str, as_json: bool) -> None:
+    from advisor.literature.forgetting import forgetting
+
+    found = forgetting(method)
+    emit(found, as_json, table=lambda studies: _forgetting_table(method, studies))
+
+
+def _forgetting_table(method: str, studies: Sequence[Forgetting]) -> Any:
+    if not studies:
+        return f"no study of the catalogue measured what {method} forgets beside full fine-tuning"
+    rows = [
+        (one.study, one.measure, f"{one.kept:+.4g} {one.unit}", f"{one.better_in} of {one.settings}", one.url)
+        for one in studies
+    ]
+    return grid(("study", "measure", "kept against full", "better in", "address"), rows, right="kept against full")
 
 
 def _list(asked: dict[str, Any], as_json: bool) -> None:

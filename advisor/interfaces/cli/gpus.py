@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.domain.units import gib
-from advisor.interfaces.cli.options import json_option
+from advisor.interfaces.cli.click_options import json_option
 from advisor.interfaces.cli.output import emit, fitted
 
 if TYPE_CHECKING:

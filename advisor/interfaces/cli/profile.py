@@ -13,7 +13,7 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import AdvisorError, BadRequest, UnknownName
-from advisor.interfaces.cli.options import given, json_option, names_in
+from advisor.interfaces.cli.click_options import given, json_option, names_in
 from advisor.interfaces.cli.output import amount, console, emit, grid
 
 if TYPE_CHECKING:

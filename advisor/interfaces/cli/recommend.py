@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.options import RecommendOptions
+from advisor.domain.request.verb_options import RecommendOptions
 from advisor.domain.units import weakest
-from advisor.interfaces.cli.options import (
+from advisor.interfaces.cli.click_options import (
     given,
     gpu_option,
     json_option,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.options import names_in
+from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.options import (
+from advisor.interfaces.cli.click_options import (
     given,
     json_option,
     metric_option,

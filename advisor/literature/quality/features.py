@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from advisor.catalog.findings.method_names import KIND_OF, KINDS
-from advisor.domain.vocabulary import TaskType
+from advisor.domain.request.vocabulary import TaskType
 from advisor.errors import UnknownName
 
 TYPICAL_SAMPLES: Final = 10**4.5

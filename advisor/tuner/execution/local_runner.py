@@ -141,10 +141,6 @@ class LocalRunner(Runner):
                 process.wait()
         self._running.clear()
 
-    def pids(self) -> list[int]:
-        """Of the workers that run."""
-        return [process.pid for process in self._running.values()]
-
     def _look(self) -> None:
         for index, process in list(self._running.items()):
             code = process.poll()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.domain.options import names_in
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import GIB, MIB
-from advisor.interfaces.cli.options import given as typed
+from advisor.interfaces.cli.click_options import given as typed
 from advisor.interfaces.cli.output import amount, emit, plain, show
 
 

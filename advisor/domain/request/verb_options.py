@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
-from advisor.domain.vocabulary import Attention, Base, Batching, DType, Launcher, Objective, Task, TaskType, Trainer
+from advisor.domain.request.vocabulary import (
+    Attention,
+    Base,
+    Batching,
+    DType,
+    Launcher,
+    Objective,
+    Task,
+    TaskType,
+    Trainer,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import rich_click as click
 
-from advisor.domain import options as arguments
-from advisor.domain.options import Argument, names_in
+from advisor.domain.request import verb_options as arguments
+from advisor.domain.request.verb_options import Argument, names_in
 from advisor.errors import BadRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.stored import Stored, Value
 from advisor.errors import AdvisorError
 from advisor.recommender.cache import stamp
-from advisor.recommender.parallel import WORKERS, WORTH_STARTING, Progress, map_in_processes, silent
+from advisor.recommender.workers.pool import WORKERS, WORTH_STARTING, Progress, map_in_processes, silent
 
 
 class Priced(Value):
@@ -101,7 +101,7 @@ def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress)
         return Priced.model_validate_json(answer) if answer else _failed(name, reason)
 
     return map_in_processes(
-        names, "advisor.recommender.compare_worker", json.dumps(shared), read, min(WORKERS, cores), tell
+        names, "advisor.recommender.workers.compare_worker", json.dumps(shared), read, min(WORKERS, cores), tell
     )
 
 

@@ -10,9 +10,9 @@ from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
 from advisor.errors import DoesNotFit
 from advisor.recommender.criteria import peak_bytes
-from advisor.recommender.method_worker import fit_or_say
 from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, MethodOutcome
+from advisor.recommender.workers.method_worker import fit_or_say
 
 FRUGAL = {"methods": ("qlora",), "bases": ("nf4",), "gradient_checkpointing": True}
 """The least that adapts every layer; one recipe, since each one tried may have to be traced first."""

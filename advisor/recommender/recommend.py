@@ -13,11 +13,11 @@ from advisor.recommender.constraints import check_limits, may_exceed, nothing_wi
 from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
 from advisor.recommender.infeasible import nothing_fits
-from advisor.recommender.parallel import Progress, fit_all
 from advisor.recommender.policies import find_policy
 from advisor.recommender.recipe_space import methods_asked
 from advisor.recommender.recommend_request import ResolvedRequest, checked, resolve
 from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
+from advisor.recommender.workers.pool import Progress, fit_all
 
 
 def recommend(
@@ -38,7 +38,8 @@ def recommend(
         costs: another estimator, for tests.
         options: see `advisor.domain.request.verb_options.RecommendOptions`; they are the command line's
             options, and None counts as left out. Without `samples` or `data` there is no training time and no cost,
-            and quality is an average over sizes. `method`, `exclude` and `base` take one name, several with commas, or a sequence.
+            and quality is an average over sizes. `method`, `exclude` and `base` take one name, several with commas,
+            or a sequence.
 
     Returns:
         `ranked[0]` is the choice; `why`, `refused` and `would_change` explain it.

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from advisor.domain.recommendation import Refusal
-from advisor.recommender import parallel as crew
-from advisor.recommender.parallel import fit_all
 from advisor.recommender.recommend_request import checked, resolve
 from advisor.recommender.sizing import Estimator, MethodOutcome
+from advisor.recommender.workers import pool as crew
+from advisor.recommender.workers.pool import fit_all
 
 ECHO = """
 import json, sys
@@ -40,7 +40,7 @@ def echo(monkeypatch):
     started = []
 
     def popen(command, **more):
-        assert command[1:] == ["-m", "advisor.recommender.method_worker"]
+        assert command[1:] == ["-m", "advisor.recommender.workers.method_worker"]
         process = real([sys.executable, "-c", ECHO], **more)
         started.append(process)
         return process
@@ -92,7 +92,7 @@ def test_few_methods_are_fitted_here(question, echo, monkeypatch):
 
 def test_the_real_worker_keeps_stdout_for_answers(question):
     """One process, one method that is refused without a trace: what libraries print must not mix in."""
-    worker = crew._Worker("advisor.recommender.method_worker", question.model_dump_json())
+    worker = crew._Worker("advisor.recommender.workers.method_worker", question.model_dump_json())
     try:
         answer, reason = worker.ask("no-such-method")
     finally:

@@ -17,9 +17,9 @@ from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
 from advisor.recommender.cache import keep, recall
 from advisor.recommender.hyperparameters import with_settings
-from advisor.recommender.method_worker import fit_or_say
 from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
+from advisor.recommender.workers.method_worker import fit_or_say
 
 WORKERS: Final = 2
 """Each loads torch, transformers and peft, most of a GiB; two stay under the promised 2.5 GiB together."""
@@ -73,7 +73,9 @@ def _in_processes(
             return MethodOutcome.model_validate_json(answer)
         return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
 
-    return map_in_processes(names, "advisor.recommender.method_worker", question.model_dump_json(), read, workers, tell)
+    return map_in_processes(
+        names, "advisor.recommender.workers.method_worker", question.model_dump_json(), read, workers, tell
+    )
 
 
 def map_in_processes(

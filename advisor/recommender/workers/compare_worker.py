@@ -1,6 +1,6 @@
 """One worker process of a comparison: reads what all methods share, then names; answers each with a Priced.
 
-Run as `python -m advisor.recommender.workers.compare_worker`; one JSON value a line, see `advisor.recommender.workers.method_worker`.
+Run as `python -m advisor.recommender.workers.compare_worker`; one JSON value a line, as in `method_worker`.
 """
 
 from __future__ import annotations

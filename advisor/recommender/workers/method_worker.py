@@ -1,7 +1,7 @@
 """One worker process: reads a question and then method names from stdin, answers each with a MethodOutcome on stdout.
 
-Run as `python -m advisor.recommender.workers.method_worker`; one JSON value a line. A process of its own, because tracing
-is Python work that threads cannot share, and because memory that libraries keep goes back when it ends.
+Run as `python -m advisor.recommender.workers.method_worker`; one JSON value a line. A process of its own, because
+tracing is Python work that threads cannot share, and because memory that libraries keep goes back when it ends.
 """
 
 from __future__ import annotations

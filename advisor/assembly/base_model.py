@@ -15,6 +15,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnsupportedModel
+from advisor.loading import auto_model, build_model, make_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,15 +73,13 @@ def load_config(spec: ModelSpec, depth: Mapping[str, int] | None = None) -> Any:
     Raises:
         UnsupportedModel: transformers does not know the architecture, or refuses the values.
     """
-    from transformers import AutoConfig
-
     fields = cut_config(spec, depth) if depth else copy.deepcopy(spec.config)
     model_type = fields.pop("model_type", None)
     fields.pop("transformers_version", None)
     if not isinstance(model_type, str):
         raise UnsupportedModel(f"{spec.name}: its config has no model_type", cause=f"read from {spec.where}")
     try:
-        return AutoConfig.for_model(model_type, **fields)
+        return make_config(model_type, fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnsupportedModel(
             f"{spec.name}: the installed transformers cannot read its config",
@@ -100,17 +99,15 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
 
     if task == "sequence-classification":
         if spec.task_class == "ImageClassification":
-            return transformers.AutoModelForImageClassification
-        return transformers.AutoModelForSequenceClassification
+            return auto_model("ImageClassification")
+        return auto_model("SequenceClassification")
     if task == "seq2seq" and spec.architecture == "encoder-decoder":
         if spec.task_class == "SpeechSeq2Seq":
-            return transformers.AutoModelForSpeechSeq2Seq
-        return transformers.AutoModelForSeq2SeqLM
+            return auto_model("SpeechSeq2Seq")
+        return auto_model("Seq2SeqLM")
     if task in ("causal-lm", "seq2seq") and spec.architecture == "decoder":
         known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        return (
-            transformers.AutoModelForCausalLM if spec.model_type in known else transformers.AutoModelForImageTextToText
-        )
+        return auto_model("CausalLM" if spec.model_type in known else "ImageTextToText")
     better = {"encoder": "sequence-classification", "encoder-decoder": "seq2seq", "decoder": "causal-lm"}
     raise BadRequest(
         f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
@@ -147,8 +144,8 @@ def build(
     maker = auto_class(spec, workload.task)
     try:
         with torch.device(device):
-            model = maker.from_config(
-                config, dtype=torch_dtype(storage_dtype(recipe)), attn_implementation=_implementation(recipe)
+            model = build_model(
+                maker, config, dtype=torch_dtype(storage_dtype(recipe)), attn_implementation=_implementation(recipe)
             )
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
         raise UnsupportedModel(

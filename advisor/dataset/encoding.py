@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from advisor.dataset.chat_template import ChatRenderer
 from advisor.dataset.splits import RowKind
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label torch's cross-entropy leaves out."""
+
+CHATS_AT_ONCE: Final = 64
+"""Rows whose chats are rendered together: asking for them one by one takes longer than rendering them."""
 
 CUT_RULE: Final[Mapping[RowKind | Literal["pairs"], str]] = {
     "text": "the first tokens stay",
@@ -56,6 +61,8 @@ class Encoder:
         self, tokenizer: Any, workload: Workload, kind: RowKind, labels: Sequence[str], *, pairs: bool = False
     ) -> None:
         self.tokenizer = tokenizer
+        self.chats = ChatRenderer(tokenizer)
+        self._rendered: dict[tuple[int, int, bool], str] = {}
         self.pairs = pairs
         self.workload = workload
         self.kind = kind
@@ -68,7 +75,11 @@ class Encoder:
 
     def encode(self, rows: Iterable[Mapping[str, Any]]) -> list[EncodedExample]:
         """One example a row; rows in which nothing would be learned (a single token) are left out."""
-        examples = [self._one(row) for row in rows]
+        examples: list[EncodedExample] = []
+        for part in batched(rows, CHATS_AT_ONCE):
+            if self.kind == "messages":
+                self._render(part)
+            examples.extend(self._one(row) for row in part)
         return [example for example in examples if example.trained]
 
     def _one(self, row: Mapping[str, Any]) -> EncodedExample:
@@ -108,13 +119,13 @@ class Encoder:
 
     def _chat(self, messages: Sequence[Mapping[str, str]]) -> EncodedExample:
         """Every assistant turn is learned; where the template rewrites earlier turns, only the last one is."""
-        whole = self._template(messages, prompt=False)
+        whole = self._template(messages, len(messages), prompt=False)
         labels = [IGNORED] * len(whole)
         last = (0, len(whole))
         turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         for i in turns:
-            before = self._template(messages[:i], prompt=True)
-            through = self._template(messages[: i + 1], prompt=False)
+            before = self._template(messages, i, prompt=True)
+            through = self._template(messages, i + 1, prompt=False)
             if whole[: len(through)] == through and through[: len(before)] == before:
                 labels[len(before) : len(through)] = through[len(before) :]
                 last = (len(before), len(through))
@@ -127,11 +138,26 @@ class Encoder:
         reference = messages[turns[-1]]["content"] if turns else ""
         return EncodedExample(whole[start:], labels[start:], whole[start : max(start, last[0])], reference, start > 0)
 
-    def _template(self, messages: Sequence[Mapping[str, str]], *, prompt: bool) -> list[int]:
-        if not messages:
+    def _template(self, messages: Sequence[Mapping[str, str]], end: int, *, prompt: bool) -> list[int]:
+        """Ids of the first `end` messages; with `prompt`, and the beginning of an answer."""
+        if not end:
             return []
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
+        text = self._rendered.get((id(messages), end, prompt))
+        if text is None:
+            text = self.chats.render(messages[:end], prompt=prompt)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _render(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Render at once all that `_chat` will ask for; the rows, and so the identity of each chat, stay meanwhile."""
+        wanted: dict[tuple[int, int, bool], tuple[Sequence[Mapping[str, str]], bool]] = {}
+        for row in rows:
+            messages = row["messages"]
+            ends = {(len(messages), False)}
+            for i, message in enumerate(messages):
+                if message["role"] == "assistant":
+                    ends |= {(i, True), (i + 1, False)}
+            wanted |= {(id(messages), end, prompt): (messages[:end], prompt) for end, prompt in ends if end}
+        self._rendered = dict(zip(wanted, self.chats.render_all(list(wanted.values())), strict=True))
 
     def _ids(self, text: str, *, special: bool = False, end: bool = True) -> list[int]:
         ids = list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
@@ -148,6 +174,13 @@ class Encoder:
             return ids
         closing = ids[-1] in (self.tokenizer.eos_token_id, self.tokenizer.sep_token_id)
         return [*ids[: limit - 1], ids[-1]] if closing and limit > 1 else ids[:limit]
+
+
+def batched(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    """Rows in lists of at most `size`."""
+    rest = iter(rows)
+    while part := list(itertools.islice(rest, size)):
+        yield part
 
 
 def _shared(left: Sequence[int], right: Sequence[int]) -> int:

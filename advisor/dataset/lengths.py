@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from advisor.catalog.models import tokenizer_folder
+from advisor.dataset.chat_template import ChatRenderer, TemplateRefused
 from advisor.dataset.rows import Example, Rows, Sized
 from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Value
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, UnsupportedModel
+from advisor.loading import load_fast_tokenizer, load_tokenizer, needs_foreign_code, tokenizer_settings
 
 ASCII_A_TOKEN = 4.0
 """Characters a token in English: 3.6 to 4.5 on average with all-MiniLM-L6-v2's tokenizer on three sets of Debian
@@ -70,14 +71,20 @@ def measure_lengths(rows: Rows, spec: ModelSpec | None = None, max_len: int | No
     if max_len is not None and max_len < 1:
         raise BadRequest(f"an example has at least one token, not {max_len}", max_len=max_len)
     folder = tokenizer_folder(spec) if spec is not None else None
-    tokenizer = _Tokenizer(folder) if folder is not None else None
+    tokenizer, lacking = None, "the model's tokenizer is not on this machine"
+    if folder is not None:
+        try:
+            tokenizer = _Tokenizer(folder)
+        except UnsupportedModel as error:
+            if not needs_foreign_code(error):
+                raise
+            lacking = "the model's tokenizer is Python code of its own, which is never run"
     if tokenizer is not None:
         how = f"measured with the tokenizer in {folder}"
         count, longest_count = tokenizer.count, tokenizer.count
     else:
         how = (
-            f"estimated: {ASCII_A_TOKEN:g} characters a token ({SAFE_ASCII_A_TOKEN:g} for the longest), "
-            "since the model's tokenizer is not on this machine"
+            f"estimated: {ASCII_A_TOKEN:g} characters a token ({SAFE_ASCII_A_TOKEN:g} for the longest), since {lacking}"
         )
         count, longest_count = _estimate(ASCII_A_TOKEN), _estimate(SAFE_ASCII_A_TOKEN)
     if len(rows.sample) < rows.count:
@@ -147,12 +154,11 @@ class _Tokenizer:
         self._folder = folder
         self._slow: Any = None
         self._fast: Any = None
+        self._chats = ChatRenderer(None)
         if (folder / "tokenizer.json").is_file():
-            from tokenizers import Tokenizer
-
-            self._fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._fast.no_truncation()
-            self._fast.no_padding()
+            self._fast = load_fast_tokenizer(folder)
+        else:
+            self._whole()
 
     def count(self, text: str) -> int:
         """Tokens of a text, with the special ones the tokenizer adds."""
@@ -167,28 +173,23 @@ class _Tokenizer:
         tokenizer = self._whole()
         if not getattr(tokenizer, "chat_template", None):
             return None
-        from jinja2 import TemplateError
-
         turns = [{"role": role, "content": content} for role, content in example.messages]
         try:
-            text = tokenizer.apply_chat_template(turns, tokenize=False)
-        except TemplateError:
+            text = self._chats.render(turns)
+        except TemplateRefused:
             return None
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _has_template(self) -> bool:
         if (self._folder / "chat_template.jinja").is_file() or (self._folder / "chat_template.json").is_file():
             return True
-        settings = self._folder / "tokenizer_config.json"
-        return settings.is_file() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+        return "chat_template" in tokenizer_settings(self._folder)
 
     def _whole(self) -> Any:
         if self._slow is None:
-            from transformers import AutoTokenizer
-
             ggufs = sorted(self._folder.glob("*.gguf"))
             alone = ggufs and not any(self._folder.glob("tokenizer*")) and not any(self._folder.glob("vocab*"))
-            extra: dict[str, Any] = {"gguf_file": ggufs[0].name} if alone else {}
-            self._slow = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True, **extra)
+            self._slow = load_tokenizer(self._folder, gguf_file=ggufs[0].name if alone else None)
             self._slow.model_max_length = 10**12  # no warning about lengths: they are what is asked
+            self._chats = ChatRenderer(self._slow)
         return self._slow

@@ -13,6 +13,7 @@ from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.dataset.encoding import EncodedExample
 from advisor.errors import AdvisorError
+from advisor.loading import load_adapter, load_model, load_tokenizer
 from advisor.training.evaluator import empty_cache
 from advisor.training.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
 from advisor.training.train import device_name, versions
@@ -118,13 +119,13 @@ def load_exported(folder: str | Path, *, weights: str | Path | None = None) -> A
         UnsupportedModel: the base model's weights are not here.
         ValueError: the tensors are not those of the method on this base.
     """
-    from transformers import AutoTokenizer, set_seed
+    from transformers import set_seed
 
     job = store.read(TrainingSpec, Path(folder) / ABOUT)
     base = Path(weights) if weights is not None else weights_folder(job.spec)
     # what a method draws at random and never trains must be drawn as it was
     set_seed(job.seed)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     model = attached(base_model(job, base, tokenizer, pick_device(job.device)), job)
     load_trainable(model, Path(folder) / ADAPTER)
     return model.eval()
@@ -165,14 +166,12 @@ def _read_back(prepared: Prepared, job: TrainingSpec, folder: Path) -> str:
 def _loader(prepared: Prepared, job: TrainingSpec, folder: Path) -> Callable[[], Any]:
     """How a user loads the folder; holds nothing of the trained model."""
     if prepared.trainable == prepared.total:
-        kind: Any = type(prepared.model)
-        return partial(kind.from_pretrained, str(folder), dtype=next(prepared.model.parameters()).dtype)
+        dtype = next(prepared.model.parameters()).dtype
+        return partial(load_model, type(prepared.model), folder, dtype=dtype)
     if not _plain(prepared, job):
         return partial(load_exported, folder)
-    from peft import PeftModel
-
     tokenizer, device = prepared.tokenizer, prepared.device
-    return lambda: PeftModel.from_pretrained(base_model(job, weights_folder(job.spec), tokenizer, device), str(folder))
+    return lambda: load_adapter(base_model(job, weights_folder(job.spec), tokenizer, device), folder)
 
 
 def _loss_only(job: TrainingSpec) -> Any:

@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.dataset.encoding import EncodedExample, Encoder
 from advisor.dataset.splits import read_split
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Task
 from advisor.errors import BadRequest, UnsupportedModel
-from advisor.training.evaluator import Scorer
+from advisor.loading import load_model, load_tokenizer, safetensors_of
+from advisor.training.evaluator import Scorer, out_of_memory
 from advisor.training.metrics import find_metric
 from advisor.training.training_spec import TrainingSpec
-
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(slots=True)
@@ -61,13 +59,6 @@ def weights_folder(spec: ModelSpec) -> Path:
             model=spec.name,
         )
     folder = Path(spec.weights)
-    if not any(True for pattern in WEIGHT_FILES for _ in folder.glob(pattern)):
-        raise UnsupportedModel(
-            f"{folder} holds no weights (*.safetensors)",
-            hints=["give the folder that save_pretrained() wrote"],
-            model=spec.name,
-            path=str(folder),
-        )
     _check_whole(folder, spec)
     return folder
 
@@ -76,10 +67,7 @@ def _check_whole(folder: Path, spec: ModelSpec) -> None:
     """Refuse weights that were cut off on their way here, by their headers: not a tensor is read."""
     from safetensors import SafetensorError, safe_open
 
-    listed: set[str] = set()
-    for index in folder.glob("*.safetensors.index.json"):
-        listed |= set(store.read_document(index).get("weight_map", {}).values())
-    for path in sorted({*folder.glob("*.safetensors"), *(folder / name for name in listed)}):
+    for path in safetensors_of(folder):
         try:
             with safe_open(path, framework="np"):
                 pass
@@ -100,14 +88,14 @@ def prepare(job: TrainingSpec) -> Prepared:
         AdvisorError: no weights, a model that cannot do the task, a method that cannot attach to it.
     """
     import torch
-    from transformers import AutoTokenizer, set_seed
+    from transformers import set_seed
 
     folder = weights_folder(job.spec)
     device = pick_device(job.device)
     if job.threads:
         torch.set_num_threads(job.threads)
     set_seed(job.seed)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     tokenizer.model_max_length = 10**9  # the encoder cuts by the rule it states
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -183,14 +171,17 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
         extra["quantization_config"] = _quantisation(job)
         extra["device_map"] = {"": device}
     try:
-        model, loading = auto_class(job.spec, job.workload.task).from_pretrained(
+        model, loading = load_model(
+            auto_class(job.spec, job.workload.task),
             folder,
             dtype=torch_dtype(storage_dtype(recipe)),
             attn_implementation=recipe.attention,
             output_loading_info=True,
             **extra,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
         raise UnsupportedModel(
             f"the weights in {folder} cannot be loaded", cause=f"{type(error).__name__}: {error}", model=job.spec.name
         ) from error

@@ -13,6 +13,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
+from advisor.loading import load_tokenizer
 from advisor.training.prepare import weights_folder
 
 CUT_NOTE: Final = "rows longer than"
@@ -80,9 +81,7 @@ def lengths_of(
 
 def measure(spec: ModelSpec, task: Task, splits: Splits, rows: Mapping[str, Sequence[Row]]) -> Measured:
     """Every row whole, whatever the model would take."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(weights_folder(spec))
+    tokenizer = load_tokenizer(weights_folder(spec))
     tokenizer.model_max_length = 10**9
     pairs = spec.architecture == "encoder-decoder" and task == "seq2seq"
     far = Workload.model_validate({"model": spec.name, "task": task, "seq_len": 10**7, "target_len": 10**7})

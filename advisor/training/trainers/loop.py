@@ -100,9 +100,11 @@ def _load(work: Work, optimizer: Any, schedule: Any) -> int:
     """Bring back weights, optimizer and generator; the steps already done."""
     import torch
 
+    from advisor.loading import load_state
+
     assert work.resume is not None
     load_trainable(work.model, work.resume / "trainable.safetensors")
-    state = torch.load(work.resume / "optimizer.pt", map_location=work.device, weights_only=True)
+    state = load_state(work.resume / "optimizer.pt", work.device)
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     torch.set_rng_state(state["rng"].cpu())

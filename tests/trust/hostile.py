@@ -1,0 +1,124 @@
+"""Model folders that try to have their own code run, each made from a harmless one; used by tests and a benchmark."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+MODULES = ("advisor", "torch", "transformers", "peft", "numpy", "json", "tokenizers", "pydantic", "psutil", "optuna")
+"""Names under which a file in the folder one stands in would be imported instead of the real module."""
+
+
+def _code(mark: Path) -> str:
+    return f"import pathlib\npathlib.Path({str(mark)!r}).write_text('foreign code ran')\n"
+
+
+def _update(path: Path, **fields: object) -> None:
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(found | fields))
+
+
+def tokenizer_auto_map(folder: Path, mark: Path) -> None:
+    (folder / "evil.py").write_text(_code(mark) + "class T:\n    pass\n")
+    _update(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]}, tokenizer_class="T")
+
+
+def tokenizer_auto_map_list(folder: Path, mark: Path) -> None:
+    (folder / "evil.py").write_text(_code(mark) + "class T:\n    pass\n")
+    _update(folder / "tokenizer_config.json", auto_map=["evil.T", None], tokenizer_class="T")
+
+
+def config_auto_map(folder: Path, mark: Path) -> None:
+    (folder / "evil.py").write_text(_code(mark) + "class C:\n    pass\n")
+    classes = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoTokenizer")
+    _update(folder / "config.json", auto_map=dict.fromkeys(classes, "evil.C"))
+
+
+def unknown_type_with_code(folder: Path, mark: Path) -> None:
+    config_auto_map(folder, mark)
+    _update(folder / "config.json", model_type="evil", architectures=["EvilForCausalLM"])
+
+
+def processor_auto_map(folder: Path, mark: Path) -> None:
+    (folder / "evil.py").write_text(_code(mark) + "class P:\n    pass\n")
+    for name in ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
+        _update(
+            folder / name, auto_map={"AutoProcessor": "evil.P", "AutoImageProcessor": "evil.P"}, processor_class="P"
+        )
+
+
+def custom_generate(folder: Path, mark: Path) -> None:
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text(_code(mark) + "def generate(*a, **k):\n    pass\n")
+    _update(folder / "generation_config.json", custom_generate=str(folder))
+
+
+def hub_kernel(folder: Path, mark: Path) -> None:
+    del mark
+    _update(folder / "config.json", attn_implementation="someone/kernel", _attn_implementation="someone/kernel")
+
+
+def pickled_weights(folder: Path, mark: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    # protocol 0: os.system of the mark
+    (folder / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {mark}'\ntR.".encode())
+
+
+def pickle_behind_an_index(folder: Path, mark: Path) -> None:
+    pickled_weights(folder, mark)
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": {"a": "pytorch_model.bin"}})
+    )
+
+
+def modules_beside(folder: Path, mark: Path) -> None:
+    for name in MODULES:
+        (folder / f"{name}.py").write_text(_code(mark))
+    (folder / "sitecustomize.py").write_text(_code(mark))
+
+
+def template_escape(folder: Path, mark: Path) -> None:
+    text = "{{ cycler.__init__.__globals__.os.system('touch " + str(mark) + "') }}"
+    (folder / "chat_template.jinja").write_text(text)
+    _update(folder / "tokenizer_config.json", chat_template=text)
+
+
+HOSTILE: dict[str, Callable[[Path, Path], None]] = {
+    maker.__name__: maker
+    for maker in (
+        tokenizer_auto_map,
+        tokenizer_auto_map_list,
+        config_auto_map,
+        unknown_type_with_code,
+        processor_auto_map,
+        custom_generate,
+        hub_kernel,
+        pickled_weights,
+        pickle_behind_an_index,
+        modules_beside,
+        template_escape,
+    )
+}
+
+ENDLESS = {
+    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "three loops": "{% for a in messages * 99 %}{% for b in range(99999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",  # noqa: E501
+    "product": "{{ 'a' * 9999999999 }}",
+    "power": "{{ (9 ** 9999999) ** 99 }}",
+    "doubling": "{% set n = namespace(s='aa') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}",
+    "centred": "{{ 'a'|center(9999999999) }}",
+    "formatted": "{{ '%9999999999d' % 1 }}",
+    "list doubling": "{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
+    "much output": "{% for a in range(99999) %}{{ 'abcdefghij' * 9999 }}{% endfor %}",
+    "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "deep nesting": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+}
+"""Chat templates that do not end, or take all memory."""
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from advisor import processes
 from advisor.domain.hardware import Gpu
 from advisor.domain.stored import Value
 from advisor.domain.units import GIB, gib
@@ -165,9 +166,10 @@ def ask() -> DetectedDevice:
     Raises:
         BadRequest: torch is missing or cannot start; `cause` is what it said.
     """
-    command = [sys.executable, "-m", "advisor.profiler.device"]
+    command = processes.command_of("advisor.profiler.device")
+    environment = processes.environment()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True, env=environment)
         return DetectedDevice.model_validate_json(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired as error:
         cause, wrong = f"no answer in {ASK_SECONDS:g} s", error

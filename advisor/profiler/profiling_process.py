@@ -5,24 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
-from advisor import store
+from advisor import processes, store
 from advisor.domain.profile import Profile
 from advisor.domain.trace.allocator_history import History
 from advisor.domain.units import duration
 from advisor.errors import BadFile
 from advisor.profiler.profile_job import HISTORY, ProfileJob
 
-POLL_SECONDS: Final = 0.05
 GRACE_SECONDS: Final = 5.0
-TAIL_CHARACTERS: Final = 4000
 REASON_CHARACTERS: Final = 300
 
 
@@ -37,20 +32,19 @@ def launch(job: ProfileJob, path: Path, timeout_seconds: float) -> Profile:
         job_path, result, log = (Path(folder) / name for name in ("job.json", "profile.json", "log.txt"))
         store.write(job, job_path)
         with open(log, "wb") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "advisor.profiler.profiling_worker", str(job_path), str(result)],
+            process = processes.spawn(
+                "advisor.profiler.profiling_worker",
+                str(job_path),
+                str(result),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment(job),
-                # its own group: Ctrl-C comes to us, and we end the run in order
-                start_new_session=True,
+                extra=environment(job),
             )
         timed_out = False
         try:
-            timed_out = not _wait(process, timeout_seconds)
+            timed_out = not processes.wait_until(process, timeout_seconds)
         finally:
-            end_group(process)
+            processes.end_group(process, GRACE_SECONDS)
         profile = _result(job, result, process.returncode, log, timeout_seconds if timed_out else None)
         _keep_history(result.with_name(HISTORY), path)
     store.write(profile, path)
@@ -70,35 +64,12 @@ def _keep_history(made: Path, profile: Path) -> None:
 
 
 def environment(job: ProfileJob) -> dict[str, str]:
-    """The child's environment: as many threads as the job says, GPUs numbered as the driver does, no network."""
-    mine = dict(os.environ)
-    mine.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    """What the child's environment says besides: as many threads as the job, GPUs by the driver's order, no network."""
+    mine = {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
     mine |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     if job.threads is not None:
         mine |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
     return mine
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> bool:
-    """Whether it ended in time."""
-    ends = time.monotonic() + timeout_seconds
-    while process.poll() is None:
-        if time.monotonic() > ends:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all it started: asked first, then killed."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number) if os.name == "posix" else process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    process.wait()
 
 
 def _result(job: ProfileJob, path: Path, code: int, log: Path, timed_out_after: float | None) -> Profile:
@@ -108,7 +79,7 @@ def _result(job: ProfileJob, path: Path, code: int, log: Path, timed_out_after: 
             return store.read(Profile, path)
     from datetime import UTC, datetime
 
-    status, reason = verdict(code, _tail(log), timed_out_after)
+    status, reason = verdict(code, processes.tail(log), timed_out_after)
     return Profile.model_validate(
         {
             "id": job.id,
@@ -129,19 +100,9 @@ def verdict(code: int, tail: str, timed_out_after: float | None = None) -> tuple
     """Status and reason of a run that died without a word: exit code and the last it printed."""
     if timed_out_after is not None:
         return "failed", f"ended after {duration(timed_out_after)}, the longest a run may take"
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
-    if code == -getattr(signal, "SIGKILL", 9):
+    last = processes.last_line(tail)
+    if processes.killed(code):
         return "oom", "killed by the system, as it does when the machine's memory runs out"
     if re.search(r"out of memory|can't allocate memory|bad_alloc", last, re.IGNORECASE):
         return "oom", last[:REASON_CHARACTERS]
-    if code < 0:
-        return "failed", f"died of signal {signal.Signals(-code).name}: {last}"[:REASON_CHARACTERS]
-    return "failed", f"ended with exit code {code}: {last}"[:REASON_CHARACTERS]
-
-
-def _tail(log: Path) -> str:
-    with open(log, "rb") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - TAIL_CHARACTERS))
-        return stream.read().decode("utf-8", errors="replace")
+    return "failed", processes.ending(code, tail)[:REASON_CHARACTERS]

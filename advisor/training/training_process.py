@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from typing import Any, Final
 
 import psutil
 
-from advisor import store
+from advisor import processes, store
 from advisor.domain.units import duration, gib
 from advisor.errors import BadFile
 from advisor.training.monitor import PROGRESS, STOP
@@ -53,18 +51,17 @@ class Child:
             (folder / name).unlink(missing_ok=True)
         path = store.write(self.job, folder / JOB)
         with open(folder / LOG, "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "advisor.training.training_worker", str(path)],
+            process = processes.spawn(
+                "advisor.training.training_worker",
+                str(path),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **QUIET, **self.environment},
-                start_new_session=True,
+                extra={**QUIET, **self.environment},
             )
         try:
             ended = self._follow(process, folder)
         finally:
-            kill_group(process)
+            processes.end_group(process)
         return ended or self._verdict(process, folder)
 
     def _follow(self, process: subprocess.Popen[bytes], folder: Path) -> TrainingResult | None:
@@ -106,14 +103,14 @@ class Child:
         except BadFile:
             pass
         code = process.returncode
-        tail = last_line(folder / LOG)
-        if code == -signal.SIGKILL and self.memory_bytes and self._peak > NEAR_LIMIT * self.memory_bytes:
+        tail = processes.tail(folder / LOG)
+        if processes.killed(code) and self.memory_bytes and self._peak > NEAR_LIMIT * self.memory_bytes:
             return TrainingResult(status="oom", reason=f"killed by the system while it held {gib(self._peak)}")
         if code < 0:
             return TrainingResult(status="interrupted", reason=f"killed by signal {-code}")
-        if "No space left on device" in tail:
+        if "No space left on device" in processes.last_line(tail):
             return TrainingResult(status="failed", reason=DISK_FULL)
-        return TrainingResult(status="failed", reason=f"ended with exit code {code}: {tail or 'it said nothing'}")
+        return TrainingResult(status="failed", reason=processes.ending(code, tail))
 
     _peak: int = 0
 
@@ -124,25 +121,6 @@ QUIET: Final = {
     "PYTHONUNBUFFERED": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started; it leads a group of its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def last_line(path: Path) -> str:
-    """The last line a process said, at most 300 characters."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - 4096))
-            lines = stream.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1][-300:] if lines else ""
 
 
 def _new_lines(path: Path, heard: int) -> tuple[int, list[dict[str, Any]]]:

@@ -6,31 +6,27 @@ error, a divergence or a bug is a result with its reason; only a killed process 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
-from advisor import store
+from advisor import processes, store
 from advisor.errors import AdvisorError
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 
 RESULT = "result.json"
 DISK_FULL = "the disk is full"
 """The reason of a training that ended so, in whose place any other would too."""
-ORPHAN_SECONDS = 1.0
-PR_SET_PDEATHSIG = 1
 
 
 def main(path: str) -> int:
     """Run the job in a file; the exit code is 0 when a result was written."""
     began = time.monotonic()
-    leave_with_parent()
+    # the kernel's signal: a training must not go on beside the one that takes its place
+    processes.leave_with_parent(at_once=True)
     job = store.read(TrainingSpec, path)
     folder = Path(job.folder)
     result = run(job, began)
@@ -68,20 +64,6 @@ def run(job: TrainingSpec, began: float) -> TrainingResult:
         # the whole of it goes to the trial's log; the study needs one line
         traceback.print_exc()
         return TrainingResult(status="failed", reason=f"{type(error).__name__}: {_first_line(error)}")
-
-
-def leave_with_parent() -> None:
-    """End with the worker that started us, however it ended: by the kernel's signal, else by looking."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(ORPHAN_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _first_line(error: BaseException) -> Any:

@@ -40,7 +40,7 @@ def echo(monkeypatch):
     started = []
 
     def popen(command, **more):
-        assert command[1:] == ["-m", "advisor.recommender.workers.method_worker"]
+        assert command[1:] == ["-P", "-m", "advisor.recommender.workers.method_worker"]
         process = real([sys.executable, "-c", ECHO], **more)
         started.append(process)
         return process

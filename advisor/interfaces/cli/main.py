@@ -18,6 +18,7 @@ from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
 
 from advisor import __version__
 from advisor.errors import AdvisorError, BadRequest, UnknownName
+from advisor.processes import interrupted_by_signals
 
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "recommend": (
@@ -103,7 +104,8 @@ def run(arguments: list[str]) -> int:
     # it warns of CPU kernels that no prediction needs
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        code = cli.main(args=arguments or ["--help"], prog_name="advisor", standalone_mode=False)
+        with interrupted_by_signals():
+            code = cli.main(args=arguments or ["--help"], prog_name="advisor", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except AdvisorError as error:
         _report(error, as_json)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import sys
 
+from advisor import processes
 from advisor.recommender.compare import price_or_say
 
 
 def main() -> None:
     """Serve until stdin ends; libraries that print must not reach stdout."""
+    processes.leave_with_parent()
     answers, sys.stdout = sys.stdout, sys.stderr
     shared = json.loads(sys.stdin.readline())
     for line in sys.stdin:

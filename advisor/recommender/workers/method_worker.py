@@ -10,6 +10,7 @@ import json
 import sys
 import traceback
 
+from advisor import processes
 from advisor.domain.recommendation import Refusal
 from advisor.errors import AdvisorError
 from advisor.recommender.recommend_request import ResolvedRequest
@@ -30,6 +31,7 @@ def fit_or_say(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutc
 
 def main() -> None:
     """Serve until stdin ends; libraries that print must not reach stdout."""
+    processes.leave_with_parent()
     answers, sys.stdout = sys.stdout, sys.stderr
     question = ResolvedRequest.model_validate_json(sys.stdin.readline())
     for line in sys.stdin:

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Final, TypeVar
 
+from advisor import processes
 from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
 from advisor.recommender.cache import keep, recall
@@ -136,14 +137,13 @@ class _Worker:
     def _running(self) -> subprocess.Popen[str]:
         if self.process is None:
             self.said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-            environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+            self.process = processes.spawn(
+                self.module,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,
-                env=environment,
-                encoding="utf-8",
+                extra={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+                text=True,
             )
             _write(self.process, self.opening)
         return self.process
@@ -155,7 +155,8 @@ class _Worker:
             _write(process, json.dumps(name))
             assert process.stdout is not None
             answer = process.stdout.readline()
-        except OSError:
+        except (OSError, ValueError):
+            # ValueError: it was ended by us, its pipes with it
             answer = ""
         if answer:
             return answer, ""
@@ -164,19 +165,24 @@ class _Worker:
         return "", reason
 
     def _last_words(self) -> str:
-        code = self.process.wait(timeout=10) if self.process else None
-        lines: list[str] = []
-        if self.said is not None:
-            self.said.seek(0)
-            lines = [line for line in self.said.read().splitlines() if line.strip()]
-        last = f": {lines[-1].strip()[:300]}" if lines else ""
-        killed = " (killed: out of memory?)" if code == -9 else ""
-        return f"its worker process ended with code {code}{killed}{last}"
+        process, said = self.process, self.said
+        if process is None or said is None:
+            return "its worker process was ended"
+        try:
+            code = process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "its worker process closed its answers and went on"
+        try:
+            said.seek(0)
+            last = processes.last_line(said.read())
+        except ValueError:
+            last = ""
+        killed = " (killed: out of memory?)" if processes.killed(code) else ""
+        return f"its worker process ended with code {code}{killed}{': ' if last else ''}{last}"
 
     def end(self) -> None:
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            processes.end_group(self.process)
             for pipe in (self.process.stdin, self.process.stdout):
                 if pipe is not None:
                     with contextlib.suppress(OSError):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from advisor import processes
 from advisor.errors import AdvisorError, StoreUnavailable
-from advisor.training.training_process import last_line
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.execution.single_run import Heard, train_in_process
@@ -83,7 +80,7 @@ class LocalRunner(Runner):
         (self.folder / "workers").mkdir(parents=True, exist_ok=True)
         for index in range(self.workers):
             self._start(index)
-        with terminated_like_interrupted():
+        with processes.interrupted_by_signals():
             try:
                 while self._running:
                     self._look()
@@ -92,7 +89,7 @@ class LocalRunner(Runner):
             except BaseException:
                 self.end()
                 raise
-        return last_line(self._log(0, "out"))
+        return processes.last_line(processes.tail(self._log(0, "out")))
 
     def train(self, request: TuneRequest, jobs: Sequence[TrainingSpec], heard: Heard) -> list[TrainingResult]:
         """As `Runner`, in the workers' own seats: each has a GPU, or its share of the cores."""
@@ -109,7 +106,7 @@ class LocalRunner(Runner):
             finally:
                 slots.put(slot)
 
-        with terminated_like_interrupted(), ThreadPoolExecutor(many) as pool:
+        with processes.interrupted_by_signals(), ThreadPoolExecutor(many) as pool:
             try:
                 futures = [pool.submit(one, job) for job in jobs]
                 self._hear(dict(zip(futures, jobs, strict=True)), heard)
@@ -137,8 +134,7 @@ class LocalRunner(Runner):
             try:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                processes.end_group(process)
         self._running.clear()
 
     def _look(self) -> None:
@@ -160,40 +156,15 @@ class LocalRunner(Runner):
             self._start(index)
 
     def _start(self, index: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "advisor.tuner.execution.trial_worker",
-            str(self.folder),
-            "--storage",
-            self.url,
-        ]
-        command += ["--index", str(index), "--share", str(self.workers), "--patience", str(self.patience)]
-        command += ["--salt", str(self.salt)]
+        arguments = [str(self.folder), "--storage", self.url, "--index", str(index), "--share", str(self.workers)]
+        arguments += ["--patience", str(self.patience), "--salt", str(self.salt)]
         with open(self._log(index, "out"), "ab") as out, open(self._log(index, "err"), "wb") as err:
-            self._running[index] = subprocess.Popen(
-                command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ)
+            self._running[index] = processes.spawn(
+                "advisor.tuner.execution.trial_worker", *arguments, stdout=out, stderr=err
             )
 
     def _log(self, index: int, stream: str) -> Path:
         return self.folder / "workers" / f"{index}.{stream}"
-
-
-@contextlib.contextmanager
-def terminated_like_interrupted() -> Generator[None]:
-    """Let a SIGTERM end us as Ctrl-C does; outside the main thread nothing can, and nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _error(code: int, said: str, folder: Path) -> AdvisorError:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from advisor import processes, store
 from advisor.dataset.splits import SPLITS
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadRequest, MissingExtra
-from advisor.tuner.execution.local_runner import END_SECONDS, terminated_like_interrupted
+from advisor.tuner.execution.local_runner import END_SECONDS
 from advisor.tuner.execution.ray_task import RemoteResult, RemoteTask, StopSignal, run_there
 from advisor.tuner.storage.connect import redact
 from advisor.tuner.trial_cost import Prediction
@@ -152,7 +153,8 @@ def connect(address: str | None) -> tuple[Any, bool]:
     if ours:
         try:
             _knock(address or os.environ.get("RAY_ADDRESS", ""))
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            with _nowhere():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise BadRequest(
                 f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS') or 'this machine'}",
@@ -161,6 +163,29 @@ def connect(address: str | None) -> tuple[Any, bool]:
                 address=address,
             ) from error
     return ray, ours
+
+
+@contextlib.contextmanager
+def _nowhere() -> Generator[None]:
+    """Stand in an empty folder of ours: Ray puts the current one first among its workers' imports.
+
+    Where the user stands may be a stranger's model folder with a `torch.py` in it.
+    """
+    empty, safe = store.home("cache") / "ray-starts-here", os.environ.get("PYTHONSAFEPATH")
+    try:
+        before: str | None = os.getcwd()
+        empty.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        before, empty = None, Path(os.sep)
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        os.chdir(empty)
+        yield
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.chdir(before)
 
 
 def _knock(address: str) -> None:
@@ -183,7 +208,7 @@ def gathered(address: str | None, url: str, folder: Path) -> Generator[Cluster]:
         beside: Any = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         here = beside(ray.get_runtime_context().get_node_id(), soft=True)  # elsewhere it would die with that node
         stop_signal = ray.remote(StopSignal).options(num_cpus=0, scheduling_strategy=here).remote()
-        with terminated_like_interrupted():
+        with processes.interrupted_by_signals():
             yield Cluster(ray, ray.put(_read_rows(folder)), stop_signal)
     finally:
         if ours:

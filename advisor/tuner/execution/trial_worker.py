@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from advisor import store
+from advisor import processes, store
 from advisor.errors import AdvisorError, StoreUnavailable
 from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec, mean_of
@@ -354,18 +352,6 @@ class Worker:
         )
 
 
-def watch_parent(stop: threading.Event, seconds: float = 0.5) -> None:
-    """Set `stop` once the process that started us is gone."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(seconds)
-        stop.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
     """Run one worker; errors go to stderr as lines a parent can show."""
     parser = argparse.ArgumentParser(prog="python -m advisor.tuner.execution.trial_worker")
@@ -385,7 +371,7 @@ def main(arguments: list[str]) -> int:
         )
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        watch_parent(worker.stop)
+        processes.when_orphaned(worker.stop.set)
         print(worker.run(), flush=True)
     except AdvisorError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)

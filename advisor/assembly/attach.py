@@ -56,7 +56,7 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
     config = peft_config(spec, workload, recipe, model)
     if not _on_meta(model):
         # of an abstract step the trace tells them, each time it is used
-        for notice in adapter_notices(model, recipe, workload.task):
+        for notice in adapter_notices(model, spec, recipe, workload.task):
             _log.warning(notice)
     if method.needs_data and not starts.prepared(model):
         config = starts.without_data(config, method, on_meta=_on_meta(model))
@@ -139,7 +139,7 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         IllegalRecipe: no such peft_type here, targets the model does not have, or settings peft refuses.
     """
     if recipe.adapter_config is not None:
-        settings, _ = adapter_settings(recipe.adapter_config, workload.task)
+        settings, _ = adapter_settings(recipe.adapter_config, spec, workload.task)
         method = method_for_adapter_config(recipe.adapter_config)
         if model is not None:
             refusals.refuse_absent_targets(model, method, settings)
@@ -168,7 +168,7 @@ def _task_type(spec: ModelSpec, task: Task) -> str | None:
     return None if spec.task_class == "SpeechSeq2Seq" else _TASK_TYPES[task]
 
 
-def adapter_notices(model: nn.Module, recipe: Recipe, task: Task) -> tuple[str, ...]:
+def adapter_notices(model: nn.Module, spec: ModelSpec, recipe: Recipe, task: Task) -> tuple[str, ...]:
     """What of a user's own adapter config does not count on this model, in words; none without a config.
 
     Raises:
@@ -176,7 +176,7 @@ def adapter_notices(model: nn.Module, recipe: Recipe, task: Task) -> tuple[str, 
     """
     if recipe.adapter_config is None:
         return ()
-    settings, notices = adapter_settings(recipe.adapter_config, task)
+    settings, notices = adapter_settings(recipe.adapter_config, spec, task)
     absent = refusals.unmatched_whole_modules(model, settings)
     return (
         *notices,
@@ -184,11 +184,13 @@ def adapter_notices(model: nn.Module, recipe: Recipe, task: Task) -> tuple[str, 
     )
 
 
-def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[str]]:
+def adapter_settings(
+    config: Mapping[str, Any], spec: ModelSpec, task: Task
+) -> tuple[dict[str, Any], list[str]]:
     """A user's adapter config as keywords for the installed peft, and what had to be left out or added, in words.
 
     Raises:
-        IllegalRecipe: the peft_type is unknown to the installed peft.
+        IllegalRecipe: the peft_type is unknown to the installed peft, or the task_type cannot run on this model.
     """
     method = method_for_adapter_config(config)
     known = _fields(str(method.peft_type))
@@ -200,7 +202,14 @@ def adapter_settings(config: Mapping[str, Any], task: Task) -> tuple[dict[str, A
     settings = {
         k: v for k, v in config.items() if k in known and k not in ("peft_type", "auto_mapping", "inference_mode")
     }
-    if not settings.get("task_type") and (task != "causal-lm" or method.prompt):
+    if settings.get("task_type") and spec.task_class == "SpeechSeq2Seq":
+        raise IllegalRecipe(
+            f"adapter config: task_type {settings['task_type']!r} does not work on {spec.name}",
+            cause="peft's model of that type passes input_ids, and a speech model takes input_features",
+            hints=["leave task_type out: peft then passes on what it is given"],
+            task_type=settings["task_type"],
+        )
+    if not settings.get("task_type") and _task_type(spec, task) and (task != "causal-lm" or method.prompt):
         settings["task_type"] = _TASK_TYPES[task]
         notices.append(f"adapter config: no task_type; {_TASK_TYPES[task]} taken, as the task is {task}")
     return settings, notices

@@ -7,10 +7,13 @@ and every per-layer list of the config is cut along.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from advisor.assembly.dtypes import storage_dtype, torch_dtype
+from advisor.catalog.models.checkpoint import quantisation_of, stored_base
+from advisor.catalog.models.spec import remote_code
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -18,6 +21,7 @@ from advisor.errors import BadRequest, UnsupportedModel
 from advisor.loading import auto_model, build_model, make_config
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 DEPTH_FIELDS = (
@@ -76,17 +80,33 @@ def load_config(spec: ModelSpec, depth: Mapping[str, int] | None = None) -> Any:
     fields = cut_config(spec, depth) if depth else copy.deepcopy(spec.config)
     model_type = fields.pop("model_type", None)
     fields.pop("transformers_version", None)
+    # how the weights are stored is asked of the catalogue (checkpoint.py); here it would only be carried along
+    for stored in ("quantization_config", "compression_config"):
+        fields.pop(stored, None)
     if not isinstance(model_type, str):
         raise UnsupportedModel(f"{spec.name}: its config has no model_type", cause=f"read from {spec.where}")
     try:
         return make_config(model_type, fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UnsupportedModel(
-            f"{spec.name}: the installed transformers cannot read its config",
-            cause=f"{type(error).__name__}: {error}",
-            hints=["a newer transformers may know this architecture: pip install -U transformers"],
-            model=spec.name,
-        ) from error
+        raise _unreadable(spec, model_type, error) from error
+
+
+def _unreadable(spec: ModelSpec, model_type: str, error: Exception) -> UnsupportedModel:
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING and isinstance(spec.config.get("auto_map"), dict):
+        return remote_code(spec.name, spec.where, model_type)
+    known = model_type in CONFIG_MAPPING
+    return UnsupportedModel(
+        f"{spec.name}: the installed transformers cannot read its config",
+        cause=f"{type(error).__name__}: {error}",
+        hints=[
+            "correct its config.json"
+            if known
+            else "a newer transformers may know this architecture: pip install -U transformers"
+        ],
+        model=spec.name,
+    )
 
 
 def auto_class(spec: ModelSpec, task: str) -> Any:
@@ -95,9 +115,7 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
     Raises:
         BadRequest: the task does not suit the architecture.
     """
-    import transformers
-
-    if task == "sequence-classification":
+    if task == "sequence-classification" and task in spec.tasks:
         if spec.task_class == "ImageClassification":
             return auto_model("ImageClassification")
         return auto_model("SequenceClassification")
@@ -106,12 +124,12 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
             return auto_model("SpeechSeq2Seq")
         return auto_model("Seq2SeqLM")
     if task in ("causal-lm", "seq2seq") and spec.architecture == "decoder":
-        known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        return auto_model("CausalLM" if spec.model_type in known else "ImageTextToText")
-    better = {"encoder": "sequence-classification", "encoder-decoder": "seq2seq", "decoder": "causal-lm"}
+        # the whole model, as the class it was saved as and TRL load it, whether or not its language model could stand
+        # alone
+        return auto_model("ImageTextToText" if spec.task_class == "ImageTextToText" else "CausalLM")
     raise BadRequest(
         f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
-        hints=[f"to use it: --task {better[spec.architecture]}"],
+        hints=[f"to use it: --task {spec.task if spec.task != task else spec.tasks[0]}"],
         model=spec.name,
         task=task,
     )
@@ -137,10 +155,7 @@ def build(
     import torch
 
     config = load_config(spec, depth)
-    if workload.task == "sequence-classification":
-        config.num_labels = workload.num_labels
-        if getattr(config, "pad_token_id", None) is None:
-            config.pad_token_id = 0
+    _complete(config, workload)
     maker = auto_class(spec, workload.task)
     try:
         with torch.device(device):
@@ -153,12 +168,61 @@ def build(
             cause=f"{type(error).__name__}: {error}",
             model=spec.name,
         ) from error
+    if spec.own_head:
+        _untie(model)
+    _keep_in_float32(model, torch_dtype(storage_dtype(recipe)))
     if recipe.base != "dtype":
         from advisor.assembly.quantize import quantise
 
-        model = quantise(model, recipe)
+        found = quantisation_of(spec.config)
+        model = quantise(model, recipe, found[1] if found is not None and stored_base(spec) else {})
     model.train()
     return model
+
+
+def _complete(config: Any, workload: Workload) -> None:
+    """What a training sets in a config that lacks it: the head's size and loss, the tokens that pad and begin."""
+    if workload.task == "sequence-classification":
+        config.num_labels = workload.num_labels
+        # transformers infers it from the labels' dtype alone where the config says nothing
+        config.problem_type = "regression" if workload.num_labels == 1 else "single_label_classification"
+        if getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = 0
+    if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = config.pad_token_id or 0
+
+
+def _untie(model: Any) -> None:
+    """Give the output embeddings weights of their own, as loading does where the checkpoint holds them."""
+    from torch import nn
+
+    head, tied = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is tied.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        names = getattr(model, "all_tied_weights_keys", {})
+        names.pop("lm_head.weight", None)
+
+
+def _keep_in_float32(model: Any, dtype: torch.dtype) -> None:
+    """Widen what transformers loads in float32 whatever the dtype: T5's `wo` under float16, gates of some experts.
+
+    Source: transformers 5.23, `PreTrainedModel._get_dtype_plan`; `from_config` does not apply it.
+    """
+    import torch
+    from torch import nn
+
+    kept: set[str] = set()
+    if dtype in (torch.float16, torch.bfloat16):
+        kept |= set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16:
+        kept |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    if not kept:
+        return
+    wanted = re.compile("|".join(rf"((^|\.){name}($|\.))" for name in sorted(kept)))
+    for path, module in model.named_modules():
+        for name, parameter in list(module.named_parameters(path, recurse=False)):
+            if wanted.search(name) and parameter.is_floating_point():
+                setattr(module, name.rpartition(".")[2], nn.Parameter(parameter.detach().float()))
 
 
 def _implementation(recipe: Recipe) -> str | None:

@@ -2,11 +2,14 @@
 
 nf4: two weights a byte, one fp32 scale per 64 weights; with double quantisation those scales are held in 8 bits,
 with one fp32 per 256 of them (QLoRA, arXiv:2305.14314, section 3). int8: one byte a weight and one fp32 scale a row
-(LLM.int8(), arXiv:2208.07339). Embeddings, heads and norms stay in the recipe's dtype, as transformers leaves them.
+(LLM.int8(), arXiv:2208.07339). Which layers are quantised is transformers' own rule: plain linear layers and GPT-2's
+transposed ones, but for the output embeddings and what a model class keeps in float32. Embeddings, norms and experts
+held as one tensor stay in the recipe's dtype.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from advisor.domain.recipe import Recipe
@@ -19,11 +22,16 @@ if TYPE_CHECKING:
 BLOCK = 64
 NESTED_BLOCK = 256
 HEADS = ("lm_head", "embed_out", "classifier", "score", "qa_outputs", "classification_head")
-"""Names of the modules that are never quantised."""
+"""Names of heads that are never quantised: transformers keeps those of language models, and a new classifier, which
+is trained, is named to it by whoever loads the model."""
 
 
-def quantise(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """The model with every linear layer but the heads replaced by its bitsandbytes form, frozen.
+def quantise(model: nn.Module, recipe: Recipe, stored: Mapping[str, Any] | None = None) -> nn.Module:
+    """The model with its linear layers replaced by their bitsandbytes form, as transformers loads it, frozen.
+
+    Args:
+        stored: the `quantization_config` of a checkpoint that is quantised already; it decides in the place of the
+            usual settings.
 
     Raises:
         MissingExtra: bitsandbytes is not installed.
@@ -33,38 +41,74 @@ def quantise(model: nn.Module, recipe: Recipe) -> nn.Module:
     except ImportError as error:
         raise MissingExtra.of("bitsandbytes", extra="quant", why=f"an {recipe.base} base") from error
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.quantizers_utils import should_convert_module
 
+    stored = stored or {}
     model.requires_grad_(False)
+    kept = unquantised(model, stored.get("llm_int8_skip_modules"))
     for path, module in list(model.named_modules()):
-        if type(module) is not nn.Linear or path.rsplit(".", 1)[-1] in HEADS:
+        # exact types, as transformers asks: Falcon's own subclass of Linear stays as it is
+        if not (type(module) is nn.Linear or isinstance(module, Conv1D)) or not should_convert_module(path, kept):
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
-        made = _four_bit(module, recipe, bnb) if recipe.base == "nf4" else _eight_bit(module, bnb)
+        linear = _upright(module) if isinstance(module, Conv1D) else module
+        made = _four_bit(linear, recipe, bnb, stored) if recipe.base == "nf4" else _eight_bit(linear, bnb)
         setattr(parent, path.rpartition(".")[2], made)
     model.is_loaded_in_4bit = recipe.base == "nf4"  # pyright: ignore
     model.is_loaded_in_8bit = recipe.base == "int8"  # pyright: ignore
     return model
 
 
-def _four_bit(linear: nn.Linear, recipe: Recipe, bnb: Any) -> nn.Module:
+def unquantised(model: Any, named: list[str] | None = None) -> list[str]:
+    """Patterns of the modules that stay in the recipe's dtype: those `named`, else what transformers finds itself.
+
+    A list of one's own replaces transformers' own finding, but never what the class keeps in float32.
+    """
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    own = list(named) if named is not None else [*get_keys_to_not_convert(model), *HEADS]
+    return sorted({*own, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
+
+
+def _upright(layer: Any) -> nn.Linear:
+    """GPT-2's layer as a linear one, its weight transposed, as transformers quantises it."""
+    import torch
+    from torch import nn
+
+    rows, columns = layer.weight.shape
+    with torch.device("meta"):
+        linear = nn.Linear(rows, columns, bias=layer.bias is not None)
+    linear.weight = nn.Parameter(layer.weight.detach().t().contiguous(), requires_grad=False)
+    linear.bias = layer.bias
+    return linear
+
+
+def _four_bit(linear: nn.Linear, recipe: Recipe, bnb: Any, stored: Mapping[str, Any]) -> nn.Module:
     import torch
 
     from advisor.assembly.dtypes import torch_dtype
 
+    nested = bool(stored.get("bnb_4bit_use_double_quant", not stored))
+    kind = str(stored.get("bnb_4bit_quant_type") or ("fp4" if stored else "nf4"))
+    named = str(stored.get("bnb_4bit_compute_dtype") or ("float32" if stored else recipe.dtype))
+    compute = torch_dtype(named.removeprefix("torch."))
     made = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, bias=_has_bias(linear),
-        compute_dtype=torch_dtype(recipe.dtype), compress_statistics=True, quant_type="nf4",
+        compute_dtype=compute, compress_statistics=nested, quant_type=kind,
         device=linear.weight.device,
     )  # fmt: skip
     made.bias = linear.bias
     if linear.weight.device.type != "meta":
-        made.weight = bnb.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4", module=made)
+        made.weight = bnb.nn.Params4bit(
+            linear.weight.data, requires_grad=False, compress_statistics=nested, quant_type=kind, module=made
+        )
         return made.to(linear.weight.device)
     weights = linear.weight.numel()
     packed = torch.empty((weights + 1) // 2, 1, dtype=torch.uint8, device="meta")
     made.weight = bnb.nn.Params4bit(
-        packed, requires_grad=False, quant_state=_state(linear.weight.shape, torch_dtype(recipe.dtype), bnb),
-        blocksize=BLOCK, compress_statistics=True, quant_type="nf4", bnb_quantized=True, module=made,
+        packed, requires_grad=False, quant_state=_state(linear.weight.shape, linear.weight.dtype, bnb, kind, nested),
+        blocksize=BLOCK, compress_statistics=nested, quant_type=kind, bnb_quantized=True, module=made,
     )  # fmt: skip
     made.quant_state = made.weight.quant_state
     return made
@@ -74,11 +118,16 @@ def _has_bias(linear: Any) -> bool:
     return linear.bias is not None
 
 
-def _state(shape: torch.Size, dtype: torch.dtype, bnb: Any) -> Any:
+def _state(shape: torch.Size, dtype: torch.dtype, bnb: Any, kind: str, nested: bool) -> Any:
     import torch
 
     scales = -(-shape.numel() // BLOCK)
-    nested = bnb.functional.QuantState(
+    if not nested:
+        return bnb.functional.QuantState(
+            absmax=torch.empty(scales, device="meta"), shape=shape, dtype=dtype, blocksize=BLOCK,
+            code=torch.empty(16, device="meta"), quant_type=kind,
+        )  # fmt: skip
+    second = bnb.functional.QuantState(
         absmax=torch.empty(-(-scales // NESTED_BLOCK), device="meta"),
         code=torch.empty(256, device="meta"),
         blocksize=NESTED_BLOCK,
@@ -86,7 +135,7 @@ def _state(shape: torch.Size, dtype: torch.dtype, bnb: Any) -> Any:
     )
     return bnb.functional.QuantState(
         absmax=torch.empty(scales, dtype=torch.uint8, device="meta"), shape=shape, dtype=dtype, blocksize=BLOCK,
-        code=torch.empty(16, device="meta"), quant_type="nf4", offset=torch.empty((), device="meta"), state2=nested,
+        code=torch.empty(16, device="meta"), quant_type=kind, offset=torch.empty((), device="meta"), state2=second,
     )  # fmt: skip
 
 

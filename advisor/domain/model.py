@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from advisor.domain.stored import Value
+from advisor.domain.workload import Task
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 TaskClass = Literal[
     "CausalLM", "Seq2SeqLM", "SequenceClassification", "ImageTextToText", "ImageClassification", "SpeechSeq2Seq"
 ]
 ModelSource = Literal["folder", "hub-cache", "hub", "catalogue"]
+
+TASK_OF: Final[Mapping[TaskClass, Task]] = {
+    "CausalLM": "causal-lm",
+    "ImageTextToText": "causal-lm",
+    "Seq2SeqLM": "seq2seq",
+    "SpeechSeq2Seq": "seq2seq",
+    "SequenceClassification": "sequence-classification",
+    "ImageClassification": "sequence-classification",
+}
+"""What a model is for, as its task class says."""
+
+TASKS_ON: Final[Mapping[Architecture, tuple[Task, ...]]] = {
+    "decoder": ("causal-lm", "sequence-classification", "seq2seq"),
+    "encoder": ("sequence-classification",),
+    "encoder-decoder": ("seq2seq",),
+}
+"""The tasks each architecture can be trained for here, the usual one first."""
 
 
 class ModelSpec(Value):
@@ -31,6 +50,9 @@ class ModelSpec(Value):
     architecture: Architecture
     parameters: int | None = Field(None, description="tied tensors once; None when only building it would tell")
     context_length: int | None = None
+    own_head: bool = Field(
+        False, description="the checkpoint holds output embeddings of its own, which its config's class would tie"
+    )
     weights: str | None = Field(None, description="local folder holding weights and tokenizer, if any")
     gated: bool | None = None
     licence: str | None = None
@@ -40,6 +62,22 @@ class ModelSpec(Value):
         """The language model's part of a multimodal config, else the config itself."""
         inner = self.config.get("text_config")
         return inner if isinstance(inner, dict) else self.config
+
+    @property
+    def task(self) -> Task:
+        """What it is fine-tuned for unless something else is asked."""
+        return TASK_OF[self.task_class]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What it can be fine-tuned for here."""
+        return TASKS_ON[self.architecture]
+
+    @property
+    def saved_as(self) -> tuple[str, ...]:
+        """The classes that the config says it was saved as (`architectures`)."""
+        named = self.config.get("architectures")
+        return tuple(str(name) for name in named) if isinstance(named, list) else ()
 
     @property
     def model_type(self) -> str:

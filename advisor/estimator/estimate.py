@@ -6,6 +6,7 @@ from datetime import date
 from typing import Final, Unpack
 
 from advisor.catalog.constants import load_constants
+from advisor.catalog.models.checkpoint import notes_of, with_stored_base
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -72,6 +73,8 @@ def answer(request: EstimateRequest) -> Candidate:
     spec = resolve_model(request.model)
     dtype, precision = dtype_asked(request.dtype, hardware.gpu)
     recipe = recipe_of(request.model_copy(update={"dtype": dtype}))
+    if request.base is None:
+        recipe = with_stored_base(spec, recipe)
     check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
     method = check_recipe(spec, recipe, workload)
@@ -126,7 +129,7 @@ def price(
         time=time,
         money=money_of(time.training, hardware, offers(hardware.gpu.name, hardware.count), today=today or date.today()),
         quality=_quality(workload, recipe, spec, trace),
-        assumptions=(lengths.says, *notes, *trace.assumptions),
+        assumptions=(lengths.says, *notes, *notes_of(spec, workload), *trace.assumptions),
         versions=trace.versions,
         facts={
             "family": method.family,

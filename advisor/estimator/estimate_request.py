@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field, ValidationError, field_validator
 
 from advisor import store
+from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -66,11 +67,6 @@ _DTYPES: Final = {
     "half": "float16",
     "fp32": "float32",
     "single": "float32",
-}
-_TASK_OF: Final[dict[str, Task]] = {
-    "decoder": "causal-lm",
-    "encoder": "sequence-classification",
-    "encoder-decoder": "seq2seq",
 }
 
 
@@ -179,7 +175,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     from advisor.catalog.methods import longest
 
     notes: list[str] = []
-    task = request.task or _TASK_OF[spec.architecture]
+    task = request.task or spec.task
     seq_len = request.seq_len
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
@@ -202,8 +198,9 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "effective_batch_size": request.batch_size * request.gradient_accumulation,
         "lengths": "given" if request.seq_len else "assumed: no data given",
     }
-    if request.num_labels is not None:
-        fields["num_labels"] = request.num_labels
+    labels = request.num_labels or head_outputs(spec)
+    if labels is not None:
+        fields["num_labels"] = labels
     try:
         return Workload.model_validate(fields), notes
     except ValidationError as error:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from advisor.assembly.base_model import cut_config, layer_fields
 from advisor.catalog.methods import check_recipe, find_method
 from advisor.catalog.models import resolve_model
+from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -21,18 +22,6 @@ from advisor.errors import AdvisorError, BadRequest
 from advisor.profiler.campaign import Campaign, Choice
 from advisor.profiler.device import Device, library_versions
 from advisor.profiler.profile_job import ProfileJob
-
-_TASK_OF: Final[dict[str, Task]] = {
-    "decoder": "causal-lm",
-    "encoder": "sequence-classification",
-    "encoder-decoder": "seq2seq",
-}
-_TASKS: Final[dict[str, tuple[Task, ...]]] = {
-    "decoder": ("causal-lm", "seq2seq", "sequence-classification"),
-    "encoder": ("sequence-classification",),
-    "encoder-decoder": ("seq2seq", "sequence-classification"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ExcludedRun:
@@ -85,7 +74,7 @@ def job_of(
     """
     cut, overrides = cut_down(spec, choice.layers)
     workload = _workload(choice, spec)
-    recipe = _recipe(choice)
+    recipe = with_stored_base(spec, _recipe(choice))
     check_recipe(cut, recipe, workload)
     if recipe.trainer == "trl" and (workload.task != "causal-lm" or spec.architecture != "decoder"):
         raise BadRequest(f"TRL's SFTTrainer trains causal language models, not {workload.task}", task=workload.task)
@@ -110,11 +99,11 @@ def job_of(
 
 def _workload(choice: Choice, spec: ModelSpec) -> Workload:
     check_lengths(spec, seq_len=choice.seq_len, target_len=choice.target_len)
-    task = choice.task or _TASK_OF[spec.architecture]
-    if task not in _TASKS[spec.architecture]:
+    task = choice.task or spec.task
+    if task not in spec.tasks:
         raise BadRequest(
             f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
-            hints=[f"to use it: task {_TASK_OF[spec.architecture]}"],
+            hints=[f"to use it: task {spec.task}"],
             task=task,
         )
     return Workload.model_validate(

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
+from advisor.catalog.methods.registry import not_on_stored
+from advisor.catalog.models.checkpoint import stored_base
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
 from advisor.domain.request.vocabulary import Base
@@ -52,6 +54,8 @@ def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) 
     if request.must_merge and not method.mergeable and method.family != "full":
         return "excluded", f"cannot be merged into the base weights (inference overhead: {method.inference_overhead})"
     base = next(bases_to_try(question, method), None)
+    if base is None and stored_base(question.spec) is not None:
+        return "illegal", not_on_stored(method, question.spec)
     if base is None:
         return "illegal", f"runs on a base in {' or '.join(sorted(method.bases))} only"
     recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
@@ -66,6 +70,12 @@ def bases_to_try(question: ResolvedRequest, method: Method) -> Iterator[Base]:
     """The method's own base first, then smaller ones it can stand on."""
     allowed: set[Base] = set(method.bases)
     start = SMALLER_BASES.index(method.default_base)
+    stored = stored_base(question.spec)
+    if stored is not None:
+        # the checkpoint is loaded as it is stored, whichever base was meant
+        if stored in allowed:
+            yield stored
+        return
     if question.request.base is not None:
         allowed &= set(question.request.base)
         start = 0

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError, field_validator
 
+from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -50,24 +51,6 @@ from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
-
-TASK_OF: Final[Mapping[str, Task]] = {
-    "CausalLM": "causal-lm",
-    "ImageTextToText": "causal-lm",
-    "Seq2SeqLM": "seq2seq",
-    "SpeechSeq2Seq": "seq2seq",
-    "SequenceClassification": "sequence-classification",
-    "ImageClassification": "sequence-classification",
-}
-"""What a model is for, as its task class says."""
-
-TASKS_ON: Final[Mapping[str, tuple[Task, ...]]] = {
-    "decoder": ("causal-lm", "sequence-classification", "seq2seq"),
-    "encoder": ("sequence-classification",),
-    "encoder-decoder": ("seq2seq",),
-}
-"""The tasks each architecture can be trained for here, the usual one first."""
-
 
 class RecommendRequest(Value):
     """The arguments of `recommend()`, each within its range."""
@@ -202,6 +185,9 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     fields["task"] = _task(request.task or fields.get("task"), spec)
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
         fields["task_type"] = "classification"
+    labels = head_outputs(spec)
+    if fields["task"] == "sequence-classification" and labels is not None:
+        fields.setdefault("num_labels", labels)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec)
     if said:
         notes.append(said)
@@ -224,17 +210,13 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
 
 def _task(asked: Task | None, spec: ModelSpec) -> Task:
     """The task asked for, or what the model is for; refused where its architecture cannot."""
-    usual = TASK_OF.get(spec.task_class)
-    if usual is None:
-        raise UnsupportedModel(f"{spec.name}: {spec.task_class} models are not modelled", model=spec.name)
-    possible = TASKS_ON[spec.architecture]
     if asked is None:
-        return usual
-    if asked not in possible:
+        return spec.task
+    if asked not in spec.tasks:
         raise BadRequest(
             f"{spec.name} cannot be trained for {asked}",
             cause=f"it is an {spec.architecture}" if spec.architecture != "decoder" else "it is a decoder",
-            hints=[f"to go on: --task {task}" for task in possible],
+            hints=[f"to go on: --task {task}" for task in spec.tasks],
             task=asked,
             architecture=spec.architecture,
         )

@@ -137,7 +137,7 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
-        notices = adapter_notices(model, asked.recipe, asked.workload.task)
+        notices = adapter_notices(model, asked.spec, asked.recipe, asked.workload.task)
         model = attach(model, asked.spec, asked.workload, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):

@@ -41,6 +41,11 @@ FUSED_HEAD = 2
 NOTICES = 1
 """The same for a user's own adapter config: 1 says in the trace what of it does not count."""
 
+BASE_MODEL = 2
+"""The same for the base model but for those of `_AS_BEFORE`: 2 builds it as its checkpoint loads (output embeddings
+of its own, layers kept in float32, whole multimodal models) and quantises what transformers does."""
+_AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 _DEFAULT_CAPABILITY = 8.0
 _LAYERS_A_PERIOD = (4, 6)
@@ -101,6 +106,10 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
+    if spec.model_type not in _AS_BEFORE:
+        asked["base_model"] = BASE_MODEL
+    if spec.own_head:
+        asked["own_head"] = True
     if recipe.adapter_config is not None:
         asked["notices"] = NOTICES
     if recipe.method == "adalora":

@@ -95,7 +95,7 @@ def test_default_targets_are_all_linear_layers_of_the_blocks() -> None:
 
 def test_unknown_keys_of_a_newer_peft_are_left_out_and_said() -> None:
     config = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "use_tomorrow": True, "quiet": None}
-    settings, notices = adapter_settings(config, "causal-lm")
+    settings, notices = adapter_settings(config, spec_of(TINY), "causal-lm")
     assert "use_tomorrow" not in settings
     assert "quiet" not in settings
     assert [n for n in notices if "use_tomorrow" in n]

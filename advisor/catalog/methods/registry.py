@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
+from advisor.catalog.models.checkpoint import stored_base
 from advisor.errors import IllegalRecipe, UnknownName
 
 if TYPE_CHECKING:
@@ -278,6 +279,13 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
     if task not in method.tasks:
         others = [m.name for m in methods() if m.core and m.family == method.family and task in m.tasks]
         return f"it cannot learn {task}; it learns {', '.join(sorted(method.tasks))}", _instead(others)
+    stored = stored_base(spec)
+    if stored is not None and stored not in method.bases:
+        return not_on_stored(method, spec), ["nearest legal choice: --method qlora", "or the model before quantisation"]
+    if stored is not None and recipe.base != stored:
+        return f"the checkpoint is stored in {stored} and cannot be loaded as a base in {recipe.base}", [
+            f"nearest legal choice: --base {stored}"
+        ]
     if recipe.base not in method.bases:
         others = [m.name for m in methods() if m.core and recipe.base in m.bases]
         return f"it does not run on a base in {recipe.base}, only in {', '.join(sorted(method.bases))}", [
@@ -293,6 +301,14 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
         return "it does not work under gradient checkpointing", ["nearest legal choice: --no-gradient-checkpointing"]
     reason = method.refuse(spec, recipe, task) if method.refuse is not None else None
     return (reason, []) if reason else None
+
+
+def not_on_stored(method: Method, spec: ModelSpec) -> str:
+    """Why a method cannot train on a checkpoint that bitsandbytes quantised."""
+    what = f"the checkpoint is stored in {stored_base(spec)}"
+    if method.family in ("full", "selective"):
+        return f"{what}: quantised weights cannot be trained, only adapters beside them"
+    return f"{what}, on which {method.name} does not run"
 
 
 _TRANSPOSED = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
@@ -328,9 +344,7 @@ def longest(spec: ModelSpec, recipe: Recipe, task: Task, field: str) -> int | No
     ones it goes beyond what the model was trained on.
     """
     cached = task == "seq2seq" and find_method(recipe.method).prompt == "cache"
-    # T5's relative positions alone set no limit: its context is only what it was trained with
-    endless = "relative_attention_num_buckets" in spec.config and "max_position_embeddings" not in spec.config
-    if spec.context_length is None or endless or field != ("target_len" if cached else "seq_len"):
+    if spec.context_length is None or field != ("target_len" if cached else "seq_len"):
         return spec.context_length
     return spec.context_length - prompt_length(recipe)
 

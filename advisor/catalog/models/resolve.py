@@ -12,6 +12,15 @@ from advisor.catalog.models.spec import same_sizes, spec_of
 from advisor.domain.model import ModelSpec
 from advisor.errors import BadFile, UnknownName, UnsupportedModel
 
+UNSLOTH_4BIT = {
+    "quant_method": "bitsandbytes",
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_compute_dtype": "bfloat16",
+}
+"""The `quantization_config` of Unsloth's repositories named `-bnb-4bit`. Source: config.json of
+unsloth/llama-3-8b-bnb-4bit, and the BitsAndBytesConfig of unsloth/models/llama.py, which writes them."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.gguf")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "*.gguf")
 
@@ -139,7 +148,7 @@ def _with_counts(spec: ModelSpec, entry: ModelEntry | None) -> ModelSpec:
 def _of_catalogue(entry: ModelEntry, asked: str, why: str) -> ModelSpec:
     alias = "" if asked.strip().lower() == entry.id.lower() else ", of which that is another name"
     return spec_of(
-        entry.load(),
+        {**entry.load(), **_quantised_alias(asked)},
         name=entry.id,
         asked=asked,
         source="catalogue",
@@ -149,6 +158,24 @@ def _of_catalogue(entry: ModelEntry, asked: str, why: str) -> ModelSpec:
         gated=entry.gated,
         licence=entry.licence,
     )
+
+
+def _quantised_alias(asked: str) -> dict[str, Any]:
+    """The quantisation that an alias stands for: Unsloth's repositories of 4-bit copies say it in their names.
+
+    Raises:
+        UnsupportedModel: one of those that leave layers of their own choice in 16 bits, which the catalogue lacks.
+    """
+    name = asked.strip().lower()
+    if name.endswith("-unsloth-bnb-4bit"):
+        raise UnsupportedModel(
+            f"{asked.strip()} is quantised to 4 bits but for layers that only its own config.json names",
+            cause="the catalogue has the model before quantisation, and the Hub was not read",
+            hints=["give the folder of the downloaded model", "or the model before quantisation with --method qlora"],
+            model=asked.strip(),
+            field="quantization_config",
+        )
+    return {"quantization_config": UNSLOTH_4BIT} if name.endswith("-bnb-4bit") else {}
 
 
 def _read(path: Path, name: str, asked: str, source: Any, **known: Any) -> ModelSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from advisor.catalog.models.checkpoint import has_endless_positions, has_own_head, refuse_unmodelled_storage
 from advisor.domain.model import Architecture, ModelSource, ModelSpec, TaskClass
 from advisor.errors import UnsupportedModel
 
@@ -41,6 +42,9 @@ def spec_of(
         raise _lacking(name, where, "model_type", "says which architecture it is")
     task_class, architecture = kind_of(config, name, where)
     known.setdefault("context_length", context_of(config))
+    if has_endless_positions(config):
+        known["context_length"] = None
+    known["own_head"] = has_own_head(config, known.get("weights"))
     spec = ModelSpec(
         name=name,
         asked=asked,
@@ -52,18 +56,20 @@ def spec_of(
         **known,
     )
     _check_sizes(spec, where)
-    return spec
+    return refuse_unmodelled_storage(spec)
 
 
 def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
     """Task class and architecture, from the model type first and the class name it was saved as second.
 
     Raises:
-        UnsupportedModel: neither tells.
+        UnsupportedModel: neither tells, or the class is for a task that is not modelled.
     """
     model_type = str(config.get("model_type", ""))
     saved_as = config.get("architectures")
     classes = [str(c) for c in saved_as] if isinstance(saved_as, list) else []
+    for other in (c for c in classes if c.endswith(_NOT_MODELLED)):
+        raise _unmodelled_task(name, where, other)
     if model_type in SPEECH:
         return "SpeechSeq2Seq", "encoder-decoder"
     if model_type in ENCODER_DECODERS or config.get("is_encoder_decoder") is True:
@@ -72,13 +78,26 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
         return "ImageClassification", "encoder"
     if model_type in ENCODERS:
         return ("CausalLM", "decoder") if config.get("is_decoder") is True else ("SequenceClassification", "encoder")
-    if isinstance(config.get("text_config"), dict) and isinstance(config.get("vision_config"), dict):
+    if isinstance(config.get("vision_config"), dict) and (
+        isinstance(config.get("text_config"), dict) or any(c.endswith("ForConditionalGeneration") for c in classes)
+    ):
+        if any(c.endswith("Model") for c in classes):
+            # CLIP and its like: towers that are compared, without a language model's head
+            raise _unmodelled_task(name, where, classes[0])
         return "ImageTextToText", "decoder"
+    if any(c.endswith(("ForSequenceClassification", "RewardModel")) for c in classes):
+        return "SequenceClassification", "decoder"
+    if isinstance(config.get("audio_config"), dict) and classes:
+        raise _unmodelled_task(name, where, classes[0])
     if any(c.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for c in classes):
         return "CausalLM", "decoder"
     if any(c.endswith("ForMaskedLM") for c in classes):
         return "SequenceClassification", "encoder"
     known = _catalogued().get(model_type)
+    if known is None and isinstance(config.get("auto_map"), dict):
+        raise remote_code(name, where, model_type)
+    if known is None and classes:
+        raise _unmodelled_task(name, where, classes[0])
     if known is None:
         raise _lacking(name, where, "architectures", f"its class; the model type {model_type!r} is not one we know")
     return known
@@ -141,6 +160,41 @@ def _lacking(
         hints=["give a folder with the whole config.json of a Hugging Face model, or see: advisor models"],
         model=name,
         field=field,
+        where=where,
+    )
+
+
+_NOT_MODELLED = (
+    "ForCTC", "ForAudioClassification", "ForAudioFrameClassification", "ForXVector", "ForSemanticSegmentation",
+    "ForInstanceSegmentation", "ForUniversalSegmentation", "ForImageSegmentation", "ForObjectDetection",
+    "ForZeroShotObjectDetection", "ForDepthEstimation", "ForVideoClassification", "ForTextToSpeech",
+)  # fmt: skip
+"""Endings of classes whose task is not modelled, though a model of their type may be for another task."""
+
+
+def _unmodelled_task(name: str, where: str, class_name: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{name} is saved as {class_name}: this task is not modelled",
+        cause=where,
+        hints=[
+            "modelled are causal language models, text and image classification, and text or speech to text "
+            "(sequence to sequence)"
+        ],
+        model=name,
+        field="architectures",
+        where=where,
+    )
+
+
+def remote_code(name: str, where: str, model_type: str) -> UnsupportedModel:
+    """The refusal of a model whose code is a file of its own repository."""
+    return UnsupportedModel(
+        f"{name}: the code of its model type {model_type!r} lies in its own repository (auto_map), and advisor does not "
+        "run remote code",
+        cause=where,
+        hints=["to price a model of the same shape that transformers has: see advisor models"],
+        model=name,
+        field="auto_map",
         where=where,
     )
 

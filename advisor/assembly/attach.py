@@ -184,9 +184,7 @@ def adapter_notices(model: nn.Module, spec: ModelSpec, recipe: Recipe, task: Tas
     )
 
 
-def adapter_settings(
-    config: Mapping[str, Any], spec: ModelSpec, task: Task
-) -> tuple[dict[str, Any], list[str]]:
+def adapter_settings(config: Mapping[str, Any], spec: ModelSpec, task: Task) -> tuple[dict[str, Any], list[str]]:
     """A user's adapter config as keywords for the installed peft, and what had to be left out or added, in words.
 
     Raises:

@@ -198,7 +198,7 @@ def _untie(model: Any) -> None:
 
     head, tied = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is tied.weight:
-        head.weight = nn.Parameter(head.weight.detach().clone())
+        head.weight = nn.Parameter(nn.init.normal_(head.weight.detach().clone(), std=0.02))
         names = getattr(model, "all_tied_weights_keys", {})
         names.pop("lm_head.weight", None)
 

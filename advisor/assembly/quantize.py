@@ -65,10 +65,21 @@ def unquantised(model: Any, named: list[str] | None = None) -> list[str]:
 
     A list of one's own replaces transformers' own finding, but never what the class keeps in float32.
     """
-    from transformers.quantizers.base import get_keys_to_not_convert
-
-    own = list(named) if named is not None else [*get_keys_to_not_convert(model), *HEADS]
+    own = list(named) if named is not None else [*_found_by_transformers(model), *HEADS]
     return sorted({*own, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
+
+
+def _found_by_transformers(model: Any) -> set[str]:
+    """Tied weights, the output embeddings, and the module of the last parameter.
+
+    Source: transformers 5.23, `quantizers.base.get_keys_to_not_convert`, which asks before weights are tied: the last
+    parameter is then the head's own even where it will be another name of the input embeddings.
+    """
+    tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})
+    last = [name for name, _ in model.named_parameters(remove_duplicate=False)][-1]
+    head = model.get_output_embeddings()
+    heads = [name for name, module in model.named_modules() if head is not None and module is head]
+    return {name.removesuffix(".weight") for name in (*tied, *tied.values(), last, *heads)}
 
 
 def _upright(layer: Any) -> nn.Linear:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,12 +16,12 @@ from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadRequest
 from advisor.profiler.campaign import Campaign, Choice
 from advisor.profiler.device import Device, library_versions
 from advisor.profiler.profile_job import ProfileJob
+
 
 @dataclass(frozen=True, slots=True)
 class ExcludedRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -48,9 +48,10 @@ from advisor.domain.request.vocabulary import Base, DType, Task
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
-from advisor.errors import BadRequest, UnsupportedModel
+from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
+
 
 class RecommendRequest(Value):
     """The arguments of `recommend()`, each within its range."""

@@ -15,6 +15,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 
+
 def on_meta(spec: ModelSpec, **recipe: Any) -> Any:
     workload = Workload(model=spec.name, task=spec.task, num_labels=2)
     with warnings.catch_warnings():
@@ -38,9 +39,7 @@ def first_of_each_type() -> set[str]:
 
 def entries() -> list[Any]:
     quick = first_of_each_type()
-    return [
-        pytest.param(entry, id=entry.id, marks=() if entry.id in quick else pytest.mark.slow) for entry in models()
-    ]
+    return [pytest.param(entry, id=entry.id, marks=() if entry.id in quick else pytest.mark.slow) for entry in models()]
 
 
 @pytest.mark.parametrize("entry", entries())

@@ -380,7 +380,9 @@ def test_an_unknown_type_is_told_by_the_class_it_was_saved_as():
     assert kind_of({**new, "architectures": ["NewForCausalLM"]}) == ("CausalLM", "decoder")
     assert kind_of({**new, "architectures": ["NewForMaskedLM"]}) == ("SequenceClassification", "encoder")
     assert kind_of({**new, "is_encoder_decoder": True}) == ("Seq2SeqLM", "encoder-decoder")
-    assert kind_of({**TINY, "architectures": ["LlamaForSequenceClassification"]}) == ("CausalLM", "decoder")
+    classifier = kind_of({**TINY, "architectures": ["LlamaForSequenceClassification"]})
+    assert classifier == ("SequenceClassification", "decoder")
+    assert kind_of({**TINY, "architectures": ["LlamaForRewardModel"]}) == classifier
 
 
 def test_a_multimodal_definition_is_answered_from_its_text_part():

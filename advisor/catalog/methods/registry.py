@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
-from advisor.catalog.models.checkpoint import stored_base
 from advisor.errors import IllegalRecipe, UnknownName
 
 if TYPE_CHECKING:
@@ -279,6 +278,8 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
     if task not in method.tasks:
         others = [m.name for m in methods() if m.core and m.family == method.family and task in m.tasks]
         return f"it cannot learn {task}; it learns {', '.join(sorted(method.tasks))}", _instead(others)
+    from advisor.catalog.models.checkpoint import stored_base
+
     stored = stored_base(spec)
     if stored is not None and stored not in method.bases:
         return not_on_stored(method, spec), ["nearest legal choice: --method qlora", "or the model before quantisation"]
@@ -305,6 +306,8 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
 
 def not_on_stored(method: Method, spec: ModelSpec) -> str:
     """Why a method cannot train on a checkpoint that bitsandbytes quantised."""
+    from advisor.catalog.models.checkpoint import stored_base
+
     what = f"the checkpoint is stored in {stored_base(spec)}"
     if method.family in ("full", "selective"):
         return f"{what}: quantised weights cannot be trained, only adapters beside them"

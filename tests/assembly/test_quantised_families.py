@@ -1,0 +1,83 @@
+"""What bitsandbytes makes of a small model of every family, and what advisor builds on meta: the same, tensor by tensor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from advisor.assembly.base_model import auto_class, build
+from advisor.assembly.quantize import unquantised
+from advisor.catalog.models.index import ModelEntry
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from tests.assembly.small_families import families, small
+
+Form = tuple[tuple[int, ...], torch.dtype, int]
+
+
+def forms(model: Any) -> Iterator[tuple[str, Form]]:
+    """Name, shape, dtype and bytes of every tensor that lies on the device: weights and what quantisation adds."""
+    for name, parameter in model.named_parameters():
+        yield name, form(parameter)
+        if isinstance(getattr(parameter, "SCB", None), torch.Tensor):
+            yield f"{name}.SCB", form(parameter.SCB)
+        state, depth = getattr(parameter, "quant_state", None), 0
+        while state is not None:
+            for part in ("absmax", "code", "offset"):
+                if isinstance(getattr(state, part, None), torch.Tensor):
+                    yield f"{name}.{part}.{depth}", form(getattr(state, part))
+            state, depth = state.state2, depth + 1
+
+
+def form(tensor: torch.Tensor) -> Form:
+    return tuple(tensor.shape), tensor.dtype, tensor.numel() * tensor.element_size()
+
+
+def loaded(spec: ModelSpec, base: str, dtype: torch.dtype, folder: Path) -> Any:
+    """The model as a user loads it: saved with random weights, then quantised by transformers and bitsandbytes."""
+    from transformers import BitsAndBytesConfig
+
+    plain = build(spec, workload(spec), Recipe(method="full", dtype="float32"), device="cpu")
+    plain.save_pretrained(folder)  # type: ignore[operator]
+    # a classifier is trained, so whoever loads it names it as one not to quantise
+    kept = unquantised(plain) if spec.task == "sequence-classification" else None
+    if base == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=kept,
+        )  # fmt: skip
+    maker = auto_class(spec, spec.task)
+    return maker.from_pretrained(folder, quantization_config=config, dtype=dtype, device_map={"": "cpu"})
+
+
+def workload(spec: ModelSpec) -> Workload:
+    return Workload(model=spec.name, task=spec.task)
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+@pytest.mark.parametrize("entry", families(), ids=lambda entry: entry.model_type)
+def test_a_quantised_base_is_what_bitsandbytes_makes(entry: ModelEntry, base: Any, tmp_path: Path) -> None:
+    spec = small(entry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        real = dict(forms(loaded(spec, base, torch.bfloat16, tmp_path)))
+        ours = dict(forms(build(spec, workload(spec), Recipe(method="lora", base=base))))
+    assert ours == real
+
+
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+@pytest.mark.parametrize("entry", [e for e in families() if e.model_type in ("t5", "mt5")], ids=lambda e: e.model_type)
+def test_float16_keeps_what_the_class_keeps_in_float32(entry: ModelEntry, base: Any, tmp_path: Path) -> None:
+    spec = small(entry)
+    real = dict(forms(loaded(spec, base, torch.float16, tmp_path)))
+    ours = dict(forms(build(spec, workload(spec), Recipe(method="lora", base=base, dtype="float16"))))
+    assert ours == real
+    assert any(name.endswith("wo.weight") and ours[name][1] == torch.float32 for name in ours)

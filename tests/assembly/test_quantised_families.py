@@ -1,4 +1,4 @@
-"""What bitsandbytes makes of a small model of every family, and what advisor builds on meta: the same, tensor by tensor."""
+"""What bitsandbytes makes of a small model of every family is what advisor builds on meta, tensor by tensor."""
 
 from __future__ import annotations
 

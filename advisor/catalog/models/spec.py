@@ -189,8 +189,8 @@ def _unmodelled_task(name: str, where: str, class_name: str) -> UnsupportedModel
 def remote_code(name: str, where: str, model_type: str) -> UnsupportedModel:
     """The refusal of a model whose code is a file of its own repository."""
     return UnsupportedModel(
-        f"{name}: the code of its model type {model_type!r} lies in its own repository (auto_map), and advisor does not "
-        "run remote code",
+        f"{name}: the code of its model type {model_type!r} lies in its own repository (auto_map), and advisor "
+        "does not run remote code",
         cause=where,
         hints=["to price a model of the same shape that transformers has: see advisor models"],
         model=name,

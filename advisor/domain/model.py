@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
-from advisor.domain.workload import Task
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 TaskClass = Literal[

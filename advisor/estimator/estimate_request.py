@@ -50,7 +50,6 @@ from advisor.domain.request.verb_options import (
     UsdPerHour,
     UseLigerKernel,
 )
-from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe

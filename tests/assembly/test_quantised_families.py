@@ -16,6 +16,7 @@ from advisor.catalog.models.index import ModelEntry
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.loading import load_model
 from tests.assembly.small_families import families, small
 
 Form = tuple[tuple[int, ...], torch.dtype, int]
@@ -54,16 +55,26 @@ def loaded(spec: ModelSpec, base: str, dtype: torch.dtype, folder: Path) -> Any:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=kept,
         )  # fmt: skip
-    maker = auto_class(spec, spec.task)
-    return maker.from_pretrained(folder, quantization_config=config, dtype=dtype, device_map={"": "cpu"})
+    return load_model(
+        auto_class(spec, spec.task), folder, quantization_config=config, dtype=dtype, device_map={"": "cpu"}
+    )
 
 
 def workload(spec: ModelSpec) -> Workload:
     return Workload(model=spec.name, task=spec.task)
 
 
+OFTEN = ("gpt2", "falcon", "roberta", "distilbert", "t5", "whisper", "qwen3_moe", "gemma4", "llama")
+"""Run each time: where layers are no plain linear ones, or heads, ties or experts are of their own kind."""
+
+
+def entries() -> list[Any]:
+    slow = [pytest.mark.slow]
+    return [pytest.param(e, id=e.model_type, marks=[] if e.model_type in OFTEN else slow) for e in families()]
+
+
 @pytest.mark.parametrize("base", ["nf4", "int8"])
-@pytest.mark.parametrize("entry", families(), ids=lambda entry: entry.model_type)
+@pytest.mark.parametrize("entry", entries())
 def test_a_quantised_base_is_what_bitsandbytes_makes(entry: ModelEntry, base: Any, tmp_path: Path) -> None:
     spec = small(entry)
     with warnings.catch_warnings():

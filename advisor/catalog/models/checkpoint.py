@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Base, Recipe
+from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import Base
 from advisor.domain.workload import Workload
 from advisor.errors import UnsupportedModel
 

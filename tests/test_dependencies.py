@@ -42,7 +42,6 @@ NOT_IMPORTED = {
     "pyright": "a program, run by .ci/run",
     "pip-audit": "a program, run by .ci/audit",
     "tensorboard": "the logs of --report-to tensorboard, which transformers writes",
-    "scikit-learn": "tests hold our metrics equal to its",
     "build": "a program, run by .ci/release",
     "cyclonedx-bom": "a program, run by .ci/release",
 }

@@ -165,6 +165,17 @@ def test_some_parameters_learn_at_their_own_rate_with_every_optimizer(name: str)
     assert went[1] == pytest.approx(100 * went[0], rel=0.02)
 
 
+@pytest.mark.parametrize("name", MODELLED)
+@pytest.mark.parametrize("decay", [0.0, 0.37])
+def test_weight_decay_is_the_recipes_and_not_the_librarys(name: str, decay: float):
+    """torch's AdamW would decay by 0.01 unasked. Adafactor and the factored ones may keep it under another name."""
+    optimizer = make_optimizer(nn.Linear(64, 64), Recipe(method="full", optimizer=name, weight_decay=decay))
+    told = [group["weight_decay"] for group in optimizer.param_groups if "weight_decay" in group]
+    assert all(value == decay for value in told)
+    if name.startswith("adamw"):
+        assert told
+
+
 def test_a_rate_of_their_own_for_all_leaves_no_empty_group():
     weight = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(weight.parameters(), lr=1e-3, weight_decay=0.3)

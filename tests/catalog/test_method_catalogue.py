@@ -87,6 +87,8 @@ def test_every_figure_has_a_source_and_lies_in_its_range(method: Method) -> None
                 assert option.low <= option.default <= option.high, name
             if option.log:
                 assert option.low > 0, name
+    rate = method.learning_rate
+    assert rate.log, "rates that differ tenfold lie equally far apart"
 
 
 @EVERY

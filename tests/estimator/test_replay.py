@@ -84,6 +84,18 @@ def test_the_quick_peak_is_a_close_lower_bound_of_the_replayed_one(toys, shape, 
         assert played.peak_allocated <= quick.peak + 30 * MIB
 
 
+@pytest.mark.parametrize("workspace", [0, 8 * MIB, 32 * MIB])
+def test_both_cublas_workspaces_are_in_the_quick_peak_as_in_the_replayed_one(timeline, workspace):
+    """One for the forward and one for the backward pass: on Hopper 32 MiB each."""
+    shape = Shape(2, 500)
+    without = peak_allocated(timeline, shape)
+    quick = peak_allocated(timeline, shape, workspace_bytes=workspace)
+    assert quick.peak - without.peak == 2 * workspace
+    assert quick.breakdown["workspace"] == 2 * workspace
+    played = replay(timeline, [shape, shape], workspace_bytes=workspace)
+    assert played.breakdown["workspace"] == quick.breakdown["workspace"]
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_names_of_storages_do_not_matter(toys, seed):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import Recipe
+from advisor.domain.trace.trace_schema import PHASES
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.measurements import POOLED
@@ -95,6 +97,19 @@ def test_throughput_counts_padded_tokens(timeline):
     time, _ = timed(timeline)
     assert time.tokens_per_second.mid * time.step.mid == pytest.approx(4 * 1024)
     assert time.tokens_per_second.low <= time.tokens_per_second.mid <= time.tokens_per_second.high
+
+
+def test_checkpointing_is_said_to_cost_no_more_than_the_backward_pass():
+    """The forward pass again is a third of a backward that recomputes: of a step never more than its backward share."""
+    from advisor.estimator.step_time.time_prediction import _advice
+
+    shares = {"host": 0.0, "launches": 0.0, "transfers": 0.2, "bandwidth": 0.0}
+    phases = np.zeros(len(PHASES))
+    phases[PHASES.index("backward")] = 0.6
+    recipe = RECIPE.model_copy(update={"gradient_checkpointing": True})
+    first, second = _advice(shares, phases, recipe)
+    assert "copies" in first, "0.2 of waiting weighs more than 0.15 of recomputing"
+    assert "checkpointing" in second
 
 
 def test_advice_follows_what_a_step_is_bound_by(maker):

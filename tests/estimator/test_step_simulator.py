@@ -67,6 +67,24 @@ def test_a_better_constant_never_makes_a_step_longer(toys, which, factor):
     assert (run_clocks(ops, RATES, better).step_s <= run_clocks(ops, RATES, constants).step_s + 1e-15).all()
 
 
+def test_an_op_of_each_pass_costs_the_host_that_passes_constant(timeline):
+    """Twice the cost of a backward op moves backward ops alone, and so for forward ops and views."""
+    ops = Ops(timeline, 2, np.array([500.0]))
+    base = dict(zip(TIME_NAMES, default_time(), strict=True))
+    plain = ~(ops.is_view | ops.is_module | ops.sync)
+    moves = {
+        "forward_op_s": plain & ~ops.backward,
+        "backward_op_s": plain & ops.backward,
+        "view_s": ops.is_view & ~ops.backward & ~ops.is_module & ~ops.sync,
+    }
+    for name, which in moves.items():
+        changed = ops.host_seconds({**base, name: 2 * base[name]}) - ops.host_seconds(base)
+        assert (changed[which] > 0).all(), name
+        assert (changed[~which] == 0).all(), name
+        if name != "view_s":
+            assert which.any(), name
+
+
 def test_longer_batches_take_longer(timeline):
     steps = run_clocks(Ops(timeline, 4, LENGTHS), RATES, default_time()).step_s
     assert (np.diff(steps) > 0).all()

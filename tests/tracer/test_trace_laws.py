@@ -235,7 +235,8 @@ def test_keys_differ_where_events_differ_and_only_there():
     base = trace_key(DECODER, workload(DECODER), recipe())
     same = (recipe(micro_batch_size=9), recipe(learning_rate=1.0), recipe(gradient_accumulation=8))
     other = (recipe(micro_batch_size=1), recipe(method="full"), recipe(base="nf4"), recipe(optimizer="sgd"),
-             recipe(trainer="trl"), recipe(options={"rank": 64}))  # fmt: skip
+             recipe(trainer="trl"), recipe(options={"rank": 64}),
+             recipe(max_grad_norm=0.0), recipe(weight_decay=0.1), recipe(attention="eager"))  # fmt: skip
     assert all(trace_key(DECODER, workload(DECODER), r) == base for r in same)
     assert len({base, *(trace_key(DECODER, workload(DECODER), r) for r in other)}) == 1 + len(other)
 

@@ -83,3 +83,16 @@ def test_a_metric_of_another_task_is_refused_with_those_that_fit():
 def test_every_metric_is_found_by_its_name(metric):
     for task in metric.tasks:
         assert find_metric(metric.name.upper(), task) is metric
+
+
+def test_rouge_weighs_precision_and_recall_alike_for_unequal_lengths():
+    """Two of four words said, two of two wanted: precision 1/2, recall 1, F-measure 2/3."""
+    scores = generation_scores(["the cat sat down"], ["the cat"])
+    assert scores["rouge1"] == pytest.approx(2 / 3)
+    assert scores["rougeL"] == pytest.approx(2 / 3)
+
+
+def test_scores_of_classes_are_those_of_scikit_learn_with_a_class_never_said():
+    scores = classification_scores([0, 0, 1, 1], [0, 2, 1, 1])
+    assert scores["accuracy"] == pytest.approx(0.75)
+    assert scores["f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)

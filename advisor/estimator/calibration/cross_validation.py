@@ -126,27 +126,26 @@ def leave_out(
     Returns:
         one entry a run and target it measured; empty where all runs are of one group.
     """
-    group_of = SCHEMES[scheme]
-    groups = sorted({group_of(run) for run in runs})
-    if len(groups) < 2:
+    from sklearn.model_selection import LeaveOneGroupOut
+
+    groups = [SCHEMES[scheme](run) for run in runs]
+    if len(set(groups)) < 2:
         return []
     bytes_of = list(predicted) if predicted is not None else [predicted_bytes(run.asked) for run in runs]
     guesses: dict[tuple[int, Target], float] = {}
-    for number, group in enumerate(groups):
+    for number, (rest, held) in enumerate(LeaveOneGroupOut().split(groups, groups=groups)):
         if progress:
-            progress(number, len(groups), f"{scheme}: {group}")
-        rest = [i for i, run in enumerate(runs) if group_of(run) != group]
+            progress(number, len(set(groups)), f"{scheme}: {groups[held[0]]}")
         constants: Floats | None = None
         if "step_time" in targets:
             constants = fit_time([runs[i] for i in rest], start=whole.constants if whole else None).constants
         correction = fit_memory([runs[i] for i in rest], [bytes_of[i] for i in rest])
-        for i, run in enumerate(runs):
-            if group_of(run) == group:
-                for target in targets:
-                    if target != "step_time":
-                        guesses[i, target] = corrected(target, bytes_of[i], correction)
-                    elif constants is not None:
-                        guesses[i, target] = predict(run.asked, constants)
+        for i in held.tolist():
+            for target in targets:
+                if target != "step_time":
+                    guesses[i, target] = corrected(target, bytes_of[i], correction)
+                elif constants is not None:
+                    guesses[i, target] = predict(runs[i].asked, constants)
     return _with_intervals(runs, guesses, targets)
 
 

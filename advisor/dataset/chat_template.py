@@ -34,6 +34,8 @@ OUTPUT_CHARACTERS: Final = 2**20
 
 
 Messages = Sequence[Mapping[str, Any]]
+Chat = tuple[Messages, bool] | tuple[Messages, bool, Sequence[Any] | None]
+"""Messages, whether an answer is to begin after them, and the tools that may be called."""
 
 
 class TemplateRefused(ValueError):
@@ -61,13 +63,18 @@ class ChatRenderer:
         """
         return self.render_all([(messages, prompt)])[0]
 
-    def render_all(self, chats: Sequence[tuple[Messages, bool]]) -> list[str]:
-        """Many at once, each with its `prompt`: the child is asked once, which costs more than a rendering.
+    def render_all(self, chats: Sequence[Chat]) -> list[str]:
+        """Many at once, each with its `prompt` and perhaps its tools.
+
+        The child is asked once, which costs more than a rendering.
 
         Raises:
             As `render`, of the first chat that cannot be rendered.
         """
-        questions = [{"messages": list(messages), "prompt": prompt} for messages, prompt in chats]
+        questions = [
+            {"messages": list(messages), "prompt": prompt, "tools": list(tools[0]) if tools and tools[0] else None}
+            for messages, prompt, *tools in chats
+        ]
         texts: list[str] = []
         for said in self._answers(questions):
             if "text" not in said:
@@ -208,7 +215,10 @@ def _answer(tokenizer: Any, question: Mapping[str, Any]) -> dict[str, Any]:
 
     messages = question["messages"]
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=question["prompt"])
+        tools: dict[str, Any] = {"tools": question["tools"]} if question.get("tools") else {}
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=question["prompt"], **tools
+        )
     except (TemplateSyntaxError, SecurityError) as error:
         return {"kind": "broken", "reason": f"{type(error).__name__}: {str(error)[:300]}"}
     except UndefinedError as error:
@@ -219,7 +229,7 @@ def _answer(tokenizer: Any, question: Mapping[str, Any]) -> dict[str, Any]:
         return {"kind": "broken", "reason": f"it took more than {MEMORY_BYTES >> 20} MiB of memory"}
     except Exception as error:
         return {"kind": "broken", "reason": f"{type(error).__name__}: {str(error)[:300]}"}
-    size = sum(len(str(value)) for message in messages for value in message.values())
+    size = sum(len(str(value)) for message in messages for value in message.values()) + len(str(question.get("tools")))
     most = OUTPUT_FACTOR * size + OUTPUT_CHARACTERS
     if len(text) > most:
         return {"kind": "broken", "reason": f"it made {len(text):,} characters of {size:,}"}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from advisor.catalog.models import tokenizer_folder
-from advisor.dataset.chat_template import ChatRenderer, TemplateRefused
-from advisor.dataset.rows import Example, Rows, Sized
+from advisor.dataset.encoding import Encoder
+from advisor.dataset.rows import Rows, Sized
+from advisor.dataset.splits import row_of
 from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Value
+from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnsupportedModel
-from advisor.loading import load_fast_tokenizer, load_tokenizer, needs_foreign_code, tokenizer_settings
+from advisor.loading import load_tokenizer, needs_foreign_code
 
 ASCII_A_TOKEN = 4.0
 """Characters a token in English: 3.6 to 4.5 on average with all-MiniLM-L6-v2's tokenizer on three sets of Debian
@@ -27,7 +29,12 @@ OTHER_A_TOKEN = 1.0
 TURN_TOKENS = 5
 """Marks around a chat turn (begin, role, line break, end), where no template is there to be applied."""
 
-Count = Callable[[str], int]
+TEMPLATE_SAMPLE = 50
+"""Chats that are compared with what the template makes of them."""
+LEAST_SAID = 0.005
+
+Measure = Callable[[Sequence[Mapping[str, Any]]], list[tuple[int, int]]]
+"""Sizes of normalised rows in tokens: the input's or the whole's, and the target's apart."""
 
 
 class TokenLengths(Value):
@@ -44,6 +51,8 @@ class TokenLengths(Value):
     how: str = Field(description="measured with which tokenizer, or estimated and by what rule")
     measured: bool
     sizes: tuple[int, ...] = Field((), description="the lengths themselves, sorted")
+    notes: tuple[str, ...] = ()
+    """What of the rows the model's chat template leaves out."""
 
     def padded_mean(self, batch: int) -> float:
         """Mean over batches of the longest of `batch` examples drawn evenly: what padding makes of the mean.
@@ -55,44 +64,85 @@ class TokenLengths(Value):
         ranks = np.arange(len(self.sizes) + 1) / len(self.sizes)
         return float(np.dot(np.diff(ranks**batch), np.asarray(self.sizes, dtype=np.float64)))
 
+    def beyond(self, length: float, rows: int) -> int:
+        """How many of `rows` rows are longer than a number of tokens, judged by the sample; at least the longest."""
+        share = sum(size > length for size in self.sizes) / len(self.sizes)
+        return max(int(self.max > length), round(share * rows))
+
 
 def measure_lengths(rows: Rows, spec: ModelSpec | None = None, max_len: int | None = None) -> TokenLengths:
     """Lengths of a data file's examples for a model.
 
     With the model's tokenizer (its own folder's or the Hub cache's) they are measured on the sample, and the longest
-    on the longest rows of the whole file; chats by the model's chat template where it has one. Else they are
-    estimated from characters. A language model's example ends with one end-of-text token.
+    on the longest rows of the whole file, by the encoder that makes the training's ids: chats by the model's chat
+    template. Else they are estimated from characters. A language model's example ends with one end-of-text token.
 
     Args:
         max_len: longer examples are cut to this, as training would.
     Raises:
-        BadRequest: `max_len` is not positive.
+        BadRequest: `max_len` is not positive, or the model's chat template refuses the rows' turns.
     """
     if max_len is not None and max_len < 1:
         raise BadRequest(f"an example has at least one token, not {max_len}", max_len=max_len)
-    folder = tokenizer_folder(spec) if spec is not None else None
-    tokenizer, lacking = None, "the model's tokenizer is not on this machine"
-    if folder is not None:
-        try:
-            tokenizer = _Tokenizer(folder)
-        except UnsupportedModel as error:
-            if not needs_foreign_code(error):
-                raise
-            lacking = "the model's tokenizer is Python code of its own, which is never run"
-    if tokenizer is not None:
-        how = f"measured with the tokenizer in {folder}"
-        count, longest_count = tokenizer.count, tokenizer.count
+    tokenizer, why = _tokenizer(spec)
+    pairs = rows.task == "seq2seq" and (spec is None or spec.architecture == "encoder-decoder")
+    notes: list[str] = []
+    if tokenizer is not None and (rows.kind != "messages" or getattr(tokenizer, "chat_template", None)):
+        encoder = _encoder(tokenizer, rows, pairs)
+        how = f"measured with the tokenizer in {why}"
+        measure = longest_measure = encoder.sizes
+        notes = _template_notes(encoder, rows) if rows.kind == "messages" else []
+    elif tokenizer is not None:
+        how = f"measured with the tokenizer in {why}, which has no chat template: {TURN_TOKENS} tokens a turn assumed"
+        measure = longest_measure = _estimate(lambda text: len(tokenizer(text)["input_ids"]), pairs)
     else:
         how = (
-            f"estimated: {ASCII_A_TOKEN:g} characters a token ({SAFE_ASCII_A_TOKEN:g} for the longest), since {lacking}"
+            f"estimated: {ASCII_A_TOKEN:g} characters a token ({SAFE_ASCII_A_TOKEN:g} for the longest), "
+            f"since {why or 'no model is named'}"
         )
-        count, longest_count = _estimate(ASCII_A_TOKEN), _estimate(SAFE_ASCII_A_TOKEN)
-    if len(rows.sample) < rows.count:
-        how += f"; {len(rows.sample):,} of {rows.count:,} rows, and the {len(rows.longest)} longest"
-    chat = tokenizer.chat if tokenizer is not None else None
-    sample = [_sizes(sized, rows, count, chat) for sized in rows.sample]
-    longest = [_sizes(sized, rows, longest_count, chat) for sized in rows.longest]
-    return _summary(sample, [*sample, *longest], max_len, how, tokenizer is not None)
+        measure = _estimate(_by_characters(ASCII_A_TOKEN), pairs)
+        longest_measure = _estimate(_by_characters(SAFE_ASCII_A_TOKEN), pairs)
+    if len(rows.sample) < rows.usable:
+        how += f"; {len(rows.sample):,} of {rows.usable:,} rows, and the {len(rows.longest)} longest"
+    sample = _scaled(rows.sample, measure)
+    longest = _scaled(rows.longest, longest_measure)
+    found = _summary(sample, [*sample, *longest], max_len, how, tokenizer is not None)
+    return found.model_copy(update={"notes": tuple(notes)})
+
+
+def _tokenizer(spec: ModelSpec | None) -> tuple[Any, str]:
+    """The model's tokenizer and its folder, or None and why there is none.
+
+    Raises:
+        UnsupportedModel, BadFile: it is there, and broken.
+    """
+    folder = tokenizer_folder(spec) if spec is not None else None
+    if folder is None:
+        return None, "the model's tokenizer is not on this machine" if spec is not None else ""
+    ggufs = sorted(folder.glob("*.gguf"))
+    alone = ggufs and not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*"))
+    try:
+        tokenizer: Any = load_tokenizer(folder, gguf_file=ggufs[0].name if alone else None)
+    except UnsupportedModel as error:
+        if not needs_foreign_code(error):
+            raise
+        return None, "the model's tokenizer is Python code of its own, which is never run"
+    tokenizer.model_max_length = 10**12  # no warning about lengths: they are what is asked
+    return tokenizer, str(folder)
+
+
+def _encoder(tokenizer: Any, rows: Rows, pairs: bool) -> Encoder:
+    far = Workload.model_validate({"model": rows.path, "task": rows.task, "seq_len": 10**7, "target_len": 10**7})
+    return Encoder(tokenizer, far, rows.kind, [str(label) for label in rows.labels], pairs=pairs)
+
+
+def _template_notes(encoder: Encoder, rows: Rows) -> list[str]:
+    """What the model's chat template leaves unwritten of the chats: it is neither counted nor trained on."""
+    looked = [encoder.left_out(row_of(sized.example)) for sized in rows.sample[:TEMPLATE_SAMPLE]]
+    missing, whole = sum(part for part, _ in looked), sum(part for _, part in looked)
+    if not whole or missing / whole < LEAST_SAID:
+        return []
+    return [f"the model's chat template leaves out {missing / whole:.0%} of the chats' characters (tools, reasoning)"]
 
 
 def _summary(
@@ -121,75 +171,38 @@ def _summary(
     )
 
 
-def _sizes(sized: Sized, rows: Rows, count: Count, chat: Callable[[Example], int | None] | None) -> tuple[int, int]:
+def _scaled(part: Sequence[Sized], measure: Measure) -> list[tuple[int, int]]:
     """(tokens of the input or whole, tokens of a seq2seq target); a cut example is scaled up to its true size."""
-    example = sized.example
-    scale = sized.characters / max(1, example.characters)
-    if example.messages:
-        whole = chat(example) if chat is not None else None
-        if whole is None:
-            whole = sum(count(content) + TURN_TOKENS for _, content in example.messages)
-        return max(1, round(whole * scale)), 0
-    if rows.task == "seq2seq":
-        return max(1, round(count(example.text) * scale)), max(1, round(count(example.target or "") * scale))
-    if rows.task == "sequence-classification":
-        return max(1, round(count(example.text) * scale)), 0
-    target = example.target if example.target is not None else str(example.label or "")
-    whole = count(example.text) + (count(target) if target else 0) + 1
-    return max(1, round(whole * scale)), 0
+    found: list[tuple[int, int]] = []
+    for sized, (size, target) in zip(part, measure([row_of(sized.example) for sized in part]), strict=True):
+        scale = sized.characters / max(1, sized.example.characters)
+        found.append((max(1, round(size * scale)), max(1, round(target * scale)) if target else 0))
+    return found
 
 
-def _estimate(ascii_a_token: float) -> Count:
+def _estimate(count: Callable[[str], int], pairs: bool) -> Measure:
+    """Sizes of a row without a chat template, or without a tokenizer at all."""
+
+    def measure(row: Mapping[str, Any]) -> tuple[int, int]:
+        if "messages" in row:
+            tools = json.dumps(row["tools"], ensure_ascii=False) if row.get("tools") else ""
+            turns = row["messages"]
+            parts = [" ".join(str(v) for k, v in turn.items() if k not in ("role", "content") and v) for turn in turns]
+            said = sum(count(turn["content"]) + TURN_TOKENS for turn in turns) + sum(
+                count(part) for part in parts if part
+            )
+            return said + (count(tools) if tools else 0), 0
+        if "prompt" in row:
+            prompt, completion = count(row["prompt"]), count(row["completion"])
+            return (prompt, max(1, completion)) if pairs else (prompt + completion + 1, 0)
+        return count(row["text"]) + ("label" not in row), 0
+
+    return lambda rows: [measure(row) for row in rows]
+
+
+def _by_characters(ascii_a_token: float) -> Callable[[str], int]:
     def count(text: str) -> int:
         plain = len(text.encode("ascii", "ignore"))
         return round(plain / ascii_a_token + (len(text) - plain) / OTHER_A_TOKEN)
 
     return count
-
-
-class _Tokenizer:
-    """A model's own tokenizer: the fast file alone where there is one, else what transformers makes of the folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._slow: Any = None
-        self._fast: Any = None
-        self._chats = ChatRenderer(None)
-        if (folder / "tokenizer.json").is_file():
-            self._fast = load_fast_tokenizer(folder)
-        else:
-            self._whole()
-
-    def count(self, text: str) -> int:
-        """Tokens of a text, with the special ones the tokenizer adds."""
-        if self._fast is not None:
-            return len(self._fast.encode(text).ids)
-        return len(self._whole()(text)["input_ids"])
-
-    def chat(self, example: Example) -> int | None:
-        """Tokens of a chat under the model's template, None where it has none or it refuses these roles."""
-        if self._fast is not None and not self._has_template():
-            return None
-        tokenizer = self._whole()
-        if not getattr(tokenizer, "chat_template", None):
-            return None
-        turns = [{"role": role, "content": content} for role, content in example.messages]
-        try:
-            text = self._chats.render(turns)
-        except TemplateRefused:
-            return None
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _has_template(self) -> bool:
-        if (self._folder / "chat_template.jinja").is_file() or (self._folder / "chat_template.json").is_file():
-            return True
-        return "chat_template" in tokenizer_settings(self._folder)
-
-    def _whole(self) -> Any:
-        if self._slow is None:
-            ggufs = sorted(self._folder.glob("*.gguf"))
-            alone = ggufs and not any(self._folder.glob("tokenizer*")) and not any(self._folder.glob("vocab*"))
-            self._slow = load_tokenizer(self._folder, gguf_file=ggufs[0].name if alone else None)
-            self._slow.model_max_length = 10**12  # no warning about lengths: they are what is asked
-            self._chats = ChatRenderer(self._slow)
-        return self._slow

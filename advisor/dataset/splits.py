@@ -14,20 +14,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import Field
 
+from advisor.dataset.columns import named_columns
+from advisor.dataset.examples import Example
+from advisor.dataset.row_formats import RowKind
+from advisor.dataset.rows import read_rows
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
 from advisor.errors import BadRequest, StoreUnavailable
 from advisor.store import durable, write_bytes
-
-if TYPE_CHECKING:
-    from advisor.dataset import Example
-
-RowKind = Literal["text-label", "text", "prompt-completion", "messages"]
-
 
 SPLITS = ("train", "evaluation", "test")
 
@@ -40,6 +38,7 @@ class Splits(Value):
     sha256: dict[str, str]
     labels: tuple[str, ...] = ()
     sources: dict[str, str] = Field(default_factory=dict, description="split -> the file it came from")
+    columns: dict[str, str] = Field(default_factory=dict, description="role -> the columns that were named for it")
     notes: tuple[str, ...] = ()
 
 
@@ -52,9 +51,18 @@ SHARE: Final = 0.1
 
 
 def load_splits(
-    train: str, evaluation: str | None, test: str | None, task: Task | None, *, seed: int
+    train: str,
+    evaluation: str | None,
+    test: str | None,
+    task: Task | None,
+    *,
+    seed: int,
+    columns: Mapping[str, str] | str | None = None,
+    usual_task: Task | None = None,
 ) -> tuple[dict[str, list[Row]], Splits, Task]:
     """The files' rows by split, what is said of them, and the task they serve.
+
+    `columns` and `usual_task` as for `advisor.dataset.read_rows`.
 
     Raises:
         BadFile, BadRequest: as `read`, and as `make_splits`.
@@ -66,15 +74,15 @@ def load_splits(
     for name, path in sources.items():
         if path is None:
             continue
-        kinds[name], task, parts[name], empty = read(path, task)
-        if empty:
-            notes.append(f"{name}: {empty} rows dropped: empty text, or nothing to learn in them")
+        kinds[name], task, parts[name], said = read(path, task, columns=columns, usual_task=usual_task)
+        notes.extend(f"{name}: {note}" for note in said)
     if len(set(kinds.values())) > 1:
         raise BadRequest(f"the splits hold different kinds of rows: {kinds}", hints=["use the same columns in all"])
     assert task is not None
     rows, splits = make_splits(parts, kinds["train"], seed=seed, notes=notes)
     named = {name: str(Path(path).resolve()) for name, path in sources.items() if path is not None}
-    return rows, splits.model_copy(update={"sources": named}), task
+    how = {role: "+".join(names) for role, names in named_columns(columns).items()}
+    return rows, splits.model_copy(update={"sources": named, "columns": how}), task
 
 
 def make_splits(
@@ -162,32 +170,34 @@ def read_split(folder: Path, name: str, splits: Splits) -> list[Row]:
     return [json.loads(line) for line in raw.decode().splitlines()]
 
 
-def read(path: str, task: Task | None) -> tuple[RowKind, Task, list[Row], int]:
-    """A data file as normalised rows: (kind, task, rows, empty ones left out).
+def read(
+    path: str,
+    task: Task | None,
+    *,
+    columns: Mapping[str, str] | str | None = None,
+    usual_task: Task | None = None,
+) -> tuple[RowKind, Task, list[Row], list[str]]:
+    """A data file as normalised rows: (kind, task, rows, what is to be said of them).
 
     Raises:
         BadFile, BadRequest: as `advisor.dataset.read_rows`.
     """
-    from advisor.dataset import read_rows
-
-    found = read_rows(path, task)
-    kind: RowKind = "text" if found.kind == "text-label" and found.task != "sequence-classification" else found.kind
-    rows = [_row(example, kind) for example in found.examples() if not _nothing(example)]
-    return kind, found.task, rows, found.count - len(rows)
-
-
-def _row(example: Example, kind: RowKind) -> Row:
-    if kind == "messages" or example.messages:
-        return {"messages": [{"role": role, "content": content} for role, content in example.messages]}
-    if kind == "prompt-completion":
-        return {"prompt": example.text, "completion": example.target or ""}
-    return {"text": example.text, "label": str(example.label)} if kind == "text-label" else {"text": example.text}
+    found = read_rows(path, task, columns=columns, usual_task=usual_task)
+    rows = [row_of(example) for example in found.examples() if not example.empty]
+    notes = list(found.notes)
+    if found.empty:
+        notes.append(f"{found.empty} rows dropped: empty text, or nothing to learn in them")
+    return found.kind, found.task, rows, notes
 
 
-def _nothing(example: Example) -> bool:
-    """Nothing to learn: empty, or a chat in which the assistant never speaks."""
-    spoken = any(role == "assistant" and content.strip() for role, content in example.messages)
-    return example.empty or (bool(example.messages) and not spoken)
+def row_of(example: Example) -> Row:
+    """An example as the trials read it."""
+    if example.messages:
+        tools = {"tools": list(example.tools)} if example.tools else {}
+        return {"messages": [dict(message) for message in example.messages], **tools}
+    if example.target is not None:
+        return {"prompt": example.text, "completion": example.target}
+    return {"text": example.text} if example.label is None else {"text": example.text, "label": str(example.label)}
 
 
 def _content(row: Row) -> str:

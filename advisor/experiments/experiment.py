@@ -75,7 +75,7 @@ def _changed(plan: ExperimentPlan, model: str | None, changes: dict[str, Any]) -
     given = {name: value for name, value in {**changes, "model": model}.items() if value is not None}
     if "data" in given:
         # other rows: the plan's evaluation and test rows are not theirs
-        given = dict[str, Any](eval_data=None, test_data=None, data_note="") | given
+        given = dict[str, Any](columns=None, eval_data=None, test_data=None, data_note="") | given
     if "steps" in given:
         given.setdefault("epochs", None)
     elif "epochs" in given:

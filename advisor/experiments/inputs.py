@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from advisor.dataset.splits import Row, make_splits
 from advisor.domain.model import ModelSpec
-from advisor.errors import BadFile, BadRequest
+from advisor.errors import BadRequest
 from advisor.experiments.plan import FOLDER, SHIPPED_PREFIX, ExperimentPlan, draw
 from advisor.tuner.study_preparation import make_request
 from advisor.tuner.tune_request import TuneRequest
@@ -20,26 +18,26 @@ SHAPE: Final = ("architecture", "layers", "hidden", "vocabulary")
 
 def asked(plan: ExperimentPlan, weights: str) -> tuple[TuneRequest, dict[str, list[Row]]]:
     """The tuner's own reading of the question, and its rows; evaluation and test rows cut to the plan's number."""
-    with tempfile.TemporaryDirectory() as place:
-        files = [_file(name, Path(place), plan) for name in (plan.data, plan.eval_data, plan.test_data)]
-        begun = make_request(
-            weights,
-            str(files[0]),
-            eval_data=files[1],
-            test_data=files[2],
-            method=plan.methods,
-            task=plan.task,
-            metric=plan.metric,
-            trials=1,
-            name=plan.id,
-            seq_len=plan.seq_len,
-            epochs=plan.epochs or 3.0,
-            effective_batch_size=plan.effective_batch_size,
-            trainer=plan.trainer,
-            dtype=plan.dtype,
-            seed=plan.seed,
-            store=False,
-        )
+    files = [_file(name, plan) for name in (plan.data, plan.eval_data, plan.test_data)]
+    begun = make_request(
+        weights,
+        str(files[0]),
+        columns=plan.columns,
+        eval_data=files[1],
+        test_data=files[2],
+        method=plan.methods,
+        task=plan.task,
+        metric=plan.metric,
+        trials=1,
+        name=plan.id,
+        seq_len=plan.seq_len,
+        epochs=plan.epochs or 3.0,
+        effective_batch_size=plan.effective_batch_size,
+        trainer=plan.trainer,
+        dtype=plan.dtype,
+        seed=plan.seed,
+        store=False,
+    )
     request, rows = begun.request, dict(begun.rows)
     labelled = request.splits.kind == "text-label"
     for name, most in (("evaluation", plan.evaluation_rows), ("test", plan.test_rows)):
@@ -79,8 +77,8 @@ def _named(request: TuneRequest, plan: ExperimentPlan, weights: str) -> ModelSpe
     return spec.model_copy(update={"name": plan.model, "parameters": spec.parameters or wanted.parameters})
 
 
-def _file(name: str | None, place: Path, plan: ExperimentPlan) -> str | None:
-    """The path of a data file; one that ships is unpacked into `place`.
+def _file(name: str | None, plan: ExperimentPlan) -> str | None:
+    """The path of a data file; some ship.
 
     Raises:
         BadRequest: it is not there; says what the plan knows of building it.
@@ -88,18 +86,11 @@ def _file(name: str | None, place: Path, plan: ExperimentPlan) -> str | None:
     if name is None:
         return None
     path = FOLDER / name.removeprefix(SHIPPED_PREFIX) if name.startswith(SHIPPED_PREFIX) else Path(name)
-    if not path.is_file():
+    if not path.exists():
         raise BadRequest(
             f"there is no data file {name}",
             cause=plan.data_note,
             hints=["to give yours: --data FILE, and --eval and --test where you have them"],
             path=name,
         )
-    if path.suffix != ".gz":
-        return str(path)
-    opened = place / path.with_suffix("").name
-    try:
-        opened.write_bytes(gzip.decompress(path.read_bytes()))
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise BadFile(f"{path} is not a whole gzip file", cause=str(error), path=str(path)) from error
-    return str(opened)
+    return str(path)

@@ -39,6 +39,7 @@ class ExperimentPlan(Stored):
     title: str = ""
     model: str
     data: str = Field(description="file of training rows; `shipped:NAME` lies beside the described studies")
+    columns: str | None = Field(None, description="columns named otherwise: text=utterance,label=intent")
     eval_data: str | None = None
     test_data: str | None = None
     data_note: str = Field("", description="what the rows are, their licence, and how to build a file not shipped")
@@ -215,6 +216,7 @@ def draw(rows: Sequence[Row], size: int, seed: int, *, labelled: bool) -> list[R
 def question(plan: ExperimentPlan, sha256: Mapping[str, str]) -> dict[str, object]:
     """What may not differ between two sessions in one folder; methods, sizes, seeds and rates may be added."""
     grown = {"title", "data", "eval_data", "test_data", "data_note", "methods", "sizes", "seeds", "rates"}
+    grown |= {"columns"}  # what they select is in the rows' own digests
     return {**plan.model_dump(mode="json", exclude=grown | {"rate_factors"}), "rows": dict(sorted(sha256.items()))}
 
 

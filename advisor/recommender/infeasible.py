@@ -10,7 +10,7 @@ from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
 from advisor.errors import DoesNotFit
 from advisor.recommender.criteria import peak_bytes
-from advisor.recommender.recommend_request import ResolvedRequest
+from advisor.recommender.recommend_request import ResolvedRequest, long_rows
 from advisor.recommender.sizing import Costs, MethodOutcome
 from advisor.recommender.workers.method_worker import fit_or_say
 
@@ -98,4 +98,8 @@ def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> li
         middle = (low + high) // 2
         tried = at(middle)
         low, high, best = (middle, high, tried) if tried.fits else (low, middle, best)
-    return [f"to fit: --seq-len {low} {gib(peak_bytes(best))}"]
+    hints = [f"to fit: --seq-len {low} {gib(peak_bytes(best))}"]
+    lengths = question.row_lengths
+    if lengths is not None and workload.samples is not None and low > lengths.p95:
+        hints.append(long_rows(lengths, workload.samples, low))
+    return hints

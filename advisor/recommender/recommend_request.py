@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, ValidationError, field_validator
 
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.validation import check_names, refusal_of
@@ -52,6 +53,9 @@ from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 
+FAR_LONGER: Final = 2
+"""Times the length that 95 rows in 100 have, from which the longest row is said to decide the memory."""
+
 
 class RecommendRequest(Value):
     """The arguments of `recommend()`, each within its range."""
@@ -63,6 +67,7 @@ class RecommendRequest(Value):
     count: Count = 1
     samples: Samples | None = None
     data: Data | None = None
+    columns: str | dict[str, str] | None = None
     task: TaskName | None = None
     task_type: TaskTypeName | None = None
     seq_len: SeqLen | None = None
@@ -107,6 +112,7 @@ class ResolvedRequest(Value):
         default_factory=dict, description="method -> learning rate, schedule ..."
     )
     padded: dict[int, float] = Field(default_factory=dict, description="micro-batch -> mean padded length of the data")
+    row_lengths: TokenLengths | None = Field(None, description="of the data's rows, where they were read")
     notes: tuple[str, ...] = ()
 
     def workload_at(self, micro: int) -> Workload:
@@ -162,7 +168,7 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
         given["usd_per_hour"] = request.usd_per_hour
     notes = [f"model: {spec.name}, {spec.where}"]
     notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
-    workload, more, padded = _workload(request, spec)
+    workload, more, padded, row_lengths = _workload(request, spec)
     dtype, why = dtype_asked(request.dtype, gpu)
     return ResolvedRequest(
         request=request,
@@ -171,12 +177,17 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
         hardware=Hardware.model_validate(given),
         dtype=dtype,
         padded=padded,
+        row_lengths=row_lengths,
         notes=(*notes, *more, *why),
     )
 
 
-def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, list[str], dict[int, float]]:
-    found, notes, padded = _from_data(request, spec) if request.data else ({}, [], {})
+def _workload(
+    request: RecommendRequest, spec: ModelSpec
+) -> tuple[Workload, list[str], dict[int, float], TokenLengths | None]:
+    found, notes, padded, lengths = _from_data(request, spec) if request.data else ({}, [], {}, None)
+    if request.columns and not request.data:
+        raise BadRequest("--columns names the columns of a data file, and none is given", hints=["add: --data FILE"])
     fields: dict[str, Any] = {"model": spec.name, **found}
     for name in ("samples", "task_type", "mean_seq_len", "target_len", "num_labels", "epochs", "effective_batch_size"):
         value = getattr(request, name)
@@ -189,7 +200,8 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     labels = head_outputs(spec)
     if fields["task"] == "sequence-classification" and labels is not None:
         fields.setdefault("num_labels", labels)
-    fields["seq_len"], said = _length(request, fields.get("seq_len"), spec)
+    measured = lengths is not None and lengths.measured
+    fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
         notes.append(said)
     mean = fields.get("mean_seq_len")
@@ -206,7 +218,7 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
         fields["lengths"] = "as given"
     if request.mean_seq_len is not None:
         padded = {}
-    return Workload.model_validate(fields), notes, padded
+    return Workload.model_validate(fields), notes, padded, lengths
 
 
 def _task(asked: Task | None, spec: ModelSpec) -> Task:
@@ -224,11 +236,13 @@ def _task(asked: Task | None, spec: ModelSpec) -> Task:
     return asked
 
 
-def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec) -> tuple[int, str]:
+def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec, *, measured: bool) -> tuple[int, str]:
     """The longest sample in tokens, within the context; a length asked for beyond it is refused."""
     context = spec.context_length
     if request.seq_len is not None:
         check_lengths(spec, seq_len=request.seq_len)
+        if measured and from_data is not None and from_data < request.seq_len:
+            return from_data, f"lengths: no sample is as long as --seq-len {request.seq_len}; {from_data} tokens count"
         return request.seq_len, ""
     wanted = from_data or max(DEFAULT_SEQ_LEN, int(request.mean_seq_len or 0))
     if context is not None and wanted > context:
@@ -237,14 +251,27 @@ def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec) -
     return wanted, "" if from_data else f"lengths: {wanted} tokens assumed, no data or --seq-len given"
 
 
-def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, Any], list[str], dict[int, float]]:
+def _from_data(
+    request: RecommendRequest, spec: ModelSpec
+) -> tuple[dict[str, Any], list[str], dict[int, float], TokenLengths]:
     """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
     from advisor.dataset import measure_lengths, read_rows
 
-    rows = read_rows(str(request.data), request.task)
+    rows = read_rows(str(request.data), request.task, columns=request.columns, usual_task=spec.task)
+    if request.task is None and rows.task not in spec.tasks:
+        from advisor.dataset import near_columns
+
+        raise BadRequest(
+            f"the rows of {request.data} are {rows.kind}, which trains a model for {rows.task}, and {spec.name} is an "
+            f"{spec.architecture}, which is trained for {' or '.join(spec.tasks)}",
+            hints=[*near_columns(str(request.data)), "or take a model for the rows: see advisor models"],
+            task=rows.task,
+            kind=rows.kind,
+            architecture=spec.architecture,
+        )
     lengths = measure_lengths(rows, spec, request.seq_len or spec.context_length)
     fields: dict[str, Any] = {
-        "samples": rows.count,
+        "samples": rows.usable,
         "task": rows.task,
         "seq_len": lengths.max,
         "mean_seq_len": lengths.mean,
@@ -254,16 +281,26 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
         fields["target_len"] = lengths.target_max
     if rows.task == "sequence-classification" and len(rows.labels) > 1:
         fields["num_labels"] = len(rows.labels)
-    notes = [f"data: {rows.count:,} {rows.kind} samples of {lengths.mean:.0f} tokens, at most {lengths.max}"]
+    notes = [f"data: {rows.usable:,} {rows.kind} samples of {lengths.mean:.0f} tokens, at most {lengths.max}"]
+    notes.extend(f"data: {note}" for note in rows.notes)
     notes.append(f"lengths: {lengths.how}")
-    notes.extend(f"data: {warning}" for warning in rows.warnings)
+    notes.extend(f"data: {note}" for note in (*lengths.notes, *rows.warnings))
     if lengths.cut:
         notes.append(f"data: {lengths.cut:.1%} of samples are cut at {lengths.max} tokens")
-    if lengths.max > 2 * lengths.p95:
-        notes.append(f"data: the longest sample decides memory; --seq-len {lengths.p95:.0f} would cut one in twenty")
-    effective = request.effective_batch_size or _usual_batch(rows.count)
+    if lengths.max > FAR_LONGER * lengths.p95:
+        said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
+        notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
+    effective = request.effective_batch_size or _usual_batch(rows.usable)
     padded = {size: min(lengths.max, lengths.padded_mean(size)) for size in _divisors(effective)}
-    return fields, notes, padded
+    return fields, notes, padded, lengths
+
+
+def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:
+    """How many rows are longer than a length, and what cutting one in twenty would take."""
+    count = lengths.beyond(beyond, samples)
+    verb = "is" if count == 1 else "are"
+    cut = f"--seq-len {max(1, round(lengths.p95))} cuts one in twenty"
+    return f"{count:,} of {samples:,} rows {verb} longer than {beyond:,.0f} tokens; {cut}"
 
 
 def _usual_batch(samples: int | None) -> int:

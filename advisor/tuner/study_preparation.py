@@ -89,7 +89,15 @@ def make_request(
     # absolute, so that a resume from another folder finds it
     spec = spec.model_copy(update={"weights": str(weights_folder(spec).resolve())})
     budget = _budget(query, recommendation)
-    rows, splits, task = load_splits(data, query.eval_data, query.test_data, query.task, seed=query.seed)
+    rows, splits, task = load_splits(
+        data,
+        query.eval_data,
+        query.test_data,
+        query.task,
+        seed=query.seed,
+        columns=query.columns,
+        usual_task="seq2seq" if spec.architecture == "encoder-decoder" else None,
+    )
     _suits(spec, task, None if query.task is not None else data)
     chosen = find_metric(query.metric, task)
     workload, notes = _workload(spec, task, splits, rows, query, recommendation)
@@ -162,7 +170,7 @@ def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
         BadRequest: a file is missing here, or its rows are others.
     """
     sources = {**request.splits.sources, **data}
-    absent = [path for path in sources.values() if not Path(path).is_file()]
+    absent = [path for path in sources.values() if not Path(path).exists()]
     if absent:
         raise BadRequest(
             f"this machine has no {absent[0]}",
@@ -170,7 +178,12 @@ def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
             missing=absent,
         )
     rows, splits, _ = load_splits(
-        sources["train"], sources.get("evaluation"), sources.get("test"), request.workload.task, seed=request.seed
+        sources["train"],
+        sources.get("evaluation"),
+        sources.get("test"),
+        request.workload.task,
+        seed=request.seed,
+        columns=request.splits.columns,
     )
     other = [name for name in SPLITS if splits.sha256[name] != request.splits.sha256[name]]
     if other:

@@ -30,6 +30,7 @@ from advisor.tuner.tune_request import TuneRequest
 class TuneQuery(Value):
     """The arguments of `tune()` beside model, data and recommendation; None is what the search decides itself."""
 
+    columns: str | dict[str, str] | None = None
     eval_data: str | None = None
     test_data: str | None = None
     method: tuple[str, ...] = ("auto",)

@@ -73,8 +73,16 @@ Gpu = Annotated[
     str,
     Argument("A GPU of the catalogue (see `advisor gpus`), or auto: this machine's.", metavar="NAME", least_length=1),
 ]
-Data = Annotated[str, Argument("Your rows, JSONL, CSV or Parquet: number, lengths and task from it.", metavar="FILE")]
-TrainingRows = Annotated[str, Argument("Training rows: JSONL, CSV or Parquet.", metavar="FILE")]
+Data = Annotated[
+    str,
+    Argument("Your rows, JSONL, JSON, CSV, Parquet or a folder: number, lengths and task from it.", metavar="FILE"),
+]
+ColumnsNamed = Annotated[
+    str | Mapping[str, str],
+    Argument("Columns of --data named otherwise: text=utterance,label=intent.", metavar="ROLE=COLUMN"),
+]
+"""Which column is read as what; in Python `{"text": "utterance", "label": "intent"}` too."""
+TrainingRows = Annotated[str, Argument("Training rows: JSONL, JSON, CSV, Parquet or a folder of them.", metavar="FILE")]
 
 MetricName = Annotated[
     str,
@@ -229,6 +237,7 @@ class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=F
     """The arguments of `advisor.recommend` beside model and gpu."""
 
     data: Data | None
+    columns: ColumnsNamed | None
     effective_batch_size: EffectiveBatchSize | None
     budget_usd: BudgetUsd | None
     deadline_hours: DeadlineHours | None
@@ -244,6 +253,7 @@ class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=F
 class TuneOptions(TypedDict, total=False):
     """The arguments of `advisor.tune` beside model, data and the recommendation."""
 
+    columns: ColumnsNamed | None
     eval_data: (
         Annotated[
             str,

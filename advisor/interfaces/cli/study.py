@@ -13,6 +13,7 @@ from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
 from advisor.interfaces.cli.click_options import (
+    columns_option,
     given,
     json_option,
     metric_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @weights_option
 @click.option("--weights", metavar="FOLDER", help="Where the weights of the study's own model lie.")
 @rows_option
+@columns_option
 @click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose the rate by.  [default: a tenth of --data]")
 @click.option("--test", "test_data", metavar="FILE", help="Rows for the reported score.  [default: a tenth of --data]")
 @click.option("--method", "methods", metavar="NAMES", multiple=True, help="Methods to compare, comma separated.")

@@ -97,7 +97,7 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
 
 
 def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
-    names = ("task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "dtype", "trainer")
+    names = ("columns", "task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "dtype", "trainer")
     return {name: asked[name] for name in names if name in asked}
 
 

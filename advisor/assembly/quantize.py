@@ -69,6 +69,37 @@ def unquantised(model: Any, named: list[str] | None = None) -> list[str]:
     return sorted({*own, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
 
 
+def expert_share(model: nn.Module) -> float:
+    """The share of a model's numbers that lies in experts held as one tensor for all, which no linear layer holds."""
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    in_experts = [name for name in sizes if "experts" in name.split(".")]
+    fused = sum(sizes[name] for name in in_experts if model.get_parameter(name).dim() == 3)
+    return fused / max(1, sum(sizes.values()))
+
+
+def expert_notes(share: float, recipe: Recipe, *, adapts_linear_layers: bool) -> tuple[str, ...]:
+    """What a reader must know where a mixture of experts is quantised or adapted; none without such experts.
+
+    Source: transformers 5.23 (experts are 3-D parameters) and its `replace_with_bnb_linear`; peft 0.21.2
+    (`all-linear` takes linear modules, `target_parameters` parameters); unsloth and axolotl, their own documentation.
+    """
+    if not share:
+        return ()
+    notes: list[str] = []
+    if recipe.base != "dtype":
+        notes.append(
+            f"the experts ({share:.0%} of the weights) stay in {recipe.dtype}: bitsandbytes quantises only linear "
+            "layers, and transformers holds a layer's experts as one tensor; unsloth, and axolotl with "
+            "quantize_moe_experts, do quantise them, which is not modelled"
+        )
+    if adapts_linear_layers:
+        notes.append(
+            f"the experts ({share:.0%} of the weights) are not adapted: all-linear and module names reach linear "
+            "layers only; target_parameters in an --adapter-config reaches them"
+        )
+    return tuple(notes)
+
+
 def _found_by_transformers(model: Any) -> set[str]:
     """Tied weights, the output embeddings, and the module of the last parameter.
 

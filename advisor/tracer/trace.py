@@ -41,13 +41,16 @@ FUSED_HEAD = 2
 NOTICES = 1
 """The same for a user's own adapter config: 1 says in the trace what of it does not count."""
 
-BASE_MODEL = 2
-"""The same for the base model but for those of `_AS_BEFORE`: 2 builds it as its checkpoint loads (output embeddings
-of its own, layers kept in float32, whole multimodal models) and quantises what transformers does."""
+BASE_MODEL = 3
+"""The same for the base model but for those of `_AS_BEFORE`: 3 builds it as its checkpoint loads (output embeddings
+of its own, layers kept in float32, whole multimodal models), quantises what transformers does, and says what
+becomes of experts."""
 _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 _DEFAULT_CAPABILITY = 8.0
+SHIPPED_WITH = {"bitsandbytes": "0.50.2"}
+"""What the shipped traces were made with and a plain install lacks: without it they still answer."""
 _LAYERS_A_PERIOD = (4, 6)
 SHIPPED = Path(__file__).with_name("shipped")
 
@@ -102,7 +105,7 @@ def settings(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | Non
 
 def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> str:
     """SHA-256 of the settings, the model's config and the library versions."""
-    used = {k: v for k, v in versions().items() if _bears(k, recipe)}
+    used = {k: v for k, v in {**SHIPPED_WITH, **versions()}.items() if _bears(k, recipe)}
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
@@ -173,6 +176,14 @@ def make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
+    made = _make_trace(spec, workload, recipe, gpu, key=key, whole=whole)
+    notes = _expert_notes(spec, workload, recipe)
+    return made.model_copy(update={"assumptions": (*notes, *made.assumptions)}) if notes else made
+
+
+def _make_trace(
+    spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, *, key: str, whole: bool
+) -> Trace:
     from advisor.tracer.record_step import TraceRequest
     from advisor.tracer.symbolic import Irregular
 
@@ -228,6 +239,20 @@ def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
 
 
 _periods: dict[str, int] = {}
+
+
+def _expert_notes(spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[str, ...]:
+    """What is to be said of experts that no linear layer holds; only a model with any is built whole once more."""
+    if not any("experts" in field for field in spec.text_config):
+        return ()
+    from advisor.assembly.base_model import build
+    from advisor.assembly.quantize import expert_notes, expert_share
+
+    share = expert_share(build(spec, workload, recipe.model_copy(update={"base": "dtype"})))
+    method = find_method(recipe.method)
+    reaches = bool((recipe.adapter_config or {}).get("target_parameters"))
+    linear = "target_modules" in method.options and not method.prompt and not reaches
+    return expert_notes(share, recipe, adapts_linear_layers=linear)
 
 
 def _layer_period(asked: TraceRequest) -> int:

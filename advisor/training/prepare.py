@@ -199,11 +199,12 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
 def _quantisation(job: TrainingSpec) -> Any:
     from transformers import BitsAndBytesConfig
 
+    from advisor.assembly.base_model import build
     from advisor.assembly.dtypes import torch_dtype
-    from advisor.assembly.quantize import HEADS
+    from advisor.assembly.quantize import unquantised
 
     # left to itself, transformers keeps the heads of causal LMs only, and a new classifier cannot be quantised
-    heads = list(HEADS)
+    heads = unquantised(build(job.spec, job.workload, job.recipe.model_copy(update={"base": "dtype"})))
     if job.recipe.base == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
     return BitsAndBytesConfig(

@@ -14,6 +14,7 @@ from advisor.catalog.models.index import ModelEntry
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.errors import UnsupportedModel
 
 
 def on_meta(spec: ModelSpec, **recipe: Any) -> Any:
@@ -58,3 +59,37 @@ def test_a_catalogue_model_has_the_parameters_that_are_published(entry: ModelEnt
         assert said[entry.count_rule] == entry.published_parameters
     elif entry.verified == "rounded":
         assert built == pytest.approx(entry.published_parameters, rel=0.03)
+
+
+def entry_of(name: str) -> ModelEntry:
+    return next(entry for entry in models() if entry.id == name)
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [("float16", True), ("bfloat16", False), ("float32", True)])
+def test_what_a_class_keeps_in_float32_is_loaded_so_under_float16(dtype: str, kept: bool) -> None:
+    model = on_meta(spec_of(entry_of("google/flan-t5-small")), method="lora", dtype=dtype)
+    inner = {str(p.dtype) for name, p in model.named_parameters() if name.endswith("DenseReluDense.wo.weight")}
+    assert inner == {"torch.float32" if kept else f"torch.{dtype}"}
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_a_head_of_one_output_learns_numbers_and_others_classes(labels: int) -> None:
+    spec = spec_of(entry_of("google-bert/bert-base-uncased"))
+    saved = spec.model_copy(update={"config": {**spec.config, "problem_type": "regression"}})
+    task = Workload(model=spec.name, task="sequence-classification", num_labels=labels)
+    model: Any = build(saved, task, Recipe(method="full"))
+    assert model.config.problem_type == ("regression" if labels == 1 else "single_label_classification")
+
+
+def test_a_t5_without_a_start_token_begins_with_its_padding() -> None:
+    spec = spec_of(entry_of("google-t5/t5-small"))
+    config = {k: v for k, v in spec.config.items() if k != "decoder_start_token_id"}
+    model = on_meta(spec.model_copy(update={"config": config}))
+    assert model.config.decoder_start_token_id == model.config.pad_token_id
+
+
+def test_code_in_a_models_own_repository_is_said_not_to_run() -> None:
+    spec = spec_of(entry_of("google-t5/t5-small"))
+    config = {**spec.config, "model_type": "nobody-has-this", "auto_map": {"AutoModel": "m.Own"}}
+    with pytest.raises(UnsupportedModel, match="does not run remote code"):
+        on_meta(spec.model_copy(update={"config": config}))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from advisor.assembly.base_model import auto_class, build
-from advisor.assembly.quantize import unquantised
+from advisor.assembly.quantize import expert_notes, expert_share, unquantised
 from advisor.catalog.models.index import ModelEntry
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -92,3 +92,14 @@ def test_float16_keeps_what_the_class_keeps_in_float32(entry: ModelEntry, base: 
     ours = dict(forms(build(spec, workload(spec), Recipe(method="lora", base=base, dtype="float16"))))
     assert ours == real
     assert any(name.endswith("wo.weight") and ours[name][1] == torch.float32 for name in ours)
+
+
+@pytest.mark.parametrize("base", ["nf4", "dtype"])
+def test_experts_held_as_one_tensor_are_told_of(base: Any) -> None:
+    spec = small(next(e for e in families() if e.model_type == "qwen3_moe"))
+    share = expert_share(build(spec, workload(spec), Recipe(method="lora")))
+    assert 0.1 < share < 0.9
+    said = " ".join(expert_notes(share, Recipe(method="lora", base=base), adapts_linear_layers=True))
+    assert ("stay in bfloat16" in said) == (base == "nf4")
+    assert "target_parameters" in said
+    assert not expert_notes(0.0, Recipe(method="lora", base=base), adapts_linear_layers=True)

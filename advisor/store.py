@@ -60,6 +60,8 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parent
 LOCK_SECONDS = 30.0
+LARGEST_BYTES = 192 * 2**20
+"""Of a file, unpacked: a small one may unpack to gigabytes. The largest that advisor writes has some MiB."""
 SUFFIXES = (".json", ".json.gz")
 
 
@@ -67,7 +69,15 @@ def home(part: Literal["data", "cache", "config"]) -> Path:
     """The user's folder of one part; it may not exist yet. Read from the environment at each call."""
     root = os.environ.get("ADVISOR_HOME")
     if root:
-        return Path(root).expanduser() / part
+        try:
+            return Path(root).expanduser() / part
+        except RuntimeError as error:
+            raise BadFile(
+                f"ADVISOR_HOME names the home of a user that is not here: {root[:100]}",
+                hints=["set ADVISOR_HOME to a folder, or unset it"],
+                path=root[:100],
+                reason="no such user",
+            ) from error
     import platformdirs
 
     folder = {
@@ -106,9 +116,7 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        document: object = json.loads(text)
+        document: object = json.loads(_content(path))
     except FileNotFoundError as error:
         raise BadFile(f"there is no file {path}", path=str(path), reason="missing") from error
     except json.JSONDecodeError as error:
@@ -117,12 +125,27 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _bad(path, "is not a whole gzip file", str(error)) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise _bad(path, "is not JSON text", str(error)) from error
+        raise _bad(path, "is not JSON text", str(error)[:200]) from error
+    except ValueError as error:
+        # a number of thousands of digits; a null byte in the path
+        raise _bad(path, "cannot be read as JSON", str(error)[:200]) from error
+    except MemoryError as error:
+        raise _bad(path, "does not fit memory", "") from error
     except OSError as error:
         raise _bad(path, "cannot be read", error.strerror or str(error)) from error
     if not isinstance(document, dict):
         raise _bad(path, "is not a JSON object", f"found {type(document).__name__}")
     return {str(key): value for key, value in document.items()}
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes, unpacked where its name ends in `.gz`; never more than LARGEST_BYTES in memory."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
+        content = stream.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        reason = f"more than {LARGEST_BYTES >> 20} MiB{' unpacked' if path.suffix == '.gz' else ''}"
+        raise _bad(path, "is larger than any file of advisor's", reason)
+    return content
 
 
 def read(kind: type[S], path: str | os.PathLike[str]) -> S:
@@ -185,7 +208,7 @@ def locked(folder: str | os.PathLike[str], timeout: float = LOCK_SECONDS) -> Gen
     folder = Path(folder)
     lock = _lock(os.path.abspath(folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         lock.acquire(timeout=timeout)
     except Timeout as error:
         raise StoreUnavailable(
@@ -227,11 +250,40 @@ def write_document(document: Mapping[str, Any], path: str | os.PathLike[str], *,
 def read_cache(kind: type[S], path: str | os.PathLike[str]) -> S | None:
     """A cached value, or None where it is absent, corrupt or of another schema: then it is rebuilt."""
     try:
+        if not _may_be_believed(Path(path)):
+            log.info("cache entry ignored: %s is another user's, or others may write it", path)
+            return None
         return read(kind, path)
     except BadFile as error:
         if error.fields.get("reason") != "missing":
             log.info("cache entry ignored: %s", error.message)
         return None
+
+
+def _may_be_believed(path: Path) -> bool:
+    """Whether a file of the cache folder can only have been written by us, or by the system's administrator.
+
+    Caches are shared on some machines, and an answer out of one looks like our own.
+    """
+    if os.name != "posix" or not path.is_relative_to(home("cache")):
+        return True
+    try:
+        found = path.stat()
+    except OSError:
+        return True  # there is none, or its reading will say why not
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder and those above it; below ADVISOR_HOME and the like they are the user's alone."""
+    if folder.is_dir():
+        return
+    private = any(folder.is_relative_to(home(part)) for part in ("data", "cache", "config"))
+    if private:
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.is_dir():
+                missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_cache(value: Stored, path: str | os.PathLike[str]) -> bool:
@@ -258,6 +310,8 @@ def _replace(path: Path, payload: bytes) -> None:
         for orphan in [p for p in path.parent.iterdir() if p.name.startswith(prefix) and p.suffix == ".tmp"]:
             orphan.unlink(missing_ok=True)
         with open(temporary, "wb") as stream:
+            if os.name == "posix" and any(path.is_relative_to(home(part)) for part in ("data", "cache", "config")):
+                os.fchmod(stream.fileno(), 0o600)
             stream.write(payload)
             stream.flush()
             os.fsync(stream.fileno())

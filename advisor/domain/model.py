@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -9,6 +11,12 @@ from pydantic import Field
 
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
+
+
+def config_sha256(config: dict[str, Any]) -> str:
+    """Digest of a model config, the same however it is laid out."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 TaskClass = Literal[
@@ -56,6 +64,12 @@ class ModelSpec(Value):
     weights: str | None = Field(None, description="local folder holding weights and tokenizer, if any")
     gated: bool | None = None
     licence: str | None = None
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """What files say of a run that had this very config: today's digest, and an older way of writing it."""
+        older = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
+        return frozenset({config_sha256(self.config), older})
 
     @property
     def text_config(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def price(
     memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough, model=workload.model)
     fitted = calibration or pooled_for(hardware.gpu)
     time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted)
-    measured = profile_of(workload, recipe, hardware.gpu.name) if use_measured else None
+    measured = profile_of(workload, recipe, hardware.gpu.name, spec) if use_measured else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)
     method = find_method(recipe.method)

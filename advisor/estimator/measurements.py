@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from advisor import store
 from advisor.domain.hardware import Gpu
+from advisor.domain.model import ModelSpec, config_sha256
 from advisor.domain.profile import Calibration, Profile
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -41,9 +42,26 @@ def pooled_for(gpu: Gpu) -> Calibration | None:
     return None if gpu.vendor == PROCESSOR else _calibrations(store.home("data")).get(POOLED)
 
 
-def profile_of(workload: Workload, recipe: Recipe, gpu: str) -> Profile | None:
-    """The complete profile of this very run on this device, if one is in the store."""
-    return _runs(store.home("data")).get(fingerprint(workload, recipe, gpu))
+def profile_of(workload: Workload, recipe: Recipe, gpu: str, spec: ModelSpec) -> Profile | None:
+    """The complete profile of this very run on this device, if one is in the store.
+
+    A model is known by the content of its config: a folder may bear the name of another one, or of a model of the
+    Hub. A profile that does not say what its config was (older ones, and of others), and those that came with
+    advisor, are of the Hub's model of that name, and serve for a folder only where it holds the catalogue's config.
+    """
+    found = _runs(store.home("data")).get(fingerprint(workload, recipe, gpu), ())
+    by_name = spec.source != "folder" or _is_catalogued(spec)
+    for profile, ours in found:
+        if profile.model_config_sha256 in spec.digests or (by_name and (ours or not profile.model_config_sha256)):
+            return profile
+    return None
+
+
+def _is_catalogued(spec: ModelSpec) -> bool:
+    from advisor.catalog.models.index import lookup
+
+    entry = lookup(spec.name)
+    return entry is not None and config_sha256(entry.load()) in spec.digests
 
 
 def profiles() -> list[tuple[Path, Profile]]:
@@ -68,10 +86,16 @@ def _calibrations(own: Path) -> dict[str, Calibration]:
 
 
 @lru_cache(maxsize=2)
-def _runs(own: Path) -> dict[str, Profile]:
-    del own
-    found = (profile for _, profile in profiles() if profile.status == "complete")
-    return {fingerprint(p.workload, p.recipe, p.device): p for p in found if not p.config_overrides}
+def _runs(own: Path) -> dict[str, tuple[tuple[Profile, bool], ...]]:
+    """Complete runs by fingerprint, the latest first, each with whether it came with advisor."""
+    came = store.shipped(PROFILES)
+    runs: dict[str, tuple[tuple[Profile, bool], ...]] = {}
+    for path, profile in profiles():
+        if profile.status == "complete" and not profile.config_overrides:
+            key = fingerprint(profile.workload, profile.recipe, profile.device)
+            ours = came is not None and not path.is_relative_to(own) and path.is_relative_to(came)
+            runs[key] = ((profile, ours), *runs.get(key, ()))
+    return runs
 
 
 def fingerprint(workload: Workload, recipe: Recipe, gpu: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from advisor.domain.model import ModelSpec
+from advisor.domain.model import ModelSpec, config_sha256
 from advisor.domain.recipe import Recipe
 from advisor.domain.stored import Stored
 from advisor.domain.workload import Workload
@@ -84,8 +84,3 @@ class ProfileJob(Stored):
 def slug(text: str) -> str:
     """Lower case with everything but letters, digits and dots as single dashes: `AMD EPYC` -> `amd-epyc`."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "unnamed"
-
-
-def config_sha256(config: dict[str, Any]) -> str:
-    """Digest of a model config, the same however it is laid out."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from advisor import processes, store
+from advisor.domain.model import config_sha256
 from advisor.domain.profile import Profile
 from advisor.domain.trace.allocator_history import History
 from advisor.domain.units import duration
@@ -89,6 +90,7 @@ def _result(job: ProfileJob, path: Path, code: int, log: Path, timed_out_after: 
             "reason": reason,
             "workload": job.workload,
             "recipe": job.recipe,
+            "model_config_sha256": config_sha256(job.spec.config),
             "config_overrides": job.config_overrides,
             "versions": job.versions,
             "measured_on": datetime.now(UTC).isoformat(timespec="seconds"),

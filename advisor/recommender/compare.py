@@ -10,6 +10,7 @@ from typing import Any
 from advisor import store
 from advisor.catalog.methods import find_method, methods
 from advisor.domain.candidate import Candidate
+from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Stored, Value
 from advisor.errors import AdvisorError
 from advisor.recommender.cache import stamp
@@ -60,9 +61,9 @@ def compare(
     wanted = list(dict.fromkeys(find_method(name).name for name in names)) if names else [m.name for m in methods()]
     given = {"batch_size": batch_size, "seq_len": seq_len, "samples": samples, **more}
     shared = {"model": model, "gpu": gpu, **{key: value for key, value in given.items() if value is not None}}
-    _refuse_for_all(shared)
+    spec = _refuse_for_all(shared)
     tell = on_progress or silent
-    path = store.cache_dir() / "comparisons" / f"{stamp(shared)}.json.gz"
+    path = store.cache_dir() / "comparisons" / f"{stamp({**shared, 'definition': sorted(spec.digests)})}.json.gz"
     kept = store.read_cache(Comparison, path)
     known = dict(kept.priced) if kept is not None else {}
     new = [name for name in wanted if name not in known]
@@ -74,15 +75,17 @@ def compare(
     return [known[name] for name in wanted]
 
 
-def _refuse_for_all(shared: Mapping[str, Any]) -> None:
-    """Raise what is wrong with the question itself, which would else be said once a method."""
+def _refuse_for_all(shared: Mapping[str, Any]) -> ModelSpec:
+    """The model; or raise what is wrong with the question itself, which would else be said once a method."""
     from advisor.catalog.gpus import check_attention
     from advisor.catalog.models import resolve_model
     from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
     request = from_case({**shared, "method": "lora"})
     check_attention(hardware_of(request).gpu, request.attn_implementation)
-    workload_of(request, resolve_model(request.model), recipe_of(request))
+    spec = resolve_model(request.model)
+    workload_of(request, spec, recipe_of(request))
+    return spec
 
 
 def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress) -> dict[str, Priced]:

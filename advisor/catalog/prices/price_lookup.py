@@ -138,6 +138,9 @@ def _read_own(path: Path, mtime_ns: int, size: int) -> tuple[Price, ...]:
     document = store.read_document(path)
     schema = document.get("schema", PriceList.schema_tag())
     rows = document.get("prices")
+    kind, _, number = str(schema).partition("/")
+    if kind == PriceList.KIND and number.isdigit() and int(number) > PriceList.VERSION:
+        raise _bad(path, "prices", f"{schema} is newer than {PriceList.schema_tag()}: upgrade advisor to read it")
     if schema != PriceList.schema_tag() or not isinstance(rows, list) or set(document) - {"schema", "prices"}:
         raise _bad(path, "prices", 'expected {"prices": [{"gpu": ..., "on_demand_usd_h": ...}, ...]}')
     changed = datetime.fromtimestamp(mtime_ns / 1e9).date()

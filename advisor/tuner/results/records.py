@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from advisor import store
 from advisor.domain.findings import Finding, Study
+from advisor.domain.model import config_sha256
 from advisor.domain.profile import Profile
 from advisor.domain.tuning import TunedStudy
 from advisor.training.training_spec import TrainingResult
@@ -59,7 +60,6 @@ def profiles_of(request: TuneRequest, trials: Sequence[FrozenTrial]) -> list[Pro
 
 def _profile(request: TuneRequest, trial: FrozenTrial, result: TrainingResult) -> Profile:
     recipe, workload = settings_of(request, trial)
-    config = json.dumps(request.spec.config, sort_keys=True)
     device = request.hardware.gpu.name if request.hardware else "cpu"
     resident = {"peak_process_bytes": float(result.peak_process_bytes)} if result.peak_process_bytes else {}
     return Profile(
@@ -70,7 +70,7 @@ def _profile(request: TuneRequest, trial: FrozenTrial, result: TrainingResult) -
         reason=result.reason,
         workload=workload,
         recipe=recipe,
-        model_config_sha256=hashlib.sha256(config.encode()).hexdigest(),
+        model_config_sha256=config_sha256(request.spec.config),
         steps=result.steps,
         tokens_per_step=result.tokens_per_step,
         trainable_parameters=result.trainable_parameters,

@@ -7,6 +7,7 @@ from typing import Final, Unpack
 
 from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of, with_stored_base
+from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -71,7 +72,7 @@ def answer(request: EstimateRequest) -> Candidate:
 
     hardware = hardware_of(request)
     spec = resolve_model(request.model)
-    dtype, precision = dtype_asked(request.dtype, hardware.gpu)
+    dtype, precision = dtype_asked(request.dtype, hardware.gpu, spec)
     recipe = recipe_of(request.model_copy(update={"dtype": dtype}))
     if request.base is None:
         recipe = with_stored_base(spec, recipe)
@@ -116,6 +117,7 @@ def price(
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)
     method = find_method(recipe.method)
+    warning = precision_warning(method, recipe, workload.task)
     return Candidate(
         workload=workload,
         recipe=recipe,
@@ -128,8 +130,14 @@ def price(
         limit_bytes=hardware.limit_bytes,
         time=time,
         money=money_of(time.training, hardware, offers(hardware.gpu.name, hardware.count), today=today or date.today()),
-        quality=_quality(workload, recipe, spec, trace),
-        assumptions=(lengths.says, *notes, *notes_of(spec, workload), *trace.assumptions),
+        quality=_quality(workload, recipe, spec, trace, warning),
+        assumptions=(
+            *([warning] if warning else ()),
+            lengths.says,
+            *notes,
+            *notes_of(spec, workload),
+            *trace.assumptions,
+        ),
         versions=trace.versions,
         facts={
             "family": method.family,
@@ -172,13 +180,14 @@ def largest_micro_batch(
     return None
 
 
-def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) -> Quality | None:
+def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:
     """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
     if workload.samples is None:
         return None
+    from advisor.literature.quality.precision import with_lost_updates
     from advisor.literature.quality.quality_prediction import predict_quality
 
-    return predict_quality(
+    predicted = predict_quality(
         recipe.method,
         architecture=spec.architecture,
         model_parameters=trace.total_parameters,
@@ -189,6 +198,7 @@ def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace) 
         learning_rate_tuned=True,
         own_method=False,
     )
+    return with_lost_updates(predicted, warning)
 
 
 def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -> tuple[Memory, Time]:

@@ -6,7 +6,9 @@ from typing import Final
 
 from advisor.catalog.gpus import described_gpu
 from advisor.catalog.gpus.capabilities import half_precision, no_bf16
+from advisor.catalog.training_precision import float16_overflow
 from advisor.domain.hardware import Gpu
+from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import DType
 from advisor.errors import BadRequest
 
@@ -34,10 +36,19 @@ def gpu_asked(gpu: str | None, memory: str | float | None = None, like: str | No
     return gpu_at_hand()
 
 
-def dtype_asked(dtype: DType | None, gpu: Gpu) -> tuple[DType, tuple[str, ...]]:
-    """The 16-bit type the card has where none is asked for, and a note where it has not what is asked."""
+def dtype_asked(dtype: DType | None, gpu: Gpu, spec: ModelSpec | None = None) -> tuple[DType, tuple[str, ...]]:
+    """The 16-bit type the card has where none is asked for, and a note where card or model cannot do with it.
+
+    A model that leaves float16's range runs in float32 on a card without bfloat16, unless float16 is asked for.
+    """
+    overflow = float16_overflow(spec) if spec is not None else ""
+    if dtype is None and half_precision(gpu) == "float16":
+        if overflow:
+            return "float32", (f"precision: float32, since {gpu.name} has no bfloat16 and {overflow}",)
+        return "float16", (f"precision: float16, since {gpu.name} has no bfloat16",)
     if dtype is None:
-        chosen: DType = "float16" if half_precision(gpu) == "float16" else "bfloat16"
-        return chosen, (f"precision: float16, since {gpu.name} has no bfloat16",) if chosen == "float16" else ()
+        return "bfloat16", ()
     note = no_bf16(gpu) if dtype == "bfloat16" else ""
+    if dtype == "float16" and overflow:
+        note = f"float16 was asked for, and {overflow}: take --dtype float32, or bfloat16 on a card that has it"
     return dtype, (f"precision: {note}",) if note else ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from advisor.catalog.methods import find_method
+from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import duration, gib
@@ -20,6 +22,7 @@ from advisor.recommender.criteria import (
 )
 from advisor.recommender.infeasible import describe, larger_gpus
 from advisor.recommender.policies import Policy
+from advisor.recommender.recipe_space import EIGHT_BIT
 from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, MethodOutcome
 
@@ -59,10 +62,45 @@ def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) ->
         said.append("checkpointing: without it no micro-batch, or only a slower one, fits")
     if recipe.base != "dtype" and question.request.base is None:
         said.append(f"{recipe.base} base: in {recipe.dtype} the weights leave too little room")
+    said.extend(_precision(question, choice))
     if choice.quality is not None:
         said.append(f"quality: {choice.quality.evidence}")
     said.extend(_against(rival, choice) for rival in ranked[1:])
     return tuple(said)
+
+
+def _precision(question: ResolvedRequest, choice: Candidate) -> list[str]:
+    """What is trained is stored in, and what that costs where 16 bits are not enough."""
+    recipe = choice.recipe
+    method = find_method(recipe.method)
+    warning = precision_warning(method, recipe, choice.workload.task)
+    if warning:
+        return [warning, f"instead, in float32 weights: {_ways_out(question, choice)}"]
+    if recipe.dtype == "float32":
+        return []
+    if recipe.base == "dtype" and recipe.autocast:
+        alone = "what is trained stops the loss scaler" if recipe.dtype == "float16" else "most steps are rounded away"
+        said = [f"precision: float32 weights, computed in {recipe.dtype} (autocast): in {recipe.dtype} alone {alone}"]
+        if recipe.optimizer == EIGHT_BIT and question.request.optimizer is None:
+            said.append(f"{EIGHT_BIT}: with AdamW's state in float32, 16 bytes a parameter, it does not fit")
+        return said
+    if method.trains_in_base_dtype:
+        return []
+    return [f"precision: adapter weights in float32 beside the {recipe.dtype} model, as peft casts them"]
+
+
+def _ways_out(question: ResolvedRequest, choice: Candidate) -> str:
+    """GPUs and optimizers that would keep the updates, those left out that cannot fit."""
+    total = choice.total_parameters
+    ways: list[str] = []
+    if choice.recipe.method == "full":
+        larger = larger_gpus(question, 16.0 * total)[:1]
+        ways.extend(f"--gpu {gpu.name} (AdamW takes 16 bytes a parameter, {gib(16.0 * total)})" for gpu, _ in larger)
+        if 8.0 * total < choice.limit_bytes:
+            ways.append("--optimizer paged_adamw_8bit (8 bytes a parameter; state moves to the host and back: slower)")
+            ways.append("--optimizer adafactor (8 bytes a parameter, no first moment)")
+        ways.append("--method galore (8 bytes a parameter and a projected state)")
+    return ", ".join([*ways, "--method lora"])
 
 
 def _against(rival: Candidate, choice: Candidate) -> str:
@@ -73,6 +111,8 @@ def _against(rival: Candidate, choice: Candidate) -> str:
         parts.append(f"better {chance_better(rival, choice):.0%} of the time")
         if not has_evidence(rival):
             parts.append("no study bears on it")
+    if precision_warning(find_method(rival.recipe.method), rival.recipe, rival.workload.task):
+        parts.append(f"fits in pure {rival.recipe.dtype} only, which loses its updates")
     if rival.facts.get("mergeable") is False and choice.facts.get("mergeable"):
         parts.append("cannot be merged")
     return f"not {rival.recipe.method}: {', '.join(parts)}"

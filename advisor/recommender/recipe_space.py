@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
+from advisor.catalog.training_precision import needs_float32_weights
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
 from advisor.domain.request.vocabulary import Base
@@ -17,6 +18,9 @@ from advisor.recommender.recommend_request import ResolvedRequest
 
 SMALLER_BASES: Final[tuple[Base, ...]] = ("dtype", "int8", "nf4")
 """From the largest to the smallest; a quantised base is tried only where the ones before it do not fit."""
+
+EIGHT_BIT: Final = "adamw_bnb_8bit"
+"""AdamW whose two moments take a byte each instead of four."""
 
 QUANTISED_TWIN: Final = "qlora"
 """LoRA over nf4, a method of its own name in the catalogue: LoRA itself then leaves nf4 to it."""
@@ -106,8 +110,46 @@ def checkpointing_to_try(question: ResolvedRequest, method: Method) -> tuple[boo
     return (False, True) if method.checkpointing else (False,)
 
 
-def make_recipe(question: ResolvedRequest, method: Method, base: Base, *, checkpointing: bool) -> Recipe:
-    """The recipe at a micro-batch of one, with the method's recommended options."""
+def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> Iterator[dict[str, Any]]:
+    """How to store what is trained, as fields of a recipe: the next only where the ones before it do not fit.
+
+    First float32 weights with autocast wherever 16 bits would lose updates, then the same with Adam's state in 8 bits
+    (Dettmers et al. 2022, arXiv:2110.02861), and bfloat16 alone last. float16 alone is no way to train at all.
+    """
+    if base != "dtype" or not needs_float32_weights(method, question.dtype, question.workload.task):
+        yield {"autocast": False}
+        return
+    tried: list[dict[str, Any]] = [{"autocast": True}]
+    own_optimizer = question.request.optimizer is not None or method.optimizer is not None
+    if method.family == "full" and not own_optimizer and question.hardware.gpu.vendor == "nvidia":
+        tried.append({"autocast": True, "optimizer": EIGHT_BIT})
+    if question.dtype == "bfloat16":
+        tried.append({"autocast": False})
+    for fields in tried:
+        if fields is tried[-1] or _trained_fit(question, method, fields):
+            yield fields
+
+
+def _trained_fit(question: ResolvedRequest, method: Method, precision: Mapping[str, Any]) -> bool:
+    """Whether weights, gradients and state leave room: a lower bound, as `_weights_fit`."""
+    if question.spec.parameters is None:
+        return True
+    each = 4.0
+    if method.family == "full" and method.optimizer is None:
+        state = 2.0 if precision.get("optimizer") == EIGHT_BIT else 8.0
+        each = 8.0 + (state if question.request.optimizer is None else 0.0)
+    return question.spec.parameters * each < question.hardware.limit_bytes
+
+
+def make_recipe(
+    question: ResolvedRequest,
+    method: Method,
+    base: Base,
+    *,
+    checkpointing: bool,
+    precision: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe at a micro-batch of one, with the method's recommended options; None: the first precision to try."""
     request = question.request
     fields: dict[str, Any] = {
         "method": method.name,
@@ -117,19 +159,13 @@ def make_recipe(question: ResolvedRequest, method: Method, base: Base, *, checkp
         "gradient_checkpointing": checkpointing,
         "attention": request.attn_implementation,
         "trainer": request.trainer,
-        "autocast": _needs_autocast(question, method, base),
         "gradient_accumulation": question.workload.effective_batch_size,
         **question.training.get(method.name, {}),
     }
     if request.optimizer is not None:
         fields["optimizer"] = request.optimizer
-    return Recipe.model_validate(fields)
-
-
-def _needs_autocast(question: ResolvedRequest, method: Method, base: Base) -> bool:
-    """float16 gradients of base weights cannot be unscaled, so trained base weights stay in float32."""
-    trains_base = method.family in ("full", "selective")
-    return question.dtype == "float16" and base == "dtype" and trains_base
+    chosen = next(precisions_to_try(question, method, base)) if precision is None else precision
+    return Recipe.model_validate({**fields, **chosen})
 
 
 def with_micro_batch(recipe: Recipe, micro: int, effective: int) -> Recipe:

@@ -169,7 +169,7 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
     notes = [f"model: {spec.name}, {spec.where}"]
     notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
     workload, more, padded, row_lengths = _workload(request, spec)
-    dtype, why = dtype_asked(request.dtype, gpu)
+    dtype, why = dtype_asked(request.dtype, gpu, spec)
     return ResolvedRequest(
         request=request,
         spec=spec,

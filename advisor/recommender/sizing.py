@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.methods.method import Method
+from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate, Quality
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
+from advisor.domain.request.vocabulary import Base
 from advisor.domain.stored import Value
 from advisor.domain.units import gib
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 from advisor.recommender.criteria import training_seconds
-from advisor.recommender.recipe_space import bases_to_try, checkpointing_to_try, make_recipe, with_micro_batch
+from advisor.recommender.recipe_space import (
+    bases_to_try,
+    checkpointing_to_try,
+    make_recipe,
+    precisions_to_try,
+    with_micro_batch,
+)
 from advisor.recommender.recommend_request import ResolvedRequest
 
 WORTH_RECOMPUTING: Final = 1.15
@@ -61,19 +71,23 @@ class Estimator:
         return largest_micro_batch(workload, recipe, hardware, spec, at_most)
 
     def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality:
+        from advisor.literature.quality.precision import with_lost_updates
         from advisor.literature.quality.quality_prediction import predict_quality
 
-        return predict_quality(
-            candidate.recipe.method,
+        recipe = candidate.recipe
+        predicted = predict_quality(
+            recipe.method,
             architecture=spec.architecture,
             model_parameters=candidate.total_parameters,
             task_type=candidate.workload.task_type,
             samples=samples,
             trainable_parameters=candidate.trainable_parameters,
-            options=candidate.recipe.options,
+            options=recipe.options,
             learning_rate_tuned=True,
             own_method=False,
         )
+        warning = precision_warning(find_method(recipe.method), recipe, candidate.workload.task)
+        return with_lost_updates(predicted, warning)
 
 
 class MethodOutcome(Value):
@@ -93,12 +107,12 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
     method = find_method(name)
     smallest: Candidate | None = None
     illegal: BadRequest | None = None
-    for base in bases_to_try(question, method):
+    for base, precision in _ways_to_store(question, method):
         fitting: list[Candidate] = []
         for checkpointing in checkpointing_to_try(question, method):
             if fitting and not _worth_recomputing(question, fitting[0], costs):
                 break
-            recipe = make_recipe(question, method, base, checkpointing=checkpointing)
+            recipe = make_recipe(question, method, base, checkpointing=checkpointing, precision=precision)
             try:
                 found = _largest_that_fits(question, recipe, costs)
             except BadRequest as error:
@@ -114,6 +128,13 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
         return MethodOutcome(method=name, refusal=_too_large(name, smallest), smallest=smallest)
     reason = str(illegal).replace("\n", "; ") if illegal else "no base it can stand on is allowed"
     return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="illegal"))
+
+
+def _ways_to_store(question: ResolvedRequest, method: Method) -> Iterator[tuple[Base, dict[str, Any]]]:
+    """Bases from the largest, each in its precisions from the one that learns best."""
+    for base in bases_to_try(question, method):
+        for precision in precisions_to_try(question, method, base):
+            yield base, precision
 
 
 def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) -> Candidate:
@@ -152,4 +173,6 @@ def _how(candidate: Candidate) -> str:
         done.append("checkpointing")
     if recipe.base != "dtype":
         done.append(f"{recipe.base} base")
+    if recipe.optimizer != Recipe.model_fields["optimizer"].default:
+        done.append(recipe.optimizer)
     return f" even with {', '.join(done)}" if done else ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.training_precision import needs_float32_weights
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation, Setting
@@ -59,7 +60,8 @@ def plain_recipe(
 ) -> Recipe:
     """A method as published, else its catalogue's default, quickened for a training shorter than published.
 
-    In the precision of the recommendation, else in float32, which every processor computes and no loss underflows in.
+    In the precision of the recommendation, with float32 weights where 16 bits would lose what is trained; else in
+    float32, which every processor computes and no loss underflows in.
     """
     method = find_method(name)
     known = {s.name: s for s in published}
@@ -68,13 +70,14 @@ def plain_recipe(
     fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
     fields, options = fields_for_short_training(method, fields, options, workload, spec.hidden)
     like = told.choice.recipe if told else None
+    dtype = like.dtype if like else "float32"
     return Recipe.model_validate(
         {
             "method": name,
             "options": options,
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
-            "dtype": like.dtype if like else "float32",
-            "autocast": like.autocast if like else False,
+            "dtype": dtype,
+            "autocast": method.default_base == "dtype" and needs_float32_weights(method, dtype, workload.task),
             "base": method.default_base,
             "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
             "trainer": like.trainer if like else "hf",

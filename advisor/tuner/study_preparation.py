@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from advisor import store
 from advisor.catalog.methods import check_recipe, find_method
+from advisor.catalog.training_precision import needs_float32_weights
 from advisor.dataset.splits import SPLITS, Row, Splits, load_splits, write_splits
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -314,6 +315,9 @@ def _starts(
         settings = told.settings if told and found is told.choice else published
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = Recipe.model_validate(recipe.model_dump() | fields)
+        if "dtype" in fields and recipe.base == "dtype":
+            mixed = needs_float32_weights(find_method(name), recipe.dtype, workload.task)
+            recipe = recipe.model_copy(update={"autocast": mixed})
         check_recipe(spec, recipe, workload)
         check_trainer(spec, workload, recipe)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))

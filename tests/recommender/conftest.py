@@ -90,8 +90,10 @@ class TextbookCosts:
         self.asked: list[tuple[str, str, bool, int]] = []
 
     def _bytes(self, workload, recipe, spec) -> float:
-        base = spec.parameters * self.BYTES[recipe.base]
-        states = spec.parameters * 12.0 if recipe.method == "full" else spec.parameters * 0.01
+        each = 4.0 if recipe.base == "dtype" and (recipe.autocast or recipe.dtype == "float32") else 2.0
+        base = spec.parameters * (each if recipe.base == "dtype" else self.BYTES[recipe.base])
+        moments = 2.0 if "8bit" in recipe.optimizer else 2 * each
+        states = spec.parameters * ((each + moments) if recipe.method == "full" else 0.01)
         kept = 2 if recipe.gradient_checkpointing else 34
         return base + states + recipe.micro_batch_size * workload.seq_len * spec.hidden * spec.layers * kept
 

@@ -67,7 +67,7 @@ def test_what_is_offered_beside_the_choice_is_not_dominated(costs):
 
 
 def test_a_method_too_large_says_what_it_needs_and_what_would_hold_it(costs):
-    found = ask(costs)
+    found = ask(costs, gpu="A100-40GB")
     refusal = next(r for r in found.refused if r.method == "full")
     assert refusal.kind == "does-not-fit"
     assert "GiB" in refusal.reason
@@ -85,6 +85,30 @@ def test_a_quantised_base_is_tried_only_where_the_plain_one_does_not_fit(costs):
     assert ask(costs, method=["lora"]).choice.recipe.base == "dtype"
     assert {base for _, base, _, _ in costs.asked} == {"dtype"}
     assert ask(costs, method=["lora"], gpu="T4").choice.recipe.base == "int8"
+
+
+def full_of(costs, gpu, **more):
+    return ask(costs, model="meta-llama/Llama-3.2-1B", gpu=gpu, method=["full"], seq_len=128, **more)
+
+
+def test_full_tuning_keeps_float32_weights_while_they_fit_then_a_smaller_state_then_bfloat16_with_its_warning(costs):
+    """1.24 billion parameters: 16, 10 and 8 bytes each are 18.4, 11.5 and 9.2 GiB."""
+    roomy = full_of(costs, "A100")
+    assert (roomy.choice.recipe.autocast, roomy.choice.recipe.optimizer) == (True, "adamw_torch")
+    assert any("float32 weights" in text for text in roomy.why)
+    tight = full_of(costs, "Tesla P100 16GB", dtype="bfloat16")
+    assert (tight.choice.recipe.autocast, tight.choice.recipe.optimizer) == (True, "adamw_bnb_8bit")
+    assert any("16 bytes a parameter" in text for text in tight.why)
+    full = full_of(costs, "RTX 3060", headroom=0.1)
+    assert (full.choice.recipe.autocast, full.choice.recipe.dtype) == (False, "bfloat16")
+    assert any("0.570 against 0.747" in text for text in full.why)
+    assert any("--gpu" in text and "galore" in text for text in full.why)
+
+
+def test_an_optimizer_asked_for_is_kept_and_float16_is_never_trained_alone(costs):
+    assert full_of(costs, "A100", optimizer="adafactor").choice.recipe.optimizer == "adafactor"
+    with pytest.raises(DoesNotFit):
+        full_of(costs, "RTX 2080", dtype="float16", headroom=0.1)
 
 
 def test_few_samples_turn_the_choice_to_full_tuning_where_it_fits(costs):

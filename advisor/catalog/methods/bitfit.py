@@ -22,6 +22,7 @@ METHOD = Method(
         1e-3, paper("2106.10199", "appendix: 1e-4 to 9e-4 on BERT, best mostly 4e-4 to 1e-3"), 1e-4, 1e-2
     ),
     attach="advisor.assembly.adapters.selective:attach_bitfit",
+    trains_in_base_dtype=True,
     bases=QUANTISED,
     mergeable=True,
     inference_overhead="none where the model has biases; one addition a layer where they were added",

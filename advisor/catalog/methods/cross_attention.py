@@ -14,6 +14,7 @@ METHOD = Method(
     options={},
     learning_rate=rate(1e-4, paper("2104.08771", "no setting in our evidence: assumed"), 1e-5, 1e-3),
     attach="advisor.assembly.adapters.selective:attach_cross_attention",
+    trains_in_base_dtype=True,
     architectures=frozenset({"encoder-decoder"}),
     tasks=frozenset({"seq2seq"}),
     bases=UNQUANTISED,

@@ -14,6 +14,7 @@ METHOD = Method(
     options={},
     learning_rate=rate(1e-4, paper("2104.08691", "no setting in our evidence: assumed"), 1e-5, 1e-2),
     attach="advisor.assembly.adapters.selective:attach_embeddings",
+    trains_in_base_dtype=True,
     bases=UNQUANTISED,
     mergeable=True,
     inference_overhead="none",

@@ -14,6 +14,7 @@ METHOD = Method(
     options={},
     learning_rate=rate(2e-5, REPOSITORIES, 1e-6, 1e-4),
     attach="advisor.assembly.adapters.selective:attach_full",
+    trains_in_base_dtype=True,
     mergeable=True,
     inference_overhead="none",
     serving="one copy of the whole model per task",

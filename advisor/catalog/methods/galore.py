@@ -25,6 +25,7 @@ METHOD = Method(
         1e-3,
     ),
     attach="advisor.assembly.adapters.selective:attach_full",
+    trains_in_base_dtype=True,
     optimizer="galore",
     mergeable=True,
     inference_overhead="none",

@@ -14,6 +14,7 @@ METHOD = Method(
     options={},
     learning_rate=rate(1e-3, comparison("ln_tuning: 1e-4 learnt nothing (0.000); ten times more assumed"), 1e-4, 1e-2),
     peft_type="LN_TUNING",
+    trains_in_base_dtype=True,
     peft_options=lambda spec, options: {"target_modules": "all-norms"},
     bases=QUANTISED,
     mergeable=True,

@@ -16,6 +16,7 @@ METHOD = Method(
         1e-3, paper("2202.10054", "probing then fine-tuning: rates well above full fine-tuning's"), 1e-4, 1e-1
     ),
     attach="advisor.assembly.adapters.selective:attach_head_only",
+    trains_in_base_dtype=True,
     bases=UNQUANTISED,
     mergeable=True,
     inference_overhead="none",

@@ -43,6 +43,7 @@ METHOD = Method(
     },
     learning_rate=rate(5e-3, comparison("adaptionprompt/llama-3.2-3B-lr_5e-3; 9e-3 as published"), 5e-4, 5e-2),
     peft_type="ADAPTION_PROMPT",
+    trains_in_base_dtype=True,
     peft_options=_options,
     refuse=_refuse,
     architectures=frozenset({"decoder"}),

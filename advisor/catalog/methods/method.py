@@ -68,6 +68,9 @@ class Method:
     tasks: frozenset[Task] = frozenset({"causal-lm", "sequence-classification", "seq2seq"})
     optimizer: str | None = None
     """An optimizer the method is defined by (`loraplus`, `lorafa`, `galore`); None: any."""
+    trains_in_base_dtype: bool = False
+    """What it trains is stored in the base's dtype: the base's own weights, or tensors that peft leaves in that dtype.
+    False: float32 beside a 16-bit base, as peft casts adapters (autocast_adapter_dtype). New heads do not count."""
     checkpointing: bool = True
     """Works under gradient checkpointing."""
     mergeable: bool = False

@@ -28,6 +28,7 @@ METHOD = Method(
         1e-3,
     ),
     attach="advisor.assembly.adapters.selective:attach_partial",
+    trains_in_base_dtype=True,
     bases=UNQUANTISED,
     mergeable=True,
     inference_overhead="none",

@@ -52,6 +52,7 @@ METHOD = Method(
     },
     learning_rate=rate(2e-4, library("shadow: no setting known; LoRA's assumed"), 2e-5, 2e-3),
     peft_type="SHADOW",
+    trains_in_base_dtype=True,
     peft_options=keywords({"scale": "shadow_alpha", "dropout": "shadow_dropout", "width": "shadow_hidden_size"}),
     architectures=frozenset({"decoder"}),
     tasks=frozenset({"causal-lm"}),

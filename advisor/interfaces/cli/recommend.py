@@ -23,6 +23,7 @@ from advisor.interfaces.cli.output import amount, emit, fitted, grid, progress, 
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
+    from advisor.domain.recipe import Recipe
     from advisor.domain.recommendation import Recommendation, Setting
 
 
@@ -59,9 +60,11 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
     """The choice in a sentence, the ranking, its settings, why, and what would change it."""
     choice, recipe = found.choice, found.choice.recipe
     base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
+    mixed = f" in float32 with {recipe.dtype} autocast" if recipe.autocast and not base else ""
+    optimizer = "" if recipe.optimizer == "adamw_torch" else f" with {recipe.optimizer}"
     checkpointing = "with" if recipe.gradient_checkpointing else "without"
     yield (
-        f"Use {recipe.method}{base} for {found.workload.model} on {choice.gpu}: "
+        f"Use {recipe.method}{base}{mixed}{optimizer} for {found.workload.model} on {choice.gpu}: "
         f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples a step, {checkpointing} checkpointing."
     )
     yield from _ranking(found)
@@ -95,7 +98,7 @@ def _cells(candidate: Candidate) -> dict[str, str]:
         "method": recipe.method,
         "batch": f"{recipe.micro_batch_size} x {recipe.gradient_accumulation}",
         "ckpt": "yes" if recipe.gradient_checkpointing else "no",
-        "base": SHORT[recipe.dtype] if recipe.base == "dtype" else recipe.base,
+        "base": _stored(recipe),
         "peak memory": stacked(candidate.memory.peak_device),
         "step": amount(candidate.time.step.mid, "s"),
         "training": stacked(candidate.time.training),
@@ -105,6 +108,13 @@ def _cells(candidate: Candidate) -> dict[str, str]:
         "merges": _merges(candidate),
         "basis": basis,
     }
+
+
+def _stored(recipe: Recipe) -> str:
+    """What the base's weights are stored in; `fp32, bf16 math` under autocast."""
+    if recipe.base != "dtype":
+        return recipe.base
+    return f"fp32, {SHORT[recipe.dtype]} math" if recipe.autocast else SHORT[recipe.dtype]
 
 
 def _merges(candidate: Candidate) -> str:

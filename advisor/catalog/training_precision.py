@@ -1,0 +1,109 @@
+"""What 16-bit storage does to weights that are trained, and which models leave the range of float16.
+
+bfloat16 keeps 8 significant bits, so half a bit of a weight is at least 2^-9 of it (IEEE 754 rounding); an AdamW step
+moves a weight by about the learning rate (Kingma and Ba 2015, arXiv:1412.6980, section 2.1). A smaller step is rounded
+away. Mixed precision keeps float32 weights for that reason (Micikevicius et al. 2018, arXiv:1710.03740, section 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from advisor.catalog.methods.method import Method
+from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import DType, Task
+
+HALF_A_BIT: Final = 2.0**-9
+"""Of bfloat16, as a share of the weight: the least that any step must exceed."""
+
+MEASURED_IN_BFLOAT16: Final = (0.570, 0.747)
+"""Accuracy of full fine-tuning at 2e-5 in pure bfloat16 and in float32 on the same rows: the project's own measurement
+(its issue 14, item 4); one model and one data set, so it bounds a loss and predicts none."""
+
+SCALER_REFUSES: Final = (
+    "trained weights stored in float16: a GradScaler stops on them (Attempting to unscale FP16 gradients), and without "
+    "one AdamW's second moment underflows to 0 (https://github.com/huggingface/peft/issues/1249)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Float16Overflow:
+    """Model types whose activations exceed float16's largest number, 65504, and who says so."""
+
+    model_types: tuple[str, ...]
+    says: str
+    source: str
+
+
+FLOAT16_OVERFLOWS: Final = (
+    Float16Overflow(
+        ("t5", "mt5", "umt5"),
+        "was trained in bfloat16, and its feed-forward layers exceed float16's largest number: the loss becomes NaN",
+        "https://github.com/huggingface/transformers/pull/10956",
+    ),
+    Float16Overflow(
+        ("gemma3", "gemma3_text"),
+        "has activations and gradients that become infinite in float16",
+        "https://unsloth.ai/blog/gemma3",
+    ),
+    Float16Overflow(
+        ("gemma3n", "gemma3n_text"),
+        "has activations that become infinite in float16",
+        "https://unsloth.ai/blog/gemma-3n",
+    ),
+)
+"""Gemma 2 and 4 are not here: no run was found in which they leave the range (of Gemma 4, largest activation 2080:
+https://github.com/unslothai/unsloth/pull/4875)."""
+
+
+def float16_overflow(spec: ModelSpec) -> str:
+    """Why a model cannot be trained in float16, with the source; "" where nothing is known of it."""
+    for known in FLOAT16_OVERFLOWS:
+        if spec.model_type in known.model_types:
+            return f"{spec.name} {known.says} ({known.source})"
+    return ""
+
+
+def rate_of(method: Method, recipe: Recipe | None = None) -> float:
+    """The learning rate of a recipe, or the method's usual one."""
+    if recipe is not None and recipe.learning_rate is not None:
+        return recipe.learning_rate
+    default = method.learning_rate.default
+    return float(default) if isinstance(default, int | float) else 0.0
+
+
+def loses_updates(method: Method, rate: float) -> bool:
+    """Whether bfloat16 rounds steps of this size away for weights below 1, which nearly all are."""
+    return method.trains_in_base_dtype and rate < HALF_A_BIT
+
+
+def needs_float32_weights(method: Method, dtype: DType, task: Task) -> bool:
+    """Whether what is trained must not be stored in `dtype`.
+
+    In float16 nothing that is trained may be, a new classification head included; in bfloat16 what learns in steps
+    below half a bit.
+    """
+    if dtype == "float16":
+        return method.trains_in_base_dtype or task == "sequence-classification"
+    return dtype == "bfloat16" and loses_updates(method, rate_of(method))
+
+
+def precision_warning(method: Method, recipe: Recipe, task: Task) -> str:
+    """What is wrong with training in the precision of a recipe; "" where nothing is."""
+    stored_in_base = method.trains_in_base_dtype or bool((recipe.adapter_config or {}).get("modules_to_save"))
+    held_in_float32 = recipe.autocast and recipe.base == "dtype"
+    if held_in_float32 or recipe.dtype == "float32":
+        return ""
+    if recipe.dtype == "float16":
+        return f"precision: {SCALER_REFUSES}" if stored_in_base or task == "sequence-classification" else ""
+    rate = rate_of(method, recipe)
+    if not loses_updates(method, rate):
+        return ""
+    low, high = MEASURED_IN_BFLOAT16
+    return (
+        f"precision: what is trained is stored in bfloat16, where a step at rate {rate:g} is below half a bit of every "
+        f"weight above {rate / HALF_A_BIT:.2g} and is lost; measured at 2e-5, full fine-tuning: accuracy {low:.3f} "
+        f"against {high:.3f} in float32 on the same rows"
+    )

@@ -193,3 +193,28 @@ def interrupted_by_signals() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+MEMORY_WORDS: Final = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+    "cublas_status_alloc_failed",
+    "bad_alloc",
+)
+"""How torch, CUDA's libraries, numpy and C++ say that an allocator refused."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a failure means that memory ran out, on whatever device and from whichever library."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"MemoryError", "OutOfMemoryError"}:
+        return True
+    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether what a process printed at its end tells of memory that ran out."""
+    said = text.lower()
+    return any(words in said for words in MEMORY_WORDS)

@@ -31,6 +31,7 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
 from advisor.errors import BadFile, StoreUnavailable
 
@@ -167,10 +168,9 @@ def made_of(kind: type[S], document: dict[str, Any], path: str | os.PathLike[str
     try:
         return kind.from_document(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        field, said, _ = first_problem(error)
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise _bad(Path(path), f"is not a {kind.KIND} as expected", f"{field}: {first['msg']}{more}", field) from error
+        raise _bad(Path(path), f"is not a {kind.KIND} as expected", f"{field}: {said}{more}", field) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _bad(Path(path), f"is not a {kind.KIND} this version reads", str(error), "schema") from error
 

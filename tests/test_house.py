@@ -25,6 +25,7 @@ FLOORS = {
     "store": 2,
     "processes": 3,
     "loading": 3,
+    "libraries": 3,
     "catalog": 4,
     "literature": 5,
     "dataset": 5,

@@ -15,6 +15,7 @@ from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
     Alpha,
     AttnImplementation,
@@ -138,10 +139,9 @@ def from_case(case: Mapping[str, Any]) -> EstimateRequest:
     try:
         return EstimateRequest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field, said, value = first_problem(error)
         raise BadRequest(
-            f"{field}: {first['msg']}, not {first.get('input')!r}",
+            f"{field}: {said}, not {value!r}",
             hints=[f"{len(error.errors()) - 1} more fields are wrong"] if error.error_count() > 1 else [],
             field=field,
         ) from error
@@ -203,8 +203,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     try:
         return Workload.model_validate(fields), notes
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise BadRequest(str(first["msg"]).removeprefix("Value error, ")) from error
+        raise BadRequest(first_problem(error)[1]) from error
 
 
 def recipe_of(request: EstimateRequest) -> Recipe:

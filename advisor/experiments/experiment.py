@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from advisor import store
+from advisor.domain.request.validation import first_problem
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest
 from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, checked, find_plan
@@ -85,6 +86,5 @@ def _changed(plan: ExperimentPlan, model: str | None, changes: dict[str, Any]) -
     try:
         return checked(ExperimentPlan.model_validate({**plan.model_dump(), **given}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the plan"
-        raise BadRequest(f"{where}: {first['msg']}", hints=["to see the fields: advisor study --help"]) from error
+        where, said, _ = first_problem(error, "the plan")
+        raise BadRequest(f"{where}: {said}", hints=["to see the fields: advisor study --help"]) from error

@@ -6,7 +6,6 @@ would lie on the device beside every run.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import subprocess
@@ -21,6 +20,7 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.stored import Value
 from advisor.domain.units import GIB, gib
 from advisor.errors import AdvisorError, BadRequest, UnknownName
+from advisor.libraries import installed_versions
 from advisor.profiler.profile_job import Kind, slug
 
 LIBRARIES: Final = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
@@ -151,13 +151,7 @@ def cpu_name() -> str:
 
 def library_versions() -> dict[str, str]:
     """Installed versions of what a run depends on; absent ones are left out."""
-    found: dict[str, str] = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(LIBRARIES)
 
 
 def ask() -> DetectedDevice:

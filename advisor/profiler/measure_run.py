@@ -27,19 +27,13 @@ from advisor.catalog.methods import find_method
 from advisor.domain.profile import Profile
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, MissingExtra
+from advisor.processes import out_of_memory
 from advisor.profiler.meters import limit_memory, meter_for
 from advisor.profiler.meters.meter import EVALUATION, SAVING, STEP, Facts, Meter
 from advisor.profiler.profile_job import ProfileJob, config_sha256
 
 EVALUATION_BATCHES: Final = 2
 """Two, so that the first batch's kept logits lie beside the second batch's forward."""
-_MEMORY_WORDS: Final = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "cublas_status_alloc_failed",
-    "unable to allocate",
-)
 _log = logging.getLogger(__name__)
 
 
@@ -66,14 +60,6 @@ def measure(job: ProfileJob, history: Path | None = None) -> Profile:
     if history is not None and kept is not None:
         store.write(kept.model_copy(update={"device": job.device_name}), history)
     return as_profile(job, facts, meter, status=status, reason=reason)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a failure means that memory ran out, on whatever device and from whichever library."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in said for words in _MEMORY_WORDS)
 
 
 def first_line(error: BaseException) -> str:

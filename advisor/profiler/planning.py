@@ -16,6 +16,7 @@ from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.context_length import check_lengths
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.validation import first_problem
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadRequest
 from advisor.profiler.campaign import Campaign, Choice
@@ -129,7 +130,7 @@ def _recipe(choice: Choice) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise BadRequest(str(error.errors(include_url=False)[0]["msg"])) from error
+        raise BadRequest(first_problem(error)[1]) from error
 
 
 def cut_down(spec: ModelSpec, layers: int | None) -> tuple[ModelSpec, dict[str, Any]]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from advisor import store
 from advisor.domain.profile import Profile
+from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Value
 from advisor.errors import BadFile, BadRequest
 from advisor.profiler.campaign import Campaign, Grid, load_campaign, shipped_campaigns
@@ -251,9 +252,8 @@ def _checked(kind: Any, fields: dict[str, Any]) -> Any:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{where}: {first['msg']}, not {first.get('input')!r}", field=where) from error
+        where, said, value = first_problem(error)
+        raise BadRequest(f"{where}: {said}, not {value!r}", field=where) from error
 
 
 def _cpu_limit() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -105,6 +104,6 @@ def verdict(code: int, tail: str, timed_out_after: float | None = None) -> tuple
     last = processes.last_line(tail)
     if processes.killed(code):
         return "oom", "killed by the system, as it does when the machine's memory runs out"
-    if re.search(r"out of memory|can't allocate memory|bad_alloc", last, re.IGNORECASE):
+    if processes.says_out_of_memory(last):
         return "oom", last[:REASON_CHARACTERS]
     return "failed", processes.ending(code, tail)[:REASON_CHARACTERS]

@@ -15,7 +15,6 @@ from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
-from advisor.errors import UnknownName
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
@@ -36,7 +35,7 @@ def with_settings(question: ResolvedRequest, names: Sequence[str]) -> ResolvedRe
     training: dict[str, dict[str, Any]] = {}
     for name in names:
         method = find_method(name)
-        known = {setting.name: setting for setting in published(question, name)}
+        known = {setting.name: setting for setting in _published(question, name)}
         options[name] = _moved_options(method, known)
         training[name] = training_fields(method, known)
         if _too_short(question):
@@ -55,7 +54,7 @@ def with_usual_length(question: ResolvedRequest) -> ResolvedRequest:
     update: dict[str, Any] = {}
     note = ""
     if request.epochs is None:
-        update["epochs"], note = converging_epochs(YARDSTICK, workload, published(question, YARDSTICK))
+        update["epochs"], note = converging_epochs(YARDSTICK, workload, _published(question, YARDSTICK))
     elif request.effective_batch_size is None:
         update["effective_batch_size"], note = converging_batch(YARDSTICK, workload)
     if not note:
@@ -80,25 +79,15 @@ def _too_short(question: ResolvedRequest) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
     if question.request.epochs is None:
         return False
-    own_head = any(setting.name == "head_learning_rate" for setting in published(question, YARDSTICK))
+    own_head = any(setting.name == "head_learning_rate" for setting in _published(question, YARDSTICK))
     return too_short(YARDSTICK, question.workload, own_head=own_head)
 
 
-def published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
-    """What studies and repositories set for this method; none where nobody published any."""
-    from advisor.literature.hyperparameters.suggest import recommend_settings
+def _published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
+    # imported here: reading the published settings takes longer than many an answer
+    from advisor.literature.hyperparameters.suggest import settings_published_for
 
-    try:
-        return recommend_settings(
-            name,
-            architecture=question.spec.architecture,
-            model_parameters=question.spec.parameters,
-            hidden_size=question.spec.hidden,
-            task_type=question.workload.task_type,
-            samples=question.workload.samples,
-        )
-    except UnknownName:
-        return ()
+    return settings_published_for(name, question.spec, question.workload)
 
 
 def _moved_options(method: Method, known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -124,7 +113,7 @@ def settings_of(question: ResolvedRequest, choice: Candidate) -> tuple[Setting, 
     """Every hyperparameter as priced: value, range to search, where it comes from, conflicts among sources."""
     recipe, workload = choice.recipe, choice.workload
     method = find_method(recipe.method)
-    known = {setting.name: setting for setting in published(question, recipe.method)}
+    known = {setting.name: setting for setting in _published(question, recipe.method)}
     used: dict[str, Any] = {"learning_rate": recipe.learning_rate, **options_of(method, recipe.options)}
     used["effective_batch_size"] = workload.effective_batch_size
     used["epochs"] = workload.epochs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -20,6 +19,7 @@ from advisor.domain.trace.expand import expand
 from advisor.domain.trace.trace_schema import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnsupportedModel
+from advisor.libraries import installed_versions
 
 if TYPE_CHECKING:
     from advisor.tracer.record_step import BatchShape, Recording, TraceRequest
@@ -58,13 +58,7 @@ SHIPPED = Path(__file__).with_name("shipped")
 @cache
 def versions() -> dict[str, str]:
     """The installed versions of the libraries a trace depends on; absent ones are left out."""
-    found: dict[str, str] = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: told.split("+")[0] for name, told in installed_versions(LIBRARIES).items()}
 
 
 def is_padded(recipe: Recipe) -> bool:

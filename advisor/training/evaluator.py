@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
 from advisor.domain.request.vocabulary import Task
+from advisor.processes import out_of_memory
 from advisor.training.metrics import Metric, classification_scores, generation_scores, loss_scores
 
 if TYPE_CHECKING:
@@ -145,16 +146,6 @@ class Scorer:
         half = len(rows) // 2
         self.batch, self.shrunk = half, self.shrunk + 1
         return join(self._halving(rows[:half], work, join), self._halving(rows[half:], work, join))
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is an allocator's refusal, on any device."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return any(sign in text for sign in ("out of memory", "can't allocate memory", "cublas_status_alloc_failed"))
 
 
 def free_bytes(device: str) -> int:

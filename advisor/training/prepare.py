@@ -17,7 +17,8 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Task
 from advisor.errors import BadRequest, UnsupportedModel
 from advisor.loading import load_model, load_tokenizer, safetensors_of
-from advisor.training.evaluator import Scorer, out_of_memory
+from advisor.processes import out_of_memory
+from advisor.training.evaluator import Scorer
 from advisor.training.metrics import find_metric
 from advisor.training.training_spec import TrainingSpec
 

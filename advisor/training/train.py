@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 from pathlib import Path
 from typing import Any
 
+from advisor.libraries import installed_versions
 from advisor.store import durable
 from advisor.training.checkpoints import newest
 from advisor.training.monitor import WARM_UP_STEPS, WEIGHTS, TrainingMonitor
@@ -228,10 +228,4 @@ def cpu_name() -> str:
 
 def versions() -> dict[str, str]:
     """Of the libraries a result depends on; those not installed are left out."""
-    found: dict[str, str] = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(LIBRARIES)

@@ -41,7 +41,7 @@ def main(path: str) -> int:
 
 def run(job: TrainingSpec, began: float) -> TrainingResult:
     """Train, or finish; every failure becomes a result."""
-    from advisor.training.evaluator import out_of_memory
+    from advisor.processes import out_of_memory
     from advisor.training.monitor import Diverged
 
     try:

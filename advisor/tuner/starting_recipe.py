@@ -11,7 +11,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation, Setting
 from advisor.domain.workload import Workload
-from advisor.errors import UnknownName
+from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
@@ -25,29 +25,12 @@ PLAIN_SCHEDULE: Final = "linear"
 """Where nobody published one for such a training: the Trainer's own default."""
 
 
-def published_settings(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
-    """What studies and repositories set for a method; none where nobody published any."""
-    from advisor.literature.hyperparameters.suggest import recommend_settings
-
-    try:
-        return recommend_settings(
-            name,
-            architecture=spec.architecture,
-            model_parameters=spec.parameters,
-            hidden_size=spec.hidden,
-            task_type=workload.task_type,
-            samples=workload.samples,
-        )
-    except UnknownName:
-        return ()
-
-
 def converging(
     method: str, spec: ModelSpec, workload: Workload, epochs: float | None, batch: int | None
 ) -> tuple[Workload, str]:
     """The length and batch at which the method converges, as far as the user left them open."""
     if epochs is None:
-        longer, note = converging_epochs(method, workload, published_settings(method, spec, workload))
+        longer, note = converging_epochs(method, workload, settings_published_for(method, spec, workload))
         return workload.model_copy(update={"epochs": longer}), note
     if batch is None:
         smaller, note = converging_batch(method, workload)

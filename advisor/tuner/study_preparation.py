@@ -28,6 +28,7 @@ from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnknownName
+from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.training.metrics import find_metric
 from advisor.training.prepare import weights_folder
@@ -36,7 +37,7 @@ from advisor.training.trainers import check_trainer
 from advisor.tuner.local_device import check_device
 from advisor.tuner.search.samplers_and_pruners import PRUNERS, SAMPLERS
 from advisor.tuner.search.space import make_dimensions
-from advisor.tuner.starting_recipe import converging, plain_recipe, published_settings
+from advisor.tuner.starting_recipe import converging, plain_recipe
 from advisor.tuner.tune_query import TuneQuery, checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, Start, TuneRequest
 
@@ -311,7 +312,7 @@ def _starts(
     starts: list[Start] = []
     for name in names:
         found = next((c for c in told.ranked if c.recipe.method == name), None) if told else None
-        published = published_settings(name, spec, workload)
+        published = settings_published_for(name, spec, workload)
         settings = told.settings if told and found is told.choice else published
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = Recipe.model_validate(recipe.model_dump() | fields)

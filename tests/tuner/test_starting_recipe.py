@@ -7,8 +7,9 @@ import pytest
 from advisor.catalog.methods import methods
 from advisor.domain.model import ModelSpec
 from advisor.domain.workload import Workload
+from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
-from advisor.tuner.starting_recipe import converging, plain_recipe, published_settings
+from advisor.tuner.starting_recipe import converging, plain_recipe
 
 SPEC = ModelSpec(
     name="small",
@@ -33,12 +34,12 @@ def work(samples=100, epochs=3.0, batch=16):
 
 
 def recipe(name, workload):
-    return plain_recipe(name, SPEC, workload, None, published_settings(name, SPEC, workload))
+    return plain_recipe(name, SPEC, workload, None, settings_published_for(name, SPEC, workload))
 
 
 def test_a_training_long_enough_is_as_published():
     long = work(epochs=200.0)
-    said = {s.name: s.value for s in published_settings("lora", SPEC, long)}
+    said = {s.name: s.value for s in settings_published_for("lora", SPEC, long)}
     found = recipe("lora", long)
     assert found.learning_rate == said["learning_rate"]
     assert found.warmup_ratio == said["warmup_ratio"]
@@ -60,7 +61,7 @@ def test_a_short_training_learns_faster_and_warms_up():
 def test_the_rank_never_exceeds_the_width():
     narrow = SPEC.model_copy(update={"config": {**SPEC.config, "hidden_size": 24, "num_attention_heads": 2}})
     asked = work(epochs=1.0)
-    found = plain_recipe("lora", narrow, asked, None, published_settings("lora", narrow, asked))
+    found = plain_recipe("lora", narrow, asked, None, settings_published_for("lora", narrow, asked))
     assert found.options["rank"] <= 24
 
 

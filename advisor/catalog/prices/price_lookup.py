@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from advisor import store
 from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Price
+from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
 from advisor.errors import BadFile, BadRequest
 
@@ -164,8 +165,8 @@ def _own_row(path: Path, number: int, row: Any, changed: date) -> Price:
         price = Price.model_validate({**defaults, **given, "override": True})
         name = find_gpu(price.gpu)[0].name
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _bad(path, ".".join(map(str, first["loc"])) or "(whole)", first["msg"], number) from error
+        field, said, _ = first_problem(error)
+        raise _bad(path, field, said, number) from error
     except BadRequest as error:
         raise _bad(path, "gpu", error.message, number) from error
     if price.on_demand_usd_h is None and price.spot_usd_h is None:

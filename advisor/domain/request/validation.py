@@ -36,6 +36,13 @@ def refusal_of(error: ValidationError, given: Mapping[str, Any]) -> BadRequest:
     return BadRequest(f"{option} {value!r} cannot be", cause=cause, field=field, value=value)
 
 
+def first_problem(error: ValidationError, whole: str = "(whole)") -> tuple[str, str, Any]:
+    """Field, message and value of the first thing that pydantic refused; `whole` where it is of no one field."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or whole
+    return field, str(first["msg"]).removeprefix("Value error, "), first.get("input")
+
+
 def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
     """Refuse an argument that the verb does not take.
 

@@ -17,9 +17,11 @@ from advisor.catalog.findings.method_names import KIND_OF, our_name
 from advisor.catalog.findings.study_files import load_studies
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.catalog.hyperparameters.published_settings import load_settings
+from advisor.domain.model import ModelSpec
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
-from advisor.errors import BadRequest
+from advisor.domain.workload import Workload
+from advisor.errors import BadRequest, UnknownName
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
 from advisor.literature.hyperparameters.weighting import (
     SettingQuery,
@@ -76,6 +78,21 @@ def recommend_settings(
     found += [_number(query, "warmup_ratio", log=False), _word(query, "schedule")]
     found.append(_number(query, "weight_decay", log=False))
     return tuple(one for one in found if one is not None)
+
+
+def settings_published_for(name: str, spec: ModelSpec, workload: Workload) -> tuple[Setting, ...]:
+    """What studies and repositories set for a method on such a model and task; none where nobody published any."""
+    try:
+        return recommend_settings(
+            name,
+            architecture=spec.architecture,
+            model_parameters=spec.parameters,
+            hidden_size=spec.hidden,
+            task_type=workload.task_type,
+            samples=workload.samples,
+        )
+    except UnknownName:
+        return ()
 
 
 def task_class(task_type: str | None) -> str | None:

@@ -161,7 +161,8 @@ def _unfitted(runs: list[Run]) -> list[HeldOutPrediction]:
     out: list[HeldOutPrediction] = []
     for run in runs:
         asked = run.asked
-        time, _ = time_of(asked.timeline, asked.lengths, asked.workload, asked.recipe, asked.gpu)
+        told = (asked.timeline, asked.lengths, asked.workload, asked.recipe, asked.gpu)
+        time, _ = time_of(*told, causal=asked.ops.causal)
         memory, _ = memory_of(asked.timeline, asked.lengths, asked.recipe, asked.gpu)
         quantities = {
             "step_time": time.step,

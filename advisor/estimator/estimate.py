@@ -26,7 +26,7 @@ from advisor.estimator.measurements import calibration_of, pooled_for, profile_o
 from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
-from advisor.estimator.step_time.time_prediction import time_of
+from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import timeline_of, trace_of
 
@@ -112,7 +112,7 @@ def price(
     calibration = calibration_of(hardware.gpu.name)
     memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough, model=workload.model)
     fitted = calibration or pooled_for(hardware.gpu)
-    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted)
+    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted, causal=is_causal(spec))
     measured = profile_of(workload, recipe, hardware.gpu.name, spec) if use_measured else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)

@@ -21,6 +21,7 @@ from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, BadRequest, MissingExtra, UnknownName
 from advisor.estimator.estimate import price
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 
 Target = Literal["peak_allocated", "peak_reserved", "peak_device", "step_time"]
 TARGETS: Final[tuple[Target, ...]] = ("peak_allocated", "peak_reserved", "peak_device", "step_time")
@@ -150,7 +151,8 @@ def priced(source: PublicRuns, run: PublicRun) -> Candidate:
     hardware = hardware_of(request)
     recipe = recipe_of(request)
     workload, _ = workload_of(request, spec, recipe)
-    return price(workload, recipe, hardware, spec, use_measured=False)
+    candidate = price(workload, recipe, hardware, spec, use_measured=False)
+    return as_compiled(candidate) if request.torch_compile else candidate
 
 
 def request_of(run: PublicRun) -> EstimateRequest:

@@ -13,7 +13,7 @@ class Maker:
     """Writes a Timeline event by event: `birth`, `death`, `op` in the order they happen."""
 
     def __init__(self):
-        self.polys, self.mem, self.ops = [], [], []
+        self.polys, self.mem, self.ops, self.names = [], [], [], ["op"]
         self.category = {}
         self.at = 0
         self.step, self.phase = 0, "setup"
@@ -41,10 +41,12 @@ class Maker:
         self.mem.append((self.at, storage, alloc, poly, PHASES.index(self.phase), category, self.step))
         self.at += 1
 
-    def op(self, kind, flop=(), moved=(), kernels=1, dtype=0):
+    def op(self, kind, flop=(), moved=(), kernels=1, dtype=0, name="op"):
+        if name not in self.names:
+            self.names.append(name)
         row = (
             self.at,
-            0,
+            self.names.index(name),
             OP_CLASSES.index(kind),
             dtype,
             self.poly(*flop),
@@ -61,7 +63,7 @@ class Maker:
         ops = np.array(self.ops, dtype=np.int64).reshape(-1, 9)
         return Timeline(
             polys=tuple(self.polys),
-            names=("op",),
+            names=tuple(self.names),
             dtypes=("bfloat16", "float32"),
             mem_at=mem[:, 0],
             mem_storage=mem[:, 1],

@@ -148,3 +148,65 @@ def test_a_missing_rate_is_stood_in_for_and_said():
     assert "stands in" in rates_of(gpu(bandwidth_bytes_s=1e12, fp32_flop_s=1e12)).notes[0]
     assert "stands in" in rates_of(gpu(bandwidth_bytes_s=1e12, bf16_flop_s=1e12)).notes[0]
     assert not rates_of(gpu(bandwidth_bytes_s=1e12, bf16_flop_s=1e12, fp32_flop_s=1e11)).notes
+
+
+FLASH = "_scaled_dot_product_flash_attention"
+EFFICIENT = "_scaled_dot_product_efficient_attention"
+
+
+def attention_ops(maker, name, *, mask=False, causal=True, lengths=LENGTHS):
+    make = maker().where(2, "forward")
+    moved = ((8.0, 1, 1, 0), (2.0, 1, 2, 0)) if mask else ((8.0, 1, 1, 0),)
+    make.op("attention", name=name, flop=((4e4, 1, 2, 0),), moved=moved)
+    return Ops(make.timeline(), 1, np.asarray(lengths), causal=causal)
+
+
+@pytest.mark.parametrize("name", [FLASH, FLASH + "_backward", EFFICIENT, EFFICIENT + "_backward"])
+def test_a_causal_fused_kernel_is_charged_half_the_rectangle_and_the_blocks_on_its_diagonal(maker, name):
+    lengths = np.array([64.0, 128.0, 1024.0, 4096.0, 32768.0])
+    whole = attention_ops(maker, name, causal=False, lengths=lengths).flop[:, 0]
+    share = attention_ops(maker, name, lengths=lengths).flop[:, 0] / whole
+    assert share[0] == share[1] == 1
+    assert (np.diff(share[1:]) < 0).all()
+    assert share[-1] == pytest.approx(0.5, abs=0.01)
+
+
+def test_attention_that_reads_a_mask_or_is_unfused_is_charged_in_full(maker):
+    for name in (EFFICIENT, "bmm", "chunk_gated_delta_rule"):
+        masked = name == EFFICIENT
+        causal, whole = (attention_ops(maker, name, mask=masked, causal=c).flop for c in (True, False))
+        np.testing.assert_array_equal(causal, whole)
+
+
+def test_causal_attention_never_gets_cheaper_with_more_tokens(maker):
+    flop = attention_ops(maker, FLASH, lengths=np.arange(1.0, 20000.0)).flop[:, 0]
+    assert (np.diff(flop) > 0).all()
+
+
+def test_flash_has_its_own_rate(maker):
+    constants = default_time()
+    constants[TIME_NAMES.index("flash_attention")] *= 2
+    model = dict(zip(TIME_NAMES, constants, strict=True))
+    flash, other = (attention_ops(maker, name).device_seconds(model, RATES)[0] for name in (FLASH, EFFICIENT))
+    assert flash[0, 0] / other[0, 0] == pytest.approx(model["attention"] / model["flash_attention"])
+
+
+def test_a_generation_has_its_own_constants_and_generic_ones_for_the_rest():
+    generic, ampere = default_time(), default_time("Ampere")
+    assert ampere[TIME_NAMES.index("matmul_half")] > generic[TIME_NAMES.index("matmul_half")]
+    assert ampere[TIME_NAMES.index("kernel_s")] == generic[TIME_NAMES.index("kernel_s")]
+    np.testing.assert_array_equal(default_time("of no catalogued card"), generic)
+
+
+def test_constants_of_generations_are_named_after_generic_ones_and_catalogued_cards():
+    from advisor.catalog.constants import load_constants
+    from advisor.catalog.gpus.gpu_lookup import gpus
+
+    generations = {card.generation for card in gpus()}
+    generic = {c.name: c.unit for c in load_constants("time").constants}
+    for constant in load_constants("time_by_generation").constants:
+        name, _, generation = constant.name.partition("/")
+        assert generation in generations, constant.name
+        assert generic[name] == constant.unit
+        assert constant.source.address
+        assert constant.source.where

@@ -68,3 +68,21 @@ def load_constants(name: str) -> Constants:
         BadFile: the file is missing or damaged.
     """
     return store.read(Constants, _FOLDER / f"{name}.json")
+
+
+@lru_cache(maxsize=32)
+def time_constants(generation: str = "") -> Constants:
+    """The constants of the time model for a generation of cards (`Ampere`): its own, and generic ones for the rest.
+
+    Own ones are catalogued as `NAME/GENERATION` in `time_by_generation`.
+
+    Raises:
+        BadFile: a file is missing or damaged.
+    """
+    own = {}
+    for constant in load_constants("time_by_generation").constants:
+        name, _, belongs = constant.name.partition("/")
+        if belongs == generation:
+            own[name] = constant.model_copy(update={"name": name})
+    generic = load_constants("time")
+    return generic.model_copy(update={"constants": tuple(own.get(c.name, c) for c in generic.constants)})

@@ -21,6 +21,7 @@ from advisor.errors import AdvisorError, BadFile
 from advisor.estimator.batch_lengths import BatchLengths, lengths_of
 from advisor.estimator.cpu_device import device_of
 from advisor.estimator.step_time.step_simulator import Ops, Rates, rates_of
+from advisor.estimator.step_time.time_prediction import is_causal
 from advisor.tracer.timelines import timeline_of, trace_of
 
 Progress = Callable[[int, int, str], None]
@@ -91,7 +92,7 @@ def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     """
     timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
     lengths = lengths_of(workload, recipe, points=points)
-    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
+    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets, causal=is_causal(spec))
     return TracedCase(workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu))
 
 

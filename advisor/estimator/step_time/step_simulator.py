@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.catalog.constants import load_constants
+from advisor.catalog.constants import time_constants
 from advisor.catalog.gpus.capabilities import no_bf16
 from advisor.domain.hardware import Gpu
 from advisor.domain.trace.timeline import Floats, Ints, Timeline
@@ -30,6 +30,7 @@ TIME_NAMES: Final = (
     "matmul_half",
     "matmul_single",
     "attention",
+    "flash_attention",
     "bandwidth",
     "cache_gain",
     "cache_bytes",
@@ -49,6 +50,12 @@ HOST_NAMES: Final = ("forward_op_s", "backward_op_s", "view_s", "backward_view_s
 """Those that are seconds of the host's processor: a slow one is slow at all of them."""
 BOUNDS: Final = ("matmul", "attention", "bandwidth", "launches", "transfers", "host")
 """What a second of a step is spent on; `host` is the device idle because the host has not issued its next op."""
+
+CAUSAL_BLOCK: Final = 128
+"""Queries that a fused kernel takes at once: in a causal call it skips the blocks above the diagonal, and computes
+those on it whole. Source: https://arxiv.org/abs/2307.08691, section 3.1.1 (blocks of 64 or 128, by head width)."""
+_FLASH: Final = "_scaled_dot_product_flash_attention"
+_FUSED: Final = (_FLASH, "_scaled_dot_product_efficient_attention")
 
 _CLASS: Final = {name: i for i, name in enumerate(OP_CLASSES)}
 _MICRO: Final = [PHASES.index(p) for p in ("forward", "loss", "backward")]
@@ -105,21 +112,33 @@ def rates_of(gpu: Gpu, dtype: str = "") -> Rates:
     return Rates(half, single, gpu.bandwidth_bytes_s, tuple(notes), overlaps=gpu.vendor != PROCESSOR)
 
 
-def default_time() -> Floats:
-    """[len(TIME_NAMES)] the catalogue's generic constants."""
-    constants = load_constants("time")
+def default_time(generation: str = "") -> Floats:
+    """[len(TIME_NAMES)] the catalogue's constants: a generation's where it has them, else the generic ones."""
+    constants = time_constants(generation)
     return np.array([constants[name].value for name in TIME_NAMES])
 
 
+def causal_share(lengths: Floats) -> Floats:
+    """[L] share of the whole rectangle of scores that a causal call of a fused kernel computes."""
+    return np.minimum(1.0, (1.0 + CAUSAL_BLOCK / lengths) / 2)
+
+
 class Ops:
-    """The ops of a steady step at L lengths, ready to be replayed with any constants."""
+    """The ops of a steady step at L lengths, ready to be replayed with any constants.
+
+    `causal`: the model is a decoder, so a fused attention op that reads no mask is called causally, and its FLOP
+    are those of the blocks on and below the diagonal. With a mask to read (padded batches) it computes every block,
+    and so does unfused attention, whose products are ordinary ones.
+    """
 
     __slots__ = (
         "backward",
         "bytes",
+        "causal",
         "device",
         "flop",
         "is_attention",
+        "is_flash",
         "is_module",
         "is_product",
         "is_view",
@@ -130,12 +149,26 @@ class Ops:
         "sync",
     )
 
-    def __init__(self, timeline: Timeline, batch: int, lengths: Floats, targets: Floats | None = None) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        batch: int,
+        lengths: Floats,
+        targets: Floats | None = None,
+        *,
+        causal: bool = False,
+    ) -> None:
+        self.causal = causal
         chosen = timeline.op_step == 2
         kind: Ints = timeline.op_class[chosen]
         values = Polynomials(timeline).at(batch, lengths, np.zeros_like(lengths) if targets is None else targets)
         self.flop: Floats = values[:, timeline.op_flop[chosen]]
         self.bytes: Floats = values[:, timeline.op_bytes[chosen]]
+        names = np.array([*timeline.names, ""])[timeline.op_name[chosen]]
+        self.is_flash: NDArray[np.bool_] = np.char.startswith(names, _FLASH)
+        if causal:
+            skips = _reads_no_mask(timeline)[chosen]
+            self.flop[:, skips] *= causal_share(lengths)[:, None]
         self.kernels: Floats = timeline.op_kernels[chosen].astype(np.float64)
         self.phase: Ints = timeline.op_phase[chosen]
         self.backward: NDArray[np.bool_] = self.phase == PHASES.index("backward")
@@ -165,11 +198,19 @@ class Ops:
         """[L, N] seconds of arithmetic, of memory traffic, and [N] of start-up, of each op on the device."""
         share = np.where(self.single, model["matmul_single"], model["matmul_half"])
         share = np.where(self.is_attention, model["attention"], share)
+        share = np.where(self.is_flash, model["flash_attention"], share)
         rate = np.where(self.single, rates.single_flop_s, rates.half_flop_s) * share
         arithmetic = self.flop / rate * (self.is_product | self.is_attention)
         cached = 1 + model["cache_gain"] / (1 + self.bytes / model["cache_bytes"])
         traffic = self.bytes / (rates.bytes_s * model["bandwidth"] * cached) * self.device
         return arithmetic, traffic, model["kernel_s"] * self.kernels * self.device
+
+
+def _reads_no_mask(timeline: Timeline) -> NDArray[np.bool_]:
+    """[N] fused attention ops whose traffic has no term quadratic in the length: they read no mask of scores."""
+    fused = np.array([name.startswith(_FUSED) for name in timeline.names] + [False])
+    quadratic = np.array([any(s + t >= 2 for _, _, s, t in poly) for poly in timeline.polys] + [False])
+    return fused[timeline.op_name] & ~quadratic[timeline.op_bytes]
 
 
 def run_clocks(ops: Ops, rates: Rates, constants: Floats) -> Clocks:

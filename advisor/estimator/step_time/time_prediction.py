@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from advisor.catalog.constants import load_constants
+from advisor.catalog.constants import time_constants
 from advisor.domain.candidate import Time
 from advisor.domain.hardware import Gpu
+from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Calibration
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
@@ -42,18 +43,21 @@ def time_of(
     recipe: Recipe,
     gpu: Gpu,
     calibration: Calibration | None = None,
+    *,
+    causal: bool = False,
 ) -> tuple[Time, tuple[str, ...]]:
     """Seconds of one optimizer step and of the whole training on one device, and notes on missing figures.
 
     Args:
         calibration: the device's own; or the one pooled over others, whose constants it borrows, and says so.
+        causal: the model is a decoder (`is_causal`).
 
     Raises:
         BadRequest: the catalogue lacks the device's bandwidth or compute rates.
     """
     rates = rates_of(gpu, recipe.dtype)
-    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets)
-    clocks = accumulate(run_clocks(ops, rates, constants_of(calibration)), recipe.gradient_accumulation)
+    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets, causal=causal)
+    clocks = accumulate(run_clocks(ops, rates, constants_of(calibration, gpu.generation)), recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
     below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
@@ -90,9 +94,14 @@ def described(step: Quantity, clocks: Clocks, lengths: BatchLengths, workload: W
     )
 
 
-def constants_of(calibration: Calibration | None) -> Floats:
-    """[len(TIME_NAMES)] the fitted constants of a device where it has them, else the catalogue's generic ones."""
-    constants = default_time()
+def is_causal(spec: ModelSpec) -> bool:
+    """A decoder's tokens attend to those before them; one with an encoder mixes both, and is charged in full."""
+    return spec.architecture == "decoder"
+
+
+def constants_of(calibration: Calibration | None, generation: str = "") -> Floats:
+    """[len(TIME_NAMES)] the fitted constants of a device where it has them, else the catalogue's for its generation."""
+    constants = default_time(generation)
     for fitted in calibration.time if calibration else ():
         if fitted.name in TIME_NAMES:
             constants[TIME_NAMES.index(fitted.name)] = fitted.value
@@ -103,7 +112,7 @@ def _interval(
     calibration: Calibration | None, gpu: Gpu, model: str, shares: Floats, rates_missing: bool
 ) -> tuple[float, float, Basis, str]:
     """Relative ends of a step's range: fitted where runs of this device are at hand, else the catalogue's."""
-    error = load_constants("time")["time_error"]
+    error = time_constants(gpu.generation)["time_error"]
     below, above = error.value - error.low, error.high - error.value
     if calibration is not None and calibration.device == POOLED:
         worse = 2 if rates_missing else 1

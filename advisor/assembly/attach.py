@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from advisor.assembly import peft_checks as refusals
+from advisor.assembly import peft_compatibility as compatibility
 from advisor.assembly.adapters import data_driven_init as starts
 from advisor.assembly.adapters import module_search as layers
 from advisor.assembly.adapters.peft_on_meta import meta_safe, settle_forward
@@ -56,7 +57,7 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
     config = peft_config(spec, workload, recipe, model)
     if not _on_meta(model):
         # of an abstract step the trace tells them, each time it is used
-        for notice in adapter_notices(model, spec, recipe, workload.task):
+        for notice in adapter_notices(model, spec, workload, recipe):
             _log.warning(notice)
     if method.needs_data and not starts.prepared(model):
         config = starts.without_data(config, method, on_meta=_on_meta(model))
@@ -99,7 +100,10 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
     try:
         with meta_safe() if on_meta else nullcontext():
             attached = get_peft_model(model, config)  # type: ignore[arg-type]
-    except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as refused:
+    except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as refused:
+        unsupported = compatibility.unsupported_target(model, config, method, refused)
+        if unsupported is not None:
+            raise unsupported from refused
         raise IllegalRecipe(
             f"peft refuses {method.name} with these settings on {type(model).__name__}",
             cause=str(refused).strip().splitlines()[0] if str(refused).strip() else type(refused).__name__,
@@ -141,8 +145,6 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
     if recipe.adapter_config is not None:
         settings, _ = adapter_settings(recipe.adapter_config, spec, workload.task)
         method = method_for_adapter_config(recipe.adapter_config)
-        if model is not None:
-            refusals.refuse_absent_targets(model, method, settings)
     else:
         method = find_method(recipe.method)
         options = options_of(method, recipe.options)
@@ -151,16 +153,22 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         settings = {k: v for k, v in settings.items() if v is not None}
         settings["task_type"] = _task_type(spec, workload.task)
         if model is not None:
-            _name_targets(model, settings)
+            _name_targets(model, settings, method)
             if method.prompt == "input":
                 embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
                 # peft guesses the hidden size, which is not the embeddings' width in every family
                 settings["token_dim"] = embeddings.weight.shape[1]
                 settings |= {"num_layers": spec.layers, "num_attention_heads": spec.heads}
     refusals.refuse_wrong_values(_config_class(str(method.peft_type)), settings, method)
+    config = _config(str(method.peft_type), settings, method)
     if model is not None:
-        refusals.refuse_wide_ranks(model, method, settings)
-    return _config(str(method.peft_type), settings, method)
+        built = compatibility.rewritten(config, model, method)
+        names = {"target_modules", "target_parameters"} if compatibility.fused_targets(config, built)[0] else ()
+        matched = settings | {name: getattr(built, name) for name in names}
+        if recipe.adapter_config is not None:
+            refusals.refuse_absent_targets(model, method, matched)
+        refusals.refuse_wide_ranks(model, method, matched)
+    return config
 
 
 def _task_type(spec: ModelSpec, task: Task) -> str | None:
@@ -168,20 +176,47 @@ def _task_type(spec: ModelSpec, task: Task) -> str | None:
     return None if spec.task_class == "SpeechSeq2Seq" else _TASK_TYPES[task]
 
 
-def adapter_notices(model: nn.Module, spec: ModelSpec, recipe: Recipe, task: Task) -> tuple[str, ...]:
-    """What of a user's own adapter config does not count on this model, in words; none without a config.
+def adapter_notices(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[str, ...]:
+    """What of a user's own adapter config does not count on this bare model, or counts for more than it says, in words.
 
     Raises:
-        IllegalRecipe: the peft_type is unknown to the installed peft.
+        IllegalRecipe: peft cannot build the config, see `peft_config`.
     """
-    if recipe.adapter_config is None:
+    if not _names_modules(recipe):
         return ()
-    settings, notices = adapter_settings(recipe.adapter_config, spec, task)
-    absent = refusals.unmatched_whole_modules(model, settings)
-    return (
-        *notices,
-        *(f"adapter config: modules_to_save {name!r} matches nothing in this model" for name in absent),
-    )
+    told: list[str] = []
+    config = peft_config(spec, workload, recipe, model)
+    method = find_method(recipe.method)
+    if recipe.adapter_config is not None:
+        settings, notices = adapter_settings(recipe.adapter_config, spec, workload.task)
+        method = method_for_adapter_config(recipe.adapter_config)
+        told += notices
+        for name in refusals.unmatched_whole_modules(model, settings):
+            told.append(f"adapter config: modules_to_save {name!r} matches nothing in this model")
+    gone, parameters = compatibility.fused_targets(config, compatibility.rewritten(config, model, method))
+    if gone:
+        told.append(
+            f"target_modules {', '.join(gone)}: the installed transformers holds these as fused parameters "
+            f"({', '.join(parameters)}), and the installed peft adapts those"
+        )
+    tied = compatibility.adapted_tied(model, config)
+    if tied:
+        told.append(compatibility.tied_notice(tied))
+    return tuple(told)
+
+
+def tied_targets(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> list[str]:
+    """Paths of tied weights that the adapter changes on one side only; of the bare model."""
+    if not _names_modules(recipe):
+        return []
+    return compatibility.adapted_tied(model, peft_config(spec, workload, recipe, model))
+
+
+def _names_modules(recipe: Recipe) -> bool:
+    """Whether the recipe names modules itself; groups of targets never mean the embeddings, the head or experts."""
+    if recipe.adapter_config is not None:
+        return True
+    return find_method(recipe.method).attach is None and isinstance(recipe.options.get("target_modules"), str | list)
 
 
 def adapter_settings(config: Mapping[str, Any], spec: ModelSpec, task: Task) -> tuple[dict[str, Any], list[str]]:
@@ -241,16 +276,23 @@ def _config(peft_type: str, settings: Mapping[str, Any], method: Method) -> Any:
         ) from refused
 
 
-def _name_targets(model: nn.Module, settings: dict[str, Any]) -> None:
+def _name_targets(model: nn.Module, settings: dict[str, Any], method: Method) -> None:
     wanted = settings.get("target_modules")
     if wanted == "all-norms":
         settings["target_modules"] = layers.norms(model)
     elif isinstance(wanted, str | list):
-        chosen = layers.select(model, wanted)
-        settings["target_modules"] = layers.suffixes(model, chosen)
+        # peft itself turns some names into parameters of fused experts: they are left to it
+        fused = [] if wanted in layers.GROUPS else compatibility.fused_names(model, _listed(wanted), method)
+        rest = wanted if wanted in layers.GROUPS else [name for name in _listed(wanted) if name not in fused]
+        chosen = layers.select(model, rest) if rest or not fused else []
+        settings["target_modules"] = [*fused, *layers.suffixes(model, chosen)]
         if settings.pop("_rescale_inputs", False):
             ends = {place.exit for place in layers.sublayers(model) if place.kind == "feed-forward"}
             settings["feedforward_modules"] = layers.suffixes(model, [path for path in chosen if path in ends])
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def trainable_parameters(model: nn.Module) -> int:

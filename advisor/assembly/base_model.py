@@ -36,6 +36,20 @@ DEPTH_FIELDS = (
 _ENCODER_DECODER_FIELDS = (("num_layers", "num_decoder_layers"), ("encoder_layers", "decoder_layers"))
 
 
+_LAYER_DROP_FIELDS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
+"""Chances of skipping a whole layer in a training step, per step and layer (Fan et al. 2019, arXiv:1909.11556)."""
+
+
+def layer_drop(spec: ModelSpec) -> tuple[str, ...]:
+    """What is said of a model that would skip layers at random: here it skips none."""
+    config = load_config(spec)
+    given = {field: getattr(config, field, None) for field in _LAYER_DROP_FIELDS}
+    told = ", ".join(f"{field} {value:g}" for field, value in given.items() if value)
+    if not told:
+        return ()
+    return (f"LayerDrop ({told}) is taken as off: every step runs every layer; with it, a step costs this or less",)
+
+
 def layer_fields(spec: ModelSpec) -> dict[str, int]:
     """The config fields that hold a depth, with the depth of each: one field, or two for encoder-decoders.
 
@@ -145,8 +159,8 @@ def build(
 ) -> nn.Module:
     """The base model in training mode, without an adapter, with random weights unless on meta.
 
-    Quantised bases (int8, nf4) get the real bitsandbytes modules; on meta their packed weights have the true
-    shapes and no values.
+    LayerDrop is off: a step that skips layers at random is no fixed step. Quantised bases (int8, nf4) get the real
+    bitsandbytes modules; on meta their packed weights have the true shapes and no values.
 
     Raises:
         UnsupportedModel, BadRequest: the model cannot be built, or not for this task.
@@ -155,6 +169,10 @@ def build(
     import torch
 
     config = load_config(spec, depth)
+    for inner in (config, config.get_text_config()):
+        for field in _LAYER_DROP_FIELDS:
+            if getattr(inner, field, None):
+                setattr(inner, field, 0.0)
     _complete(config, workload)
     maker = auto_class(spec, workload.task)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from advisor.assembly.adapters import module_search as layers
+from advisor.assembly.peft_compatibility import absent_parameters
 from advisor.catalog.methods.method import Method
 from advisor.errors import IllegalRecipe
 
@@ -78,6 +80,8 @@ def refuse_absent_targets(model: nn.Module, method: Method, settings: Mapping[st
         for name in wanted:
             if not _ends(str(name), model):
                 raise _absent(str(name), model)
+    for name in absent_parameters(model, settings):
+        raise _absent_parameter(name, model)
 
 
 def unmatched_whole_modules(model: nn.Module, settings: Mapping[str, Any]) -> list[str]:
@@ -108,6 +112,19 @@ def _matches(pattern: str, model: nn.Module) -> list[str]:
 
 def _absent(name: str, model: nn.Module) -> IllegalRecipe:
     return layers.no_match(name, (path.rpartition(".")[2] for path in _linear(model)))
+
+
+def _absent_parameter(name: str, model: nn.Module) -> IllegalRecipe:
+    # a weight of a linear layer is adapted through its module
+    known = sorted({path.rpartition(".")[2] for path, p in model.named_parameters() if p.dim() > 2})
+    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=3, cutoff=0.4)
+    return IllegalRecipe(
+        f"target parameter {name!r} matches nothing in this model",
+        cause=f"its parameters of three dimensions: {', '.join(known)}" if known else "it has no fused experts",
+        hints=[f"near names: {', '.join(near)}"] if near else ["leave target_parameters out, or name target_modules"],
+        target=name,
+        near=near,
+    )
 
 
 def refuse_wide_ranks(model: nn.Module, method: Method, settings: Mapping[str, Any]) -> None:

@@ -141,7 +141,8 @@ def price(
         versions=trace.versions,
         facts={
             "family": method.family,
-            "mergeable": method.mergeable,
+            # merging into a weight that two modules share would change both
+            "mergeable": method.mergeable and not trace.settings.get("tied"),
             "inference_overhead": method.inference_overhead,
             "start_up": method.start_up,
         },

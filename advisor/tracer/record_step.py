@@ -18,8 +18,8 @@ from unittest import mock
 import torch
 from torch import nn
 
-from advisor.assembly.attach import adapter_notices, attach
-from advisor.assembly.base_model import build, layer_fields, stacks
+from advisor.assembly.attach import adapter_notices, attach, tied_targets
+from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import storage_dtype, torch_dtype
 from advisor.assembly.optimizers import make_optimizer
@@ -32,6 +32,7 @@ from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecor
 from advisor.tracer.fused_kernels.attention import AsOnCuda, Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import fused_head
+from advisor.tracer.parameter_census import Census, census_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,15 @@ class BatchShape:
 
 @dataclass(slots=True)
 class Recording:
-    """What was recorded at one shape, and the model's counts. `depths`: traced layers of each stack."""
+    """What was recorded at one shape, and the model's parameters. `depths`: traced layers of each stack."""
 
     shape: BatchShape
     events: list[Event]
     storages: list[StorageRecord]
     depths: dict[str, int]
-    trainable: int
-    total: int
-    layer_counts: dict[tuple[str, int], tuple[int, int]]
+    parameters: Census
     assumptions: tuple[str, ...]
+    tied: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
     """
     assembled = assemble(asked, depth)
     model = assembled.model
-    parameters = list(model.parameters())
+    parameters = census_of(model)
     recorder = Recorder(padded=asked.padded)
     watched = stacks(model)
     with _collected_between_steps(), _as_on_gpu(asked, recorder), recorder.watching(watched):
@@ -85,50 +85,37 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
         optimizer = make_optimizer(model, asked.recipe, method.optimizer)
         _two_steps(asked, shape, model, optimizer, recorder)
     _categorise(recorder)
-    counts = [p.numel() * packing(p) for p in parameters]
     return Recording(
         shape=shape,
         events=recorder.events,
         storages=recorder.storages,
         depths=_cut_stacks(asked.spec, watched, depth),
-        trainable=sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad),
-        total=sum(counts),
-        layer_counts=_layer_counts(model),
+        parameters=parameters,
         assumptions=(*assembled.notices, *(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items()))),
+        tied=assembled.tied,
     )
 
 
-def _layer_counts(model: nn.Module) -> dict[tuple[str, int], tuple[int, int]]:
-    """(trainable, total) parameters of each layer of each stack."""
-    layered = _homes(model)
-    found: dict[tuple[str, int], tuple[int, int]] = {}
-    for name, p in model.named_parameters():
-        home = _home_of(name, layered)
-        if home is not None:
-            trainable, total = found.get(home, (0, 0))
-            size = p.numel() * packing(p)
-            found[home] = (trainable + (size if p.requires_grad else 0), total + size)
-    return found
+def whole_census(asked: TraceRequest) -> Census:
+    """The parameters of the whole model with its adapter, nothing run.
 
-
-def count(asked: TraceRequest) -> tuple[int, int]:
-    """(trainable, total) parameters of the whole model with its adapter, nothing run."""
-    sizes = [(p.requires_grad, p.numel() * packing(p)) for p in assemble(asked, None).model.parameters()]
-    return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
-
-
-def packing(parameter: nn.Parameter) -> int:
-    # two 4-bit weights share a byte, as peft counts them
-    return 2 if type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8 else 1
+    Raises:
+        AdvisorError: the recipe cannot be built (see assembly).
+    """
+    return census_of(assemble(asked, None).model)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """The model with its adapter, the ids of the base's parameters, and what of a user's own config does not count."""
+    """The model with its adapter, the ids of the base's parameters, and what to say of the two, in words.
+
+    `tied` holds the tied weights that the adapter changes on one side only.
+    """
 
     model: nn.Module
     base: set[int]
     notices: tuple[str, ...]
+    tied: tuple[str, ...]
 
 
 def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
@@ -137,7 +124,8 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
-        notices = adapter_notices(model, asked.spec, asked.recipe, asked.workload.task)
+        notices = adapter_notices(model, asked.spec, asked.workload, asked.recipe)
+        tied = tied_targets(model, asked.spec, asked.workload, asked.recipe)
         model = attach(model, asked.spec, asked.workload, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
@@ -150,7 +138,7 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
         enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
-    return Assembled(model, base, notices)
+    return Assembled(model, base, (*layer_drop(asked.spec), *notices), tuple(tied))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,12 +17,13 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
-from advisor.domain.trace.trace_schema import Repeat, Trace
+from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
-from advisor.errors import IllegalRecipe, UnsupportedModel
+from advisor.errors import AdvisorError, IllegalRecipe, UnsupportedModel
 from advisor.libraries import installed_versions
 
 if TYPE_CHECKING:
+    from advisor.tracer.parameter_census import Census
     from advisor.tracer.record_step import BatchShape, Recording, TraceRequest
 
 TRACER = 4
@@ -38,8 +40,11 @@ OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bi
 FUSED_HEAD = 2
 """The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
 
-NOTICES = 1
-"""The same for a user's own adapter config: 1 says in the trace what of it does not count."""
+NOTICES = 2
+"""The same for a user's own adapter config: 2 counts layers that the config does not treat alike."""
+
+NAMED_TARGETS = 1
+"""The same for targets that are named one by one, which may lie in some layers only."""
 
 BASE_MODEL = 3
 """The same for the base model but for those of `_AS_BEFORE`: 3 builds it as its checkpoint loads (output embeddings
@@ -48,6 +53,7 @@ becomes of experts."""
 _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
+_log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
 SHIPPED_WITH = {"bitsandbytes": "0.50.2"}
 """What the shipped traces were made with and a plain install lacks: without it they still answer."""
@@ -109,6 +115,8 @@ def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | No
         asked["own_head"] = True
     if recipe.adapter_config is not None:
         asked["notices"] = NOTICES
+    if isinstance(recipe.options.get("target_modules"), list):
+        asked["targets"] = NAMED_TARGETS
     if recipe.method == "adalora":
         asked["pruning"] = PRUNING
     if recipe.optimizer not in OF_TORCH:
@@ -178,44 +186,28 @@ def make_trace(
 def _make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, *, key: str, whole: bool
 ) -> Trace:
-    from advisor.tracer.record_step import TraceRequest
+    from advisor.tracer.record_step import TraceRequest, whole_census
     from advisor.tracer.symbolic import Irregular
 
     asked = TraceRequest(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
     method = find_method(recipe.method)
     full, period = _depths(asked)
     if method.unrolls and not whole and period:
+        # what the whole model refuses is refused here; what only a cut one cannot do is traced whole
+        parameters = whole_census(asked)
         for periods in _LAYERS_A_PERIOD:
             depth = {field: _traced_layers(layers, period, periods) for field, layers in full.items()}
             if any(depth[field] >= full[field] for field in full):
                 break
             try:
-                made = _assemble(asked, depth, full, period, key)
-                _refuse_if_copied_wrongly(asked, made)
-                return made
+                return _assemble(asked, depth, full, period, key, parameters)
             except (Irregular, IllegalRecipe):
-                # layers differ, or the method counts on more of them than were kept
+                # layers differ, some refer to others far away, or the method counts on more than were kept
                 continue
+            except (AdvisorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+                _log.debug("%s with %s is traced whole: %s", spec.name, recipe.method, error)
+                break
     return _assemble(asked, None, full, period, key)
-
-
-def _refuse_if_copied_wrongly(asked: TraceRequest, made: Trace) -> None:
-    """Copies must reach what they refer to; a method that picks its layers by their number, the whole model's counts.
-
-    Raises:
-        Irregular: they do not.
-    """
-    from advisor.tracer.record_step import count
-    from advisor.tracer.symbolic import Irregular
-
-    try:
-        expand(made)
-    except KeyError as error:
-        raise Irregular(str(error)) from error
-    if find_method(asked.recipe.method).by_depth:
-        trainable, total = count(asked)
-        if (made.trainable_parameters, made.total_parameters) != (trainable, total):
-            raise Irregular(f"copied layers train {made.trainable_parameters} numbers, the whole model {trainable}")
 
 
 def _traced_layers(layers: int, period: int, periods: int) -> int:
@@ -296,8 +288,24 @@ def _shapes(spec: ModelSpec, asked: TraceRequest) -> Iterator[BatchShape]:
         yield BatchShape(batch * 128 // step, length * step, target * step)
 
 
-def _assemble(asked: TraceRequest, depth: dict[str, int] | None, full: dict[str, int], period: int, key: str) -> Trace:
-    """Record at two shapes, more where a size needs them, and compile."""
+def _assemble(
+    asked: TraceRequest,
+    depth: dict[str, int] | None,
+    full: dict[str, int],
+    period: int,
+    key: str,
+    whole: Census | None = None,
+) -> Trace:
+    """Record at two shapes, more where a size needs them, and compile.
+
+    Args:
+        depth: traced layers by config field; None traces all.
+        whole: the whole model's parameters, which those of a cut model must stand for.
+
+    Raises:
+        Irregular: the layers cut off are not like those kept.
+    """
+    from advisor.tracer.parameter_census import difference, grown, totals
     from advisor.tracer.record_step import record
     from advisor.tracer.symbolic import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
 
@@ -329,12 +337,17 @@ def _assemble(asked: TraceRequest, depth: dict[str, int] | None, full: dict[str,
     first = recordings[0]
     deep = {stack: _full_depth(stack, full) for stack in first.depths}
     repeats = plan_repeats(compiled, deep, first.depths, period) if depth else ()
-    trainable, total = _grown_counts(first, repeats)
-    return Trace(
+    if whole is not None:
+        unlike = difference(whole, first.parameters, first.depths, repeats)
+        if unlike is not None:
+            raise Irregular(unlike)
+    trainable, total = totals(fact for _, fact in grown(first.parameters, first.depths, repeats))
+    made = Trace(
         key=key or trace_key(asked.spec, asked.workload, asked.recipe),
         model=asked.spec.name,
         method=asked.recipe.method,
-        settings=settings(asked.spec, asked.workload, asked.recipe, None),
+        settings=settings(asked.spec, asked.workload, asked.recipe, None)
+        | ({"tied": ", ".join(first.tied)} if first.tied else {}),
         versions=versions(),
         layers=deep or full,
         trainable_parameters=trainable,
@@ -349,17 +362,11 @@ def _assemble(asked: TraceRequest, depth: dict[str, int] | None, full: dict[str,
         repeats=repeats,
         assumptions=first.assumptions,
     )
-
-
-def _grown_counts(first: Recording, repeats: tuple[Repeat, ...]) -> tuple[int, int]:
-    """Trainable and total parameters with the copied layers counted."""
-    trainable, total = first.trainable, first.total
-    for repeat in repeats:
-        for layer in range(repeat.first, repeat.first + repeat.period):
-            mine = first.layer_counts.get((repeat.stack, layer), (0, 0))
-            trainable += mine[0] * repeat.extra
-            total += mine[1] * repeat.extra
-    return trainable, total
+    try:
+        expand(made)
+    except KeyError as error:
+        raise Irregular(str(error)) from error
+    return made
 
 
 def _full_depth(stack: str, full: dict[str, int]) -> int:

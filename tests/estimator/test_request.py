@@ -21,7 +21,7 @@ def spec(architecture="decoder", context=512):
             "source": "folder",
             "where": "",
             "config": {},
-            "task_class": "CausalLM",
+            "task_class": "Seq2SeqLM" if architecture == "encoder-decoder" else "CausalLM",
             "architecture": architecture,
             "context_length": context,
         }

@@ -195,7 +195,7 @@ def test_a_flat_search_ends_with_what_more_would_cost_and_a_rising_one_goes_on()
     rising = [finished(0.1 * i, at=10 * i) for i in range(9)]
     assert plateau_reason(request, rising) is None
     assert plateau_reason(request, flat[:6]) is None
-    early = [finished(value, at=10 * i) for i, value in enumerate([0.1, 0.3, 0.5, 0.7, *[0.9] * 5, 0.9])]
+    early = [finished(value, at=10 * i) for i, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, *[0.9] * 7])]
     assert plateau_reason(request, early), "what counts is what the last trials gained, not the first"
     late = [finished(value, at=10 * i) for i, value in enumerate([0.5] * 5 + [0.6, 0.7, 0.8, 0.9, 0.95])]
     assert plateau_reason(request, late) is None

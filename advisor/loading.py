@@ -115,9 +115,11 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Raises:
         UnsupportedModel: it needs code of its own, or its weights are pickled.
-        BadFile: a file of the folder may not be read.
-        OSError, ValueError, KeyError, RuntimeError: as transformers says it.
+        BadFile: a file of the folder is cut off, garbage, or may not be read.
+        ValueError, KeyError, RuntimeError: as transformers says it.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     _check_files(folder, ("config.json", "generation_config.json"))
     refuse_fetched_kernels(_document(folder / "config.json"), str(folder))
@@ -126,8 +128,12 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
         return kind.from_pretrained(
             str(folder), trust_remote_code=False, use_safetensors=True, local_files_only=True, **options
         )
+    except (OSError, SafetensorError) as error:
+        raise _bad(folder, f"holds no weights that can be loaded: {_line(error)}") from error
     except ValueError as error:
-        raise (_foreign(folder, "model") if _is_about_code(error) else error) from error
+        if _is_about_code(error):
+            raise _foreign(folder, "model") from error
+        raise
 
 
 def load_adapter(model: Any, folder: str | Path) -> Any:

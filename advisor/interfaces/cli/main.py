@@ -6,8 +6,10 @@ is a bug and ends in its traceback.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,7 +19,8 @@ import rich_click as click
 from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
 
 from advisor import __version__
-from advisor.errors import AdvisorError, BadRequest, UnknownName
+from advisor.errors import AdvisorError, BadFile, BadRequest, UnknownName
+from advisor.interfaces.cli.output import clean
 from advisor.processes import interrupted_by_signals
 
 VERBS: Final[dict[str, tuple[str, str]]] = {
@@ -51,6 +54,12 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 """Verb -> ("module:attribute" of its command, its first help line, so that listing imports nothing)."""
 
 INTERRUPTED: Final = 130
+OF_FILES: Final = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EPERM ELOOP ENAMETOOLONG ENOSPC EDQUOT EROFS EISDIR ENOTDIR EIO ESTALE ENXIO".split()  # noqa: SIM905
+    if hasattr(errno, name)
+)
+"""What the system says of files and folders; the user's matter and no bug of ours."""
 
 
 class Verbs(click.RichGroup):
@@ -95,6 +104,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    _usable_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -115,17 +125,40 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except Exit as ending:
         return ending.exit_code
+    except OSError as error:
+        if error.errno not in OF_FILES:
+            raise
+        _report(_of_file(error), as_json)
+        return BadFile.exit_code
     except (Abort, KeyboardInterrupt):
         click.echo("Interrupted. Nothing was left half-written; the same command starts again.", err=True)
         return INTERRUPTED
 
 
+def _of_file(error: OSError) -> BadFile:
+    """A file or folder that the system does not let us use, wherever that came out."""
+    name = str(error.filename or "a file or folder")
+    reason = error.strerror or str(error)
+    hints = ["free some space, then run the same command again"] if error.errno in (errno.ENOSPC, errno.EDQUOT) else []
+    return BadFile(f"{name} cannot be used: {reason}", hints=hints, path=name, reason=reason)
+
+
+def _usable_streams() -> None:
+    """Streams that take every character, whatever the terminal's encoding, and that exist where they were closed."""
+    for name in ("stdout", "stderr", "stdin"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _report(error: AdvisorError, as_json: bool) -> None:
     """The error for a person on stderr; with --json its facts on stdout."""
     if as_json:
-        click.echo(json.dumps(error.facts(), ensure_ascii=False, indent=2, default=str))
+        click.echo(clean(json.dumps(error.facts(), ensure_ascii=False, indent=2, default=str)))
     else:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(clean(f"Error: {error}"), err=True)
 
 
 def _usage(error: ClickException) -> AdvisorError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,13 +55,30 @@ def emit(value: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -
     `table` returns a string, anything rich can print, or an iterable of these.
     """
     if as_json or table is None:
-        click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+        click.echo(clean(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False)))
         return
     shown = table(value)
     screen = console()
     parts = shown if isinstance(shown, Iterable) and not isinstance(shown, str) else [shown]
     for part in parts:
-        screen.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+        screen.print(
+            clean(part) if isinstance(part, str) else part,
+            highlight=False,
+            markup=False,
+            soft_wrap=isinstance(part, str),
+        )
+
+
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Text that does nothing to a terminal but appear: control characters and changes of direction are spelt out.
+
+    Names, rows and error messages come out of strangers' files, and a terminal obeys what is printed on it. The
+    spelling is JSON's own, so that a JSON document stays the same document.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -92,7 +110,7 @@ def grid(
         justify = "right" if name in aligned else "left"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name in unbroken)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else clean(str(cell)) for cell in row))
     return table
 
 

@@ -97,6 +97,9 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
     from peft import get_peft_model
 
     on_meta = _on_meta(model)
+    if on_meta and str(getattr(config, "prompt_tuning_init", "")).rpartition(".")[2].upper() == "TEXT":
+        # which values a prompt starts from costs nothing, and its text would need the tokenizer at hand
+        config.prompt_tuning_init = "RANDOM"
     try:
         with meta_safe() if on_meta else nullcontext():
             attached = get_peft_model(model, config)  # type: ignore[arg-type]

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from advisor.assembly.adapters.module_search import heads
+from advisor.assembly.attach import attach, trainable_parameters
 from advisor.assembly.base_model import build
+from advisor.catalog.methods import check_recipe
 from advisor.catalog.models import models
 from advisor.catalog.models.index import ModelEntry
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.errors import UnsupportedModel
+from advisor.errors import IllegalRecipe, UnsupportedModel
+from tests.assembly.small_families import small
 
 
 def on_meta(spec: ModelSpec, **recipe: Any) -> Any:
@@ -93,3 +96,32 @@ def test_code_in_a_models_own_repository_is_said_not_to_run() -> None:
     config = {**spec.config, "model_type": "nobody-has-this", "auto_map": {"AutoModel": "m.Own"}}
     with pytest.raises(UnsupportedModel, match="does not run remote code"):
         on_meta(spec.model_copy(update={"config": config}))
+
+
+def test_a_prompt_needs_token_embeddings_to_stand_before() -> None:
+    spec = spec_of(entry_of("google/vit-base-patch16-224"))
+    for method in ("prompt-tuning", "prefix-tuning"):
+        with pytest.raises(IllegalRecipe, match="takes pixels"):
+            check_recipe(spec, Recipe(method=method), Workload(model=spec.name, task=spec.task))
+
+
+def test_a_prompt_that_starts_from_a_text_needs_no_tokenizer_to_be_priced() -> None:
+    spec = small(entry_of("Qwen/Qwen3-0.6B"))
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "num_virtual_tokens": 8,
+        "prompt_tuning_init": "TEXT",
+        "prompt_tuning_init_text": "Classify",
+        "tokenizer_name_or_path": "nobody/has-this",
+    }
+    recipe = Recipe(method="prompt-tuning", adapter_config=config)
+    attached = attach(on_meta(spec), spec, Workload(model=spec.name, seq_len=64), recipe)
+    assert sum(p.numel() for p in attached.parameters() if p.requires_grad) == 8 * 64
+
+
+def test_dora_stands_on_packed_weights() -> None:
+    spec = small(entry_of("Qwen/Qwen3-0.6B"))
+    recipe = Recipe(method="dora", base="nf4", options={"rank": 4})
+    packed = attach(on_meta(spec, method="dora", base="nf4"), spec, Workload(model=spec.name), recipe)
+    plain = attach(on_meta(spec), spec, Workload(model=spec.name), recipe.model_copy(update={"base": "dtype"}))
+    assert trainable_parameters(packed) == trainable_parameters(plain)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
 
@@ -37,6 +38,15 @@ def meta_safe() -> Generator[None]:
         # transformers keeps its own references to the same functions, for models that peft builds itself
         stack.enter_context(patch.dict(initialization.TORCH_INIT_FUNCTIONS, dict.fromkeys(_FILLS, _unfilled)))
         yield
+
+
+def _packed_copy(weight: Any, memo: Any) -> Any:
+    """A copy of a packed weight, which DoRA takes of each layer: bitsandbytes begins with one on the CPU."""
+    return type(weight)(
+        torch.empty_like(weight.data), requires_grad=False, quant_state=weight.quant_state,
+        blocksize=weight.blocksize, compress_statistics=weight.compress_statistics, quant_type=weight.quant_type,
+        quant_storage=weight.quant_storage, bnb_quantized=weight.bnb_quantized,
+    )  # fmt: skip
 
 
 def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
@@ -68,6 +78,10 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         _sample_buffer(monteclora.BufferedMontecloraSampler.__init__),
     )
     yield LoraLayer, "orthogonal_init", _even_ranks_only(LoraLayer.orthogonal_init)
+    if find_spec("bitsandbytes") is not None:
+        from bitsandbytes.nn import Params4bit
+
+        yield Params4bit, "__deepcopy__", _packed_copy
     yield MontecloraLinearVariant, "init", staticmethod(_sampler_at_once(MontecloraLinearVariant))
     for name in ("pissa_init", "corda_init", "olora_init", "loftq_init", "lora_ga_init", "mica_init"):
         yield LoraLayer, name, _values_only(getattr(LoraLayer, name))

@@ -275,6 +275,10 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
         ]
         where = ", ".join(sorted(method.architectures))
         return f"{spec.name} is {_article(spec.architecture)} model; it runs on {where}", _instead(others)
+    if method.prompt and spec.task_class in ("ImageClassification", "SpeechSeq2Seq"):
+        others = [m.name for m in methods() if m.core and not m.prompt and spec.architecture in m.architectures]
+        takes = "pixels" if spec.task_class == "ImageClassification" else "audio features"
+        return f"{spec.name} takes {takes}, and peft puts prompts before token embeddings", _instead(others)
     if task not in method.tasks:
         others = [m.name for m in methods() if m.core and m.family == method.family and task in m.tasks]
         return f"it cannot learn {task}; it learns {', '.join(sorted(method.tasks))}", _instead(others)

@@ -179,7 +179,7 @@ def make_trace(
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
     made = _make_trace(spec, workload, recipe, gpu, key=key, whole=whole)
-    notes = _expert_notes(spec, workload, recipe)
+    notes = _expert_notes(spec, workload, recipe, reached=bool(made.settings.get("experts_trained")))
     return made.model_copy(update={"assumptions": (*notes, *made.assumptions)}) if notes else made
 
 
@@ -227,7 +227,7 @@ def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
 _periods: dict[str, int] = {}
 
 
-def _expert_notes(spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[str, ...]:
+def _expert_notes(spec: ModelSpec, workload: Workload, recipe: Recipe, *, reached: bool) -> tuple[str, ...]:
     """What is to be said of experts that no linear layer holds; only a model with any is built whole once more."""
     if not any("experts" in field for field in spec.text_config):
         return ()
@@ -236,8 +236,7 @@ def _expert_notes(spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[
 
     share = expert_share(build(spec, workload, recipe.model_copy(update={"base": "dtype"})))
     method = find_method(recipe.method)
-    reaches = bool((recipe.adapter_config or {}).get("target_parameters"))
-    linear = "target_modules" in method.options and not method.prompt and not reaches
+    linear = "target_modules" in method.options and not method.prompt and not reached
     return expert_notes(share, recipe, adapts_linear_layers=linear)
 
 
@@ -347,7 +346,12 @@ def _assemble(
         model=asked.spec.name,
         method=asked.recipe.method,
         settings=settings(asked.spec, asked.workload, asked.recipe, None)
-        | ({"tied": ", ".join(first.tied)} if first.tied else {}),
+        | ({"tied": ", ".join(first.tied)} if first.tied else {})
+        | (
+            {"experts_trained": True}
+            if any(f.trained and ".experts." in n for n, f in first.parameters.items())
+            else {}
+        ),
         versions=versions(),
         layers=deep or full,
         trainable_parameters=trainable,

@@ -47,6 +47,14 @@ def test_projections_of_experts_are_the_fused_parameters_that_peft_makes_of_them
     assert {name for name, p in own.named_parameters() if p.requires_grad} == trained
 
 
+@pytest.mark.parametrize(("names", "reached"), [(["gate_proj", "up_proj", "down_proj"], True), (["q_proj"], False)])
+def test_experts_are_said_to_be_left_out_only_where_they_are(names: list[str], reached: bool):
+    from advisor.tracer.trace import make_trace
+
+    made = make_trace(MIXTURE.spec, MIXTURE.workload, recipe(target_modules=names))
+    assert any("are not adapted" in said for said in made.assumptions) is not reached
+
+
 def test_one_of_two_fused_projections_alone_is_refused():
     with pytest.raises(IllegalRecipe, match="up_proj"):
         attached(MIXTURE, target_modules=["gate_proj"])

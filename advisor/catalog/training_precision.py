@@ -18,6 +18,12 @@ from advisor.domain.request.vocabulary import DType, Task
 HALF_A_BIT: Final = 2.0**-9
 """Of bfloat16, as a share of the weight: the least that any step must exceed."""
 
+WEIGHT_SIZE: Final = 0.1
+"""Of the larger weights of a layer: five standard deviations of the usual start, 0.02 (transformers'
+`initializer_range`)."""
+NORM_SIZE: Final = 1.0
+"""Of a normalisation's scales, which start at one."""
+
 MEASURED_IN_BFLOAT16: Final = (0.570, 0.747)
 """Accuracy of full fine-tuning at 2e-5 in pure bfloat16 and in float32 on the same rows: the project's own measurement
 (its issue 14, item 4); one model and one data set, so it bounds a loss and predicts none."""
@@ -75,19 +81,20 @@ def rate_of(method: Method, recipe: Recipe | None = None) -> float:
 
 
 def loses_updates(method: Method, rate: float) -> bool:
-    """Whether bfloat16 rounds steps of this size away for weights below 1, which nearly all are."""
-    return method.trains_in_base_dtype and rate < HALF_A_BIT
+    """Whether bfloat16 rounds steps of this size away for many of the weights a method trains."""
+    size = NORM_SIZE if method.name == "layernorm-tuning" else WEIGHT_SIZE
+    return method.trains_in_base_dtype and rate < HALF_A_BIT * size
 
 
-def needs_float32_weights(method: Method, dtype: DType, task: Task) -> bool:
+def needs_float32_weights(method: Method, dtype: DType, task: Task, rate: float | None = None) -> bool:
     """Whether what is trained must not be stored in `dtype`.
 
     In float16 nothing that is trained may be, a new classification head included; in bfloat16 what learns in steps
-    below half a bit.
+    below half a bit, at `rate` or at the method's usual one.
     """
     if dtype == "float16":
         return method.trains_in_base_dtype or task == "sequence-classification"
-    return dtype == "bfloat16" and loses_updates(method, rate_of(method))
+    return dtype == "bfloat16" and loses_updates(method, rate_of(method) if rate is None else rate)
 
 
 def precision_warning(method: Method, recipe: Recipe, task: Task) -> str:

@@ -116,7 +116,8 @@ def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> 
     First float32 weights with autocast wherever 16 bits would lose updates, then the same with Adam's state in 8 bits
     (Dettmers et al. 2022, arXiv:2110.02861), and bfloat16 alone last. float16 alone is no way to train at all.
     """
-    if base != "dtype" or not needs_float32_weights(method, question.dtype, question.workload.task):
+    rate = question.training.get(method.name, {}).get("learning_rate")
+    if base != "dtype" or not needs_float32_weights(method, question.dtype, question.workload.task, rate):
         yield {"autocast": False}
         return
     tried: list[dict[str, Any]] = [{"autocast": True}]

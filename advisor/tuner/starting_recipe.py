@@ -53,14 +53,14 @@ def plain_recipe(
     fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
     fields, options = fields_for_short_training(method, fields, options, workload, spec.hidden)
     like = told.choice.recipe if told else None
-    dtype = like.dtype if like else "float32"
+    dtype, rate = like.dtype if like else "float32", fields.get("learning_rate")
     return Recipe.model_validate(
         {
             "method": name,
             "options": options,
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
             "dtype": dtype,
-            "autocast": method.default_base == "dtype" and needs_float32_weights(method, dtype, workload.task),
+            "autocast": method.default_base == "dtype" and needs_float32_weights(method, dtype, workload.task, rate),
             "base": method.default_base,
             "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
             "trainer": like.trainer if like else "hf",

@@ -317,7 +317,7 @@ def _starts(
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = Recipe.model_validate(recipe.model_dump() | fields)
         if "dtype" in fields and recipe.base == "dtype":
-            mixed = needs_float32_weights(find_method(name), recipe.dtype, workload.task)
+            mixed = needs_float32_weights(find_method(name), recipe.dtype, workload.task, recipe.learning_rate)
             recipe = recipe.model_copy(update={"autocast": mixed})
         check_recipe(spec, recipe, workload)
         check_trainer(spec, workload, recipe)

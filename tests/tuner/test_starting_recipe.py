@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from advisor.catalog.methods import methods
 from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
@@ -83,3 +86,13 @@ def test_what_the_user_gave_is_not_changed():
     smaller, said = converging("lora", SPEC, asked, 2.0, None)
     assert (smaller.epochs, smaller.effective_batch_size) == (2.0, 4)
     assert "effective batch: 4" in said
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["full", "galore", "partial", "lora"])
+def test_weights_that_are_trained_start_in_float32_beside_a_recommendation_in_16_bits(name, dtype):
+    told = SimpleNamespace(choice=SimpleNamespace(recipe=Recipe(method="lora", dtype=dtype)))
+    workload = Workload(model="tiny", samples=2000)
+    recipe = plain_recipe(name, SPEC, workload, told, ())
+    assert recipe.dtype == dtype
+    assert recipe.autocast == (name != "lora")

@@ -173,6 +173,8 @@ def _how(candidate: Candidate) -> str:
         done.append("checkpointing")
     if recipe.base != "dtype":
         done.append(f"{recipe.base} base")
+    if precision_warning(find_method(recipe.method), recipe, candidate.workload.task):
+        done.append(f"weights in {recipe.dtype} alone, which loses updates")
     if recipe.optimizer != Recipe.model_fields["optimizer"].default:
         done.append(recipe.optimizer)
     return f" even with {', '.join(done)}" if done else ""

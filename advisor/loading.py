@@ -150,6 +150,20 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder), use_safetensors=True)
 
 
+def load_auto_peft(name: str, folder: str | Path, **options: Any) -> Any:
+    """A peft adapter's safetensors on the base that its config names, by peft's own class of that name.
+
+    Raises:
+        UnsupportedModel: its weights are pickled.
+    """
+    import peft
+
+    folder = Path(folder)
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise pickled(folder)
+    return getattr(peft, name).from_pretrained(str(folder), trust_remote_code=False, **options)
+
+
 def load_state(path: Path, device: str) -> Any:
     """An optimizer's state from a checkpoint of our own: tensors and plain values, anything else is refused."""
     import torch

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import nn
 
 from advisor.assembly import peft_checks as refusals
@@ -19,25 +18,28 @@ from advisor.assembly.adapters import module_search as layers
 from advisor.assembly.adapters.peft_on_meta import meta_safe, settle_forward
 from advisor.catalog.methods import check_recipe, find_method, method_for_adapter_config, options_of
 from advisor.catalog.methods.method import Method
+from advisor.catalog.models.tasks import PEFT_TASK_TYPES, peft_task_type
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
 
-_TASK_TYPES: Mapping[Task, str] = {
-    "causal-lm": "CAUSAL_LM",
-    "sequence-classification": "SEQ_CLS",
-    "seq2seq": "SEQ_2_SEQ_LM",
-}
 _log = logging.getLogger("advisor")
 
 
-def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> nn.Module:
+def attach(
+    model: nn.Module,
+    spec: ModelSpec,
+    workload: Workload,
+    recipe: Recipe,
+    start: starts.AdapterStart = starts.AdapterStart(),  # noqa: B008, frozen
+) -> nn.Module:
     """The model with the recipe's adapter on it, only what the method trains requiring gradients.
 
     `model` is a transformers model on meta, cpu or cuda, its linear layers quantised or not; it is changed in
     place. Adapters of a 16-bit base are float32, as peft makes them. A new classification head is trained too.
+    `start` gives a method that starts from data its rows, or the start it had; without, only costs can be measured.
 
     Raises:
         UnknownName: no such method.
@@ -53,15 +55,20 @@ def attach(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe
         options = options_of(method, recipe.options)
         attached: nn.Module = _load(method.attach)(model, spec, workload, recipe, options)
         train_heads(attached)
+        if method.needs_data:
+            starts.after_attaching(attached, start, method)
         return attached
     config = peft_config(spec, workload, recipe, model)
     if not _on_meta(model):
         # of an abstract step the trace tells them, each time it is used
         for notice in adapter_notices(model, spec, workload, recipe):
             _log.warning(notice)
-    if method.needs_data and not starts.prepared(model):
-        config = starts.without_data(config, method, on_meta=_on_meta(model))
+    reads = method.needs_data or start.saved is not None
+    if reads:
+        config = starts.before_attaching(model, config, start, method, on_meta=_on_meta(model))
     attached = _with_peft(model, config, method)
+    if reads:
+        starts.after_attaching(attached, start, method)
     if method.after is not None:
         _load(method.after)(attached, recipe.options)
     if recipe.optimizer.replace("-", "").replace("_", "") == "lorafa":
@@ -154,7 +161,7 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         build = method.peft_options
         settings = {} if build is None else build(spec, options)
         settings = {k: v for k, v in settings.items() if v is not None}
-        settings["task_type"] = _task_type(spec, workload.task)
+        settings["task_type"] = peft_task_type(spec, workload.task)
         if model is not None:
             _name_targets(model, settings, method)
             if method.prompt == "input":
@@ -172,11 +179,6 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
             refusals.refuse_absent_targets(model, method, matched)
         refusals.refuse_wide_ranks(model, method, matched)
     return config
-
-
-def _task_type(spec: ModelSpec, task: Task) -> str | None:
-    # peft's wrapper for seq2seq passes token ids, which a speech model does not take
-    return None if spec.task_class == "SpeechSeq2Seq" else _TASK_TYPES[task]
 
 
 def adapter_notices(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[str, ...]:
@@ -245,9 +247,9 @@ def adapter_settings(config: Mapping[str, Any], spec: ModelSpec, task: Task) -> 
             hints=["leave task_type out: peft then passes on what it is given"],
             task_type=settings["task_type"],
         )
-    if not settings.get("task_type") and _task_type(spec, task) and (task != "causal-lm" or method.prompt):
-        settings["task_type"] = _TASK_TYPES[task]
-        notices.append(f"adapter config: no task_type; {_TASK_TYPES[task]} taken, as the task is {task}")
+    if not settings.get("task_type") and peft_task_type(spec, task) and (task != "causal-lm" or method.prompt):
+        settings["task_type"] = PEFT_TASK_TYPES[task]
+        notices.append(f"adapter config: no task_type; {PEFT_TASK_TYPES[task]} taken, as the task is {task}")
     return settings, notices
 
 
@@ -296,21 +298,3 @@ def _name_targets(model: nn.Module, settings: dict[str, Any], method: Method) ->
 
 def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
-
-
-def trainable_parameters(model: nn.Module) -> int:
-    """Numbers that are trained, as peft counts them (4-bit storage counts its real elements)."""
-    total = 0
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            total += parameter.numel() or int(getattr(parameter, "ds_numel", 0))
-    return total
-
-
-def total_parameters(model: nn.Module) -> int:
-    """Numbers in all parameters, two to the byte in bitsandbytes' 4-bit storage."""
-    total = 0
-    for parameter in model.parameters():
-        packed = type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8
-        total += parameter.numel() * (2 if packed else 1)
-    return total

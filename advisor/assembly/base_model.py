@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from advisor.assembly.dtypes import storage_dtype, torch_dtype
 from advisor.catalog.models.checkpoint import quantisation_of, stored_base
 from advisor.catalog.models.spec import remote_code
+from advisor.catalog.models.tasks import task_for
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.errors import BadRequest, UnsupportedModel
+from advisor.errors import UnsupportedModel
 from advisor.loading import auto_model, build_model, make_config
 
 if TYPE_CHECKING:
@@ -129,24 +130,15 @@ def auto_class(spec: ModelSpec, task: str) -> Any:
     Raises:
         BadRequest: the task does not suit the architecture.
     """
-    if task == "sequence-classification" and task in spec.tasks:
-        if spec.task_class == "ImageClassification":
-            return auto_model("ImageClassification")
-        return auto_model("SequenceClassification")
-    if task == "seq2seq" and spec.architecture == "encoder-decoder":
-        if spec.task_class == "SpeechSeq2Seq":
-            return auto_model("SpeechSeq2Seq")
-        return auto_model("Seq2SeqLM")
-    if task in ("causal-lm", "seq2seq") and spec.architecture == "decoder":
-        # the whole model, as the class it was saved as and TRL load it, whether or not its language model could stand
-        # alone
-        return auto_model("ImageTextToText" if spec.task_class == "ImageTextToText" else "CausalLM")
-    raise BadRequest(
-        f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
-        hints=[f"to use it: --task {spec.task if spec.task != task else spec.tasks[0]}"],
-        model=spec.name,
-        task=task,
-    )
+    task = task_for(spec, task)
+    if task == "sequence-classification":
+        return auto_model(
+            "ImageClassification" if spec.task_class == "ImageClassification" else "SequenceClassification"
+        )
+    if spec.architecture == "encoder-decoder":
+        return auto_model("SpeechSeq2Seq" if spec.task_class == "SpeechSeq2Seq" else "Seq2SeqLM")
+    # the whole model, as the class it was saved as and TRL load it, whether or not its language model could stand alone
+    return auto_model("ImageTextToText" if spec.task_class == "ImageTextToText" else "CausalLM")
 
 
 def build(

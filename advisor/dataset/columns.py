@@ -136,8 +136,6 @@ class Column:
     fractions: int = 0
     media: dict[Media, int] = field(default_factory=dict[Media, int])
     marks: int = 0
-    json_lists: int = 0
-    """Texts that begin like a JSON list of objects, as a table's cell holds a chat."""
     keys: set[str] = field(default_factory=set[str])
     """Keys of its objects, or of the objects in its lists."""
     values: dict[Any, int] = field(default_factory=dict[Any, int])
@@ -173,7 +171,6 @@ class Column:
             self.texts += 1
             self.characters += len(value)
             self.marks += any(mark in value for mark in MARKS)
-            self.json_lists += value.lstrip()[:2] == "[{"
         if isinstance(value, str) and len(value) > 80:
             self.many = True
         elif value in self.values or len(self.values) < DISTINCT:

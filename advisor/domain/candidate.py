@@ -66,6 +66,11 @@ class Money(Value):
     offers: tuple[Offer, ...] = ()
     note: str = ""
 
+    def at(self, *, spot: bool) -> Quantity | None:
+        """What is paid on demand, or at spot prices; a price of the user's own is what is paid either way."""
+        own = any(offer.price.override for offer in self.offers)
+        return self.spot if spot and not own else self.on_demand
+
 
 class Citation(Value):
     """One study behind a quality figure, and how far it moved it."""

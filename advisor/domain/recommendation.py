@@ -39,6 +39,7 @@ class Recommendation(Stored):
     workload: Workload
     hardware: Hardware
     policy: str
+    spot: bool = Field(False, description="money is quoted at spot prices, as was asked for")
     ranked: tuple[Candidate, ...]
     settings: tuple[Setting, ...] = Field((), description="hyperparameters of ranked[0]")
     why: tuple[str, ...] = ()

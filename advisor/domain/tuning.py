@@ -124,9 +124,11 @@ class Finalist(Value):
 
     number: int
     scores: tuple[float, ...] = Field(description="one a seed, the search's own first")
-    mean: float
-    spread: float | None = Field(default=None, description="standard deviation over seeds; None with one seed")
-    better: float | None = Field(default=None, description="bootstrap probability of being the best of the finalists")
+    mean: float = Field(description="over the other seeds: the search's own score chose the trial, so it flatters")
+    spread: float | None = Field(default=None, description="standard deviation over those seeds; None with one")
+    better: float | None = Field(
+        default=None, description="probability of being the best of the finalists: rows and other seeds drawn again"
+    )
 
 
 class TunedStudy(Stored):
@@ -153,7 +155,15 @@ class TunedStudy(Stored):
     pareto: tuple[int, ...] = Field(default=(), description="trials no other beats in every objective")
     test: dict[str, float] = Field(default_factory=dict, description="scores on rows no trial has seen")
     test_rows: int = 0
+    intervals: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="of `test`: 90 %, by its rows drawn again"
+    )
+    untrained: dict[str, float] = Field(default_factory=dict, description="the model before training, on the test rows")
     adapter: str | None = None
+    merged: str | None = Field(default=None, description="folder of the model with the adapter in its weights")
+    usage: tuple[str, ...] = Field(
+        default=(), description="lines of Python that load the adapter, then the merged model"
+    )
     report: str | None = None
     stopped: str = Field(default="", description="why no more trials were run")
     finished: bool = False

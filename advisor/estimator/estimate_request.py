@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.tasks import task_for
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -174,7 +175,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     from advisor.catalog.methods import longest
 
     notes: list[str] = []
-    task = request.task or spec.task
+    task = task_for(spec, request.task)
     seq_len = request.seq_len
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")

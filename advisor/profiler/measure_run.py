@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from advisor import store
-from advisor.assembly.attach import attach, total_parameters, trainable_parameters
+from advisor.assembly.attach import attach
 from advisor.assembly.base_model import build
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.parameter_count import total_parameters, trainable_parameters
 from advisor.assembly.training_step import Stepper
 from advisor.catalog.methods import find_method
 from advisor.domain.profile import Profile

@@ -14,6 +14,7 @@ from advisor.catalog.methods import check_recipe, find_method
 from advisor.catalog.models import resolve_model
 from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.tasks import task_for
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import first_problem
@@ -100,13 +101,7 @@ def job_of(
 
 def _workload(choice: Choice, spec: ModelSpec) -> Workload:
     check_lengths(spec, seq_len=choice.seq_len, target_len=choice.target_len)
-    task = choice.task or spec.task
-    if task not in spec.tasks:
-        raise BadRequest(
-            f"{spec.name} is an {spec.architecture} model: it cannot be trained for {task}",
-            hints=[f"to use it: task {spec.task}"],
-            task=task,
-        )
+    task = task_for(spec, choice.task)
     return Workload.model_validate(
         {
             "model": spec.name,

@@ -24,7 +24,7 @@ def training_seconds(candidate: Candidate) -> float:
 
 def training_usd(candidate: Candidate, *, spot: bool = False) -> Quantity | None:
     """The whole training's price at the cheapest offer, None where no price or no sample count is known."""
-    return candidate.money.spot if spot else candidate.money.on_demand
+    return candidate.money.at(spot=spot)
 
 
 def expected_effect(candidate: Candidate) -> float:

@@ -133,7 +133,7 @@ def would_change(
         *_other_samples(question, policy, candidates, choice, costs),
         *_more_memory(question, choice, fits, costs),
         *_merging(question, policy, candidates, choice),
-        *_wider_limits(choice, fits, refused),
+        *_wider_limits(choice, fits, refused, spot=question.request.spot),
     )
 
 
@@ -226,7 +226,9 @@ def _merging(
     return [f"if it must merge into the base weights: {other.recipe.method}{_difference(other, choice)}"]
 
 
-def _wider_limits(choice: Candidate, fits: Mapping[str, MethodOutcome], refused: Sequence[Refusal]) -> list[str]:
+def _wider_limits(
+    choice: Candidate, fits: Mapping[str, MethodOutcome], refused: Sequence[Refusal], *, spot: bool
+) -> list[str]:
     """What a larger budget or a later deadline would open, where that is expected to be better."""
     said: list[str] = []
     for refusal in refused:
@@ -236,7 +238,7 @@ def _wider_limits(choice: Candidate, fits: Mapping[str, MethodOutcome], refused:
         gap = expected_effect(candidate) - expected_effect(choice)
         if candidate.quality is None or gap <= 0:
             continue
-        cost, time = training_usd(candidate), candidate.time.training
+        cost, time = training_usd(candidate, spot=spot), candidate.time.training
         limit = f"{cost.mid:.2f} USD" if refusal.kind == "over-budget" and cost else duration(time.mid) if time else "?"
         said.append(f"with {limit}: {refusal.method} (expected {gap:+.1f} points)")
     return said

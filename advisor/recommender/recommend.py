@@ -77,6 +77,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
         workload=question.workload,
         hardware=question.hardware,
         policy=policy.sentence(question.request.tolerance_points),
+        spot=question.request.spot,
         ranked=ranked,
         settings=settings_of(question, choice),
         why=why(question, ranked, verdict.because),
@@ -87,7 +88,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
             *short_training_note(question),
             *_samples_note(question),
             *may_exceed(question, choice),
-            *_notes(choice),
+            *_notes(choice, spot=question.request.spot),
         ),
     )
 
@@ -132,10 +133,14 @@ def _samples_note(question: ResolvedRequest) -> list[str]:
     return ["quality: over all numbers of samples, since none was given (--samples or --data); no time and no cost"]
 
 
-def _notes(choice: Candidate) -> list[str]:
+def _notes(choice: Candidate, *, spot: bool) -> list[str]:
     """What the choice's figures rest on."""
     notes = [f"memory: {choice.memory.peak_device.basis}, {choice.memory.peak_device.why}"]
     notes.append(f"time: {choice.time.step.basis}, {choice.time.step.why}")
+    paid = choice.money.at(spot=spot)
+    if spot:
+        at = f"spot, {paid.why}" if paid is not None else f"no spot price is known for {choice.gpu}; leave out --spot"
+        notes.append(f"price: {at}")
     if choice.money.note:
         notes.append(f"price: {choice.money.note}")
     notes.extend(f"assumed: {text}" for text in choice.assumptions)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.tasks import task_for
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -45,7 +46,7 @@ from advisor.domain.request.verb_options import (
     UsdPerHour,
     names_in,
 )
-from advisor.domain.request.vocabulary import Base, DType, Task
+from advisor.domain.request.vocabulary import Base, DType
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
@@ -194,7 +195,7 @@ def _workload(
         if value is not None:
             fields[name] = value
     fields.setdefault("effective_batch_size", _usual_batch(fields.get("samples")))
-    fields["task"] = _task(request.task or fields.get("task"), spec)
+    fields["task"] = task_for(spec, request.task or fields.get("task"))
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
         fields["task_type"] = "classification"
     labels = head_outputs(spec)
@@ -219,21 +220,6 @@ def _workload(
     if request.mean_seq_len is not None:
         padded = {}
     return Workload.model_validate(fields), notes, padded, lengths
-
-
-def _task(asked: Task | None, spec: ModelSpec) -> Task:
-    """The task asked for, or what the model is for; refused where its architecture cannot."""
-    if asked is None:
-        return spec.task
-    if asked not in spec.tasks:
-        raise BadRequest(
-            f"{spec.name} cannot be trained for {asked}",
-            cause=f"it is an {spec.architecture}" if spec.architecture != "decoder" else "it is a decoder",
-            hints=[f"to go on: --task {task}" for task in spec.tasks],
-            task=asked,
-            architecture=spec.architecture,
-        )
-    return asked
 
 
 def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec, *, measured: bool) -> tuple[int, str]:

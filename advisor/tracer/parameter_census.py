@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
+from advisor.assembly.parameter_count import logical_size
 from advisor.domain.trace.trace_schema import Repeat
 
 
@@ -26,15 +26,10 @@ Census = dict[str, ParameterFact]
 """Parameter name -> fact; a parameter that several modules share is there once, under its first name."""
 
 
-def packing(parameter: nn.Parameter) -> int:
-    """Numbers in one element: two 4-bit weights share a byte, as peft counts them."""
-    return 2 if type(parameter).__name__ == "Params4bit" and parameter.dtype == torch.uint8 else 1
-
-
 def census_of(model: nn.Module) -> Census:
     """Every parameter of a model."""
     return {
-        name: ParameterFact(p.numel() * packing(p), tuple(p.shape), str(p.dtype), p.requires_grad)
+        name: ParameterFact(logical_size(p), tuple(p.shape), str(p.dtype), p.requires_grad)
         for name, p in model.named_parameters()
     }
 

@@ -8,7 +8,7 @@ it, and an out-of-memory error halves the batch down to one row before it counts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+RowScore = tuple[float, float]
+"""(sum, count) of one row: a score over rows is the sum of sums over the sum of counts."""
 
 LOGITS_SHARE = 0.25
 """Of free memory, for logits; their float32 copy and the log-softmax make it about three times this."""
@@ -43,11 +45,16 @@ class Scorer:
     autocast: Callable[[], Any]
     batch: int = MOST_ROWS
     shrunk: int = 0
+    by_row: dict[str, dict[int, RowScore]] = field(default_factory=dict[str, dict[int, RowScore]])
+    """Of the last scoring: metric -> place of the row -> what it adds to the score."""
+    _places: dict[int, int] = field(default_factory=dict[int, int])
 
     def score(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
         import torch
 
+        self.by_row = {}
+        self._places = {id(example): place for place, example in enumerate(examples)}
         was_training = self.model.training
         self.model.eval()
         try:
@@ -81,17 +88,28 @@ class Scorer:
 
         batch = {k: v.to(self.device) for k, v in collate(rows, self.tokenizer.pad_token_id).items()}
         labels = batch["labels"] if self.task == "seq2seq" else batch.pop("labels")
+        places = [self._places[id(row)] for row in rows]
         with self.autocast():
             logits: torch.Tensor = self.model(**batch).logits
         if self.task == "sequence-classification":
-            loss = cross_entropy(logits.float(), labels, reduction="sum")
-            return float(loss), len(rows), logits.argmax(-1).tolist()
+            losses = cross_entropy(logits.float(), labels, reduction="none")
+            said = logits.argmax(-1)
+            self._keep("loss", places, losses.tolist(), [1] * len(rows))
+            self._keep("accuracy", places, (said == labels).float().tolist(), [1] * len(rows))
+            return float(losses.sum()), len(rows), said.tolist()
         if self.task == "causal-lm" or logits.shape[1] != labels.shape[1]:
             # prompt methods put their virtual tokens before the row's own
             logits, labels = logits[:, -labels.shape[1] :][:, :-1], labels[:, 1:]
         kept = labels != -100
-        loss = cross_entropy(logits[kept].float(), labels[kept], reduction="sum")
-        return float(loss), int(kept.sum()), []
+        losses = cross_entropy(logits[kept].float(), labels[kept], reduction="none")
+        counts = kept.sum(dim=1)
+        of_row = losses.new_zeros(len(rows)).index_add_(0, kept.nonzero()[:, 0], losses)
+        self._keep("loss", places, of_row.tolist(), counts.tolist())
+        return float(losses.sum()), int(kept.sum()), []
+
+    def _keep(self, metric: str, places: Sequence[int], sums: Sequence[float], counts: Sequence[float]) -> None:
+        kept = self.by_row.setdefault(metric, {})
+        kept.update((place, (s, float(c))) for place, s, c in zip(places, sums, counts, strict=True))
 
     def _generated(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         lengths = [len(self.tokenizer(e.reference, add_special_tokens=False)["input_ids"]) for e in examples]
@@ -101,6 +119,11 @@ class Scorer:
         for rows in self._batches([e for e in examples if e.prompt]):
             outputs.extend(self._halving(rows, lambda part: self._continue(part, most), lambda a, b: a + b))
             references.extend(row.reference for row in rows)
+        asked = [place for place, example in enumerate(examples) if example.prompt]
+        by_length = sorted(asked, key=lambda place: len(examples[place].input_ids), reverse=True)
+        for place, output, reference in zip(by_length, outputs, references, strict=True):
+            for metric, value in generation_scores([output], [reference]).items():
+                self._keep(metric, [place], [value], [1])
         return generation_scores(outputs, references)
 
     def _continue(self, rows: Sequence[EncodedExample], most: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Scores people use, from predictions and references; pure functions, no model.
+"""Scores people use, from predictions and references, and how sure they are; pure functions, no model.
 
 Scores are fractions (0..1) except `loss` (nats a token, or a row of a classification) and `perplexity`.
 """
@@ -9,7 +9,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -145,3 +145,53 @@ def _f_measure(shared: int, said: int, true: int) -> float:
 
 def _squeezed(text: str) -> str:
     return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
+
+
+RowScores = Sequence[tuple[float, float]]
+"""(sum, count) of each row, in the rows' order; the score is the sum of sums over the sum of counts."""
+
+DRAWS: Final = 1000
+TAIL: Final = 0.05
+"""Below and above a 90 % interval."""
+
+
+def interval(rows: RowScores, *, seed: int = 0) -> tuple[float, float]:
+    """The 90 % interval of a score over rows drawn again with replacement (Efron 1979's percentile bootstrap)."""
+    import numpy as np
+
+    draw, values = np.random.default_rng(seed), np.asarray(rows, dtype=float)
+    sums = np.stack([values[draw.integers(0, len(values), len(values))].sum(axis=0) for _ in range(DRAWS)])
+    low, high = np.quantile(sums[:, 0] / np.maximum(sums[:, 1], 1e-12), [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def intervals(by_row: Mapping[str, Mapping[int, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """The interval of each score whose rows are known; perplexity follows from the loss."""
+    found = {metric: interval([rows[i] for i in sorted(rows)]) for metric, rows in by_row.items() if rows}
+    if "loss" in found and found["loss"][1] < 700:
+        found["perplexity"] = (math.exp(found["loss"][0]), math.exp(found["loss"][1]))
+    return found
+
+
+def chances_of_best(runs: Sequence[Sequence[RowScores]], *, higher: bool, seed: int = 0) -> list[float]:
+    """How often each candidate has the best mean over seeds when rows and seeds are drawn again.
+
+    The same rows are drawn for all, since all were scored on the same: what they find hard alike does not blur who
+    is better. Ties are shared.
+
+    Args:
+        runs: of each candidate, each seed's rows; every list has the same rows in the same order.
+    """
+    import numpy as np
+
+    draw, sign = np.random.default_rng(seed), 1.0 if higher else -1.0
+    values = [np.asarray(seeds, dtype=float) for seeds in runs]  # [seeds, rows, 2]
+    count = values[0].shape[1]
+    wins = np.zeros(len(runs))
+    for _ in range(DRAWS):
+        places = draw.integers(0, count, count)
+        sums = [v[draw.integers(0, len(v), len(v))][:, places].sum(axis=1) for v in values]
+        means = np.array([sign * (s[:, 0] / np.maximum(s[:, 1], 1e-12)).mean() for s in sums])
+        top = np.isclose(means, means.max(), rtol=0, atol=1e-12)
+        wins += top / top.sum()
+    return [float(w) / DRAWS for w in wins]

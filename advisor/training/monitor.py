@@ -25,6 +25,8 @@ WEIGHTS = "weights.safetensors"
 SAY_EVERY_SECONDS = 2.0
 STEPS_KEPT = 200
 WARM_UP_STEPS = 2
+OUT_OF_TIME = "the hours are spent"
+"""Why a training ended at its deadline; what it scored until then counts, as one of fewer steps."""
 
 
 class Diverged(Exception):
@@ -58,6 +60,7 @@ class TrainingMonitor:
     tracker: Tracker | None = None
     early_stopping: int = 0
     checkpoint_seconds: float = 60.0
+    deadline: float | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
     best: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -168,6 +171,10 @@ class TrainingMonitor:
             self.stopped = "interrupted"
         elif (self.folder / STOP).exists():
             self.stopped = (self.folder / STOP).read_text(encoding="utf-8").strip() or "pruned"
+        elif self.deadline is not None and time.time() > self.deadline and not self.finished:
+            self.stopped = OUT_OF_TIME
+            if not self.curve:
+                self._scoring(max(1, math.floor(100 * step / self.steps)))
         elif self.early_stopping and self.stale >= self.early_stopping and not self.finished:
             self.stopped = "early"
         return bool(self.stopped) or step >= self.steps

@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from advisor import store
 from advisor.catalog.methods import find_method
-from advisor.dataset.encoding import EncodedExample, Encoder
+from advisor.dataset.encoding import EncodedExample, Encoder, collate
 from advisor.dataset.splits import read_split
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Task
-from advisor.errors import BadRequest, UnsupportedModel
+from advisor.errors import BadFile, BadRequest, UnsupportedModel
 from advisor.loading import load_model, load_tokenizer, safetensors_of
 from advisor.processes import out_of_memory
 from advisor.training.evaluator import Scorer
+from advisor.training.export_loader import quantization_fields
 from advisor.training.metrics import find_metric
 from advisor.training.training_spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from advisor.assembly.adapters.data_driven_init import AdapterStart
 
 
 @dataclass(slots=True)
@@ -91,6 +96,8 @@ def prepare(job: TrainingSpec) -> Prepared:
     import torch
     from transformers import set_seed
 
+    from advisor.assembly.parameter_count import total_parameters, trainable_parameters
+
     folder = weights_folder(job.spec)
     device = pick_device(job.device)
     if job.threads:
@@ -105,12 +112,14 @@ def prepare(job: TrainingSpec) -> Prepared:
         task = "causal-lm"
     examples = _examples(job, tokenizer)
     model, new = load_base(job, folder, tokenizer, device)
-    model = attached(model, job)
+    if find_method(job.recipe.method).needs_data and job.recipe.base == "dtype":
+        model.to(device)  # its start computes with the model
+    model = attached(model, job, adapter_start(job, tokenizer, examples, device))
+    _keep_start(model, job)
     model.to(device) if job.recipe.base == "dtype" else None
     autocast = _autocast(job, device)
     vocabulary = len(job.splits.labels) if task == "sequence-classification" else job.spec.vocabulary or len(tokenizer)
     scorer = Scorer(model, tokenizer, task, find_metric(job.metric, job.workload.task), device, vocabulary, autocast)
-    parameters = {id(p): p for p in model.parameters()}.values()
     return Prepared(
         model=model,
         tokenizer=tokenizer,
@@ -119,8 +128,8 @@ def prepare(job: TrainingSpec) -> Prepared:
         examples=examples,
         autocast=autocast,
         scorer=scorer,
-        trainable=sum(p.numel() for p in parameters if p.requires_grad),
-        total=sum(p.numel() for p in parameters),
+        trainable=trainable_parameters(model),
+        total=total_parameters(model),
         new=new,
     )
 
@@ -169,7 +178,9 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
         extra["id2label"] = dict(enumerate(job.splits.labels))
         extra["label2id"] = {label: i for i, label in enumerate(job.splits.labels)}
     if recipe.base != "dtype":
-        extra["quantization_config"] = _quantisation(job)
+        from transformers import BitsAndBytesConfig
+
+        extra["quantization_config"] = BitsAndBytesConfig(**quantization_fields(job))
         extra["device_map"] = {"": device}
     try:
         model, loading = load_model(
@@ -197,31 +208,45 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
     return model, tuple(sorted(loading["missing_keys"]))
 
 
-def _quantisation(job: TrainingSpec) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    from advisor.assembly.base_model import build
-    from advisor.assembly.dtypes import torch_dtype
-    from advisor.assembly.quantize import unquantised
-
-    # left to itself, transformers keeps the heads of causal LMs only, and a new classifier cannot be quantised
-    heads = unquantised(build(job.spec, job.workload, job.recipe.model_copy(update={"base": "dtype"})))
-    if job.recipe.base == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
-    return BitsAndBytesConfig(
-        llm_int8_skip_modules=heads,
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch_dtype(job.recipe.dtype),
-    )
-
-
-def attached(model: Any, job: TrainingSpec) -> Any:
+def attached(model: Any, job: TrainingSpec, start: AdapterStart | None = None) -> Any:
     """The model with the recipe's method; only what the method trains still requires gradients."""
+    from advisor.assembly.adapters.data_driven_init import AdapterStart
     from advisor.assembly.attach import attach
 
-    return attach(model, job.spec, job.workload, job.recipe)
+    return attach(model, job.spec, job.workload, job.recipe, start or AdapterStart())
+
+
+def adapter_start(
+    job: TrainingSpec, tokenizer: Any, examples: Mapping[str, list[EncodedExample]], device: str
+) -> AdapterStart:
+    """The start that this training had before, where its file lies; else training rows for a method that reads some."""
+    from advisor.assembly.adapters.data_driven_init import START, AdapterStart
+
+    method = find_method(job.recipe.method)
+    saved = (Path(job.folder) if job.mode == "train" else Path(str(job.weights)).parent) / START
+    if saved.is_file():
+        return AdapterStart(saved=saved)
+    if not method.needs_data:
+        return AdapterStart()
+    if job.mode != "train":
+        raise BadFile(
+            f"the weights in {saved.parent} lack the start that {method.name} drew from the data",
+            hints=["train them again: they are of no use without it"],
+            path=str(saved),
+        )
+    rows = some(examples["train"], method.start_rows, job.seed)
+    micro, pad = job.recipe.micro_batch_size, tokenizer.pad_token_id
+    batches = [collate(rows[i : i + micro], pad) for i in range(0, len(rows), micro)]
+    return AdapterStart(batches=[{name: t.to(device) for name, t in batch.items()} for batch in batches])
+
+
+def _keep_start(model: Any, job: TrainingSpec) -> None:
+    """Write the start down before the first step: a resume, a test and an export begin from it."""
+    from advisor.assembly.adapters.data_driven_init import START, keeps_start, save_start
+
+    path = Path(job.folder) / START
+    if job.mode == "train" and not path.is_file() and keeps_start(model, find_method(job.recipe.method)):
+        store.durable(path, lambda temporary: save_start(model, temporary))
 
 
 def make_optimizer(prepared: Prepared, job: TrainingSpec) -> Any:

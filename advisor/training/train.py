@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from advisor.catalog.methods import find_method
+from advisor.domain.units import plural
+from advisor.errors import IllegalRecipe
 from advisor.libraries import installed_versions
 from advisor.store import durable
 from advisor.training.checkpoints import newest
-from advisor.training.monitor import WARM_UP_STEPS, WEIGHTS, TrainingMonitor
+from advisor.training.monitor import OUT_OF_TIME, WARM_UP_STEPS, WEIGHTS, TrainingMonitor
 from advisor.training.prepare import Prepared, make_optimizer, prepare, some
 from advisor.training.tracking import tracker_of
 from advisor.training.trainers import check_trainer, find_trainer
@@ -51,6 +55,7 @@ def train(job: TrainingSpec, began: float) -> TrainingResult:
         checkpoints=folder / "checkpoints",
         resume=found[0] if found else None,
     )
+    begun = _sums(prepared.model)
     _reset_peak(prepared.device)
     loaded = time.monotonic()
     monitor.tell({"loaded": loaded - began})
@@ -63,7 +68,27 @@ def train(job: TrainingSpec, began: float) -> TrainingResult:
         if monitor.tracker is not None:
             monitor.tracker.end()
     trained = time.monotonic()
+    if monitor.stopped not in ("interrupted", "pruned") and job.max_steps is None and _sums(prepared.model) == begun:
+        raise _nothing_learned(job, monitor.done)
     return _result(job, prepared, monitor, resident, resumed, began, loaded, trained)
+
+
+def _sums(model: Any) -> list[float]:
+    """One number for each trained parameter; equal before and after means that it did not move."""
+    import torch
+
+    trained = [p.detach() for p in model.parameters() if p.requires_grad]
+    return [float(p.double().abs().sum() + p.double().sum() / 3) for p in trained if p.dtype != torch.uint8]
+
+
+def _nothing_learned(job: TrainingSpec, steps: int) -> IllegalRecipe:
+    method = find_method(job.recipe.method)
+    return IllegalRecipe(
+        f"{method.name} changed none of its parameters in {plural(steps, 'step')} on these rows",
+        cause="; ".join(method.failure_modes[:1]),
+        hints=[f"to see its options: advisor methods {method.name}", "--method lora"],
+        method=method.name,
+    )
 
 
 def optimizer_steps(job: TrainingSpec, examples: int) -> int:
@@ -90,7 +115,7 @@ def _monitor(job: TrainingSpec, prepared: Prepared, folder: Path) -> TrainingMon
     allocate: Any = getattr(getattr(prepared.model, "base_model", None), "update_and_allocate", None)
     return TrainingMonitor(
         folder=folder,
-        steps=optimizer_steps(job, len(examples["train"])),
+        steps=min(optimizer_steps(job, len(examples["train"])), job.max_steps or sys.maxsize),
         evaluations=job.evaluations,
         metric=job.metric,
         higher_is_better=job.higher_is_better,
@@ -100,6 +125,7 @@ def _monitor(job: TrainingSpec, prepared: Prepared, folder: Path) -> TrainingMon
         after_optimizer=allocate or (lambda step: None),
         early_stopping=job.early_stopping,
         checkpoint_seconds=job.checkpoint_seconds,
+        deadline=job.deadline,
     )
 
 
@@ -116,22 +142,28 @@ def _result(
     status = {"interrupted": "interrupted", "pruned": "pruned"}.get(monitor.stopped, "complete")
     metrics, score = monitor.best_metrics, monitor.best
     rows = prepared.examples["evaluation"]
-    if status == "complete" and len(rows) > job.evaluation_rows:
+    by_row: dict[int, tuple[float, float]] = {}
+    again = len(rows) > job.evaluation_rows or job.keep_row_scores
+    if status == "complete" and again and job.max_steps is None:
         load_trainable(prepared.model, Path(job.folder) / WEIGHTS)
         metrics = prepared.scorer.score(rows)
         score = metrics[job.metric]
+        by_row = prepared.scorer.by_row.get("loss" if job.metric == "perplexity" else job.metric, {})
     allocated, reserved = _peaks(prepared.device)
     ended = time.monotonic()
     notes = [f"evaluation batch halved {prepared.scorer.shrunk} times"] if prepared.scorer.shrunk else []
+    if monitor.stopped == OUT_OF_TIME:
+        notes.append(f"ended at step {monitor.done} of {monitor.steps}: {OUT_OF_TIME}")
     if monitor.stopped == "early":
         step = f"step {monitor.done} of {monitor.steps}"
         notes.append(f"stopped early at {step}: {monitor.stale} scorings without a gain")
     return TrainingResult(
         status=status,  # type: ignore[arg-type]
-        reason=monitor.stopped if status != "complete" else "",
+        reason=monitor.stopped if status != "complete" or monitor.stopped == OUT_OF_TIME else "",
         score=score,
         metrics=metrics,
         curve=tuple(monitor.curve),
+        row_scores=tuple(by_row[i] for i in sorted(by_row)) if job.keep_row_scores else (),
         steps=monitor.done,
         resumed_from=resumed,
         tokens_per_step=_tokens_per_step(job, prepared),
@@ -182,8 +214,6 @@ class _Resident:
             import resource
         except ImportError:
             return None
-        import sys
-
         unit = 1 if sys.platform == "darwin" else 1024
         return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - self.start)
 

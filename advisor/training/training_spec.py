@@ -35,12 +35,19 @@ class TrainingSpec(Stored):
     evaluations: int = 8
     evaluation_rows: int = 1000
     early_stopping: int = 0
+    keep_row_scores: bool = False
+    max_steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps after which it ends, to measure them"
+    )
+    deadline: float | None = Field(default=None, description="clock (seconds since 1970) at which it ends")
     checkpoint_seconds: float = 60.0
     device: str = Field(default="auto", description="auto, cpu, cuda")
     threads: int | None = Field(default=None, ge=1)
     report_to: tuple[str, ...] = ()
     weights: str | None = Field(default=None, description="finish: the trained parameters to load")
     export: str | None = Field(default=None, description="finish: folder of the adapter")
+    merge: bool = Field(default=False, description="finish: write the model with the adapter in its weights too")
+    pad_token_id: int | None = Field(default=None, description="export: of the tokenizer")
 
 
 class TrainingResult(Stored):
@@ -54,6 +61,13 @@ class TrainingResult(Stored):
     metrics: dict[str, float] = Field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
     test: dict[str, float] = Field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="of `test`: 90 %, by its rows drawn again"
+    )
+    untrained: dict[str, float] = Field(default_factory=dict, description="the model before training, on the test rows")
+    row_scores: tuple[tuple[float, float], ...] = Field(
+        default=(), description="(sum, count) of each evaluation row in the metric, where they were asked for"
+    )
     steps: int = 0
     resumed_from: int = 0
     tokens_per_step: float | None = None
@@ -66,6 +80,8 @@ class TrainingResult(Stored):
     total_parameters: int | None = None
     weights: str | None = Field(default=None, description="trained parameters at the best scoring, safetensors")
     adapter: str | None = None
+    usage: tuple[str, ...] = Field(default=(), description="lines of Python that load the export; merged ones after it")
+    merged: str | None = Field(default=None, description="folder of the model with the adapter in its weights")
     reloaded: bool | None = Field(default=None, description="the exported adapter, loaded again, gave the same outputs")
     truncated: dict[str, int] = Field(default_factory=dict, description="rows cut to the length, by split")
     device: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,8 @@ FINALS_SHARE: Final = 1 / 3
 """Of hours or USD that the finalists' other seeds may take, at most; what cannot be paid is not trained."""
 NEARLY: Final = 0.1
 """Of a training: a budget that falls so little short of the next one still pays for it."""
+GRACE_SECONDS: Final = 120.0
+"""After the hours, at most: a step that is being taken, its scoring, the test and the export."""
 FLOOR_TRIALS: Final = 20
 """A search is never called flat before this many trials, or twice its dimensions."""
 
@@ -61,6 +64,11 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[FinishedTri
     notes = list(prediction.notes)
     if trial is None:
         notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
+    if request.ends_at is not None:
+        notes.append(
+            f"the hours are kept by the clock: at their end what trains is ended and scored, and all is written within "
+            f"{duration(GRACE_SECONDS)} more"
+        )
     more = finals_of(request, trials)
     if bound != "trials":
         more = min(more, math.ceil(trials * request.seeds * FINALS_SHARE / (1 - FINALS_SHARE)))
@@ -121,6 +129,8 @@ def finals_afforded(request: TuneRequest, trials: Sequence[FrozenTrial], tried: 
         most = min(most, (budget.seconds - wall) * _at_a_time(wall, total) / each)
     if budget.usd is not None and budget.usd_per_hour is not None and each:
         most = min(most, (budget.usd / budget.usd_per_hour * HOUR - total) / each)
+    if request.trainings_end_at is not None and each:
+        most = min(most, (request.trainings_end_at - time.time()) * _at_a_time(wall, total) / each)
     most += NEARLY - request.retrain
     found = [
         (finalists, seeds)
@@ -156,6 +166,10 @@ def budget_left(request: TuneRequest, trials: Sequence[FrozenTrial]) -> tuple[fl
     finals = finals_of(request, len(ledger.billable_trials(trials))) * _training_seconds(request, trials)
     if budget.seconds is not None:
         seconds = budget.seconds - wall - min(finals / _at_a_time(wall, total), budget.seconds * FINALS_SHARE)
+        if request.trainings_end_at is not None:
+            # the clock runs on while workers start and settings are chosen
+            kept = min(finals / _at_a_time(wall, total), budget.seconds * FINALS_SHARE)
+            seconds = min(seconds, request.trainings_end_at - time.time() - kept)
     if budget.usd is not None and budget.usd_per_hour is not None:
         price = budget.usd_per_hour / HOUR
         usd = budget.usd - total * price - min(finals * price, budget.usd * FINALS_SHARE)

@@ -107,6 +107,8 @@ def make_request(
     if recommendation is None:
         workload, note = converging(names[0], spec, workload, query.epochs, query.effective_batch_size)
         notes += [note] if note else []
+    if query.merge:
+        _check_merge(names, query.base)
     starts, more = _starts(spec, workload, recommendation, names, _recipe_fields(query, task))
     request = TuneRequest(
         name=_name(query.name or f"{Path(spec.name).name}-{Path(data).name.partition('.')[0]}"),
@@ -238,7 +240,7 @@ def _budget(query: TuneQuery, told: Recommendation | None) -> Budget:
         trials = DEFAULT_TRIALS
     check_amounts(trials=trials, hours=hours, budget_usd=usd, usd_per_hour=per_hour)
     if per_hour is None and told is not None:
-        offers = [o.usd_per_hour for o in told.choice.money.offers if not o.spot]
+        offers = [o.usd_per_hour for o in told.choice.money.offers if o.spot == told.spot]
         per_hour = told.hardware.usd_per_hour or (min(offers) if offers else None)
     _priced(usd, per_hour)
     return Budget(trials=trials, seconds=hours * HOUR if hours else None, usd=usd, usd_per_hour=per_hour)
@@ -323,6 +325,23 @@ def _starts(
         check_trainer(spec, workload, recipe)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
+
+
+def _check_merge(names: Sequence[str], base: str | None) -> None:
+    """Refuse to promise a merged model of what cannot be merged.
+
+    Raises:
+        BadRequest: with the first such method, or the base.
+    """
+    for name in names:
+        method = find_method(name)
+        if not method.mergeable:
+            raise BadRequest(
+                f"--merge: {name} is not a change of the weights", hints=["leave out --merge", "--method lora"]
+            )
+        if (base or method.default_base) != "dtype":
+            hints = ["leave out --merge", "--base dtype"]
+            raise BadRequest(f"--merge: nothing merges into a {base or method.default_base} base", hints=hints)
 
 
 def _hardware(told: Recommendation | None) -> Hardware | None:

@@ -13,10 +13,12 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.units import HOUR, gib
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe
-from advisor.tuner.tune_request import TuneRequest
+from advisor.tuner.tune_request import MeasuredSteps, TuneRequest
 
 EVALUATION_SHARE = 1 / 3
 """A forward pass costs a third of a training step: FLOP of forward against forward and backward."""
+MEASURED_SPREAD = 0.25
+"""Half-width of a time by a few measured steps, beside their own range: later rows are longer or shorter."""
 SPREAD = 0.5
 """Half-width of a time known from other trials only: rows, ranks and lengths differ between them."""
 
@@ -150,6 +152,20 @@ def tokens_of(request: TuneRequest, workload: Workload) -> float:
     return max(1.0, request.splits.rows["train"] * workload.epochs * workload.mean_length)
 
 
+def measured_training_seconds(request: TuneRequest, measured: MeasuredSteps, workload: Workload) -> float:
+    """One training by the steps measured: loading, rows times epochs, scorings, the best weights saved a few times."""
+    rows = request.splits.rows
+    scored = min(rows["evaluation"], request.evaluation_rows) * request.evaluations
+    if rows["evaluation"] > request.evaluation_rows:
+        scored += rows["evaluation"]
+    return (
+        measured.load_seconds
+        + measured.row_seconds * rows["train"] * workload.epochs
+        + measured.scored_row_seconds * scored
+        + measured.save_seconds * min(3, request.evaluations)
+    )
+
+
 def _time(
     request: TuneRequest, workload: Workload, modelled: Quantity | None, past: Sequence[FinishedTrials]
 ) -> Quantity | None:
@@ -160,6 +176,10 @@ def _time(
         mid = rate * tokens_of(request, workload) + other
         spread = SPREAD if len(past) < 4 else SPREAD / 2
         return Quantity.around(mid, spread, spread, "s", "measured", f"{len(past)} trials of this study")
+    if request.measured is not None:
+        mid = measured_training_seconds(request, request.measured, workload)
+        spread = min(0.9, MEASURED_SPREAD + request.measured.spread)
+        return Quantity.around(mid, spread, spread, "s", "measured", f"{request.measured.steps} steps measured here")
     if modelled is None:
         return None
     rows = request.splits.rows

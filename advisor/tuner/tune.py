@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from advisor.errors import BadRequest, StoreUnavailable, UnknownName
 from advisor.training.tracking import check_trackers
 from advisor.tuner.budget import make_plan, past_of
 from advisor.tuner.execution.local_runner import LocalRunner, Runner
+from advisor.tuner.execution.measure_steps import fit_hours, measure
 from advisor.tuner.local_device import CPU, gpu_here
 from advisor.tuner.results.finalists import choose, finish
 from advisor.tuner.results.summary import tuned_study
@@ -144,6 +146,7 @@ def tune(
         DoesNotFit: no trial could be completed.
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
+    began = time.time()
     query = checked_query(options)
     launch = LaunchOptions(query.workers, query.launcher, query.ray)
     check_trackers(query.report_to or ())
@@ -159,11 +162,40 @@ def tune(
             folder=str(folder),
         )
     url = storage_url(query.storage, folder)
+    prepared = _measured(prepared, launch, began)
+    if query.dry_run:
+        plan = make_plan(prepared.request, running)
+        on_plan(plan, prepared.notes)
+        return tuned_study(
+            prepared.request, folder, url, (), plan, notes=prepared.notes, stopped="--dry-run: nothing was begun"
+        )
     prepared = replace(prepared, request=prepared.request.model_copy(update={"storage": url_to_store(url, folder)}))
     study = _begin(prepared, folder, url)
     return _go(
         folder, prepared.request, study, url, launch, running, prepared.notes, on_plan, on_view, patience_seconds
     )
+
+
+def _measured(prepared: PreparedStudy, launch: LaunchOptions, began: float) -> PreparedStudy:
+    """The study with times by a few steps measured here, and trainings that its hours pay for.
+
+    On a cluster the nodes' steps are not this machine's; their first trials tell.
+
+    Raises:
+        BadRequest: the hours do not pay for a training; nothing was begun.
+    """
+    request, notes = prepared.request, list(prepared.notes)
+    if launch.launcher != "local":
+        return prepared
+    if request.hardware is None or request.budget.trials is None:
+        measured, why = measure(request, prepared.rows)
+        request = request.model_copy(update={"measured": measured})
+        notes += [f"no step could be measured beforehand: {why}"] if why else []
+    spent = time.time() - began
+    request, shortened = fit_hours(request, spent)
+    if request.budget.seconds is not None:
+        request = request.model_copy(update={"ends_at": began + request.budget.seconds})
+    return replace(prepared, request=request, notes=(*notes, *shortened))
 
 
 def _no_gpu_idle(model: str, gpu: str | None) -> None:
@@ -234,6 +266,9 @@ def resume(
     url = url_to_resume(request.storage, storage, place)
     study, known = ledger.load(request.name, url)
     ledger.same_question(request, known)
+    if changed.budget.seconds is not None:
+        busy, _ = ledger.busy_seconds(trials_of(study, url, patience_seconds))
+        changed = changed.model_copy(update={"ends_at": time.time() + changed.budget.seconds - busy})
     if changed != request:
         request = changed
         store.write(request, place / REQUEST_FILE)

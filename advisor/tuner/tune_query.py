@@ -54,6 +54,7 @@ class TuneQuery(Value):
     final_seeds: int | None = None
     early_stopping: int | None = None
     retrain: bool | None = None
+    merge: bool | None = None
     seq_len: SeqLen | None = None
     epochs: Epochs | None = None
     effective_batch_size: EffectiveBatchSize | None = None
@@ -67,6 +68,7 @@ class TuneQuery(Value):
     name: str | None = None
     out: str | None = None
     storage: str | None = None
+    dry_run: bool = False
     evaluations: int | None = None
     evaluation_rows: int | None = None
     neighbours: int | None = None

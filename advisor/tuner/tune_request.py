@@ -28,6 +28,17 @@ class Start(Value):
     predicted: Candidate | None = None
 
 
+class MeasuredSteps(Value):
+    """What a few real steps took here, in seconds; `spread` is half their range over their median."""
+
+    row_seconds: float = Field(gt=0, description="of training one row")
+    spread: float = Field(ge=0)
+    scored_row_seconds: float = Field(ge=0)
+    load_seconds: float = Field(ge=0)
+    save_seconds: float = Field(ge=0)
+    steps: int
+
+
 class TuneRequest(Stored):
     """All a worker on any machine needs to know of a study; `fingerprint` names its question."""
 
@@ -58,6 +69,7 @@ class TuneRequest(Stored):
     finalists: int = Field(default=3, ge=1, le=100)
     final_seeds: int = Field(default=3, ge=1, le=100)
     retrain: bool = False
+    merge: bool = Field(default=False, description="write the model with the adapter in its weights too")
     patience: int = Field(
         default=0, ge=0, description="stop after so many trials without a gain; 0: chosen from the space"
     )
@@ -72,6 +84,8 @@ class TuneRequest(Stored):
     share_gpus: bool = Field(default=False, description="on a Ray cluster: trials that fit together share a GPU")
     seed: int = Field(default=0, ge=0, lt=2**31, description="the seeds of finals and workers are counted on from it")
     store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
+    measured: MeasuredSteps | None = Field(default=None, description="steps that were measured before the search")
+    ends_at: float | None = Field(default=None, description="clock, seconds since 1970, at which the hours are over")
     created: str = ""
     storage: str = Field(default="", description="where the study lies, without a password; empty: in its folder")
 
@@ -88,6 +102,13 @@ class TuneRequest(Stored):
                 for d in self.dimensions
             ],
         }
+
+    @property
+    def trainings_end_at(self) -> float | None:
+        """The clock at which trainings must end, so that test and export fit what is left of the hours."""
+        if self.ends_at is None:
+            return None
+        return self.ends_at - (finish_seconds(self, self.measured) if self.measured else 0.0)
 
     def job(
         self,
@@ -117,10 +138,17 @@ class TuneRequest(Stored):
             evaluation_rows=self.evaluation_rows,
             early_stopping=self.early_stopping,
             checkpoint_seconds=self.checkpoint_seconds,
+            deadline=self.trainings_end_at,
             # a GPU that is gone must fail a trial, not let it train for days beside it
             device="cuda" if self.hardware is not None else "cpu",
             threads=threads,
         )
+
+
+def finish_seconds(request: TuneRequest, measured: MeasuredSteps) -> float:
+    """The test and the export after a search: the model loaded twice, the test rows scored, the adapter written."""
+    scored = measured.scored_row_seconds * request.splits.rows["test"]
+    return 2 * measured.load_seconds + scored + 2 * measured.save_seconds
 
 
 REQUEST_FILE: Final = "request.json"

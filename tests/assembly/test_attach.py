@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
-from advisor.assembly.attach import adapter_settings, attach, peft_config, total_parameters, trainable_parameters
+from advisor.assembly.attach import adapter_settings, attach, peft_config
+from advisor.assembly.parameter_count import total_parameters, trainable_parameters
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload

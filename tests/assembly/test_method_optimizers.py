@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from advisor.assembly.adapters.data_driven_init import finish, prepare
+from advisor.assembly.adapters.data_driven_init import AdapterStart, save_start
 from advisor.assembly.adapters.method_optimizers import GaLoreAdamW, make_method_optimizer
 from advisor.assembly.adapters.sparse import SparseDelta, choose_by_fisher
-from advisor.assembly.attach import attach, peft_config, trainable_parameters
+from advisor.assembly.attach import attach
 from advisor.assembly.optimizers import give_own_rate
+from advisor.assembly.parameter_count import trainable_parameters
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -123,27 +125,33 @@ def test_an_unknown_method_optimizer_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["corda", "lora-ga"])
-def test_starts_from_data_differ_from_plain_lora_and_keep_the_model(name: str) -> None:
+def test_starts_from_data_differ_from_plain_lora_and_keep_the_model(name: str, tmp_path: Path) -> None:
     recipe = Recipe(method=name, options={"rank": 4})
     base = model()
     expected = base.eval()(**batches(1)[0]).logits
-    config = peft_config(SPEC, WORKLOAD, recipe, base)
-    prepare(base, config, batches(24))
-    attached = attach(base, SPEC, WORKLOAD, recipe)
+    attached = attach(base, SPEC, WORKLOAD, recipe, AdapterStart(batches(24)))
     b = [p for n, p in attached.named_parameters() if "lora_B" in n]
     assert all(p.abs().max() > 0 for p in b), "B at zero is plain LoRA's start"
     assert torch.allclose(attached.eval()(**batches(1)[0]).logits, expected, atol=1e-3)
+    save_start(attached, tmp_path / "start.safetensors")
+    again = attach(model(), SPEC, WORKLOAD, recipe, AdapterStart(saved=tmp_path / "start.safetensors"))
+    there = dict(again.named_parameters())
+    assert all(torch.allclose(p, there[n], atol=1e-5) for n, p in attached.named_parameters()), "the base's too"
 
 
-def test_eva_shares_out_ranks_from_activations() -> None:
+def test_eva_shares_out_ranks_from_activations(tmp_path: Path) -> None:
     recipe = Recipe(method="eva", options={"rank": 4})
-    attached = attach(model(), SPEC, WORKLOAD, recipe)
-    before = {n: p.detach().clone() for n, p in attached.named_parameters() if "lora_A" in n}
-    budget = trainable_parameters(attached)
-    finish(attached, batches(24))
+    plain = attach(model(), SPEC, WORKLOAD, recipe)
+    attached = attach(model(), SPEC, WORKLOAD, recipe, AdapterStart(batches(24)))
+    before = {n: p for n, p in plain.named_parameters() if "lora_A" in n}
     after = {n: p for n, p in attached.named_parameters() if "lora_A" in n}
     assert any(n not in after or after[n].shape != p.shape or not torch.equal(after[n], p) for n, p in before.items())
-    assert trainable_parameters(attached) <= 2 * budget
+    assert trainable_parameters(attached) <= 2 * trainable_parameters(plain)
+    save_start(attached, tmp_path / "start.safetensors")
+    again = attach(model(), SPEC, WORKLOAD, recipe, AdapterStart(saved=tmp_path / "start.safetensors"))
+    there = {n: p for n, p in again.named_parameters() if "lora_A" in n}
+    assert there.keys() == after.keys()
+    assert all(torch.equal(p, after[n]) for n, p in there.items())
 
 
 def test_the_fisher_mask_trains_the_entries_with_the_largest_gradients() -> None:

@@ -11,8 +11,9 @@ from torch import nn
 
 from advisor.assembly.adapters.module_search import linears
 from advisor.assembly.adapters.serialization import load_adapter, merge_adapter, save_adapter
-from advisor.assembly.attach import attach, trainable_parameters
+from advisor.assembly.attach import attach
 from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.parameter_count import trainable_parameters
 from advisor.catalog.methods import methods
 from advisor.catalog.methods.method import Method
 from advisor.errors import BadFile, IllegalRecipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import date
 
 import pytest
 
@@ -372,3 +373,43 @@ def test_no_step_takes_more_rows_than_there_are_unless_the_user_says(costs, samp
     assert found.choice.workload.effective_batch_size == batch
     said = ask(costs, model="google-bert/bert-base-uncased", seq_len=64, samples=samples, effective_batch_size=32)
     assert said.choice.workload.effective_batch_size == 32
+
+
+def test_spot_asked_for_is_spot_quoted(costs):
+    from rich.console import Console
+
+    from advisor.interfaces.cli.output import stacked
+    from advisor.interfaces.cli.recommend import recommendation_table
+
+    priced = costs.price
+
+    def with_spot(*asked, **how):
+        made = priced(*asked, **how)
+        half = made.money.on_demand.times(0.4, "USD", "1.20 USD/h, a provider spot")
+        return made.model_copy(update={"money": made.money.model_copy(update={"spot": half})})
+
+    costs.price = with_spot
+    plain, spot = ask(costs), ask(costs, spot=True)
+    money = spot.choice.money
+    assert money.spot.mid < money.on_demand.mid
+    assert (plain.spot, spot.spot) == (False, True)
+    assert any(note.startswith("price: spot, ") for note in spot.notes)
+    for found, shown, head in ((plain, money.on_demand, "cost"), (spot, money.spot, "spot cost")):
+        screen = Console(width=220, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        for part in recommendation_table(found):
+            screen.print(part)
+        text = screen.export_text()
+        assert head in text
+        assert stacked(shown).splitlines()[0] in text
+
+
+def test_a_price_of_the_users_own_is_the_price_at_spot_too():
+    from advisor.catalog.gpus import find_gpu
+    from advisor.domain.hardware import Hardware
+    from advisor.domain.quantity import Quantity
+    from advisor.estimator.money import money_of
+
+    hardware = Hardware(gpu=find_gpu("H100")[0], asked="H100", usd_per_hour=2.0)
+    money = money_of(Quantity.around(3600.0, 0.1, 0.1, "s", "modelled", "told"), hardware, [], today=date.today())
+    assert money.at(spot=True) == money.on_demand
+    assert money.on_demand.mid == 2.0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from advisor.domain.model import ModelSpec
-from advisor.errors import StoreUnavailable
+from advisor.errors import BadRequest, StoreUnavailable
 from advisor.interfaces.cli.main import run
 from tests.tiny_models import answered, chats, labelled, put_rows
 
@@ -177,7 +177,7 @@ OPTIONS: dict[str, str] = {
     "--dtype int4": "unknown dtype: 'int4'",
     "--base nf5": "near names: nf4",
     "--task foo": "tasks are: causal-lm",
-    "--task causal-lm": "is an encoder model: it cannot be trained for causal-lm",
+    "--task causal-lm": "cannot be trained for causal-lm",
     "--search lerning_rate": "one of: ",
     "--sampler tpee": "near names: tpe",
     "--pruner medain": "near names: median",
@@ -358,3 +358,23 @@ def test_joining_a_study_nobody_began_names_the_near_ones(tmp_path: Path, capsys
     assert "near names: toy" in capsys.readouterr().err
     assert run(["tune", "--join", "toy", "--storage", url, "--out", str(tmp_path / "two"), "--workers", "0"]) == 2
     assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "then"),
+    [
+        ("mysql://jo:geheim@127.0.0.1/o", "needs a MySQL driver: pip install pymysql", "mysql+pymysql://jo:***@127.0"),
+        ("mariadb://jo:geheim@h/o", "needs a MariaDB driver: pip install pymysql", "mariadb+pymysql://jo:***@h/o"),
+        ("mysql+aiomysql://h/o", "needs a MySQL driver: pip install pymysql", "mysql+pymysql://h/o"),
+        ("oracle://jo:geheim@h/o", "needs an Oracle driver: pip install oracledb", "oracle+oracledb://jo:***@h/o"),
+    ],
+)
+def test_a_database_without_its_driver_says_what_to_install(url, said, then):
+    from advisor.tuner.storage.connect import open_storage
+
+    with pytest.raises(BadRequest) as error:
+        open_storage(url)
+    assert said in error.value.message
+    assert any(then in hint for hint in error.value.hints)
+    assert "geheim" not in str(error.value)
+    assert error.value.exit_code == 2

@@ -23,12 +23,12 @@ from advisor.assembly.adapters.wrapped_module import (
     with_first,
     wrap_linears,
 )
+from advisor.catalog.models.tasks import PEFT_TASK_TYPES
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 
 Options = Mapping[str, Any]
-_TASK_TYPES = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
 
 
 def _with_prefix(model: nn.Module, workload: Workload, tokens: int) -> nn.Module:
@@ -36,7 +36,7 @@ def _with_prefix(model: nn.Module, workload: Workload, tokens: int) -> nn.Module
     from peft import PrefixTuningConfig, get_peft_model
 
     ours = {id(parameter) for parameter in trained(model).values()}
-    config = PrefixTuningConfig(task_type=_TASK_TYPES[workload.task], num_virtual_tokens=tokens)  # type: ignore[arg-type]
+    config = PrefixTuningConfig(task_type=PEFT_TASK_TYPES[workload.task], num_virtual_tokens=tokens)  # type: ignore[arg-type]
     attached: nn.Module = get_peft_model(model, config)  # type: ignore[arg-type]
     for parameter in attached.parameters():
         if id(parameter) in ours:

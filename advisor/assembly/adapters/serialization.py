@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from advisor.assembly.adapters.data_driven_init import lora_config, read_start
 from advisor.assembly.adapters.wrapped_module import Wrapped, replace, trained
 from advisor.errors import BadFile, IllegalRecipe
 
@@ -34,6 +36,39 @@ def save_adapter(attached: nn.Module, folder: Path) -> Path:
     else:
         save_file(_portable(_kept(attached)), folder / FILE)
     return folder / FILE
+
+
+def save_as_lora(attached: nn.Module, folder: Path, start: Path) -> None:
+    """Write a LoRA whose start changed the base as one of twice the rank that belongs on the base as published.
+
+    The base was W - s B0 A0, so what training changed is s (B A - B0 A0): A and A0 below each other, B and -B0 side
+    by side (as peft's own `path_initial_model_for_weight_conversion`).
+
+    Raises:
+        BadFile: `start`, which holds A0 and B0, cannot be read.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    initial, _ = read_start(start)
+    config: Any = copy.deepcopy(lora_config(attached))
+    state = dict(get_peft_model_state_dict(attached))
+    for name, tensor in state.items():
+        before = initial.get(name.replace(".weight", ".default.weight"))
+        if before is not None and ".lora_A." in name:
+            state[name] = torch.cat([tensor.detach().cpu(), before.to(tensor.dtype)], dim=0)
+        elif before is not None:
+            state[name] = torch.cat([tensor.detach().cpu(), -before.to(tensor.dtype)], dim=1)
+    # the scale, alpha / rank or alpha / sqrt(rank), stays what it was
+    louder = 2**0.5 if config.use_rslora else 2
+    config.r, config.lora_alpha = 2 * config.r, louder * config.lora_alpha
+    config.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+    config.alpha_pattern = {name: louder * alpha for name, alpha in config.alpha_pattern.items()}
+    config.init_lora_weights, config.inference_mode = True, True
+    config.corda_config = config.lora_ga_config = None
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_portable(state), folder / FILE)
+    config.save_pretrained(str(folder))
 
 
 def load_adapter(attached: nn.Module, folder: Path) -> nn.Module:

@@ -56,6 +56,7 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_data=True,
+    start_rows=256,  # peft 0.21, tuners/lora/corda.py: 256 distinct samples are enough
     start_up="256 forward passes to collect input covariances (one width x width matrix a target), then an SVD of each",
     checkpoint="A and B; without conversion to LoRA the changed base weights are needed besides",
     evidence_names=("corda",),

@@ -47,11 +47,11 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_data=True,
+    start_rows=1024,  # more than peft's EVA needs to settle (tau 0.99); it stops by itself, and goes round if not
     start_up="forward passes over training batches with an incremental SVD at every target, until it settles",
     evidence_names=("eva",),
     failure_modes=(
         "ranks differ by layer after initialisation: parameters and memory may differ from the equal ranks priced here",
-        "without batches at the start it is plain LoRA",
     ),
     forgetting=NOT_STUDIED,
 )

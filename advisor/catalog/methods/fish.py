@@ -23,12 +23,12 @@ METHOD = Method(
     mergeable=True,
     serving=ONE_AT_A_TIME,
     needs_data=True,
+    start_rows=1024,  # the authors' command for table 1 (github.com/varunnair18/FISH): 1024 samples
     start_up="gradients of every target over some batches",
     checkpoint="the trained entries and their positions",
     evidence_names=("fishmask", "fish"),
     failure_modes=(
         "forms a full weight a layer at every step",
-        "without batches at the start the entries are spread evenly, not by information",
         "each layer keeps an equal share, the published mask the best of the whole model",
     ),
     forgetting=NOT_STUDIED,

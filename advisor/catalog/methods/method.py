@@ -102,7 +102,9 @@ class Method:
     adapter_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What tells this method apart in an adapter_config of its peft_type: key -> value (`True`: anything set)."""
     needs_data: bool = False
-    """Initialisation reads training batches; without them a real model starts as plain LoRA does."""
+    """Initialisation reads training batches, which every training gives it; a model only measured goes without."""
+    start_rows: int = 0
+    """How many training rows the initialisation reads at most, where it reads any; its file says whose figure it is."""
     needs_peft: str = "0.19.0"
     """The first peft that has the method."""
     checkpoint: str = "the trained tensors only"

@@ -34,6 +34,8 @@ METHOD = Method(
     learning_rate=rate(2e-1, comparison("trainable_tokens/llama-3.2-3B-sos+eos"), 2e-3, 1e0),
     peft_type="TRAINABLE_TOKENS",
     peft_options=_options,
+    # peft's config has no modules_to_save, so a new classification head would stay as it was drawn
+    tasks=frozenset({"causal-lm", "seq2seq"}),
     bases=QUANTISED,
     mergeable=True,
     serving=SWITCHED,

@@ -330,6 +330,8 @@ class TuneOptions(TypedDict, total=False):
         Annotated[int, Argument("Scorings without a gain that end a training.", shown_default="never")] | None
     )
     retrain: Annotated[bool, Argument("Train the best settings on evaluation rows too.", switch=True)] | None
+    dry_run: Annotated[bool, Argument("Measure a few steps, print the plan, begin nothing.", switch=True)] | None
+    merge: Annotated[bool, Argument("Write the best model with its adapter merged, too.", switch=True)] | None
     seq_len: SeqLen | None
     epochs: Epochs | None
     effective_batch_size: EffectiveBatchSize | None

@@ -80,7 +80,7 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
 
 def _ranking(found: Recommendation) -> Iterator[Any]:
     """One row a candidate. What is the same for all is said once, what is unknown for all not at all."""
-    rows = [{"": str(number), **_cells(c)} for number, c in enumerate(found.ranked, 1)]
+    rows = [{"": str(number), **_cells(c, spot=found.spot)} for number, c in enumerate(found.ranked, 1)]
     known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
     same = [name for name in SAID_ONCE if name in known and len(rows) > 1 and len({row[name] for row in rows}) == 1]
     columns = [name for name in known if name not in same]
@@ -91,8 +91,8 @@ def _ranking(found: Recommendation) -> Iterator[Any]:
     yield ""
 
 
-def _cells(candidate: Candidate) -> dict[str, str]:
-    recipe, quality, money = candidate.recipe, candidate.quality, candidate.money
+def _cells(candidate: Candidate, *, spot: bool) -> dict[str, str]:
+    recipe, quality = candidate.recipe, candidate.quality
     basis = weakest(candidate.memory.peak_device.basis, candidate.time.step.basis)
     return {
         "method": recipe.method,
@@ -102,7 +102,7 @@ def _cells(candidate: Candidate) -> dict[str, str]:
         "peak memory": stacked(candidate.memory.peak_device),
         "step": amount(candidate.time.step.mid, "s"),
         "training": stacked(candidate.time.training),
-        "cost": stacked(money.on_demand),
+        "spot cost" if spot else "cost": stacked(candidate.money.at(spot=spot)),
         "vs full": "unknown" if quality is None else stacked(quality.effect),
         "≥ full-1": "" if quality is None else f"{quality.within_one_point:.0%}",
         "merges": _merges(candidate),

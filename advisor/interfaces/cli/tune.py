@@ -224,12 +224,14 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
     """The best settings, the ranking, the test score, where everything lies."""
     done = _by_rank(study)
     if study.best_value is not None:
-        yield f"best     trial {study.best}: {study.metric} {study.best_value:.4f} on the rows chosen by"
+        score = f"{study.metric} {study.best_value:.4f}"
+        yield f"best     trial {study.best}: {score} on the evaluation rows (used to choose)"
     if study.test:
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in study.test.items())
+        scores = ", ".join(_with_interval(study, name) for name in study.test)
         yield f"test     {scores} on {study.test_rows} rows no trial saw"
     if study.adapter:
         yield f"adapter  {study.adapter}"
+        yield from ([f"merged   {study.merged}"] if study.merged else [])
         yield f"report   {study.report}"
     yield f"spent    {duration(study.seconds)}{'' if study.usd is None else f', {study.usd:.2f} USD'}; {study.stopped}"
     if study.resume:
@@ -252,8 +254,19 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
             )
             for f in study.finalists
         ]
-        yield grid(("finalist", "scores by seed", "mean", "chance of being best"), rows)
+        yield grid(("finalist", "scores by seed", "mean of other seeds", "chance of being best"), rows)
     yield from (f"note     {note}" for note in study.notes)
+
+
+def _with_interval(study: TunedStudy, name: str) -> str:
+    """`accuracy 0.9100 (0.8700-0.9400; 0.5000 untrained)`"""
+    more: list[str] = []
+    if name in study.intervals:
+        low, high = study.intervals[name]
+        more.append(f"{low:.4f}-{high:.4f}")
+    if name in study.untrained:
+        more.append(f"{study.untrained[name]:.4f} untrained")
+    return f"{name} {study.test[name]:.4f}" + (f" ({'; '.join(more)})" if more else "")
 
 
 def _by_rank(study: TunedStudy) -> list[TunedTrial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from advisor.domain.tuning import Finalist
 from advisor.errors import DoesNotFit, StoreUnavailable
-from advisor.training.monitor import WEIGHTS
+from advisor.training.metrics import chances_of_best
+from advisor.training.monitor import OUT_OF_TIME, WEIGHTS
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.training.training_worker import DISK_FULL, RESULT
 from advisor.tuner.budget import finals_afforded, settings_of
@@ -25,7 +25,6 @@ from advisor.tuner.tune_request import TuneRequest
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-DRAWS: Final = 2000
 SEED_STEP: Final = 1000
 """Seeds of the finals lie away from those of the search."""
 
@@ -68,7 +67,8 @@ def choose(
     finalists, seeds = finals_afforded(request, trials, most)
     tried, more = best[:finalists], range(1, seeds)
     jobs = {(t.number, k): _job(request, folder, t, k) for t in tried for k in more}
-    results = {key: done for key, job in jobs.items() if (done := ledger.finished_result(Path(job.folder)))}
+    done = {key: ledger.finished_result(Path(job.folder)) for key, job in jobs.items()}
+    results = {key: result for key, result in done.items() if result is not None and result.reason != OUT_OF_TIME}
     keys = {job.folder: key for key, job in jobs.items()}
 
     def heard(job: TrainingSpec, result: TrainingResult) -> None:
@@ -79,6 +79,8 @@ def choose(
                 path=str(folder),
                 reason=DISK_FULL,
             )
+        if result.reason == OUT_OF_TIME:
+            return  # its steps are fewer, so its score tells nothing against the others'
         results[keys[job.folder]] = result
         said(_compared(request, tried, results))
 
@@ -105,7 +107,8 @@ def _job(request: TuneRequest, folder: Path, trial: FrozenTrial, k: int) -> Trai
 def job_of(request: TuneRequest, folder: Path, trial: FrozenTrial, place: Path, seed: int) -> TrainingSpec:
     """The training of a trial's settings once more, in a folder of its own."""
     recipe, workload = settings_of(request, trial)
-    return request.job(trial.number, place, folder, recipe, workload, seed=seed)
+    job = request.job(trial.number, place, folder, recipe, workload, seed=seed)
+    return job.model_copy(update={"keep_row_scores": True})
 
 
 def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Results) -> tuple[Finalist, ...]:
@@ -113,36 +116,48 @@ def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Resul
     seed failed; settings that break with another seed are no winner, whatever their other seeds scored."""
     index = request.objectives.index("quality")
     sign = 1.0 if request.higher_is_better else -1.0
-    scores: dict[int, list[float]] = {t.number: [t.values[index]] for t in tried}
+    others: dict[int, list[TrainingResult]] = {t.number: [] for t in tried}
     broken: set[int] = set()
     for (number, _), result in sorted(results.items()):
-        score = _score(result)
-        broken.add(number) if score is None else scores[number].append(score)
-    chances = _chances([[sign * s for s in scores[t.number]] for t in tried])
-    found = [
-        Finalist(number=number, scores=tuple(s), mean=sum(s) / len(s), spread=spread(s), better=chance)
-        for (number, s), chance in zip(scores.items(), chances, strict=True)
-    ]
+        broken.add(number) if _score(result) is None else others[number].append(result)
+    chances = _chances(request, [others[t.number] for t in tried])
+    found: list[Finalist] = []
+    for trial, chance in zip(tried, chances, strict=True):
+        own = trial.values[index]
+        again = [score for r in others[trial.number] if (score := _score(r)) is not None]
+        # the search's own score chose the trial, so it flatters: it counts only where there is no other
+        fair = again or [own]
+        found.append(
+            Finalist(
+                number=trial.number,
+                scores=(own, *again),
+                mean=sum(fair) / len(fair),
+                spread=spread(fair),
+                better=chance,
+            )
+        )
     return tuple(sorted(found, key=lambda f: (f.number in broken, -sign * f.mean)))
 
 
 def _score(result: TrainingResult) -> float | None:
     """None of a training that did not come to its end."""
-    return result.score if result.status == "complete" else None
+    return result.score if result.status == "complete" and result.reason != OUT_OF_TIME else None
 
 
-def _chances(scores: list[list[float]]) -> list[float | None]:
-    """How often each has the best mean when its seeds are drawn again; None where there is one seed only."""
-    if any(len(s) < 2 for s in scores):
-        return [None] * len(scores)
-    draw = random.Random(0)
-    wins = [0.0] * len(scores)
-    for _ in range(DRAWS):
-        means = [sum(draw.choices(s, k=len(s))) / len(s) for s in scores]
-        top = [i for i, m in enumerate(means) if m == max(means)]
-        for i in top:
-            wins[i] += 1 / len(top)
-    return [w / DRAWS for w in wins]
+def _chances(request: TuneRequest, others: Sequence[Sequence[TrainingResult]]) -> list[float | None]:
+    """How often each has the best mean when its seeds and the rows are drawn again; the selecting score is left out.
+
+    None where a finalist has no other seed, or one only and no scores by row.
+    """
+    by_row = [[r.row_scores for r in results] for results in others]
+    sizes = {len(rows) for runs in by_row for rows in runs}
+    if all(by_row) and len(sizes) == 1 and sizes != {0}:
+        return list(chances_of_best(by_row, higher=request.higher_is_better))
+    if any(len(results) < 2 for results in others):
+        return [None] * len(others)
+    # of an older version, or a metric that is no mean over rows: seeds alone
+    seeds = [[[(s, 1.0)] for r in results if (s := _score(r)) is not None] for results in others]
+    return list(chances_of_best(seeds, higher=request.higher_is_better))
 
 
 def _with_weights(
@@ -203,7 +218,7 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult
         return done
     shutil.rmtree(export, ignore_errors=True)
     job = job_of(request, folder, chosen.trial, place, chosen.seed).model_copy(
-        update={"mode": "finish", "weights": str(chosen.weights), "export": str(export)}
+        update={"mode": "finish", "weights": str(chosen.weights), "export": str(export), "merge": request.merge}
     )
     result = train_in_process(request, job, ResourceSlot(), threading.Event())
     if result.status != "complete":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ def card(study: TunedStudy) -> str:
         f"# {_plain(study.name)}",
         f"{_plain(recipe.method)} on `{_plain(study.workload.model)}` for {study.workload.task}, chosen among "
         f"{sum(t.state == 'complete' for t in study.trials)} trainings by `advisor tune`.",
+        _use(study),
         "## Scores",
-        _table(("metric", "test", f"evaluation (trial {best.number})"), _scores(study, best.metrics)),
-        f"Test: {study.test_rows} rows that no trial saw. The evaluation score chose the settings, so it flatters.",
+        _table(
+            ("metric", "test", "90 % interval", "before training", f"evaluation (trial {best.number})"),
+            _scores(study, best.metrics),
+        ),
+        f"Test: {study.test_rows} rows that no trial saw; the interval is of these rows drawn again, "
+        "before training is the same model without what it learned. The evaluation score chose the "
+        "settings, so it flatters.",
         _finalists(study),
         "## Settings",
         _table(
@@ -51,11 +58,25 @@ def card(study: TunedStudy) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _use(study: TunedStudy) -> str:
+    """How to load it, with the folder as its reader has it: the one the card lies in."""
+    if not study.usage or study.adapter is None:
+        return ""
+    lines = [line.replace(repr(study.adapter), repr(".")) for line in study.usage]
+    if study.merged is not None:
+        lines = [line.replace(repr(study.merged), repr("./merged")) for line in lines]
+    first = next(i for i, line in enumerate(lines) if line.startswith("tokenizer = ")) + 1
+    parts = ["## Use", "In this folder:", "```python\n" + "\n".join(lines[:first]) + "\n```"]
+    if lines[first:]:
+        parts += ["With the adapter in the weights:", "```python\n" + "\n".join(lines[first:]) + "\n```"]
+    return "\n\n".join(parts)
+
+
 def _header(study: TunedStudy) -> str:
     """YAML that is JSON, so that no name can break it."""
     fields: dict[str, Any] = {
         "base_model": study.workload.model,
-        "library_name": "peft",
+        "library_name": "peft" if study.usage[:1] and study.usage[0].startswith("from peft ") else "transformers",
         "pipeline_tag": "text-classification"
         if study.workload.task == "sequence-classification"
         else "text-generation",
@@ -64,19 +85,26 @@ def _header(study: TunedStudy) -> str:
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in fields.items()) + "\n---"
 
 
-def _scores(study: TunedStudy, evaluation: dict[str, float]) -> list[tuple[str, str, str]]:
-    names = dict.fromkeys([study.metric, *study.test, *evaluation])
-    return [
-        (name, *(f"{scores[name]:.4f}" if name in scores else "" for scores in (study.test, evaluation)))
-        for name in names
-    ]  # type: ignore[misc]
+def _scores(study: TunedStudy, evaluation: dict[str, float]) -> list[tuple[str, ...]]:
+    def shown(scores: Mapping[str, float], name: str) -> str:
+        return f"{scores[name]:.4f}" if name in scores else ""
+
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys([study.metric, *study.test, *evaluation]):
+        span = study.intervals.get(name)
+        between = f"{span[0]:.4f} to {span[1]:.4f}" if span else ""
+        rows.append((name, shown(study.test, name), between, shown(study.untrained, name), shown(evaluation, name)))
+    return rows
 
 
 def _finalists(study: TunedStudy) -> str:
     if len(study.finalists) < 2:
         return ""
     rows = [_finalist(f) for f in study.finalists]
-    return _table(("trial", "scores by seed", "mean", "spread", "chance of being best"), rows)
+    return _table(
+        ("trial", "scores by seed, the search's own first", "mean of the others", "spread", "chance of being best"),
+        rows,
+    )
 
 
 def _finalist(found: Finalist) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ def _profile(request: TuneRequest, trial: FrozenTrial, result: TrainingResult) -
 def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
     """The scores as a study of the user's own: the best trial of each method, in points where the metric has them."""
     best: dict[str, Finding] = {}
+    tuned = tuned_methods(study)
     full = max((t.values[0] for t in study.trials if t.method == "full" and t.values), default=None)
     scale = 1.0 if study.metric in ("loss", "perplexity") else 100.0
     sign = 1.0 if study.higher_is_better else -1.0
@@ -119,9 +120,10 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
                 "higher_is_better": study.higher_is_better,
                 "value": value * scale,
                 "spread": again.spread * scale if again and again.spread is not None else None,
-                "seeds": len(again.scores) if again else request.seeds,
+                "seeds": max(1, len(again.scores) - 1) if again else request.seeds,
                 "full_value": full * scale if full is not None else None,
-                "learning_rate_tuned": True,
+                "learning_rate_tuned": trial.method in tuned,
+                "own_method": False,
                 "address": f"file:{study.folder}",
                 "note": "score on the evaluation rows that the settings were chosen by",
                 "unit": "points" if scale == 100.0 else "nats" if study.metric == "loss" else "ratio",
@@ -138,6 +140,15 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
         own=True,
         findings=tuple(best.values()),
     )
+
+
+def tuned_methods(study: TunedStudy) -> set[str]:
+    """The methods of which trainings with several learning rates came to their end."""
+    rates: dict[str, set[float]] = {}
+    for trial in study.trials:
+        if trial.state == "complete" and trial.recipe is not None:
+            rates.setdefault(trial.method, set()).add(trial.recipe.learning_rate)
+    return {method for method, tried in rates.items() if len(tried) > 1}
 
 
 def study_id(request: TuneRequest) -> str:

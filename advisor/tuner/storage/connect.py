@@ -147,15 +147,49 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
             hints=["sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE, journal:FILE or grpc://HOST:PORT"],
         ) from error
     except ImportError as error:
-        driver = error.name or str(error)
-        raise MissingExtra.of(driver, extra=_EXTRAS.get(driver, driver), why=f"the storage {redact(url)}") from error
+        if scheme == "grpc":
+            raise MissingExtra.of("grpcio", extra="grpc", why=f"the storage {redact(url)}") from error
+        raise _no_driver(url, error) from error
     except Exception as error:
         if not transient(error):
             raise
         raise unreachable(url, error) from error
 
 
-_EXTRAS: Final = {"psycopg": "postgresql", "psycopg2": "postgresql", "grpc": "grpc"}
+_DATABASES: Final = {
+    "mysql": ("MySQL", "pymysql", "pymysql"),
+    "mariadb": ("MariaDB", "pymysql", "pymysql"),
+    "postgresql": ("PostgreSQL", "psycopg", "'advisor[postgresql]'"),
+    "mssql": ("SQL Server", "pyodbc", "pyodbc"),
+    "oracle": ("Oracle", "oracledb", "oracledb"),
+}
+"""SQLAlchemy's word for a database -> its name, a driver of it, what pip calls that (docs.sqlalchemy.org/dialects)."""
+
+
+def _no_driver(url: str, error: ImportError) -> BadRequest:
+    """The error for a database whose driver is not installed; any other driver of it will do, named in the URL."""
+    import importlib.util
+
+    scheme = url.partition(":")[0]
+    database, _, named = scheme.partition("+")
+    if database not in _DATABASES:
+        return BadRequest(
+            f"the storage {redact(url)} needs a driver that is not installed",
+            cause=str(error.__cause__ or error),
+            hints=["install it, or leave --storage out: SQLite in the study's folder"],
+            storage=redact(url),
+        )
+    title, driver, package = _DATABASES[database]
+    with_driver = redact(url).replace(scheme, f"{database}+{driver}", 1)
+    there = named != driver and importlib.util.find_spec(driver) is not None
+    install = f"{driver} is installed, name it in the URL" if there else f"pip install {package}"
+    return BadRequest(
+        f"the storage {redact(url)} needs {'an' if title[0] in 'AEIO' else 'a'} {title} driver: {install}",
+        cause=str(error.__cause__ or error).splitlines()[0],
+        hints=[f"then: --storage {with_driver}", "or leave --storage out: SQLite in the study's folder"],
+        storage=redact(url),
+        driver=driver,
+    )
 
 
 def unreachable(url: str, error: BaseException) -> StoreUnavailable:

@@ -83,10 +83,11 @@ MIB = 2**20
 WIDTH = 4096
 
 
-def toy(layers=3, *, holds_outputs=True, scale=1):
+def toy(layers=3, *, holds_outputs=True, scale=1, zero_after=False):
     """Three frozen layers with an adapter each: weights, saved activations, logits, gradients, optimizer state.
 
     `holds_outputs`: the logits of a step live until the next forward pass has made its own, as in a plain loop.
+    `zero_after`: gradients die at the end of their step, as in transformers' Trainer, else before the next one.
     """
     make = Maker()
     number = iter(range(10**6))
@@ -101,7 +102,7 @@ def toy(layers=3, *, holds_outputs=True, scale=1):
         birth(("adapter", layer), "adapter", (3.0 * MIB, 0, 0, 0))
     for step in (1, 2):
         make.where(step, "between")
-        if step == 2:
+        if step == 2 and not zero_after:
             for layer in range(layers):
                 make.death(ids["gradient", layer])
         birth("inputs", "inputs", (8.0, 1, 1, 0))
@@ -140,6 +141,8 @@ def toy(layers=3, *, holds_outputs=True, scale=1):
                 birth(("moment", layer), "optimizer state", (6.0 * MIB, 0, 0, 0))
         make.op("foreach", moved=((60.0 * MIB, 0, 0, 0),), kernels=4, dtype=1)
         make.where(step, "between")
+        for layer in range(layers if zero_after else 0):
+            make.death(ids["gradient", layer])
         make.death(ids["inputs"])
     return make.timeline()
 

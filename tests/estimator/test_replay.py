@@ -33,9 +33,10 @@ def test_what_is_alive_after_a_step_is_weights_state_gradients_and_held_outputs(
 
 
 @pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("zero_after", [True, False])
 @pytest.mark.parametrize("accumulation", [1, 2, 5])
-def test_steady_steps_leak_nothing(toys, holds, accumulation):
-    timeline = toys(holds_outputs=holds)
+def test_steady_steps_leak_nothing(toys, holds, zero_after, accumulation):
+    timeline = toys(holds_outputs=holds, zero_after=zero_after)
     played = replay(timeline, [Shape(2, 300)] * 6, accumulation=accumulation)
     assert len(set(played.after_steps[1:])) == 1, f"allocated after each step: {played.after_steps}"
     assert played.fits

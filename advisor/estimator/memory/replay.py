@@ -83,9 +83,14 @@ class _ReplayState:
         """Births and deaths of one stretch.
 
         `accumulating`: parameters hold gradients already, so a new gradient lives only until it is added, i.e.
-        until the next one is born.
+        until the next one is born. Those held step aside for as long, since they go by the same names. A name that
+        is born while it is alive is bound anew, and what it stood for dies, as in Python.
         """
         allocator, alive, part_of = self.allocator, self.alive, self.part_of
+        held: dict[int, Block] = {}
+        if accumulating:
+            names = [storage for storage, gradient in zip(stretch.storages, stretch.gradient, strict=True) if gradient]
+            held = {storage: alive.pop(storage) for storage in names if storage in alive}
         transient: int | None = None
         for storage, born, phase, gradient in zip(
             stretch.storages, stretch.born, stretch.phases, stretch.gradient, strict=True
@@ -100,13 +105,17 @@ class _ReplayState:
                     if transient is not None:
                         self.drop(transient, phase)
                     transient = storage
-                alive[storage] = allocator.malloc(born)
+                block = allocator.malloc(born)
+                if storage in alive:
+                    self.drop(storage, phase)
+                alive[storage] = block
             self.allocated.append(allocator.allocated)
             self.reserved.append(allocator.reserved)
             self.parts.append(part_of[storage])
             self.phases.append(phase)
         if transient is not None:
             self.drop(transient, _BACKWARD)
+        alive.update(held)
 
     def drop(self, storage: int, phase: int) -> None:
         """One death outside the recorded events."""

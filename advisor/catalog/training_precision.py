@@ -60,8 +60,8 @@ FLOAT16_OVERFLOWS: Final = (
         "https://unsloth.ai/blog/gemma-3n",
     ),
 )
-"""Gemma 2 and 4 are not here: no run was found in which they leave the range (of Gemma 4, largest activation 2080:
-https://github.com/unslothai/unsloth/pull/4875)."""
+"""Gemma 2 was not looked up. Gemma 4 is not here because sources disagree: one pull request measured a largest
+activation of 2,080 (https://github.com/unslothai/unsloth/pull/4875), another mends NaN in GRPO."""
 
 
 def float16_overflow(spec: ModelSpec) -> str:

@@ -53,7 +53,13 @@ def test_a_line_of_a_file_describes_a_card_too():
 
 
 def test_a_filled_template_is_priced(tmp_path: Path):
-    figures = {"name": "X-9000", "memory_bytes": "12 GiB", "bandwidth_bytes_s": "360 GB/s", "compute_capability": 8.6}
+    figures = {
+        "name": "X-9000",
+        "generation": "Ampere",
+        "memory_bytes": "12 GiB",
+        "bandwidth_bytes_s": "360 GB/s",
+        "compute_capability": 8.6,
+    }
     rates = {"fp32_flop_s": "12.7 TFLOP/s", "bf16_flop_s": "25.5 TFLOP/s"}
     path = tmp_path / "card.json"
     path.write_text(json.dumps({**template(), **figures, **rates}))
@@ -115,7 +121,7 @@ def test_flash_attention_is_refused_where_it_cannot_run(name: str):
         advisor.estimate(MODEL, name, attn_implementation="flash_attention_2", **ASKED)
     assert "sdpa" in caught.value.hints[0]
     with pytest.raises(IllegalRecipe):
-        advisor.recommend(MODEL, name, attention="flash_attention_2", seq_len=128)
+        advisor.recommend(MODEL, name, attn_implementation="flash_attention_2", seq_len=128)
     with pytest.raises(IllegalRecipe):
         check_attention(find_gpu(name)[0], "kernels-community/flash_attention_2")
 

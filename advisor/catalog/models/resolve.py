@@ -19,8 +19,8 @@ UNSLOTH_4BIT = {
     "bnb_4bit_use_double_quant": True,
     "bnb_4bit_compute_dtype": "bfloat16",
 }
-"""The `quantization_config` of Unsloth's repositories named `-bnb-4bit`. Source: config.json of
-unsloth/llama-3-8b-bnb-4bit, and the BitsAndBytesConfig of unsloth/models/llama.py, which writes them."""
+"""The `quantization_config` that repositories of Unsloth named `-bnb-4bit` carry, as one published config.json of
+Llama-3-8B has it; a folder's own config decides where there is one."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.gguf")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "*.gguf")
 

@@ -55,36 +55,6 @@ def load_tokenizer(folder: str | Path, *, gguf_file: str | None = None) -> Any:
     return _translated(load, folder, "tokenizer")
 
 
-def load_fast_tokenizer(folder: str | Path) -> Any:
-    """The `tokenizers` object of a folder's tokenizer.json, without truncation and padding.
-
-    Raises:
-        BadFile: the file is empty, cut off, garbage, or may not be read.
-    """
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / "tokenizer.json"
-    _check_files(path.parent, ("tokenizer.json",))
-
-    def load() -> Any:
-        found: Any = Tokenizer.from_file(str(path))
-        found.no_truncation()
-        found.no_padding()
-        return found
-
-    return _translated(load, path, "tokenizer")
-
-
-def tokenizer_settings(folder: str | Path) -> dict[str, Any]:
-    """A folder's tokenizer_config.json; empty where there is none.
-
-    Raises:
-        BadFile: the file is empty, cut off, garbage, or may not be read.
-    """
-    _check_files(Path(folder), ("tokenizer_config.json",))
-    return _document(Path(folder) / "tokenizer_config.json")
-
-
 def make_config(model_type: str, fields: Mapping[str, Any]) -> Any:
     """transformers' own config of a model type, from plain fields.
 

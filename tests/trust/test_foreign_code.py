@@ -41,7 +41,6 @@ def attempts(folder: Path, spec: ModelSpec, rows: Path):
     from advisor.catalog.models import resolve_model
 
     yield lambda: loading.load_tokenizer(folder)
-    yield lambda: loading.load_fast_tokenizer(folder)
     yield lambda: measure_lengths(read_rows(rows), resolve_model(str(folder)))
     yield lambda: loading.load_model(auto_class(spec, "causal-lm"), folder)
 

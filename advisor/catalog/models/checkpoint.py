@@ -81,12 +81,6 @@ def refuse_unmodelled_storage(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def unpacks_as_numbers(config: Mapping[str, Any]) -> bool:
-    """Whether the stored format is one that loading turns into 16-bit weights."""
-    found = quantisation_of(config)
-    return found is not None and found[0] in LOADED_UNPACKED
-
-
 def has_own_head(config: Mapping[str, Any], weights: str | None) -> bool:
     """Whether output embeddings are loaded that the config's class would tie to the input embeddings.
 

@@ -1,0 +1,66 @@
+"""Nothing in the package is only there for its own tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import vulture
+
+import advisor
+
+ROOT = Path(advisor.__file__).parent
+BENCHMARKS = ROOT.parent / "benchmarks"
+
+CALLED_BY_OTHERS = {
+    "__dir__": "Python",
+    "list_commands": "click",
+    "get_command": "click",
+    "coalesce": "torch, of a sparse tensor",
+    "to_dense": "torch, of a sparse tensor",
+    "_nnz": "torch, of a sparse tensor",
+    "on_optimizer_step": "transformers' Trainer",
+    "on_step_end": "transformers' Trainer",
+    "on_save": "transformers' Trainer",
+    "should_save": "transformers' Trainer",
+    "is_loaded_in_4bit": "peft and transformers, of a quantised model",
+    "is_loaded_in_8bit": "peft and transformers, of a quantised model",
+    "CB": "bitsandbytes",
+    "SCB": "bitsandbytes",
+    "get_state_buffer": "bitsandbytes' paged optimizers",
+    "_get_state_double_buffer": "bitsandbytes' paged optimizers",
+    "prefetch_state": "bitsandbytes' paged optimizers",
+    "model_max_length": "transformers' tokenizers",
+    "pad_token": "transformers' tokenizers",
+    "problem_type": "transformers' classification heads",
+    "readable": "io.BufferedReader",
+    "readinto": "io.BufferedReader",
+    "save_adapter": "the conformance tests, which load what it wrote",
+    "round_size": "the allocator's invariants, which its tests read",
+    "cached_blocks": "the allocator's invariants, which its tests read",
+}
+"""What no file of ours calls -> who does."""
+
+DECORATED = ["@field_validator*", "@model_validator*", "@field_serializer*", "@click.*"]
+
+
+def unused() -> dict[str, str]:
+    finder = vulture.Vulture(ignore_decorators=DECORATED)
+    finder.scavenge([str(ROOT), str(BENCHMARKS)])
+    by_address = " ".join(path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py"))
+    return {
+        item.name: f"{item.filename}:{item.first_lineno}"
+        for item in finder.get_unused_code()
+        # fields of data types count as unused variables: files and users speak them
+        if item.typ not in ("variable", "import")
+        and ROOT in Path(item.filename).parents
+        and not re.search(rf'[:."]{item.name}"', by_address)
+    }
+
+
+def test_every_function_class_and_attribute_is_used_by_the_product():
+    assert {name: place for name, place in unused().items() if name not in CALLED_BY_OTHERS} == {}
+
+
+def test_the_list_of_exceptions_holds_no_more_than_is_needed():
+    assert set(CALLED_BY_OTHERS) <= set(unused())

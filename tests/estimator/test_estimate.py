@@ -138,12 +138,13 @@ def test_this_very_run_in_the_store_is_answered_as_measured(ask, tmp_path, monke
     from advisor import store
 
     monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
-    workload, recipe, _, _ = asked(ask)
+    workload, recipe, _, spec = asked(ask)
     profile = Profile.model_validate(
         {
             "id": "mine",
             "device": "L40S",
             "device_reported": "NVIDIA L40S",
+            "model_config_sha256": sorted(spec.digests)[0],
             "status": "complete",
             "workload": workload,
             "recipe": recipe,

@@ -105,6 +105,8 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
 
 def context_of(config: Mapping[str, Any]) -> int | None:
     """The longest input in tokens that the definition allows; None where positions set no limit or none is said."""
+    if has_endless_positions(config):
+        return None
     inner = config.get("text_config")
     text: Mapping[str, Any] = inner if isinstance(inner, Mapping) else config
     for field in ("max_position_embeddings", "n_positions", "max_source_positions", "seq_length", "max_seq_len"):

@@ -6,7 +6,7 @@ import copy
 import importlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -123,7 +123,7 @@ def _matched(model: nn.Module, config: Any) -> dict[str, nn.Module]:
         if isinstance(module, BaseTunerLayer):
             inside.append(path + ".")
         if check_target_module_exists(config, path):
-            found[path] = module
+            found[path] = cast("nn.Module", module)
     return found
 
 

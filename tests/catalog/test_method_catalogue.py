@@ -27,7 +27,16 @@ from advisor.domain.recipe import Recipe
 from advisor.errors import IllegalRecipe
 
 EVERY = pytest.mark.parametrize("method", methods(), ids=lambda m: m.name)
-NOT_METHODS = {"__init__", "method", "builders", "registry", "unlisted_peft", "peft_types", "literature_only", "describe"}
+NOT_METHODS = {
+    "__init__",
+    "method",
+    "builders",
+    "registry",
+    "unlisted_peft",
+    "peft_types",
+    "literature_only",
+    "describe",
+}
 
 
 def test_every_file_is_in_the_tuple_and_holds_one_method() -> None:

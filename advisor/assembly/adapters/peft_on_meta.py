@@ -79,7 +79,7 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     )
     yield LoraLayer, "orthogonal_init", _even_ranks_only(LoraLayer.orthogonal_init)
     if find_spec("bitsandbytes") is not None:
-        from bitsandbytes.nn import Params4bit
+        from bitsandbytes.nn.modules import Params4bit
 
         yield Params4bit, "__deepcopy__", _packed_copy
     yield MontecloraLinearVariant, "init", staticmethod(_sampler_at_once(MontecloraLinearVariant))

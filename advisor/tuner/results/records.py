@@ -146,8 +146,9 @@ def tuned_methods(study: TunedStudy) -> set[str]:
     """The methods of which trainings with several learning rates came to their end."""
     rates: dict[str, set[float]] = {}
     for trial in study.trials:
-        if trial.state == "complete" and trial.recipe is not None:
-            rates.setdefault(trial.method, set()).add(trial.recipe.learning_rate)
+        rate = trial.recipe.learning_rate if trial.recipe is not None else None
+        if trial.state == "complete" and rate is not None:
+            rates.setdefault(trial.method, set()).add(rate)
     return {method for method, tried in rates.items() if len(tried) > 1}
 
 

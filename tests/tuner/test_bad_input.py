@@ -176,7 +176,7 @@ OPTIONS: dict[str, str] = {
     "--trainer foo": "near names: loop",
     "--dtype int4": "unknown dtype: 'int4'",
     "--base nf5": "near names: nf4",
-    "--task foo": "tasks are: causal-lm",
+    "--task foo": "one of causal-lm",
     "--task causal-lm": "cannot be trained for causal-lm",
     "--search lerning_rate": "one of: ",
     "--sampler tpee": "near names: tpe",

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from advisor.assembly.adapters.module_search import heads
-from advisor.assembly.attach import attach, trainable_parameters
+from advisor.assembly.attach import attach
 from advisor.assembly.base_model import build
+from advisor.assembly.parameter_count import trainable_parameters
 from advisor.catalog.methods import check_recipe
 from advisor.catalog.models import models
 from advisor.catalog.models.index import ModelEntry

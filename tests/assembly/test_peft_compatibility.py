@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from advisor.assembly.attach import adapter_notices, attach, tied_targets, trainable_parameters
+from advisor.assembly.attach import adapter_notices, attach, tied_targets
 from advisor.assembly.base_model import build
+from advisor.assembly.parameter_count import trainable_parameters
 from advisor.catalog.models import resolve_model
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe

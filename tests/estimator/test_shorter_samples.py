@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.methods import methods
-from advisor.domain.recipe import TRAINERS
+from advisor.domain.request.vocabulary import TRAINERS
 from advisor.errors import AdvisorError
 from advisor.estimator.batch_lengths import Shape
 from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of

@@ -248,5 +248,5 @@ def test_an_unsuited_trainer_is_refused_with_the_right_one(tmp_path, tiny_bert):
 
 
 def test_every_trainers_file_is_in_the_tuple():
-    files = {p.stem for p in Path(folder_of_trainers).parent.glob("*.py")} - {"__init__", "protocol"}
+    files = {p.stem for p in Path(folder_of_trainers).parent.glob("*.py")} - {"__init__", "trainer"}
     assert files == {t.name for t in TRAINERS}

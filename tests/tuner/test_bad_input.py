@@ -150,10 +150,10 @@ def test_other_splits_that_do_not_go_with_the_training_rows_are_refused(
 OPTIONS: dict[str, str] = {
     "--trials 0": "--trials must be a number above 0",
     "--trials 1000000000": "--trials must be at most",
-    "--hours nan": "--hours must be a number above 0, not nan",
-    "--hours inf": "--hours must be a number above 0, not inf",
+    "--hours nan": "--hours nan cannot be",
+    "--hours inf": "--hours inf cannot be",
     "--usd 5": "a budget in USD needs a price",
-    "--usd 5 --usd-per-hour -1": "--usd-per-hour must be a number above 0",
+    "--usd 5 --usd-per-hour -1": "--usd-per-hour must be more than 0",
     "--epochs 0": "--epochs must be more than 0",
     "--epochs 1e9": "--epochs must be at most",
     "--epochs nan": "--epochs nan cannot be",

@@ -404,12 +404,12 @@ def test_equal_scores_are_told_apart_by_their_loss():
 
 
 def test_quality_must_be_an_objective_and_pruning_goes_with_one_only(tmp_path):
-    from advisor.tuner.study_preparation import _pruner
+    from advisor.tuner.study_preparation import _fitting_pruner
 
-    assert _pruner(Budget(trials=8), ("quality",), 1) == "median"
-    assert _pruner(Budget(trials=64), ("quality",), 1) == "hyperband"
-    assert _pruner(Budget(trials=8), ("quality",), 3) == "wilcoxon"
-    assert _pruner(Budget(trials=8), ("quality", "time"), 1) == "none"
+    assert _fitting_pruner(Budget(trials=8), ("quality",), 1) == "median"
+    assert _fitting_pruner(Budget(trials=64), ("quality",), 1) == "hyperband"
+    assert _fitting_pruner(Budget(trials=8), ("quality",), 3) == "wilcoxon"
+    assert _fitting_pruner(Budget(trials=8), ("quality", "time"), 1) == "none"
 
 
 def test_a_finished_folder_is_not_overwritten(tmp_path, tiny_bert):

@@ -92,6 +92,23 @@ def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", progress:
     )
 
 
+def plotting(path: str | Path) -> tuple[Path, Any]:
+    """The file of a plot, and altair to draw it with.
+
+    Raises:
+        MissingExtra: altair is not installed.
+        BadRequest: an ending that is not .html, .png or .svg.
+    """
+    path = Path(path)
+    if path.suffix not in (".html", ".png", ".svg"):
+        raise BadRequest(f"a plot is .html, .png or .svg, not {path.suffix or 'without ending'}", path=str(path))
+    try:
+        import altair
+    except ImportError as error:
+        raise MissingExtra.of("altair", extra="report", why="a plot") from error
+    return path, altair
+
+
 def plot(audit: Audit, path: str | Path) -> Path:
     """Predicted against measured, one panel a target, as .html, .png or .svg by the name's end.
 
@@ -99,13 +116,7 @@ def plot(audit: Audit, path: str | Path) -> Path:
         MissingExtra: altair is not installed.
         BadRequest: another ending.
     """
-    path = Path(path)
-    if path.suffix not in (".html", ".png", ".svg"):
-        raise BadRequest(f"a plot is .html, .png or .svg, not {path.suffix or 'without ending'}", path=str(path))
-    try:
-        import altair as alt
-    except ImportError as error:
-        raise MissingExtra.of("altair", extra="report", why="a plot") from error
+    path, alt = plotting(path)
     panels: list[Any] = []
     for target in dict.fromkeys(row.target for row in audit.rows):
         unit, scale = ("s", 1.0) if target == "step_time" else ("GiB", 2.0**30)

@@ -18,7 +18,8 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.public_run import Comparable, PublicRun, PublicRuns
 from advisor.domain.quantity import Quantity
 from advisor.domain.stored import Value
-from advisor.errors import AdvisorError, BadRequest, MissingExtra, UnknownName
+from advisor.errors import AdvisorError, UnknownName
+from advisor.estimator.audit import plotting
 from advisor.estimator.estimate import price
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
@@ -269,13 +270,7 @@ def plot_public(audit: PublicAudit, path: str | Path) -> Path:
         MissingExtra: altair is not installed.
         BadRequest: another ending.
     """
-    path = Path(path)
-    if path.suffix not in (".html", ".png", ".svg"):
-        raise BadRequest(f"a plot is .html, .png or .svg, not {path.suffix or 'without ending'}", path=str(path))
-    try:
-        import altair as alt
-    except ImportError as error:
-        raise MissingExtra.of("altair", extra="report", why="a plot") from error
+    path, alt = plotting(path)
     panels: list[Any] = []
     for target in dict.fromkeys(figure.target for figure in audit.figures):
         values = [

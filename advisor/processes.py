@@ -9,12 +9,10 @@ it leaves when the process that started it is gone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -53,6 +51,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def _installed() -> bool:
     """Whether a fresh Python finds this advisor by itself: in its packages, or by a path file there."""
+    import sysconfig  # not needed to print a help text
+
     places = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     if ROOT in places:
         return True
@@ -166,6 +166,8 @@ def leave_with_parent(*, at_once: bool = False) -> None:
             or a thread as long-lived, has started: the signal comes when that thread ends.
     """
     if at_once and sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     when_orphaned(lambda: os._exit(1))
 

@@ -138,6 +138,19 @@ BY_NAME: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 }
 """Stand-ins for ops of libraries that may not be installed, by the op's own name."""
 
+
+def _grouped_product(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    """torch's meta kernel takes bfloat16 alone; CUDA's multiplies other dtypes group by group into one output."""
+    left, right, *rest = args
+    if left.device.type != "meta" or left.dtype == torch.bfloat16:
+        return NotImplemented
+    recorder.assume("grouped products", f"in {left.dtype} the experts are multiplied one after another")
+    # rows are padded to 16 bytes: widths that are a multiple of 8 elements, as all are, need none in either dtype
+    halves = [torch.empty_strided(t.shape, t.stride(), dtype=torch.bfloat16, device="meta") for t in (left, right)]
+    made = func(*halves, *rest, **{name: value for name, value in kwargs.items() if name != "out_dtype"})
+    return torch.empty_strided(made.shape, made.stride(), dtype=kwargs.get("out_dtype") or left.dtype, device="meta")
+
+
 STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten._local_scalar_dense: _scalar,
     aten._to_copy: _to_copy,
@@ -146,6 +159,7 @@ STAND_INS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten.index_put_: _index_put,
     aten.masked_select: _masked_select,
     aten.bincount: _bincount,
+    aten._grouped_mm: _grouped_product,
 }
 
 _FLASH_BLOCK = 128

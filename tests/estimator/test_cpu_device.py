@@ -124,4 +124,11 @@ def test_a_run_measured_now_agrees_with_its_prediction(fitted: Calibration):
     assert memory.allocated_after_step.low <= profile.allocated_after_step_bytes <= memory.allocated_after_step.high
     # 0.71 to 0.84 on a machine of the fit's own kind with three processes a core; another processor may be half or
     # twice as fast
-    assert 0.3 < min(profile.step_seconds) / predict(asked, constants_of(fitted)) < 3
+    expected = predict(asked, constants_of(fitted))
+    fastest = min(profile.step_seconds)
+    for _ in range(3):
+        if fastest < 3 * expected:
+            break
+        # wall time: other work on the machine makes a step longer, never shorter
+        fastest = min(fastest, *measure(job).step_seconds)
+    assert 0.3 < fastest / expected < 3

@@ -84,6 +84,17 @@ def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
     assert sorted(born) == sorted(told.tolist())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_experts_are_traced_in_every_dtype(dtype: str, method: str):
+    """torch's own meta kernel of grouped products knows bfloat16 alone."""
+    made = make_trace(MIXTURE, workload(MIXTURE), recipe(method=method, options={}, dtype=dtype))
+    half = make_trace(MIXTURE, workload(MIXTURE), recipe(method=method, options={}, dtype="bfloat16"))
+    assert made.trainable_parameters == half.trainable_parameters
+    wide, narrow = (bytes_at_peak(expand(one), 2, 128) for one in (made, half))
+    assert wide > narrow if dtype == "float32" else 0.9 * narrow < wide < 1.1 * narrow
+
+
 def test_more_tokens_never_cost_less():
     timeline = expand(make_trace(DECODER, workload(DECODER), recipe()))
     peaks = [bytes_at_peak(timeline, b, s) for b, s in ((1, 64), (1, 128), (2, 128), (4, 128), (4, 512), (8, 512))]

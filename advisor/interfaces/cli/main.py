@@ -1,7 +1,7 @@
 """`advisor`: the list of verbs, loaded one at a time, and the one place where errors become exit codes.
 
 Exit codes: 0 answered · 2 wrong request · 3 nothing fits · 4 bad file · 130 interrupted. Anything else
-is a bug and ends in its traceback.
+is a bug: one line says so, its traceback goes to a file that is named, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 """Verb -> ("module:attribute" of its command, its first help line, so that listing imports nothing)."""
 
 INTERRUPTED: Final = 130
+BUG: Final = 1
 OF_FILES: Final = frozenset(
     getattr(errno, name)
     for name in "EACCES EPERM ELOOP ENAMETOOLONG ENOSPC EDQUOT EROFS EISDIR ENOTDIR EIO ESTALE ENXIO".split()  # noqa: SIM905
@@ -105,7 +106,31 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     _usable_streams()
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+    except Exception as error:
+        # whatever is not an error of ours is a bug, and a screen of frames helps nobody to go on
+        code = BUG
+        click.echo(_told_of_bug(error), err=True)
+    sys.exit(code)
+
+
+def _told_of_bug(error: Exception) -> str:
+    """What a person is told; the traceback lies in the file named, or follows where none can be written."""
+    import time
+    import traceback
+
+    from advisor import store
+
+    frames = "".join(traceback.format_exception(error))
+    what = clean(f"Error: advisor failed on this, which is a bug: {type(error).__name__}: {error}".splitlines()[0])
+    try:
+        path = store.cache_dir() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(frames, encoding="utf-8")
+    except (OSError, AdvisorError):
+        return f"{what}\n{frames}"
+    return f"{what}\n  its traceback: {path}"
 
 
 def run(arguments: list[str]) -> int:

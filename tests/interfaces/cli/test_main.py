@@ -6,13 +6,14 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import rich_click as click
 
 from advisor import errors
 from advisor.interfaces.cli import main as face
-from advisor.interfaces.cli.main import VERBS, run
+from advisor.interfaces.cli.main import VERBS, main, run
 
 
 @pytest.fixture
@@ -74,6 +75,28 @@ def test_a_bug_keeps_its_traceback(verb):
     verb(throws(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run(["recommend"])
+
+
+def test_a_bug_is_one_line_and_its_traceback_lies_in_the_file_named(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
+    verb(throws(ZeroDivisionError("a bug")))
+    with pytest.raises(SystemExit) as ending:
+        main(["recommend"])
+    assert ending.value.code == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Error: advisor failed on this, which is a bug: ZeroDivisionError: a bug"
+    log = Path(second.partition("its traceback: ")[2])
+    assert log.is_relative_to(tmp_path)
+    assert "Traceback" in log.read_text(encoding="utf-8")
+
+
+def test_a_bug_is_shown_whole_where_no_file_can_be_written(verb, capsys, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
+    verb(throws(ZeroDivisionError("a bug")))
+    with pytest.raises(SystemExit):
+        main(["recommend"])
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_an_interruption_is_130_and_a_kind_line(verb, capsys):

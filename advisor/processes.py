@@ -213,7 +213,7 @@ def out_of_memory(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"MemoryError", "OutOfMemoryError"}:
         return True
-    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+    return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
 
 
 def says_out_of_memory(text: str) -> bool:

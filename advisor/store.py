@@ -66,19 +66,25 @@ LARGEST_BYTES = 192 * 2**20
 SUFFIXES = (".json", ".json.gz")
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` as the user's home.
+
+    Raises:
+        BadFile: the home of a user that is not here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise BadFile(
+            f"{str(path)[:100]} names the home of a user that is not here", path=str(path), reason="no such user"
+        ) from error
+
+
 def home(part: Literal["data", "cache", "config"]) -> Path:
     """The user's folder of one part; it may not exist yet. Read from the environment at each call."""
     root = os.environ.get("ADVISOR_HOME")
     if root:
-        try:
-            return Path(root).expanduser() / part
-        except RuntimeError as error:
-            raise BadFile(
-                f"ADVISOR_HOME names the home of a user that is not here: {root[:100]}",
-                hints=["set ADVISOR_HOME to a folder, or unset it"],
-                path=root[:100],
-                reason="no such user",
-            ) from error
+        return expanded(root) / part
     import platformdirs
 
     folder = {

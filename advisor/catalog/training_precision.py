@@ -106,7 +106,8 @@ def precision_warning(method: Method, recipe: Recipe, task: Task) -> str:
     if recipe.dtype == "float16":
         return f"precision: {SCALER_REFUSES}" if stored_in_base or task == "sequence-classification" else ""
     rate = rate_of(method, recipe)
-    if not loses_updates(method, rate):
+    beside = stored_in_base and not method.trains_in_base_dtype and rate < HALF_A_BIT * WEIGHT_SIZE
+    if not loses_updates(method, rate) and not beside:
         return ""
     low, high = MEASURED_IN_BFLOAT16
     return (

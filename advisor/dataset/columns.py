@@ -136,6 +136,8 @@ class Column:
     fractions: int = 0
     media: dict[Media, int] = field(default_factory=dict[Media, int])
     marks: int = 0
+    json_lists: int = 0
+    """Texts that begin like a JSON list of objects, as a table's cell holds a chat."""
     keys: set[str] = field(default_factory=set[str])
     """Keys of its objects, or of the objects in its lists."""
     values: dict[Any, int] = field(default_factory=dict[Any, int])
@@ -166,11 +168,13 @@ class Column:
     def _scalar(self, value: Any, kind: str) -> None:
         if kind != "flag" and is_number(value):
             self.numbers += 1
-            self.fractions += float(value) % 1 != 0
+            # an integer may have more digits than a float can hold
+            self.fractions += not isinstance(value, int) and float(value) % 1 != 0
         elif kind == "text":
             self.texts += 1
             self.characters += len(value)
             self.marks += any(mark in value for mark in MARKS)
+            self.json_lists += value.lstrip()[:2] == "[{"
         if isinstance(value, str) and len(value) > 80:
             self.many = True
         elif value in self.values or len(self.values) < DISTINCT:
@@ -179,7 +183,7 @@ class Column:
             self.many = True
 
     def _object(self, value: Any) -> None:
-        parts = value if isinstance(value, list) else [value]
+        parts = [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, Mapping)]
         for part in parts:
             self.keys.update(part)
         said = [part.get("content", part.get("value")) for part in parts]

@@ -97,8 +97,12 @@ class Layout:
         if self.kind == "messages":
             return Example("", messages=_conversation(row), tools=_tools(row))
         if self.kind == "prompt-completion":
-            target = row.text("completion") if "completion" in self.roles else str(row.label())
-            return Example(row.text("prompt", "context"), target)
+            if "completion" in self.roles:
+                return Example(row.text("prompt", "context"), row.text("completion"))
+            label = row.label()
+            if self.unlabelled is not None and label == self.unlabelled:
+                return None
+            return Example(row.text("prompt", "context"), str(label))
         text = row.text("text")
         if self.kind == "text":
             return Example(text)

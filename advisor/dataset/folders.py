@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from advisor import store
 from advisor.dataset.files import bad
 from advisor.dataset.readers import Row, file_rows, plain_suffix
 
@@ -54,7 +55,7 @@ def find_files(path: str | os.PathLike[str]) -> DataFiles:
     Raises:
         BadFile: nothing there, no data file in the folder, or several that cannot all be meant.
     """
-    asked = Path(path).expanduser()
+    asked = store.expanded(path)
     try:
         if asked.is_dir():
             return _folder(asked)
@@ -170,7 +171,7 @@ def _cached(name: str, asked: Path) -> DataFiles:
 
 
 def _home() -> Path:
-    return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    return store.expanded(os.environ.get("HF_HOME") or "~/.cache/huggingface")
 
 
 def _hub_snapshots(name: str) -> list[Path]:

@@ -69,7 +69,7 @@ def for_task(layout: Layout, task: str | None) -> Layout:
     if task != "causal-lm" or layout.kind != "text-label":
         return layout
     roles = {"prompt": layout.roles["text"], "label": layout.roles["label"]}
-    return dataclasses.replace(layout, kind="prompt-completion", roles=roles, unlabelled=None)
+    return dataclasses.replace(layout, kind="prompt-completion", roles=roles)
 
 
 def _as_named(path: Path, seen: Columns, named: Roles) -> Layout:
@@ -157,9 +157,9 @@ def _with_unlabelled(path: Path, seen: Columns, layout: Layout) -> Layout:
     count from 0. With the classes 0 and 1 alone it may as well be the third of three (negative, neutral, positive).
     """
     column = seen.by_name.get(layout.roles["label"][0]) if layout.kind == "text-label" else None
-    if column is None or not column.numeric or column.many:
+    if column is None or not column.numeric or column.many or column.fractions:
         return layout
-    values = {int(float(value)): value for value in column.values}
+    values = {value if isinstance(value, int) else int(float(value)): value for value in column.values}
     if -1 not in values:
         return layout
     others = sorted(set(values) - {-1})

@@ -152,7 +152,7 @@ def _summary(
     how: str,
     measured: bool,
 ) -> TokenLengths:
-    limit = max_len or max(1, *(size for size, _ in everything))
+    limit = max_len or max(1, *(max(pair) for pair in everything))
     sizes = sorted(min(size, limit) for size, _ in sample)
     targets = [min(target, limit) for _, target in sample]
     has_targets = any(target for _, target in everything)
@@ -164,7 +164,7 @@ def _summary(
         max=min(limit, max(size for size, _ in everything)),
         target_mean=float(np.mean(targets)) if has_targets else None,
         target_max=min(limit, max(target for _, target in everything)) if has_targets else None,
-        cut=float(np.mean([size > limit for size, _ in sample])),
+        cut=float(np.mean([max(pair) > limit for pair in sample])),
         how=how,
         measured=measured,
         sizes=tuple(sizes),

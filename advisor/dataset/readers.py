@@ -178,7 +178,7 @@ def _rows_in(path: Path, document: dict[str, Any]) -> Iterable[Any]:
     of_rows = [name for name, value in arrays.items() if value and isinstance(value[0], dict)]
     if len(arrays) == 1 and not (set(arrays) < set(document) and not of_rows and objects):
         return next(iter(arrays.values()))
-    if len(of_rows) > 1 and len({len(arrays[name]) for name in arrays}) >= 1:
+    if len(of_rows) > 1:
         listed = ", ".join(f"{name!r} ({len(arrays[name])} rows)" for name in of_rows)
         raise bad(
             path,

@@ -100,7 +100,7 @@ def _chats(column: Column | None) -> bool:
         return False
     if "objects" in column.kinds:
         return bool(column.keys & {"role", "from", "content", "value", "input", "user", "human"})
-    return column.kinds == {"text"} and all(str(value).lstrip().startswith("[{") for value in list(column.values)[:9])
+    return column.filled > 0 and column.json_lists == column.filled
 
 
 def chat_of(columns: Columns) -> Column | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from advisor.dataset.columns import Columns, named_columns
+from advisor.dataset.columns import Columns, characters, named_columns
 from advisor.dataset.examples import Example, Label, Layout, Message, turn_keys_left_out
 from advisor.dataset.files import bad
 from advisor.dataset.folders import DataFiles, find_files
@@ -205,9 +205,11 @@ def _cut(example: Example) -> Example:
     if example.messages:
         left, turns = KEPT_CHARACTERS, list[Message]()
         for turn in example.messages:
-            turns.append({"role": turn["role"], "content": turn["content"][:left]})
-            left -= len(turns[-1]["content"])
-        return Example("", messages=tuple(turns))
+            if left <= 0:
+                break
+            turns.append(turn | {"content": turn["content"][:left]})
+            left -= characters(turn, chat=True)
+        return Example("", messages=tuple(turns), tools=example.tools)
     target = example.target[: KEPT_CHARACTERS // 2] if example.target is not None else None
     return Example(example.text[: KEPT_CHARACTERS - len(target or "")], target, example.label)
 

@@ -182,24 +182,37 @@ def largest_micro_batch(
 
 
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:
-    """Expected effect against full fine-tuning; None without a number of samples, which it hangs on."""
-    if workload.samples is None:
+    """None without a number of samples, which the effect hangs on, and of what does not train at all."""
+    if workload.samples is None or (warning and recipe.dtype == "float16"):
         return None
+    return quality_of(workload, recipe, spec, trace.total_parameters, trace.trainable_parameters, workload.samples)
+
+
+def quality_of(
+    workload: Workload, recipe: Recipe, spec: ModelSpec, total: int, trainable: int, samples: int | None
+) -> Quality:
+    """Expected effect against full fine-tuning, the recipe's precision considered.
+
+    Args:
+        total, trainable: numbers of parameters.
+        samples: of the training; None averages over sizes.
+    """
+    from advisor.catalog.methods import find_method
     from advisor.literature.quality.precision import with_lost_updates
     from advisor.literature.quality.quality_prediction import predict_quality
 
     predicted = predict_quality(
         recipe.method,
         architecture=spec.architecture,
-        model_parameters=trace.total_parameters,
+        model_parameters=total,
         task_type=workload.task_type,
-        samples=workload.samples,
-        trainable_parameters=trace.trainable_parameters,
+        samples=samples,
+        trainable_parameters=trainable,
         options=recipe.options,
         learning_rate_tuned=True,
         own_method=False,
     )
-    return with_lost_updates(predicted, warning)
+    return with_lost_updates(predicted, precision_warning(find_method(recipe.method), recipe, workload.task))
 
 
 def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -> tuple[Memory, Time]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field, ValidationError, field_validator
@@ -307,7 +306,7 @@ def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tupl
 def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:
     if not isinstance(given, str):
         return given or None  # peft's public runs write {} for full fine-tuning
-    path = Path(given).expanduser()
+    path = store.expanded(given)
     return store.read_document(path / "adapter_config.json" if path.is_dir() else path)
 
 

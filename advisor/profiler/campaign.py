@@ -159,7 +159,7 @@ def load_campaign(name: str) -> Campaign:
         UnknownName: neither a file nor a shipped campaign.
         BadFile: the file is no campaign as expected.
     """
-    path = Path(name).expanduser()
+    path = store.expanded(name)
     if name in shipped_campaigns():
         path = FOLDER / f"{name}.json"
     elif path.suffix != ".json" and not path.is_file():

@@ -10,6 +10,7 @@ import json
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,8 +155,9 @@ def library_versions() -> dict[str, str]:
     return installed_versions(LIBRARIES)
 
 
+@cache
 def ask() -> DetectedDevice:
-    """What torch sees, asked in another process.
+    """What torch sees, asked in another process, once: starting torch takes seconds and the answer does not change.
 
     Raises:
         BadRequest: torch is missing or cannot start; `cause` is what it said.

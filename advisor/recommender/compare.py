@@ -10,6 +10,7 @@ from typing import Any
 from advisor import store
 from advisor.catalog.methods import find_method, methods
 from advisor.domain.candidate import Candidate
+from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Stored, Value
 from advisor.errors import AdvisorError
@@ -61,9 +62,11 @@ def compare(
     wanted = list(dict.fromkeys(find_method(name).name for name in names)) if names else [m.name for m in methods()]
     given = {"batch_size": batch_size, "seq_len": seq_len, "samples": samples, **more}
     shared = {"model": model, "gpu": gpu, **{key: value for key, value in given.items() if value is not None}}
-    spec = _refuse_for_all(shared)
+    spec, gpu_found = _refuse_for_all(shared)
     tell = on_progress or silent
-    path = store.cache_dir() / "comparisons" / f"{stamp({**shared, 'definition': sorted(spec.digests)})}.json.gz"
+    # by what the names mean here: another model may lie in the folder, another card in the machine
+    asked = {**shared, "definition": sorted(spec.digests), "card": gpu_found.model_dump(mode="json")}
+    path = store.cache_dir() / "comparisons" / f"{stamp(asked)}.json.gz"
     kept = store.read_cache(Comparison, path)
     known = dict(kept.priced) if kept is not None else {}
     new = [name for name in wanted if name not in known]
@@ -75,17 +78,18 @@ def compare(
     return [known[name] for name in wanted]
 
 
-def _refuse_for_all(shared: Mapping[str, Any]) -> ModelSpec:
-    """The model; or raise what is wrong with the question itself, which would else be said once a method."""
+def _refuse_for_all(shared: Mapping[str, Any]) -> tuple[ModelSpec, Gpu]:
+    """The model and the card; or what is wrong with the question itself, raised once and not once a method."""
     from advisor.catalog.gpus import check_attention
     from advisor.catalog.models import resolve_model
     from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 
     request = from_case({**shared, "method": "lora"})
-    check_attention(hardware_of(request).gpu, request.attn_implementation)
+    gpu = hardware_of(request).gpu
+    check_attention(gpu, request.attn_implementation)
     spec = resolve_model(request.model)
     workload_of(request, spec, recipe_of(request))
-    return spec
+    return spec, gpu
 
 
 def _worked_out(shared: Mapping[str, Any], names: Sequence[str], tell: Progress) -> dict[str, Priced]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.models.checkpoint import stored_base
 from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Refusal
@@ -60,7 +61,7 @@ def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) ->
     )
     if recipe.gradient_checkpointing:
         said.append("checkpointing: without it no micro-batch, or only a slower one, fits")
-    if recipe.base != "dtype" and question.request.base is None:
+    if recipe.base != "dtype" and question.request.base is None and stored_base(question.spec) is None:
         said.append(f"{recipe.base} base: in {recipe.dtype} the weights leave too little room")
     said.extend(_precision(question, choice))
     if choice.quality is not None:

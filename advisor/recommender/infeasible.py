@@ -14,7 +14,7 @@ from advisor.recommender.recommend_request import ResolvedRequest, long_rows
 from advisor.recommender.sizing import Costs, MethodOutcome
 from advisor.recommender.workers.method_worker import fit_or_say
 
-FRUGAL = {"methods": ("qlora",), "bases": ("nf4",), "gradient_checkpointing": True}
+FRUGAL = {"method": ("qlora",), "base": ("nf4",), "gradient_checkpointing": True}
 """The least that adapts every layer; one recipe, since each one tried may have to be traced first."""
 
 

@@ -160,6 +160,7 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
     from advisor.catalog.models import resolve_model
 
     spec = resolve_model(request.model)
+    _check_base(request, spec)
     gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
     check_attention(gpu, request.attn_implementation)
     given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu or "", "note": note}
@@ -181,6 +182,20 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
         row_lengths=row_lengths,
         notes=(*notes, *more, *why),
     )
+
+
+def _check_base(request: RecommendRequest, spec: ModelSpec) -> None:
+    """Refuse a base that a checkpoint stored in another cannot be loaded in."""
+    from advisor.catalog.models.checkpoint import stored_base
+
+    stored = stored_base(spec)
+    if stored is not None and request.base is not None and stored not in request.base:
+        raise BadRequest(
+            f"{spec.name} is stored in {stored} and cannot be loaded as a base in {' or '.join(request.base)}",
+            hints=[f"to go on: --base {stored}, or leave --base out"],
+            field="base",
+            stored=stored,
+        )
 
 
 def _workload(

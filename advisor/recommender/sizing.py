@@ -71,23 +71,10 @@ class Estimator:
         return largest_micro_batch(workload, recipe, hardware, spec, at_most)
 
     def quality(self, candidate: Candidate, spec: ModelSpec, samples: int | None) -> Quality:
-        from advisor.literature.quality.precision import with_lost_updates
-        from advisor.literature.quality.quality_prediction import predict_quality
+        from advisor.estimator.estimate import quality_of
 
-        recipe = candidate.recipe
-        predicted = predict_quality(
-            recipe.method,
-            architecture=spec.architecture,
-            model_parameters=candidate.total_parameters,
-            task_type=candidate.workload.task_type,
-            samples=samples,
-            trainable_parameters=candidate.trainable_parameters,
-            options=recipe.options,
-            learning_rate_tuned=True,
-            own_method=False,
-        )
-        warning = precision_warning(find_method(recipe.method), recipe, candidate.workload.task)
-        return with_lost_updates(predicted, warning)
+        counts = candidate.total_parameters, candidate.trainable_parameters
+        return quality_of(candidate.workload, candidate.recipe, spec, *counts, samples)
 
 
 class MethodOutcome(Value):

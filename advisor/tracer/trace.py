@@ -194,11 +194,12 @@ def _make_trace(
     full, period = _depths(asked)
     if method.unrolls and not whole and period:
         # what the whole model refuses is refused here; what only a cut one cannot do is traced whole
-        parameters = whole_census(asked)
+        parameters: Census | None = None
         for periods in _LAYERS_A_PERIOD:
             depth = {field: _traced_layers(layers, period, periods) for field, layers in full.items()}
             if any(depth[field] >= full[field] for field in full):
                 break
+            parameters = whole_census(asked) if parameters is None else parameters
             try:
                 return _assemble(asked, depth, full, period, key, parameters)
             except (Irregular, IllegalRecipe):

@@ -12,5 +12,6 @@ def make_schedule(recipe: Recipe, optimizer: Any, steps: int) -> Any:
     """A scheduler of torch over `steps` optimizer steps, the recipe's warm-up within them."""
     from transformers import get_scheduler
 
-    warm_up = math.ceil(recipe.warmup_ratio * steps)
+    # the first step of a warm-up has the rate 0: a training of one step would learn nothing
+    warm_up = min(math.ceil(recipe.warmup_ratio * steps), steps - 1)
     return get_scheduler(recipe.schedule, optimizer, num_warmup_steps=warm_up, num_training_steps=steps)

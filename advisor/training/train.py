@@ -23,6 +23,8 @@ from advisor.training.trainers.loop import load_trainable, trainable_state
 from advisor.training.trainers.trainer import Work
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 
+PIECE = 2**20
+"""Numbers of a parameter that are summed at a time."""
 LIBRARIES = ("advisor", "torch", "transformers", "peft", "trl", "optuna", "bitsandbytes")
 
 
@@ -77,15 +79,20 @@ def _sums(model: Any) -> list[float]:
     """One number for each trained parameter; equal before and after means that it did not move."""
     import torch
 
+    def of(parameter: torch.Tensor) -> float:
+        # piece by piece: a whole parameter in float64 could be the training's own peak of memory
+        pieces = (piece.double() for piece in parameter.reshape(-1).split(PIECE))
+        return sum(float(piece.abs().sum() + piece.sum() / 3) for piece in pieces)
+
     trained = [p.detach() for p in model.parameters() if p.requires_grad]
-    return [float(p.double().abs().sum() + p.double().sum() / 3) for p in trained if p.dtype != torch.uint8]
+    return [of(p) for p in trained if p.dtype != torch.uint8]
 
 
 def _nothing_learned(job: TrainingSpec, steps: int) -> IllegalRecipe:
     method = find_method(job.recipe.method)
     return IllegalRecipe(
         f"{method.name} changed none of its parameters in {plural(steps, 'step')} on these rows",
-        cause="; ".join(method.failure_modes[:1]),
+        cause=f"known of {method.name}: {'; '.join(method.failure_modes)}" if method.failure_modes else "",
         hints=[f"to see its options: advisor methods {method.name}", "--method lora"],
         method=method.name,
     )

@@ -17,7 +17,7 @@ from advisor.tuner.search.samplers_and_pruners import noise_of, not_worth_more
 from advisor.tuner.search.space import apply, start_params
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.trial_cost import FinishedTrials, predict, tokens_of
-from advisor.tuner.tune_request import TuneRequest
+from advisor.tuner.tune_request import TuneRequest, finish_seconds
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,8 +35,6 @@ FINALS_SHARE: Final = 1 / 3
 """Of hours or USD that the finalists' other seeds may take, at most; what cannot be paid is not trained."""
 NEARLY: Final = 0.1
 """Of a training: a budget that falls so little short of the next one still pays for it."""
-GRACE_SECONDS: Final = 120.0
-"""After the hours, at most: a step that is being taken, its scoring, the test and the export."""
 FLOOR_TRIALS: Final = 20
 """A search is never called flat before this many trials, or twice its dimensions."""
 
@@ -65,10 +63,10 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[FinishedTri
     if trial is None:
         notes.append("how long a trial takes is not known before the first one: the budget is kept by the clock")
     if request.ends_at is not None:
-        notes.append(
-            f"the hours are kept by the clock: at their end what trains is ended and scored, and all is written within "
-            f"{duration(GRACE_SECONDS)} more"
-        )
+        after = "how long test and export take is not known"
+        if request.measured is not None:
+            after = f"about {duration(finish_seconds(request, request.measured))} of them are kept for test and export"
+        notes.append(f"the hours are kept by the clock: at their end what trains is ended and scored; {after}")
     more = finals_of(request, trials)
     if bound != "trials":
         more = min(more, math.ceil(trials * request.seeds * FINALS_SHARE / (1 - FINALS_SHARE)))

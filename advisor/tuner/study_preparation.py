@@ -107,9 +107,9 @@ def make_request(
     if recommendation is None:
         workload, note = converging(names[0], spec, workload, query.epochs, query.effective_batch_size)
         notes += [note] if note else []
-    if query.merge:
-        _check_merge(names, query.base)
     starts, more = _starts(spec, workload, recommendation, names, _recipe_fields(query, task))
+    if query.merge:
+        _check_merge([start.recipe for start in starts])
     request = TuneRequest(
         name=_name(query.name or f"{Path(spec.name).name}-{Path(data).name.partition('.')[0]}"),
         spec=spec,
@@ -327,21 +327,20 @@ def _starts(
     return tuple(starts), notes
 
 
-def _check_merge(names: Sequence[str], base: str | None) -> None:
+def _check_merge(recipes: Sequence[Recipe]) -> None:
     """Refuse to promise a merged model of what cannot be merged.
 
     Raises:
         BadRequest: with the first such method, or the base.
     """
-    for name in names:
-        method = find_method(name)
-        if not method.mergeable:
+    for recipe in recipes:
+        if not find_method(recipe.method).mergeable:
             raise BadRequest(
-                f"--merge: {name} is not a change of the weights", hints=["leave out --merge", "--method lora"]
+                f"--merge: {recipe.method} is not a change of the weights", hints=["leave out --merge", "--method lora"]
             )
-        if (base or method.default_base) != "dtype":
+        if recipe.base != "dtype":
             hints = ["leave out --merge", "--base dtype"]
-            raise BadRequest(f"--merge: nothing merges into a {base or method.default_base} base", hints=hints)
+            raise BadRequest(f"--merge: nothing merges into a {recipe.base} base", hints=hints)
 
 
 def _hardware(told: Recommendation | None) -> Hardware | None:

@@ -187,7 +187,7 @@ def _measured(prepared: PreparedStudy, launch: LaunchOptions, began: float) -> P
     request, notes = prepared.request, list(prepared.notes)
     if launch.launcher != "local":
         return prepared
-    if request.hardware is None or request.budget.trials is None:
+    if request.hardware is None or request.budget.seconds is not None or request.budget.trials is None:
         measured, why = measure(request, prepared.rows)
         request = request.model_copy(update={"measured": measured})
         notes += [f"no step could be measured beforehand: {why}"] if why else []
@@ -272,6 +272,8 @@ def resume(
     if changed != request:
         request = changed
         store.write(request, place / REQUEST_FILE)
+        # a machine that joins reads the request from the storage
+        study.set_user_attr(ledger.REQUEST, request.to_document())
     study.set_user_attr(ledger.STOPPED, None)
     enqueue(study, request)
     return _go(place, request, study, url, launch, running, request.splits.notes, on_plan, on_view, patience_seconds)

@@ -146,9 +146,10 @@ class TuneRequest(Stored):
 
 
 def finish_seconds(request: TuneRequest, measured: MeasuredSteps) -> float:
-    """The test and the export after a search: the model loaded twice, the test rows scored, the adapter written."""
-    scored = measured.scored_row_seconds * request.splits.rows["test"]
-    return 2 * measured.load_seconds + scored + 2 * measured.save_seconds
+    """The test and the export after a search: the model loaded twice (thrice to merge), the test rows scored before and
+    after the training, the adapter written."""
+    scored = 2 * measured.scored_row_seconds * request.splits.rows["test"]
+    return (3 if request.merge else 2) * measured.load_seconds + scored + 2 * measured.save_seconds
 
 
 REQUEST_FILE: Final = "request.json"

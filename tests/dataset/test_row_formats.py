@@ -133,6 +133,12 @@ def test_what_an_instruction_is_about_is_joined(tmp_path: Path):
     assert both.text == "i\n\nx\n\ny"
 
 
+def test_long_texts_are_no_chats(tmp_path: Path):
+    rows = [{"query": f"{i} " + "why " * 99, "response": f"{i} " + "so " * 99} for i in range(9)]
+    assert read_rows(write(tmp_path, rows)).layout.format == "prompt-completion"
+    assert read_rows(write(tmp_path, [{"messages": json.dumps([ASKED, SAID] * 9)}])).kind == "messages"
+
+
 def test_system_and_history_become_turns(tmp_path: Path):
     row = {"instruction": "q2", "input": "", "output": "a2", "system": "s", "history": [["q1", "a1"]]}
     roles = [(m["role"], m["content"]) for m in example_of(tmp_path, row).messages]

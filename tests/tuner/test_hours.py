@@ -11,7 +11,7 @@ import advisor
 from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest
-from advisor.tuner.budget import GRACE_SECONDS, budget_left, make_plan
+from advisor.tuner.budget import budget_left, make_plan
 from advisor.tuner.execution.measure_steps import fit_hours, start_of
 from advisor.tuner.trial_cost import measured_training_seconds
 from advisor.tuner.tune_request import MeasuredSteps, finish_seconds
@@ -90,11 +90,15 @@ def test_a_dry_run_prints_numbers_and_begins_nothing(tmp_path, tiny_bert):
     assert not (tmp_path / "study").exists()
 
 
+GRACE_SECONDS = 120.0
+"""Beyond the hours: a step that is being taken, its scoring, and what test and export take longer than foreseen."""
+
+
 @pytest.mark.slow
 def test_the_hours_end_when_they_were_to_end(tmp_path, tiny_bert):
     began = time.monotonic()
-    found = tune(tmp_path, tiny_bert, hours=90 / HOUR, epochs=400.0)
+    found = tune(tmp_path, tiny_bert, hours=240 / HOUR, epochs=400.0)
     took = time.monotonic() - began
-    assert took < 90 + GRACE_SECONDS
+    assert took < 240 + GRACE_SECONDS
     assert found.finished
     assert found.adapter

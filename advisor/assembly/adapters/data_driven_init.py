@@ -56,6 +56,8 @@ def before_attaching(model: nn.Module, config: Any, start: AdapterStart, method:
     """
     if start.saved is not None:
         _, about = read_start(start.saved)
+        if not about:
+            raise BadFile(f"the start at {start.saved} is of another method", path=str(start.saved))
         for name in ("rank_pattern", "alpha_pattern", "target_modules"):
             setattr(config, name, about[name])
         config.init_lora_weights = True
@@ -157,7 +159,10 @@ def read_start(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {})["start"])
+            about = json.loads((file.metadata() or {})["start"])
+            if not isinstance(about, dict) or (about and set(about) != set(_CONFIG)):
+                raise ValueError("its settings are not those of a start")
+            return tensors, about
     except (OSError, SafetensorError, KeyError, ValueError) as broken:
         raise BadFile(
             f"no readable start of the adapter at {path}",

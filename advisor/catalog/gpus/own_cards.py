@@ -49,7 +49,9 @@ LESS_BELOW_40_GIB, LESS_ABOVE = int(0.4 * GIB), int(0.75 * GIB)
 Source: nvidia-smi's totals against the capacity in public out-of-memory messages, T4 to H200.
 """
 _UNIT: Final = re.compile(
-    r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([kmgtp]i?)?(b|byte|bytes|flops?|ops?)?(?:/s|ps)?\s*", re.I
+    # a small b of a rate is a bit: it is refused, not read as eight times too much
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([kmgtp]i?)?(?-i:(?!bps|b/s))(b|byte|bytes|flops?|ops?)?(?:/s|ps)?\s*",
+    re.I,
 )
 _DECIMAL: Final = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 _BINARY: Final = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40, "pi": 2**50}

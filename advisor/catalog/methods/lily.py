@@ -39,7 +39,6 @@ METHOD = Method(
     inference_overhead="router and shared factors at every layer",
     serving=SWITCHED,
     transposed=False,
-    by_depth=True,
     evidence_names=("lily",),
     failure_modes=("cannot be merged: the mix depends on the input",),
     forgetting="0.216 in peft's comparison (MLP targets), four times LoRA's 0.050",

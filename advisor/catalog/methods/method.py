@@ -85,8 +85,6 @@ class Method:
     past keys and values, which stands before the target where the model has a decoder beside its encoder."""
     any_rank: bool = False
     """Its rank may exceed a layer's width: what it trains is one vector as long as the rank."""
-    by_depth: bool = False
-    """Picks its layers by how many there are: copies stand only where they train as much as the whole model does."""
     start_up: str = ""
     """What initialisation costs beyond loading, e.g. an SVD of every target."""
     identity_at_start: bool = True

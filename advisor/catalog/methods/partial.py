@@ -33,7 +33,6 @@ METHOD = Method(
     mergeable=True,
     inference_overhead="none",
     serving="a copy of the trained blocks per task",
-    by_depth=True,
     checkpoint="the trained blocks",
     evidence_names=("top2_layers", "freeze", "partial"),
     failure_modes=("backward stops at the first trained block: cheap, but early layers cannot adapt",),

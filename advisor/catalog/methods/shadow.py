@@ -60,7 +60,6 @@ METHOD = Method(
     mergeable=False,
     inference_overhead="the side network beside every layer",
     serving=ONE_AT_A_TIME,
-    by_depth=True,
     multi_adapter=False,
     needs_peft="0.21.0",
     refuse=_refuse,

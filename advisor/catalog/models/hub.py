@@ -40,9 +40,9 @@ def cache_folder() -> Path:
     """The Hub's cache on this machine, read from the environment at each call."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
+            return store.expanded(os.environ[variable])
     base = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(base).expanduser() / "hub"
+    return store.expanded(base) / "hub"
 
 
 def cached(repo: str, file: str = "config.json") -> Path | None:

@@ -140,7 +140,8 @@ def _known(entry: ModelEntry | None, repo: str) -> dict[str, Any]:
 
 def _with_counts(spec: ModelSpec, entry: ModelEntry | None) -> ModelSpec:
     """With the catalogue's parameter count where the definition found has the very sizes of the catalogue's."""
-    if entry is None or not same_sizes(spec, _of_catalogue(entry, spec.asked, "")):
+    # by its id: the sizes are wanted, not what an alias stands for
+    if entry is None or not same_sizes(spec, _of_catalogue(entry, entry.id, "")):
         return spec
     return spec.model_copy(update={"parameters": entry.parameters})
 

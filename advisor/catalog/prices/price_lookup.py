@@ -33,7 +33,7 @@ class PriceList(Stored):
 def override_path() -> Path:
     """The user's own price file: `ADVISOR_PRICES`, else `prices.json` in the config folder. It need not exist."""
     named = os.environ.get("ADVISOR_PRICES")
-    return Path(named).expanduser() if named else store.home("config") / "prices.json"
+    return store.expanded(named) if named else store.home("config") / "prices.json"
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from advisor.estimator.step_time.step_simulator import (
     run_clocks,
 )
 
+FLASH = "flash_attention"
 OTHER_MODEL_WIDENS = 1.5
 """A fit on other models' runs is off by more on this one; the factor is ours until runs of many models are in."""
 MOST_BELOW = 0.95
@@ -61,10 +62,20 @@ def time_of(
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
     below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
+    if calibration is not None and basis == "calibrated" and _flash_unfitted(calibration, ops):
+        # its rate is the catalogue's, whatever else was fitted
+        rate, share = time_constants(gpu.generation)[FLASH], float(shares[BOUNDS.index("attention")])
+        below, above = below + share * (1 - rate.value / rate.high), above + share * (rate.value / rate.low - 1)
+        why += ", flash attention not among what was fitted: range widened"
     if gpu.like is not None:
         basis, why = "assumed", f"as fast as {gpu.like}, as described; {why}"
     step = Quantity.around(mean, min(below, MOST_BELOW), above, "s", basis, why)
     return described(step, clocks, lengths, workload, recipe), rates.notes
+
+
+def _flash_unfitted(calibration: Calibration, ops: Ops) -> bool:
+    """Whether the step holds flash attention that no fitted run of the calibration did."""
+    return bool(ops.is_flash.any()) and FLASH not in {constant.name for constant in calibration.time}
 
 
 def described(step: Quantity, clocks: Clocks, lengths: BatchLengths, workload: Workload, recipe: Recipe) -> Time:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from advisor.errors import BadRequest
 from advisor.interfaces.cli.click_options import gpu_option, json_option
 from advisor.interfaces.cli.output import amount, emit, grid, progress
 
@@ -38,6 +39,12 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
       advisor audit --public --gpu RTX-3080
     """
     if public:
+        source = click.get_current_context().get_parameter_source("scheme")
+        if source is not None and source.name == "COMMANDLINE":
+            raise BadRequest(
+                "--scheme is for your own measured runs; --public fits nothing that could be left out",
+                hints=["leave out --scheme"],
+            )
         _public(gpu, plot_path, as_json)
         return
     from advisor.estimator.audit import audit, plot

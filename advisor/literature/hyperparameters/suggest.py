@@ -3,7 +3,7 @@
 Every published setting weighs by how it came to be (found best > recommended > ... > library default), how
 near its architecture, model size, task and data size are, and how many its repository already gave: one
 repository with 300 example files speaks with one voice, not 300. The value is the weighted median of the
-voices (the mode, for words), the range their weighted 10-90 %, and where they disagree the answer says so.
+settings (the mode, for words), the range their weighted 10-90 %, and where they disagree the answer says so.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _why(heard: Sequence[WeightedSetting], query: SettingQuery) -> str:
 
 
 def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: float | None) -> str:
-    """Loud voices far from the value, named; empty when there are none. `ratio` None: any other value is far."""
+    """Heavy settings far from the value, named; empty when there are none. `ratio` None: any other value is far."""
     total = sum(weight for _, weight, _ in numbers)
     against: dict[float, tuple[float, str]] = {}
     for other, weight, source in numbers:

@@ -72,11 +72,11 @@ def converging_epochs(method: str, workload: Workload, published: Sequence[Setti
     a_step = -(-workload.samples // workload.effective_batch_size)
     needed = steps_needed(method, workload) or STEPS_TO_CONVERGE
     low, high = said.low or said.value, said.high or said.value
-    query = max(workload.epochs, float(round(needed / a_step)))
-    epochs = min(max(query, low), high)
+    wanted = max(workload.epochs, float(round(needed / a_step)))
+    epochs = min(max(wanted, low), high)
     if epochs == workload.epochs:
         return epochs, ""
-    why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= query else ""
+    why = f", as {method} needs about {needed:,} to converge" if workload.epochs < epochs <= wanted else ""
     steps = workload.model_copy(update={"epochs": epochs}).optimizer_steps()
     return epochs, (
         f"epochs: {epochs:g}, {plural(steps or 0, 'step')}{why}; published are {low:g} to {high:g} on such data"

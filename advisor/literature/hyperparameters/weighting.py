@@ -1,4 +1,4 @@
-"""Published settings as voices: how much each has to say to one question, with no repository speaking twice."""
+"""Published settings with weights: how much each bears on one question, no repository counting twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PARENT: Final = {variant: parent for parent, variants in _VARIANTS.items() for v
 """Whose settings stand in where a method has none of its own: the method it is a variant of."""
 
 SHARED: Final = ("effective_batch_size", "warmup_ratio", "schedule", "weight_decay", "epochs", "head_learning_rate")
-"""Settings of the training rather than of the method: any method's voices count, at a discount."""
+"""Settings of the training rather than of the method: any method's settings count, at a discount."""
 
 OUR_OPTIMIZERS: Final = "adam"
 """What the names of optimizers have in common whose rates are Adam's: adamw_torch, PagedAdamW8bit, adamw_bnb_8bit."""
@@ -85,15 +85,15 @@ def repository(address: str) -> str:
 def weighted_settings(query: SettingQuery, setting: str) -> list[WeightedSetting]:
     """Every published setting that bears on the question; the method's own, else its parent's, else any for SHARED."""
     published = load_settings()
-    own = _voices(query, [one for one in published.settings if one.setting == setting and one.method == query.method])
+    own = _weighted(query, [one for one in published.settings if one.setting == setting and one.method == query.method])
     if count_sources(own) >= 2:
         return own
     parent = PARENT.get(query.method)
     if parent:
-        lent = _voices(query, [one for one in published.settings if one.setting == setting and one.method == parent])
+        lent = _weighted(query, [one for one in published.settings if one.setting == setting and one.method == parent])
         own = own + [_discounted(weighted, 0.5) for weighted in lent]
     if setting in SHARED and count_sources(own) < 2:
-        own += [_discounted(v, 0.2) for v in _voices(query, [o for o in published.settings if o.setting == setting])]
+        own += [_discounted(v, 0.2) for v in _weighted(query, [o for o in published.settings if o.setting == setting])]
     return own
 
 
@@ -128,7 +128,7 @@ def _discounted(weighted: WeightedSetting, by: float) -> WeightedSetting:
     return WeightedSetting(weighted.value, weighted.low, weighted.high, weighted.weight * by, weighted.source)
 
 
-def _voices(query: SettingQuery, published: Iterable[PublishedSetting]) -> list[WeightedSetting]:
+def _weighted(query: SettingQuery, published: Iterable[PublishedSetting]) -> list[WeightedSetting]:
     addresses = load_settings().addresses
     raw: list[tuple[PublishedSetting, str, float]] = []
     for one in published:

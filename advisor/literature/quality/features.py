@@ -46,7 +46,7 @@ class StudySetting:
 
     `own`: the authors propose this method. `untuned`: the learning rate was not tuned for each method. Both are
     0 or 1 where it is known, and else the share of studies of which it is true (`StudyDefaults`).
-    `attention_only`: only attention's projections carry the adapter; not part of the fit, see quality_fit.
+    `attention_only`: only attention's projections carry the adapter; not part of the fit, see hierarchical_fit.
     """
 
     method: str

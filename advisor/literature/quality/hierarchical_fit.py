@@ -203,7 +203,7 @@ class HeldOutStudy:
     """A referenced cell as the model saw it with its whole study left out: asinh mean and coefficient variance.
 
     `blind` is the question as a newcomer puts it, who cannot know whose the method is nor how rates were found:
-    both at their averages over the other studies (`quality_cells.usual`).
+    both at their averages over the other studies (`observations.usual`).
     """
 
     cell: QualityObservation

@@ -71,11 +71,8 @@ def pairwise_order(
     left_out: Sequence[HeldOutStudy], *, told: bool, apart: float = 1.0, with_full: bool = True
 ) -> float:
     """Mean over studies of `order_by_study`."""
-    predict = _told if told else blind
+    predict = told_score if told else blind
     return fmean(order_by_study(left_out, predict, apart, with_full).values())
-
-
-_told = told_score
 
 
 Pick = Callable[[dict[str, list[HeldOutStudy]]], str]

@@ -60,7 +60,7 @@ class QualityFit(Stored):
     spread: tuple[float, ...]
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
-    most_doubt: float = Field(gt=0, description="points^2, see quality_fit.doubt")
+    most_doubt: float = Field(gt=0, description="points^2, see hierarchical_fit.doubt")
     attention: tuple[float, float] = Field(description="points lost by attention alone at 10^4, and per decade below")
     attention_studies: tuple[str, ...] = ()
     own_share: float = Field(0.0, ge=0, le=1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from advisor.catalog.training_precision import MEASURED_IN_BFLOAT16
 from advisor.domain.candidate import Quality
 from advisor.domain.quantity import Quantity
+
+WORST: Final = 100.0
+"""Points: a score cannot fall by more than the whole scale."""
 
 
 def with_lost_updates(quality: Quality, warning: str) -> Quality:
@@ -22,11 +27,11 @@ def with_lost_updates(quality: Quality, warning: str) -> Quality:
     loss = 100 * (kept - pure)
     effect = quality.effect
     lowered = Quantity(
-        low=effect.low - loss,
-        mid=effect.mid - loss / 2,
+        low=max(-WORST, effect.low - loss),
+        mid=max(-WORST, effect.mid - loss / 2),
         high=effect.high,
         unit=effect.unit,
-        basis=effect.basis,
+        basis="assumed",
         why=f"{effect.why}; lowered by up to {loss:.1f} points for updates lost in 16 bits",
     )
     within = quality.within_one_point / loss if loss > 1 else quality.within_one_point

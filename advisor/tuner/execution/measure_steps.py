@@ -17,7 +17,7 @@ from advisor.errors import BadRequest
 from advisor.training.training_process import Child
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.search.space import apply, start_params
-from advisor.tuner.trial_cost import measured_training_seconds
+from advisor.tuner.trial_cost import limit_bytes, measured_training_seconds
 from advisor.tuner.tune_request import MeasuredSteps, TuneRequest, finish_seconds
 
 STEPS: Final = 6
@@ -46,7 +46,8 @@ def measure(request: TuneRequest, rows: Mapping[str, Sequence[Row]]) -> tuple[Me
             on_progress=lambda line: None,
             wanted=lambda: None,
             environment=slot.environment(request, threads),
-            seconds=MOST_SECONDS,
+            memory_bytes=limit_bytes(request) if request.hardware is None else None,
+            seconds=min(MOST_SECONDS, request.budget.seconds or MOST_SECONDS),
         ).run()
     if result.status != "complete" or not result.step_seconds:
         return None, result.reason or "too few steps to measure one"

@@ -172,11 +172,13 @@ def _nowhere() -> Generator[None]:
     Where the user stands may be a stranger's model folder with a `torch.py` in it.
     """
     empty, safe = store.home("cache") / "ray-starts-here", os.environ.get("PYTHONSAFEPATH")
+    before: str | None = None
+    with contextlib.suppress(OSError):
+        before = os.getcwd()
     try:
-        before: str | None = os.getcwd()
         empty.mkdir(parents=True, exist_ok=True)
     except OSError:
-        before, empty = None, Path(os.sep)
+        empty = Path(os.sep)
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         os.chdir(empty)
@@ -184,6 +186,8 @@ def _nowhere() -> Generator[None]:
     finally:
         if safe is None:
             del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
         if before is not None:
             os.chdir(before)
 

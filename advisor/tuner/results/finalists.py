@@ -121,12 +121,14 @@ def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Resul
     for (number, _), result in sorted(results.items()):
         broken.add(number) if _score(result) is None else others[number].append(result)
     chances = _chances(request, [others[t.number] for t in tried])
+    # like is compared with like: other seeds' scores only where every finalist has one
+    alike = all(others[t.number] for t in tried if t.number not in broken)
     found: list[Finalist] = []
     for trial, chance in zip(tried, chances, strict=True):
         own = trial.values[index]
         again = [score for r in others[trial.number] if (score := _score(r)) is not None]
         # the search's own score chose the trial, so it flatters: it counts only where there is no other
-        fair = again or [own]
+        fair = again if again and alike else [own]
         found.append(
             Finalist(
                 number=trial.number,
@@ -186,23 +188,35 @@ def _with_weights(
     )
     if request.retrain or not here:
         place = _retrained(request, folder, trial, train)
-        return Chosen(trial, finalists, place / WEIGHTS, request.seed, notes)
+        if place is not None:
+            return Chosen(trial, finalists, place / WEIGHTS, request.seed, notes)
+        if not here:
+            raise DoesNotFit(
+                "the hours ended before the chosen settings were trained again",
+                hints=[f"advisor tune --resume {folder} --hours MORE"],
+                number=trial.number,
+            )
+        notes = (*notes, "not trained again on the evaluation rows: the hours are spent")
     place, seed, _ = max(here, key=lambda p: sign * p[2])
     return Chosen(trial, finalists, place / WEIGHTS, seed, notes)
 
 
-def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: TrainFunction) -> Path:
-    """Train the chosen settings once more: on training and evaluation rows if asked, else as the trial did."""
+def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: TrainFunction) -> Path | None:
+    """Train the chosen settings once more: on training and evaluation rows if asked, else as the trial did.
+
+    None where the hours ended on the way: what was trained till then is not the training that was chosen.
+    """
     place = folder / "finals" / f"{trial.number:04d}-{'retrained' if request.retrain else 'again'}"
     job = job_of(request, folder, trial, place, request.seed)
     if request.retrain:
         # the evaluation rows are learned now, so there is nothing left to choose a moment by: the end is kept
         job = job.model_copy(update={"train_on": ("train", "evaluation"), "evaluations": 1, "early_stopping": 0})
-    if ledger.finished_result(place) is None:
+    result = ledger.finished_result(place)
+    if result is None or result.reason == OUT_OF_TIME:
         [result] = train(request, [job], lambda job, result: None)
         if result.status != "complete":
             raise DoesNotFit(f"the chosen settings could not be trained again: {result.reason}", number=trial.number)
-    return place
+    return None if result.reason == OUT_OF_TIME else place
 
 
 def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult:

@@ -102,13 +102,14 @@ def slice_of(parent: Gpu, name: str) -> Gpu:
         for profile in table.profiles if parent.name in table.parents else ():
             if profile.name == name:
                 return _derived(parent, profile, table, tables)
-    has = profiles_of(parent.name)
+    has, able = profiles_of(parent.name), parents_with(name)
+    others = f"GPUs with {name}: {', '.join(able)}" if able else "no GPU has that slice; to list all: advisor gpus"
     raise BadRequest(
         f"{parent.name} has no MIG slice {name}",
-        hints=[f"its slices: {', '.join(has)}"] if has else [f"GPUs with {name}: {', '.join(parents_with(name))}"],
+        hints=[f"its slices: {', '.join(has)}"] if has else [others],
         gpu=parent.name,
         profile=name,
-        near=[f"{parent.name}-MIG-{each}" for each in has] or [f"{each}-MIG-{name}" for each in parents_with(name)],
+        near=[f"{parent.name}-MIG-{each}" for each in has] or [f"{each}-MIG-{name}" for each in able],
     )
 
 

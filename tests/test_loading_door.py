@@ -21,7 +21,6 @@ LOADERS = {
     "load_adapter_from_hub",
     "get_class_from_dynamic_module",
     "pipeline",
-    "hf_hub_download_and_run",
     "read_pickle",
     "unsafe_load",
     "trust_remote_code",

@@ -87,8 +87,16 @@ def test_the_checks_are_scripts_that_bash_can_read(name):
 
 def test_ci_runs_linters_types_advisories_and_both_sets_of_tests():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    steps = ("ruff check", "ruff format --check", "pyright --pythonpath", ".ci/audit", "$tests", "-m ", ".ci/matrix")
-    assert [text.index(step) for step in steps]
+    steps = (
+        "ruff check",
+        "ruff format --check",
+        "pyright --pythonpath",
+        ".ci/audit",
+        "$tests",
+        "pytest -m slow",
+        ".ci/matrix",
+    )
+    assert [text.index(step) for step in (*steps, ".ci/matrix")]
 
 
 def test_the_default_run_leaves_out_the_marks_that_ci_runs_apart():
@@ -154,3 +162,9 @@ def test_every_function_that_the_architecture_names_is_where_it_says():
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         kinds = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
         assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}, f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("script", ["run", "matrix"])
+def test_tests_that_ci_names_are_there(script):
+    named = re.findall(r"\btests/[\w/.]+", (ROOT / ".ci" / script).read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []

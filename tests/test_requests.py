@@ -105,7 +105,7 @@ def test_one_word_means_one_thing_in_every_verb():
 
 
 @pytest.mark.parametrize(("verb", "options", "request_", "named"), VERBS, ids=[v[0] for v in VERBS])
-def test_the_schema_explains_every_argument(verb, options, request_, named):
+def test_every_argument_is_explained_and_a_schema_that_does_so_says_the_same(verb, options, request_, named):
     properties = request_.model_json_schema()["properties"]
     for name, hint in get_type_hints(options, include_extras=True).items():
         about = parts_with_argument(hint)

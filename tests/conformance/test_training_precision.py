@@ -93,6 +93,15 @@ def test_modules_saved_in_float16_are_warned_of():
     assert "unscale" in precision_warning(lora, recipe, "sequence-classification")
 
 
+def test_modules_saved_in_bfloat16_that_lose_their_updates_are_warned_of():
+    lora = next(m for m in methods() if m.name == "lora")
+    recipe = recipe_of(lora).model_copy(update={"dtype": "bfloat16", "learning_rate": 1e-5})
+    saved = recipe.model_copy(update={"adapter_config": {"peft_type": "LORA", "modules_to_save": ["lm_head"]}})
+    assert "below half a bit" in precision_warning(lora, saved, "causal-lm")
+    assert not precision_warning(lora, recipe, "causal-lm"), "adapters alone are float32"
+    assert not precision_warning(lora, saved.model_copy(update={"learning_rate": 2e-3}), "causal-lm")
+
+
 @pytest.mark.parametrize("model", ["google-t5/t5-large", "google/flan-t5-base", "google/mt5-base"])
 def test_a_model_that_overflows_float16_is_run_in_float32(model):
     question = resolve(checked({"model": model, "gpu": "Tesla T4", "samples": 100, "seq_len": 64}))

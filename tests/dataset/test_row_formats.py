@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -303,3 +304,44 @@ def test_no_text_is_lost_without_a_word(tmp_path_factory: pytest.TempPathFactory
         if example.messages:
             used -= sum(2 * message["content"].count("\n\n") for message in example.messages)
     assert used + unused == sum(len(value) for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": "x", "label": 10**400}] * 4,
+        [{"messages": [ASKED, None, SAID]}] * 4,
+        [{"text": "x", "label": float("nan"), "summary": "y"}] * 4,
+    ],
+)
+def test_an_odd_cell_is_no_bug_of_ours(tmp_path: Path, rows: list[Row]):
+    path = tmp_path / "odd.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    with contextlib.suppress(BadFile, BadRequest):
+        read_rows(path)
+
+
+def test_rows_without_a_label_are_left_out_for_a_language_model_too(tmp_path: Path):
+    rows = [{"text": f"t{i}", "label": label} for i, label in enumerate([-1, 0, 1, 2] * 3)]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    for task in (None, "causal-lm"):
+        found = read_rows(path, task)
+        assert found.count == 9, task
+        assert any("unlabelled" in warning for warning in found.warnings)
+
+
+def test_a_long_chat_loses_its_end_and_not_its_tools(tmp_path: Path):
+    call = {"role": "assistant", "content": "c", "tool_calls": [{"function": {"name": "f", "arguments": "x" * 50_000}}]}
+    row = {"messages": [ASKED, *[call] * 12, SAID], "tools": [{"type": "function", "function": {"name": "f"}}]}
+    path = tmp_path / "agent.jsonl"
+    path.write_text("\n".join([json.dumps(row)] * 3), encoding="utf-8")
+    example = read_rows(path).sample[0].example
+    assert example.tools
+    assert any("tool_calls" in turn for turn in example.messages)
+    assert len(example.messages) < 14
+
+
+def test_a_path_in_nobodys_home_is_a_bad_file():
+    with pytest.raises(BadFile, match="not here"):
+        read_rows("~nobody-of-that-name/rows.jsonl")

@@ -183,3 +183,17 @@ def test_what_cannot_be_run_is_refused(ask, change):
     case = {key: value for key, value in {**ask, **change}.items() if value is not None and key != "rank"}
     with pytest.raises((BadRequest, IllegalRecipe)):
         estimate(**case)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_a_fit_and_a_prediction_use_the_same_rates(ask, dtype):
+    """A T4 multiplies bfloat16 at its float32 rate; a fit against another rate would price it eight times too slow."""
+    from advisor.estimator.calibration.fit import predict
+    from advisor.estimator.calibration.measured_runs import question
+    from advisor.estimator.step_time.time_prediction import constants_of
+
+    case = {**ask, "gpu": "T4", "dtype": dtype}
+    workload, recipe, hardware, spec = asked(case)
+    told = estimate(**case).time.step.mid
+    fitted = predict(question(workload, recipe, hardware, spec), constants_of(None, hardware.gpu.generation))
+    assert fitted == pytest.approx(told, rel=0.02), "the two differ in the lengths they sample, not in rates"

@@ -413,3 +413,25 @@ def test_a_price_of_the_users_own_is_the_price_at_spot_too():
     money = money_of(Quantity.around(3600.0, 0.1, 0.1, "s", "modelled", "told"), hardware, [], today=date.today())
     assert money.at(spot=True) == money.on_demand
     assert money.on_demand.mid == 2.0
+
+
+def test_what_a_hint_asks_for_are_arguments_of_the_request():
+    """model_copy takes any name without a word, so a renamed field would silently ask for nothing."""
+    from advisor.recommender.infeasible import FRUGAL
+    from advisor.recommender.recommend_request import RecommendRequest
+
+    assert set(FRUGAL) <= set(RecommendRequest.model_fields)
+
+
+def test_a_smaller_base_is_proposed_whatever_base_was_asked_for(costs):
+    with pytest.raises(DoesNotFit) as caught:
+        ask(costs, gpu="T4", method=["full"], base=["dtype"])
+    assert not [hint for hint in caught.value.hints if "--method qlora" in hint], "the methods were named"
+    from advisor.catalog.methods import find_method
+    from advisor.recommender.infeasible import FRUGAL
+    from advisor.recommender.recipe_space import bases_to_try
+    from advisor.recommender.recommend_request import checked, resolve
+
+    question = resolve(checked({"model": MODEL, "gpu": "T4", "samples": 2000, "base": ["dtype"]}))
+    frugal = question.model_copy(update={"request": question.request.model_copy(update=FRUGAL)})
+    assert list(bases_to_try(frugal, find_method("qlora"))) == ["nf4"]

@@ -59,6 +59,15 @@ def test_nothing_runs_a_folders_code(kind: str, tiny_llama: ModelSpec, tmp_path:
         assert not mark.exists()
 
 
+def test_a_config_that_asks_for_compiled_code_is_refused(tiny_llama: ModelSpec, tmp_path: Path):
+    from advisor.assembly.base_model import auto_class
+
+    folder = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model")
+    HOSTILE["hub_kernel"](folder, tmp_path / "mark")
+    with pytest.raises(UnsupportedModel, match="compiled code"):
+        loading.load_model(auto_class(tiny_llama, "causal-lm"), folder)
+
+
 @pytest.mark.parametrize("kind", ["pickled_weights", "pickle_behind_an_index"])
 def test_pickled_weights_are_refused_with_the_reason(kind: str, tiny_llama: ModelSpec, tmp_path: Path):
     from advisor.training.prepare import weights_folder

@@ -128,3 +128,18 @@ def test_signals_end_us_as_an_interruption_does(name: str):
 )
 def test_an_ending_is_told_by_code_and_last_words(code: int, said: str, sentence: str):
     assert processes.ending(code, said) == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "ran_out"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("shapes differ"), False),
+        (OSError(2, "No such file"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_from_whoever_says_so(error, ran_out):
+    assert processes.out_of_memory(error) is ran_out

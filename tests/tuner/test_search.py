@@ -314,6 +314,22 @@ def test_luck_is_not_crowned(tmp_path, monkeypatch):
     assert chosen.finalists[0].better > 0.7
 
 
+def test_a_score_that_chose_is_not_held_against_scores_that_did_not(tmp_path):
+    """The clock ended the finals before the first finalist's other seed: its own flattering score must not win."""
+    from advisor.tuner.results.finalists import _compared
+
+    request, _ = toy_request(finalists=2)
+    first, second = finished(0.95), finished(0.94)
+    first.number, second.number = 0, 1
+    both = {
+        (0, 1): TrainingResult(status="complete", score=0.90),
+        (1, 1): TrainingResult(status="complete", score=0.93),
+    }
+    assert [f.number for f in _compared(request, [first, second], both)] == [1, 0]
+    found = _compared(request, [first, second], {(1, 1): both[1, 1]})
+    assert {f.number: f.mean for f in found} == {0: 0.95, 1: 0.94}, "like with like: the search's own scores"
+
+
 def test_settings_that_break_with_another_seed_do_not_win_and_are_told(tmp_path):
     request, _ = toy_request(final_seeds=3, finalists=2)
     brittle, steady = finished(0.95, rate=1e-2), finished(0.90, rate=1e-3)

@@ -39,7 +39,8 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
       advisor audit --public --gpu RTX-3080
     """
     if public:
-        source = click.get_current_context().get_parameter_source("scheme")
+        context = click.get_current_context(silent=True)
+        source = context.get_parameter_source("scheme") if context is not None else None
         if source is not None and source.name == "COMMANDLINE":
             raise BadRequest(
                 "--scheme is for your own measured runs; --public fits nothing that could be left out",

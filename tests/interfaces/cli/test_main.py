@@ -158,7 +158,7 @@ def test_listing_the_verbs_imports_none_of_them():
 def test_help_is_there_at_once():
     """The promise is 0.2 s on an idle machine (benchmarks/start_up.py); other work here may slow a process twofold."""
     best = min(_cpu_seconds([sys.executable, "-m", "advisor.interfaces.cli.main", "--help"]) for _ in range(3))
-    assert best < 0.5
+    assert best < 0.4
 
 
 def _cpu_seconds(command: list[str]) -> float:

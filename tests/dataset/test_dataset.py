@@ -205,7 +205,7 @@ def test_a_task_that_the_rows_cannot_serve_is_refused(tmp_path: Path, rows: list
         ("a.jsonl", b'{"text": 5}\n', 1, "int in 'text'"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', 2, "no label"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": null}\n', 2, "no label"),
-        ("a.jsonl", b'{"text": "a"}\n\n{"prompt": "b", "completion": "c"}\n', 1, "no 'completion'"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"prompt": "b", "completion": "c"}\n', 1, "no 'prompt'"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', 1, "no label"),
         ("a.jsonl", b'{"prompt": "a", "completion": "c"}\n{"prompt": "b"}\n', 2, "no 'completion'"),
         ("a.jsonl", b'{"messages": []}\n', 1, "none of"),

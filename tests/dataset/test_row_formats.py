@@ -328,7 +328,7 @@ def test_rows_without_a_label_are_left_out_for_a_language_model_too(tmp_path: Pa
     for task in (None, "causal-lm"):
         found = read_rows(path, task)
         assert found.count == 9, task
-        assert any("unlabelled" in warning for warning in found.warnings)
+        assert any("unlabelled" in note for note in found.notes)
 
 
 def test_a_long_chat_loses_its_end_and_not_its_tools(tmp_path: Path):

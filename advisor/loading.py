@@ -7,14 +7,21 @@ from safetensors. It lies below the wings, since dataset, assembly and training 
 reads the sources and finds no other place that does.
 """
 
+# pyright: reportUnknownMemberType=false
+# transformers' and peft's from_pretrained name only some of their types
+
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from advisor.domain.plain_values import is_object
 from advisor.errors import AdvisorError, BadFile, UnsupportedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
 
@@ -47,7 +54,10 @@ def load_tokenizer(folder: str | Path, *, gguf_file: str | None = None) -> Any:
     extra: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
 
     def load() -> Any:
-        found: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **extra)
+        found = cast(
+            "PreTrainedTokenizerBase",
+            AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **extra),
+        )
         # transformers makes an empty vocabulary of some broken files
         len(found)
         return found
@@ -156,7 +166,7 @@ def safetensors_of(folder: Path) -> list[Path]:
     for index in indices:
         _check_files(folder, (index.name,))
         listed = _document(index).get("weight_map")
-        names: list[object] = list(listed.values()) if isinstance(listed, dict) else []
+        names: list[object] = list(listed.values()) if is_object(listed) else []
         files = {name for name in names if isinstance(name, str) and Path(name).name == name}
         if not names or len(files) < len(set(map(str, names))):
             raise _bad(index, f"is no list of weight files: its weight_map is {str(listed)[:100]}")
@@ -188,7 +198,7 @@ def refuse_fetched_kernels(config: Mapping[str, Any], name: str) -> None:
         UnsupportedModel: it does.
     """
     for field, value in _fields(config):
-        said = list(value.values()) if isinstance(value, dict) else [value]
+        said = list(value.values()) if is_object(value) else [value]
         if field in KERNEL_FIELDS and any(v is True or (isinstance(v, str) and "/" in v) for v in said):
             raise _ForeignCode(
                 f"the config of {name} asks for compiled code from elsewhere, which is never run",
@@ -205,7 +215,7 @@ def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         part, depth = stack.pop()
         for key, value in part.items():
             yield key, value
-            if isinstance(value, dict) and depth < DEEPEST:
+            if is_object(value) and depth < DEEPEST:
                 stack.append((value, depth + 1))
 
 
@@ -214,7 +224,7 @@ def _document(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if is_object(found) else {}
 
 
 def _check_files(folder: Path, names: tuple[str, ...]) -> None:
@@ -244,7 +254,7 @@ def _check_files(folder: Path, names: tuple[str, ...]) -> None:
             raise _bad(path, "is nested too deeply to be read") from error
         except ValueError as error:
             raise _bad(path, f"is not JSON: {_line(error)}") from error
-        if not isinstance(found, dict):
+        if not is_object(found):
             raise _bad(path, f"holds {type(found).__name__}, not a JSON object")
 
 

@@ -31,6 +31,7 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from advisor.domain.plain_values import is_object
 from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
 from advisor.errors import BadFile, StoreUnavailable
@@ -140,7 +141,7 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise _bad(path, "does not fit memory", "") from error
     except OSError as error:
         raise _bad(path, "cannot be read", error.strerror or str(error)) from error
-    if not isinstance(document, dict):
+    if not is_object(document):
         raise _bad(path, "is not a JSON object", f"found {type(document).__name__}")
     return {str(key): value for key, value in document.items()}
 

@@ -7,7 +7,7 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -20,10 +20,14 @@ from advisor.catalog.methods import check_recipe, find_method, method_for_adapte
 from advisor.catalog.methods.method import Method
 from advisor.catalog.models.tasks import PEFT_TASK_TYPES, peft_task_type
 from advisor.domain.model import ModelSpec
+from advisor.domain.plain_values import is_list
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _log = logging.getLogger("advisor")
 
@@ -109,7 +113,7 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
         config.prompt_tuning_init = "RANDOM"
     try:
         with meta_safe() if on_meta else nullcontext():
-            attached = get_peft_model(model, config)  # type: ignore[arg-type]
+            attached = cast("nn.Module", get_peft_model(cast("PreTrainedModel", model), config))
     except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as refused:
         unsupported = compatibility.unsupported_target(model, config, method, refused)
         if unsupported is not None:
@@ -165,7 +169,7 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         if model is not None:
             _name_targets(model, settings, method)
             if method.prompt == "input":
-                embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+                embeddings = cast("nn.Embedding", cast("PreTrainedModel", model).get_input_embeddings())
                 # peft guesses the hidden size, which is not the embeddings' width in every family
                 settings["token_dim"] = embeddings.weight.shape[1]
                 settings |= {"num_layers": spec.layers, "num_attention_heads": spec.heads}
@@ -285,7 +289,7 @@ def _name_targets(model: nn.Module, settings: dict[str, Any], method: Method) ->
     wanted = settings.get("target_modules")
     if wanted == "all-norms":
         settings["target_modules"] = layers.norms(model)
-    elif isinstance(wanted, str | list):
+    elif isinstance(wanted, str) or is_list(wanted):
         # peft itself turns some names into parameters of fused experts: they are left to it
         fused = [] if wanted in layers.GROUPS else compatibility.fused_names(model, _listed(wanted), method)
         rest = wanted if wanted in layers.GROUPS else [name for name in _listed(wanted) if name not in fused]

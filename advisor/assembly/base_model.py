@@ -16,6 +16,7 @@ from advisor.catalog.models.checkpoint import quantisation_of, stored_base
 from advisor.catalog.models.spec import remote_code
 from advisor.catalog.models.tasks import task_for
 from advisor.domain.model import ModelSpec
+from advisor.domain.plain_values import is_list
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import UnsupportedModel
@@ -80,7 +81,7 @@ def cut_config(spec: ModelSpec, depth: Mapping[str, int]) -> dict[str, Any]:
     full = layer_fields(spec)
     for field, layers in depth.items():
         for name, value in list(inner.items()):
-            if isinstance(value, list) and len(value) == full[field] and full[field] > 1:
+            if is_list(value) and len(value) == full[field] and full[field] > 1:
                 inner[name] = value[:layers]
         inner[field] = layers
     return config
@@ -246,8 +247,10 @@ def stacks(model: nn.Module) -> dict[str, nn.ModuleList]:
     """The repeated blocks of a model: path -> ModuleList, outermost ones of two or more equal-named blocks."""
     from torch import nn
 
+    from advisor.assembly.adapters.module_search import named_modules
+
     found: dict[str, nn.ModuleList] = {}
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         if not isinstance(module, nn.ModuleList) or len(module) < 1:
             continue
         if any(path.startswith(outer + ".") for outer in found):

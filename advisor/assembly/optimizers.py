@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from advisor.catalog.optimizer_names import find_optimizer
+from advisor.domain.plain_values import is_list
 from advisor.domain.recipe import Recipe
 from advisor.errors import MissingExtra
 
@@ -49,7 +50,7 @@ def give_own_rate(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Para
         if not moved:
             continue
         count = len(group["params"])
-        listed = [name for name, value in group.items() if isinstance(value, list) and len(value) == count]
+        listed = [name for name, value in group.items() if is_list(value) and len(value) == count]
         optimizer.param_groups.append({**group, **{n: [group[n][i] for i in moved] for n in listed}, "lr": rate})
         for name in listed:
             group[name] = [value for i, value in enumerate(group[name]) if i not in set(moved)]

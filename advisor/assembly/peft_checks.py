@@ -13,6 +13,7 @@ from torch import nn
 from advisor.assembly.adapters import module_search as layers
 from advisor.assembly.peft_compatibility import absent_parameters
 from advisor.catalog.methods.method import Method
+from advisor.domain.plain_values import is_collection
 from advisor.errors import IllegalRecipe
 
 _ONE_NAME = ("ADAPTION_PROMPT",)
@@ -76,7 +77,7 @@ def refuse_absent_targets(model: nn.Module, method: Method, settings: Mapping[st
         found = _ends if method.peft_type in _ONE_NAME else _matches
         if wanted != "all-linear" and not found(wanted, model):
             raise _absent(wanted, model)
-    elif isinstance(wanted, list | tuple | set):
+    elif is_collection(wanted):
         for name in wanted:
             if not _ends(str(name), model):
                 raise _absent(str(name), model)
@@ -91,16 +92,16 @@ def unmatched_whole_modules(model: nn.Module, settings: Mapping[str, Any]) -> li
 
 
 def _ends(name: str, model: nn.Module) -> list[str]:
-    return layers.ending_in(name, (path for path, _ in model.named_modules()))
+    return layers.ending_in(name, (path for path, _ in layers.named_modules(model)))
 
 
 def _linear(model: nn.Module) -> list[str]:
-    return [path for path, module in model.named_modules() if layers.is_linear(module)]
+    return [path for path, module in layers.named_modules(model) if layers.is_linear(module)]
 
 
 def _matches(pattern: str, model: nn.Module) -> list[str]:
     try:
-        return [path for path, _ in model.named_modules() if path and re.fullmatch(pattern, path)]
+        return [path for path, _ in layers.named_modules(model) if path and re.fullmatch(pattern, path)]
     except re.error as error:
         raise IllegalRecipe(
             f"target_modules = {pattern!r} is no regular expression",
@@ -158,6 +159,6 @@ def _adapted(model: nn.Module, wanted: Any) -> list[str]:
         return linear
     if isinstance(wanted, str):
         return [path for path in _matches(wanted, model) if path in set(linear)]
-    if isinstance(wanted, list | tuple | set):
+    if is_collection(wanted):
         return [path for name in wanted for path in layers.ending_in(str(name), linear)]
     return []

@@ -1,12 +1,15 @@
 """How a peft config meets a model: names that peft rewrites, layers it cannot adapt, weights that modules share."""
 
+# pyright: reportUnknownMemberType=false
+# peft's functions name only some of their types
+
 from __future__ import annotations
 
 import copy
 import importlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -66,7 +69,7 @@ def fused_names(model: nn.Module, names: Iterable[str], method: Method) -> list[
     """
     from peft import LoraConfig
 
-    paths = [path for path, _ in model.named_modules()]
+    paths = [path for path, _ in layers.named_modules(model)]
     absent = [name for name in names if not layers.ending_in(name, paths)]
     if not absent or method.peft_type != "LORA":
         return []
@@ -98,7 +101,7 @@ def unsupported_target(model: nn.Module, config: Any, method: Method, refused: E
         if all((re.fullmatch(pattern, path) is not None) == (path in set(good)) for path in matched):
             hints.append(f'or "target_modules": "{pattern}"'.replace("\\", "\\\\"))
     if not hints:
-        usable = sorted({path.rpartition(".")[2] for path, m in model.named_modules() if layers.is_linear(m)})
+        usable = sorted({path.rpartition(".")[2] for path, m in layers.named_modules(model) if layers.is_linear(m)})
         hints.append(f"layers that it can adapt: {', '.join(usable)}")
     kinds = sorted({type(matched[path]).__name__ for path in bad}) or [kind]
     return IllegalRecipe(
@@ -113,17 +116,17 @@ def unsupported_target(model: nn.Module, config: Any, method: Method, refused: E
 
 def _matched(model: nn.Module, config: Any) -> dict[str, nn.Module]:
     """Modules that the config targets, as peft matches them; what lies inside an adapter is left out."""
-    from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
+    from peft.tuners import tuners_utils
 
     found: dict[str, nn.Module] = {}
     inside: list[str] = []
-    for path, module in model.named_modules():
+    for path, module in layers.named_modules(model):
         if not path or any(path.startswith(outer) for outer in inside):
             continue
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, tuners_utils.BaseTunerLayer):
             inside.append(path + ".")
-        if check_target_module_exists(config, path):
-            found[path] = cast("nn.Module", module)
+        if tuners_utils.check_target_module_exists(config, path):
+            found[path] = module
     return found
 
 
@@ -172,7 +175,7 @@ def adapted_tied(model: nn.Module, config: Any) -> list[str]:
 
     Empty where peft keeps the two together (`ensure_weight_tying`, trained tokens).
     """
-    from peft.tuners.tuners_utils import check_target_module_exists
+    from peft.tuners import tuners_utils
 
     if getattr(config, "ensure_weight_tying", False) or getattr(config, "is_prompt_learning", False):
         return []
@@ -182,7 +185,7 @@ def adapted_tied(model: nn.Module, config: Any) -> list[str]:
     follows = type(config).__name__ == "TrainableTokensConfig"
     for path in tied_paths(model):
         saved = any(layers.ending_in(str(name), [path]) for name in whole)
-        if saved or (targeted and not follows and bool(check_target_module_exists(config, path))):
+        if saved or (targeted and not follows and bool(tuners_utils.check_target_module_exists(config, path))):
             found.append(path)
     return found
 
@@ -198,7 +201,7 @@ def tied_paths(model: nn.Module) -> list[str]:
     weights = [getattr(end, "weight", None) for end in ends]
     if weights[0] is None or weights[0] is not weights[1]:
         return []
-    return [path for path, module in model.named_modules() if any(module is end for end in ends)]
+    return [path for path, module in layers.named_modules(model) if any(module is end for end in ends)]
 
 
 def tied_notice(paths: list[str]) -> str:

@@ -7,6 +7,9 @@ transposed ones, but for the output embeddings and what a model class keeps in f
 held as one tensor stay in the recipe's dtype.
 """
 
+# pyright: reportUnknownMemberType=false
+# transformers' and bitsandbytes' functions name only some of their types
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -42,14 +45,18 @@ def quantise(model: nn.Module, recipe: Recipe, stored: Mapping[str, Any] | None 
         raise MissingExtra.of("bitsandbytes", extra="quant", why=f"an {recipe.base} base") from error
     from torch import nn
     from transformers.pytorch_utils import Conv1D
-    from transformers.quantizers.quantizers_utils import should_convert_module
+    from transformers.quantizers import quantizers_utils
+
+    from advisor.assembly.adapters.module_search import named_modules
 
     stored = stored or {}
     model.requires_grad_(False)
     kept = unquantised(model, stored.get("llm_int8_skip_modules"))
-    for path, module in list(model.named_modules()):
+    for path, module in list(named_modules(model)):
         # exact types, as transformers asks: Falcon's own subclass of Linear stays as it is
-        if not (type(module) is nn.Linear or isinstance(module, Conv1D)) or not should_convert_module(path, kept):
+        if not (type(module) is nn.Linear or isinstance(module, Conv1D)):
+            continue
+        if not quantizers_utils.should_convert_module(path, kept):
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
         linear = _upright(module) if isinstance(module, Conv1D) else module

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from advisor.domain.plain_values import is_list, is_mapping
 from advisor.errors import BadRequest
 
 Media = str
@@ -79,9 +80,9 @@ def characters(value: Any, *, chat: bool = False) -> int:
     """Characters of all texts within a value; of a chat without the names of roles and parts."""
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return sum(characters(v, chat=chat) for k, v in value.items() if not (chat and k in NOT_COUNTED))
-    if isinstance(value, list):
+    if is_list(value):
         return sum(characters(v, chat=chat) for v in value)
     return 0
 
@@ -91,6 +92,11 @@ def is_number(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= 40 and NUMBER.fullmatch(value.strip()) is not None
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def as_float(value: Any) -> float:
+    """The number that a value `is_number` is; `strip` takes separators off (`"\\x1f"`) that `float` refuses."""
+    return float(value.strip() if isinstance(value, str) else value)
 
 
 def is_filled(value: Any) -> bool:
@@ -109,12 +115,12 @@ def media_of(value: Any) -> Media | None:
         )
     if isinstance(value, bytes):
         return next((m for start, m in MEDIA_STARTS if isinstance(start, bytes) and value.startswith(start)), None)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         if "sampling_rate" in value:
             return "sound"
         inside = [media_of(value.get(key)) for key in ("bytes", "path", "url")]
         return next((media for media in inside if media), None)
-    if isinstance(value, list) and value:
+    if is_list(value) and value:
         return media_of(value[0])
     return None
 
@@ -169,7 +175,7 @@ class Column:
         if kind != "flag" and is_number(value):
             self.numbers += 1
             # an integer may have more digits than a float can hold
-            self.fractions += not isinstance(value, int) and float(value) % 1 != 0
+            self.fractions += not isinstance(value, int) and as_float(value) % 1 != 0
         elif kind == "text":
             self.texts += 1
             self.characters += len(value)
@@ -183,12 +189,12 @@ class Column:
             self.many = True
 
     def _object(self, value: Any) -> None:
-        parts = [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, Mapping)]
+        parts = [part for part in (value if is_list(value) else [value]) if is_mapping(part)]
         for part in parts:
             self.keys.update(part)
         said = [part.get("content", part.get("value")) for part in parts]
         self.marks += any(isinstance(text, str) and any(mark in text for mark in MARKS) for text in said)
-        inner = [p for text in said if isinstance(text, list) for p in text if isinstance(p, Mapping)]
+        inner = [p for text in said if is_list(text) for p in text if is_mapping(p)]
         found = next((MEDIA_PARTS[t] for p in inner if isinstance(t := p.get("type"), str) and t in MEDIA_PARTS), None)
         if found is not None:
             self.media[found] = self.media.get(found, 0) + 1
@@ -232,9 +238,9 @@ def _kind(value: Any) -> str:
         return "text"
     if isinstance(value, bytes):
         return "bytes"
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return "object"
-    if isinstance(value, list):
+    if is_list(value):
         inner = {_kind(part) for part in value if part is not None}
         if len(inner) == 1 and (alone := inner.pop()) in ("flag", "number", "text", "object"):
             return f"{alone}s"

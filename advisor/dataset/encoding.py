@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from advisor.dataset.chat_template import Chat, ChatRenderer, TemplateRefused
 from advisor.dataset.columns import NOT_COUNTED
 from advisor.dataset.row_formats import RowKind
+from advisor.domain.plain_values import is_list, is_mapping
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 
@@ -303,11 +304,11 @@ def _texts(value: Any, *, chat: bool = False) -> Iterator[str]:
     """Every text within a value, trimmed; of a chat without the names of roles."""
     if isinstance(value, str):
         yield value.strip()
-    elif isinstance(value, Mapping):
+    elif is_mapping(value):
         for key, inner in value.items():
             if not (chat and key in NOT_COUNTED):
                 yield from _texts(inner, chat=chat)
-    elif isinstance(value, list):
+    elif is_list(value):
         for inner in value:
             yield from _texts(inner, chat=chat)
 

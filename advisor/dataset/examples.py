@@ -11,6 +11,7 @@ from advisor.dataset.columns import characters
 from advisor.dataset.files import bad
 from advisor.dataset.folders import Placed
 from advisor.dataset.row_formats import RowKind
+from advisor.domain.plain_values import is_list, is_mapping, is_object
 from advisor.errors import BadFile
 
 Label = str | int
@@ -168,7 +169,7 @@ def _reached(row: Mapping[str, Any], name: str) -> Any:
         return row.get(name)
     value: Any = row
     for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part) if is_mapping(value) else None
     return value
 
 
@@ -179,7 +180,7 @@ def _conversation(row: _Row) -> tuple[Message, ...]:
         turns = _turns(row, "messages")
     else:
         prompt = row.value("prompt")
-        if isinstance(prompt, list) or _is_json_list(prompt):
+        if is_list(prompt) or _is_json_list(prompt):
             turns = [*_turns(row, "prompt"), *_turns(row, "completion")]
         else:
             asked, answered = row.text("prompt", "context"), row.text("completion")
@@ -197,10 +198,10 @@ def _history(row: _Row) -> Iterable[Message]:
     """Earlier turns, as Alpaca's rows hold them: [question, answer] pairs, or turns."""
     history = _listed(row.value("history"), "history", row)
     for pair in history:
-        if isinstance(pair, Mapping):
+        if is_mapping(pair):
             yield _message(pair, row)
             continue
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        if not is_list(pair) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise row.fault("has a history that is not a list of [question, answer]")
         yield _turn("user", _writable(pair[0], "history", row))
         yield _turn("assistant", _writable(pair[1], "history", row))
@@ -210,7 +211,7 @@ def _turns(row: _Row, role: str) -> list[Message]:
     """[{role, content}], ShareGPT's [{from, value}] or XTuner's [{input, output}]."""
     turns: list[Message] = []
     for turn in _listed(row.value(role), role, row):
-        if not isinstance(turn, Mapping):
+        if not is_mapping(turn):
             raise row.fault("has a message that is not an object")
         pair = next(
             (p for p in (("input", "output"), ("human", "assistant"), ("user", "assistant")) if set(p) <= set(turn)),
@@ -233,7 +234,7 @@ def _message(turn: Mapping[str, Any], row: _Row) -> Message:
     role = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
     calls = turn.get("tool_calls")
-    if isinstance(content, list):
+    if is_list(content):
         content = "".join(_part(part) for part in content)
     if content is None and calls:
         content = ""
@@ -243,36 +244,34 @@ def _message(turn: Mapping[str, Any], row: _Row) -> Message:
     for key in ("name", "tool_call_id", "reasoning_content", "thinking"):
         if isinstance(turn.get(key), str) and turn[key]:
             said[key] = _writable(turn[key], key, row)
-    return said | (
-        {"tool_calls": [_call(_without_nulls(call)) for call in calls]} if isinstance(calls, list) and calls else {}
-    )
+    return said | ({"tool_calls": [_call(_without_nulls(call)) for call in calls]} if is_list(calls) and calls else {})
 
 
 def _part(part: Any) -> str:
     """The text of one part of a content."""
     if isinstance(part, str):
         return part
-    text = part.get("text") if isinstance(part, Mapping) else None
+    text = part.get("text") if is_mapping(part) else None
     return text if isinstance(text, str) else ""
 
 
 def _without_nulls(value: Any) -> Any:
     """A table gives every object all keys that any has, null where it had none; templates would print them."""
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {key: _without_nulls(v) for key, v in value.items() if v is not None}
-    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+    return [_without_nulls(v) for v in value] if is_list(value) else value
 
 
 def _call(call: Any) -> Any:
     """A tool call; arguments that are JSON in a text, as OpenAI writes them, become the object templates expect."""
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+    function = call.get("function") if is_mapping(call) else None
+    if not is_mapping(function) or not isinstance(function.get("arguments"), str):
         return call
     try:
         arguments = json.loads(function["arguments"])
     except (ValueError, RecursionError):
         return call
-    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else call
+    return {**call, "function": {**function, "arguments": arguments}} if is_object(arguments) else call
 
 
 def _tools(row: _Row) -> tuple[Any, ...]:
@@ -289,7 +288,7 @@ def _listed(value: Any, name: str, row: _Row) -> Sequence[Any]:
             raise row.fault(f"has text in {name!r} that is not a JSON list") from error
     if value is None or value == "":
         return ()
-    if not isinstance(value, list):
+    if not is_list(value):
         raise row.fault(f"has {type(value).__name__} in {name!r} where a list is expected")
     return value
 
@@ -310,8 +309,6 @@ def _writable(value: str, column: str, row: _Row) -> str:
 def turn_keys_left_out(row: Mapping[str, Any], layout: Layout) -> set[str]:
     """Keys of a row's chat turns that no chat template takes."""
     columns = layout.roles.get("messages", ())
-    turns = [turn for name in columns if isinstance(row.get(name), list) for turn in row[name]]
+    turns = [turn for name in columns if is_list(row.get(name)) for turn in row[name]]
     pairs = {"input", "output", "human", "assistant", "user", "system"}
-    return {
-        key for turn in turns if isinstance(turn, Mapping) for key in turn if key not in TURN_KEYS and key not in pairs
-    }
+    return {key for turn in turns if is_mapping(turn) for key in turn if key not in TURN_KEYS and key not in pairs}

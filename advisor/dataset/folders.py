@@ -13,6 +13,7 @@ from typing import Any, Final
 from advisor import store
 from advisor.dataset.files import bad
 from advisor.dataset.readers import Row, file_rows, plain_suffix
+from advisor.domain.plain_values import is_list, is_object
 
 DATA_SUFFIXES: Final = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".arrow")
 BESIDE_THE_DATA: Final = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -136,7 +137,7 @@ def _below(folder: Path) -> Iterator[Path]:
 def _saved(folder: Path) -> tuple[Path, ...]:
     """The Arrow files that `datasets`' save_to_disk() wrote, in the order its state.json says."""
     listed = _listed(folder / "state.json", "_data_files")
-    names = [str(entry.get("filename")) for entry in listed if isinstance(entry, dict)]
+    names = [str(entry.get("filename")) for entry in listed if is_object(entry)]
     if _listed(folder / "state.json", "_indices_files"):
         raise bad(folder, "is a data set saved with an index over its rows", hints=["write it with flatten_indices()"])
     files = tuple(folder / Path(name).name for name in names) or tuple(sorted(folder.glob("*.arrow"), key=_natural))
@@ -152,8 +153,8 @@ def _listed(file: Path, key: str) -> Sequence[Any]:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise bad(file, f"cannot be read: {error}") from error
-    value = document.get(key) if isinstance(document, dict) else None
-    return value if isinstance(value, list) else ()
+    value = document.get(key) if is_object(document) else None
+    return value if is_list(value) else ()
 
 
 def _cached(name: str, asked: Path) -> DataFiles:

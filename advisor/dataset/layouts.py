@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from advisor.dataset.columns import Column, Columns
+from advisor.dataset.columns import Column, Columns, as_float
 from advisor.dataset.examples import Label, Layout
 from advisor.dataset.files import bad
 from advisor.dataset.folders import Placed, find_files
@@ -159,7 +159,7 @@ def _with_unlabelled(path: Path, seen: Columns, layout: Layout) -> Layout:
     column = seen.by_name.get(layout.roles["label"][0]) if layout.kind == "text-label" else None
     if column is None or not column.numeric or column.many or column.fractions:
         return layout
-    values = {value if isinstance(value, int) else int(float(value)): value for value in column.values}
+    values = {value if isinstance(value, int) else int(as_float(value)): value for value in column.values}
     if -1 not in values:
         return layout
     others = sorted(set(values) - {-1})

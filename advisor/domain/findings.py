@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from advisor.domain.model import Architecture
+from advisor.domain.plain_values import is_object, is_sequence
 from advisor.domain.stored import Stored, Value
 
 Aspect = Literal["quality", "forgetting", "cost", "law", "curve"]
@@ -77,12 +78,12 @@ class Study(Stored):
     @model_validator(mode="before")
     @classmethod
     def _spread_shared(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "shared" not in data:
+        if not is_object(data) or "shared" not in data:
             return data
-        whole = dict(cast("dict[str, Any]", data))
+        whole = dict(data)
         shared = whole.pop("shared")
         findings = whole.get("findings")
-        if not isinstance(shared, dict) or not isinstance(findings, (list, tuple)):
+        if not is_object(shared) or not is_sequence(findings):
             raise ValueError("`shared` must be an object and `findings` a list")
-        whole["findings"] = [{**shared, **one} if isinstance(one, dict) else one for one in findings]
+        whole["findings"] = [{**shared, **one} if is_object(one) else one for one in findings]
         return whole

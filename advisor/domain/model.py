@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from advisor.domain.plain_values import is_list, is_object
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
 
@@ -75,7 +76,7 @@ class ModelSpec(Value):
     def text_config(self) -> dict[str, Any]:
         """The language model's part of a multimodal config, else the config itself."""
         inner = self.config.get("text_config")
-        return inner if isinstance(inner, dict) else self.config
+        return inner if is_object(inner) else self.config
 
     @property
     def task(self) -> Task:
@@ -91,7 +92,7 @@ class ModelSpec(Value):
     def saved_as(self) -> tuple[str, ...]:
         """The classes that the config says it was saved as (`architectures`)."""
         named = self.config.get("architectures")
-        return tuple(str(name) for name in named) if isinstance(named, list) else ()
+        return tuple(str(name) for name in named) if is_list(named) else ()
 
     @property
     def model_type(self) -> str:

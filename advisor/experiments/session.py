@@ -51,10 +51,10 @@ class Session:
     request: TuneRequest = field(init=False)
     rows: dict[str, list[Row]] = field(init=False)
     rates: dict[str, tuple[float, ...]] = field(init=False)
-    drawn: dict[tuple[int, int], Splits] = field(default_factory=dict)
+    drawn: dict[tuple[int, int], Splits] = field(default_factory=dict[tuple[int, int], Splits])
     trained: int = 0
     spent_seconds: float = 0.0
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict[str, str])
     began: float = field(default_factory=time.monotonic)
 
     def begin(self, weights: str, *, written: bool) -> None:

@@ -127,5 +127,10 @@ def price_or_say(shared: Mapping[str, Any], name: str) -> Priced:
 
 
 def _failed(name: str, reason: str) -> Priced:
-    facts = {"message": "advisor failed on it, which is a bug", "cause": reason, "hints": [], "bug": True}
+    facts: dict[str, Any] = {
+        "message": "advisor failed on it, which is a bug",
+        "cause": reason,
+        "hints": [],
+        "bug": True,
+    }
     return Priced(method=name, refusal=facts)

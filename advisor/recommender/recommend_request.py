@@ -112,7 +112,9 @@ class ResolvedRequest(Value):
     training: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="method -> learning rate, schedule ..."
     )
-    padded: dict[int, float] = Field(default_factory=dict, description="micro-batch -> mean padded length of the data")
+    padded: dict[int, float] = Field(
+        default_factory=dict[int, float], description="micro-batch -> mean padded length of the data"
+    )
     row_lengths: TokenLengths | None = Field(None, description="of the data's rows, where they were read")
     notes: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advisor.domain.plain_values import is_object
 from advisor.store import durable, write_bytes
 
 COMMITTED = "COMMITTED.json"
@@ -54,7 +55,7 @@ def newest(checkpoints: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        mark = json.loads(path.read_text(encoding="utf-8"))
+        mark: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return mark if isinstance(mark, dict) and {"sizes", "coach"} <= mark.keys() else None
+    return mark if is_object(mark) and {"sizes", "coach"} <= mark.keys() else None

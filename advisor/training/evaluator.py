@@ -5,11 +5,14 @@ evaluation. Here a batch is as large as its logits fit a quarter of the free mem
 it, and an out-of-memory error halves the batch down to one row before it counts.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch's tolist names no type
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
 from advisor.domain.request.vocabulary import Task
@@ -27,6 +30,10 @@ LOGITS_SHARE = 0.25
 """Of free memory, for logits; their float32 copy and the log-softmax make it about three times this."""
 MOST_ROWS = 64
 MOST_NEW_TOKENS = 256
+
+
+def _numbers(values: torch.Tensor) -> list[float]:
+    return cast("list[float]", values.tolist())
 
 
 @dataclass(slots=True)
@@ -94,9 +101,9 @@ class Scorer:
         if self.task == "sequence-classification":
             losses = cross_entropy(logits.float(), labels, reduction="none")
             said = logits.argmax(-1)
-            self._keep("loss", places, losses.tolist(), [1] * len(rows))
-            self._keep("accuracy", places, (said == labels).float().tolist(), [1] * len(rows))
-            return float(losses.sum()), len(rows), said.tolist()
+            self._keep("loss", places, _numbers(losses), [1] * len(rows))
+            self._keep("accuracy", places, _numbers((said == labels).float()), [1] * len(rows))
+            return float(losses.sum()), len(rows), cast("list[int]", said.tolist())
         if self.task == "causal-lm" or logits.shape[1] != labels.shape[1]:
             # prompt methods put their virtual tokens before the row's own
             logits, labels = logits[:, -labels.shape[1] :][:, :-1], labels[:, 1:]
@@ -104,7 +111,7 @@ class Scorer:
         losses = cross_entropy(logits[kept].float(), labels[kept], reduction="none")
         counts = kept.sum(dim=1)
         of_row = losses.new_zeros(len(rows)).index_add_(0, kept.nonzero()[:, 0], losses)
-        self._keep("loss", places, of_row.tolist(), counts.tolist())
+        self._keep("loss", places, _numbers(of_row), _numbers(counts))
         return float(losses.sum()), int(kept.sum()), []
 
     def _keep(self, metric: str, places: Sequence[int], sums: Sequence[float], counts: Sequence[float]) -> None:

@@ -3,6 +3,9 @@
 Scores are fractions (0..1) except `loss` (nats a token, or a row of a classification) and `perplexity`.
 """
 
+# pyright: reportUnknownMemberType=false
+# scikit-learn has no types
+
 from __future__ import annotations
 
 import math
@@ -78,11 +81,11 @@ def classification_scores(predicted: Sequence[int], wanted: Sequence[int]) -> di
     if not wanted or len(predicted) != len(wanted):
         raise ValueError(f"{len(predicted)} predictions for {len(wanted)} rows")
     # imported here, so that naming a metric stays fast
-    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn import metrics
 
     zero: Any = 0.0  # the stub knows words alone
-    macro = f1_score(list(wanted), list(predicted), average="macro", zero_division=zero)
-    return {"accuracy": float(accuracy_score(list(wanted), list(predicted))), "f1": float(macro)}
+    macro: float = metrics.f1_score(list(wanted), list(predicted), average="macro", zero_division=zero)
+    return {"accuracy": float(metrics.accuracy_score(list(wanted), list(predicted))), "f1": float(macro)}
 
 
 def loss_scores(total: float, count: int) -> dict[str, float]:
@@ -187,7 +190,7 @@ def chances_of_best(runs: Sequence[Sequence[RowScores]], *, higher: bool, seed: 
 
     draw, sign = np.random.default_rng(seed), 1.0 if higher else -1.0
     values = [np.asarray(seeds, dtype=float) for seeds in runs]  # [seeds, rows, 2]
-    count = values[0].shape[1]
+    count = int(values[0].shape[1])
     wins = np.zeros(len(runs))
     for _ in range(DRAWS):
         places = draw.integers(0, count, count)

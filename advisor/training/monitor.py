@@ -61,13 +61,13 @@ class TrainingMonitor:
     early_stopping: int = 0
     checkpoint_seconds: float = 60.0
     deadline: float | None = None
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     best: float | None = None
-    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float] = field(default_factory=dict[str, float])
     stale: int = 0
     stopped: str = ""
     done: int = 0
-    step_seconds: list[float] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list[float])
     seconds: dict[str, float] = field(default_factory=lambda: {"evaluate": 0.0, "save": 0.0})
     _interrupted: threading.Event = field(default_factory=threading.Event)
     _mark: float = 0.0

@@ -4,11 +4,14 @@ transformers has a callback for each tracker. They are driven here, and not by o
 tracked alike and the scores by which trials are compared are tracked too.
 """
 
+# pyright: reportUnknownMemberType=false
+# transformers' integrations have no types
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from advisor.errors import BadRequest, UnknownName
 from advisor.training.training_spec import TrainingSpec
@@ -50,7 +53,7 @@ class Tracker:
 
     def __init__(self, job: TrainingSpec, model: Any, settings: dict[str, Any], steps: int) -> None:
         from transformers import TrainerControl, TrainerState, TrainingArguments
-        from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+        from transformers.integrations import integration_utils
 
         self.model = model
         # not the checkpoints' folder, which is emptied of all but the newest
@@ -58,7 +61,9 @@ class Tracker:
         self.args = TrainingArguments(**shown)
         self.state, self.control = TrainerState(), TrainerControl()
         self.state.max_steps = steps
-        self.callbacks = [made() for made in get_reporting_integration_callbacks(list(job.report_to))]
+        names = list(job.report_to)
+        found = cast("list[Callable[[], Any]]", integration_utils.get_reporting_integration_callbacks(names))
+        self.callbacks: list[Any] = [made() for made in found]
         self._tell("on_train_begin")
 
     def loss(self, step: int, loss: float | None) -> None:

@@ -81,7 +81,8 @@ def _sums(model: Any) -> list[float]:
 
     def of(parameter: torch.Tensor) -> float:
         # piece by piece: a whole parameter in float64 could be the training's own peak of memory
-        pieces = (piece.double() for piece in parameter.reshape(-1).split(PIECE))
+        split: tuple[torch.Tensor, ...] = torch.split(parameter.reshape(-1), PIECE)
+        pieces = (piece.double() for piece in split)
         return sum(float(piece.abs().sum() + piece.sum() / 3) for piece in pieces)
 
     trained = [p.detach() for p in model.parameters() if p.requires_grad]

@@ -39,7 +39,7 @@ class Child:
     job: TrainingSpec
     on_progress: Callable[[Mapping[str, Any]], str | None]
     wanted: Callable[[], str | None]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
     memory_bytes: int | None = None
     seconds: float | None = None
 

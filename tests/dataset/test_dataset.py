@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from advisor.catalog.models import resolve_model
@@ -277,6 +277,7 @@ def test_a_semicolon_table_and_cells_of_several_lines_are_read(tmp_path: Path):
         max_size=20,
     )
 )
+@example([("a", "0\x1f")])
 def test_any_text_survives_json_lines(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]):
     path = put(tmp_path_factory.mktemp("d"), [{"text": text, "label": label} for text, label in pairs])
     assert [(e.text, e.label) for e in read_rows(path).examples()] == pairs

@@ -4,6 +4,9 @@ CorDA and LoRA-GA move a part of each base weight into the adapter, EVA shares t
 the entries that learn. None of it is in the trained parameters alone, so a checkpoint or an export needs the start.
 """
 
+# pyright: reportUnknownMemberType=false
+# peft's functions name only some of their types
+
 from __future__ import annotations
 
 import json
@@ -16,7 +19,9 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from advisor.assembly.adapters import module_search as layers
 from advisor.catalog.methods.method import Method
+from advisor.domain.plain_values import is_object, is_sequence, is_set
 from advisor.errors import BadFile, IllegalRecipe
 
 Batch = Mapping[str, torch.Tensor]
@@ -145,7 +150,7 @@ def start_tensors(attached: nn.Module) -> dict[str, torch.Tensor]:
 
     if lora_config(attached) is not None:
         return {n: p for n, p in attached.named_parameters() if ".lora_A." in n or ".lora_B." in n}
-    return {f"{n}.chosen": m.chosen for n, m in attached.named_modules() if isinstance(m, SparseDelta)}  # type: ignore[misc]
+    return {f"{n}.chosen": m.chosen for n, m in layers.named_modules(attached) if isinstance(m, SparseDelta)}  # type: ignore[misc]
 
 
 def read_start(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -159,8 +164,8 @@ def read_start(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads((file.metadata() or {})["start"])
-            if not isinstance(about, dict) or (about and set(about) != set(_CONFIG)):
+            about: Any = json.loads((file.metadata() or {})["start"])
+            if not is_object(about) or (about and set(about) != set(_CONFIG)):
                 raise ValueError("its settings are not those of a start")
             return tensors, about
     except (OSError, SafetensorError, KeyError, ValueError) as broken:
@@ -211,7 +216,7 @@ def _put_in(attached: nn.Module, path: Path) -> None:
 
 
 def _eva(attached: nn.Module, config: Any, batches: Sequence[Batch], method: Method) -> None:
-    from peft import initialize_lora_eva_weights
+    import peft
 
     wanted = round(config.r * config.eva_config.rho)
     enough = [b for b in batches if _tokens(b) >= wanted]
@@ -224,7 +229,7 @@ def _eva(attached: nn.Module, config: Any, batches: Sequence[Batch], method: Met
             method=method.name,
         )
     try:
-        initialize_lora_eva_weights(
+        peft.initialize_lora_eva_weights(
             attached,
             dataloader=enough,
             prepare_model_inputs_fn=None,
@@ -251,7 +256,7 @@ def _masks(batch: Batch) -> list[torch.Tensor]:
 
 def _real_positions(layer_input: Any, batch: Batch, name: str) -> torch.Tensor:
     """[N, width] what a layer is given at positions that are no padding, and (of a language model) are learned."""
-    states: torch.Tensor = layer_input[0] if isinstance(layer_input, tuple | list) else layer_input
+    states: torch.Tensor = layer_input[0] if is_sequence(layer_input) else layer_input
     for mask in _masks(batch):
         if states.dim() == 3 and states.shape[:2] == mask.shape:
             return states[mask.to(states.device)]
@@ -270,7 +275,7 @@ def _backward(model: nn.Module, batches: Sequence[Batch]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set | frozenset) else value
+    return sorted(value) if is_set(value) else value
 
 
 def _impossible(method: Method, error: BaseException) -> IllegalRecipe:

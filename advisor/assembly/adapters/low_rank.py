@@ -3,10 +3,13 @@
 Shapes: W [O, I], R rank, N random bases.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch.linalg has no types
+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -129,6 +132,12 @@ def attach_nola(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: R
     return model
 
 
+def singular_vectors(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(U [O, K], V^T [K, I]) of a matrix [O, I] in float32, by the exact decomposition; K is its shorter side."""
+    left, _, right = cast("tuple[torch.Tensor, ...]", torch.linalg.svd(matrix, full_matrices=False))
+    return left, right
+
+
 class SVFT(Delta):
     """W + U diag(m) V^T with U [O, K], V [I, K] the weight's singular vectors, frozen; m starts at zero."""
 
@@ -138,7 +147,7 @@ class SVFT(Delta):
         width_in, width_out = layers.widths(inner)
         dtype = adapter_dtype(inner)
         matrix = weight.detach().float()
-        left, _, right = torch.linalg.svd(matrix if matrix.shape[0] == width_out else matrix.T, full_matrices=False)
+        left, right = singular_vectors(matrix if matrix.shape[0] == width_out else matrix.T)
         self.register_buffer("left", left.to(weight.dtype).contiguous(), persistent=False)
         self.register_buffer("right", right.to(weight.dtype).contiguous(), persistent=False)
         self.m = nn.Parameter(torch.zeros(min(width_in, width_out), device=weight.device, dtype=dtype))

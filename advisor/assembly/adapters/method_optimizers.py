@@ -1,5 +1,8 @@
 """Optimizers that methods are defined by: LoRA+ (two rates), LoRA-FA (projected B), GaLore (projected gradients)."""
 
+# pyright: reportUnknownMemberType=false
+# peft's functions name only some of their types
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -8,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from advisor.assembly.adapters.low_rank import singular_vectors
 from advisor.catalog.methods import find_method, options_of
 from advisor.domain.recipe import Recipe
 from advisor.errors import IllegalRecipe, UnknownName
@@ -35,12 +39,12 @@ def _lora_config(model: nn.Module, name: str) -> Any:
 
 def _loraplus(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """Hayou et al. 2024, arXiv:2402.12354: B learns `rate_ratio` times as fast as A."""
-    from peft.optimizers import create_loraplus_optimizer
+    from peft import optimizers
 
     _lora_config(model, "lora-plus")
     method = find_method("lora-plus")
     ratio = options_of(method, recipe.options if recipe.adapter_config is None else {})["rate_ratio"]
-    made: torch.optim.Optimizer = create_loraplus_optimizer(
+    made: torch.optim.Optimizer = optimizers.create_loraplus_optimizer(
         model,  # type: ignore[arg-type]
         torch.optim.AdamW,
         lr=lr,
@@ -146,7 +150,7 @@ class GaLoreAdamW(torch.optim.Optimizer):
 
 def _leading_basis(gradient: torch.Tensor, rank: int) -> torch.Tensor:
     """[shorter side, rank] leading singular vectors of the shorter side, by the exact SVD, as published."""
-    left, _, right = torch.linalg.svd(gradient.float(), full_matrices=False)
+    left, right = singular_vectors(gradient.float())
     basis = left[:, :rank] if gradient.shape[0] <= gradient.shape[1] else right[:rank].T
     return basis.to(gradient.dtype).contiguous()
 

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from inspect import signature
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -52,10 +52,15 @@ def widths(module: nn.Module) -> tuple[int, int]:
     return int(module.in_features), int(module.out_features)  # type: ignore[arg-type]
 
 
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module below and with its dotted path, the model itself as ""; torch's own method says no types."""
+    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+
+
 def blocks(model: nn.Module) -> dict[str, nn.Module]:
     """The repeated layers of the language model, in order: path -> module."""
     found: dict[str, nn.Module] = {}
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         if not isinstance(module, nn.ModuleList) or _of_other_modality(path):
             continue
         if any(path.startswith(f"{block}.") for block in found):
@@ -87,7 +92,7 @@ def linears(model: nn.Module) -> dict[str, tuple[str, Kind]]:
     """Linear layers inside the blocks, routers left out: path -> (path within its block, kind)."""
     found: dict[str, tuple[str, Kind]] = {}
     for block, module in blocks(model).items():
-        for name, child in module.named_modules():
+        for name, child in named_modules(module):
             if is_linear(child) and not _routes(name):
                 found[f"{block}.{name}"] = (name, _kind(name))
     return found
@@ -97,7 +102,7 @@ def sublayers(model: nn.Module) -> Iterator[SubLayer]:
     """Attention, cross-attention and feed-forward of every block, in the order of the blocks."""
     for index, (block, module) in enumerate(blocks(model).items()):
         grouped: dict[Kind, list[tuple[str, nn.Module]]] = {}
-        for name, child in module.named_modules():
+        for name, child in named_modules(module):
             if is_linear(child) and not _routes(name):
                 grouped.setdefault(_kind(name), []).append((name, child))
         experts = _mixture(module)
@@ -121,7 +126,7 @@ def _ends(block: str, index: int, grouped: dict[Kind, list[tuple[str, nn.Module]
 
 def _mixture(block: nn.Module) -> str | None:
     """Path of the mixture-of-experts module in a block: the parent of its `experts`."""
-    for name, _ in block.named_modules():
+    for name, _ in named_modules(block):
         if name.rpartition(".")[2] == "experts":
             return name.rpartition(".")[0] or name
     return None
@@ -136,7 +141,7 @@ def norms(model: nn.Module) -> list[str]:
     """Paths of the normalisation layers over the hidden width: those of the blocks and the final one."""
     return [
         path
-        for path, module in model.named_modules()
+        for path, module in named_modules(model)
         if "norm" in type(module).__name__.lower()
         and isinstance(getattr(module, "weight", None), torch.Tensor)
         and not _of_other_modality(path)
@@ -186,7 +191,7 @@ def select(model: nn.Module, wanted: str | list[str]) -> list[str]:
             return chosen
         raise no_match(wanted, (relative for relative, _ in inside.values()))
     names = [wanted] if isinstance(wanted, str) else list(wanted)
-    everything = [path for path, module in model.named_modules() if is_linear(module)]
+    everything = [path for path, module in named_modules(model) if is_linear(module)]
     hits: set[str] = set()
     for name in names:
         meant = ending_in(name, everything)
@@ -243,7 +248,7 @@ def suffixes(model: nn.Module, chosen: list[str]) -> list[str]:
     inside = linears(model)
     wanted = set(chosen)
     endings: set[str] = set()
-    paths = [path for path, _ in model.named_modules()]
+    paths = [path for path, _ in named_modules(model)]
     for relative in sorted({inside[path][0] if path in inside else path for path in chosen}):
         hits = set(ending_in(relative, paths))
         endings |= {relative} if hits <= wanted else hits & wanted

@@ -8,6 +8,9 @@ storage (stride 0), so that copying it to the device is seen and costs no memory
 holds every method's tensors equal to those of a real attachment.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# peft's layers name only some of their methods' types
+
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator

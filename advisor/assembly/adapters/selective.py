@@ -6,7 +6,7 @@ Full fine-tuning (all), BitFit (arXiv:2106.10199, biases), partial fine-tuning (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Options = Mapping[str, Any]
 
@@ -119,7 +122,7 @@ def attach_embeddings(
     model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, options: Options
 ) -> nn.Module:
     """Train the token embeddings (and the output layer, where it is tied to them)."""
-    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    embeddings = cast("nn.Embedding", cast("PreTrainedModel", model).get_input_embeddings())
     embeddings.weight.requires_grad_(True)
     return model
 

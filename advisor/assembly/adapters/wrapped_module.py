@@ -10,6 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from advisor.assembly.adapters import module_search as layers
+from advisor.domain.plain_values import is_tuple
 from advisor.errors import IllegalRecipe
 
 
@@ -50,11 +51,11 @@ def adapter_dtype(module: nn.Module) -> torch.dtype:
 
 def first_of(output: Any) -> torch.Tensor:
     """The hidden states in a sub-layer's output, which some families give in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if is_tuple(output) else output
 
 
 def with_first(output: Any, tensor: torch.Tensor) -> Any:
-    return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
+    return (tensor, *output[1:]) if is_tuple(output) else tensor
 
 
 class Delta(Wrapped):

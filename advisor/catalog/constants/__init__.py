@@ -79,7 +79,7 @@ def time_constants(generation: str = "") -> Constants:
     Raises:
         BadFile: a file is missing or damaged.
     """
-    own = {}
+    own: dict[str, Constant] = {}
     for constant in load_constants("time_by_generation").constants:
         name, _, belongs = constant.name.partition("/")
         if belongs == generation:

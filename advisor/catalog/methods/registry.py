@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
+from advisor.domain.plain_values import is_sequence
 from advisor.errors import IllegalRecipe, UnknownName
 
 if TYPE_CHECKING:
@@ -251,8 +252,8 @@ def _wrong_number(option: Option, value: Any) -> str:
 
 
 def _wrong_choice(name: str, option: Option, value: Any) -> str:
-    if isinstance(value, list | tuple):
-        held: tuple[Any, ...] = tuple(value)
+    if is_sequence(value):
+        held = tuple(value)
         if name.startswith("target_") and not (held and all(isinstance(one, str) and one for one in held)):
             return "must name at least one layer, each by a text"
         return ""
@@ -339,7 +340,7 @@ def prompt_length(recipe: Recipe) -> int:
     length = options.get("virtual_tokens") if config is None else config.get("num_virtual_tokens")
     text = options.get("tokens") if config is None else config.get("cpt_token_ids")
     # what is neither is refused where options and configs are checked
-    return length if isinstance(length, int) else len(text) if isinstance(text, list | tuple) else 0
+    return length if isinstance(length, int) else len(text) if is_sequence(text) else 0
 
 
 def longest(spec: ModelSpec, recipe: Recipe, task: Task, field: str) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor.domain.model import ModelSpec
+from advisor.domain.plain_values import is_mapping, is_object
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Base
 from advisor.domain.workload import Workload
@@ -36,7 +37,7 @@ _HEADER_BYTES: Final = 100_000_000
 def quantisation_of(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """How the checkpoint's weights are stored: the method's name in lower case and its settings; None: as numbers."""
     settings = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(settings, Mapping) or not settings:
+    if not is_mapping(settings) or not settings:
         return None
     method = settings.get("quant_method")
     if not method and (settings.get("load_in_4bit") or settings.get("load_in_8bit")):
@@ -101,14 +102,14 @@ def tensor_names(folder: Path) -> frozenset[str] | None:
     try:
         if index.is_file() and index.stat().st_size <= _HEADER_BYTES:
             document = json.loads(index.read_bytes())
-            names = document.get("weight_map") if isinstance(document, dict) else None
-            return frozenset(map(str, names)) if isinstance(names, dict) else None
+            names = document.get("weight_map") if is_object(document) else None
+            return frozenset(map(str, names)) if is_object(names) else None
         with (folder / "model.safetensors").open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size <= _HEADER_BYTES:
                 return None
             header = json.loads(file.read(size))
-            return frozenset(map(str, header)) - {"__metadata__"} if isinstance(header, dict) else None
+            return frozenset(map(str, header)) - {"__metadata__"} if is_object(header) else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -118,7 +119,7 @@ def head_outputs(spec: ModelSpec) -> int | None:
     for name in spec.saved_as:
         if name.endswith(("ForSequenceClassification", "ForImageClassification", "RewardModel")):
             labels, number = spec.config.get("id2label"), spec.config.get("num_labels")
-            if isinstance(labels, Mapping) and labels:
+            if is_mapping(labels) and labels:
                 return len(labels)
             if isinstance(number, int) and not isinstance(number, bool) and number > 0:
                 return number

@@ -4,6 +4,9 @@ Respected: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME (where the cache lies), HF_ENDP
 TRANSFORMERS_OFFLINE, HF_TOKEN (read by huggingface_hub itself).
 """
 
+# pyright: reportUnknownMemberType=false
+# huggingface_hub's hf_hub_download names only some of its types
+
 from __future__ import annotations
 
 import functools
@@ -64,11 +67,11 @@ def download(repo: str, file: str = "config.json") -> tuple[Path | None, str]:
     folder = cache_folder()
 
     def fetch() -> tuple[Path | None, str]:
-        from huggingface_hub import hf_hub_download
+        import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
         try:
-            return Path(hf_hub_download(repo, file, cache_dir=folder, etag_timeout=5)), ""
+            return Path(huggingface_hub.hf_hub_download(repo, file, cache_dir=folder, etag_timeout=5)), ""
         except RepositoryNotFoundError as error:
             gated = "gated" in type(error).__name__.lower()
             return None, "the Hub has it gated: set HF_TOKEN" if gated else "the Hub has no such model"

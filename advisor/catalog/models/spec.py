@@ -7,6 +7,7 @@ from typing import Any
 
 from advisor.catalog.models.checkpoint import has_endless_positions, has_own_head, refuse_unmodelled_storage
 from advisor.domain.model import Architecture, ModelSource, ModelSpec, TaskClass
+from advisor.domain.plain_values import is_list, is_mapping, is_object
 from advisor.errors import UnsupportedModel
 
 ENCODERS = frozenset(
@@ -67,7 +68,7 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
     """
     model_type = str(config.get("model_type", ""))
     saved_as = config.get("architectures")
-    classes = [str(c) for c in saved_as] if isinstance(saved_as, list) else []
+    classes = [str(c) for c in saved_as] if is_list(saved_as) else []
     for other in (c for c in classes if c.endswith(_NOT_MODELLED)):
         raise _unmodelled_task(name, where, other)
     if model_type in SPEECH:
@@ -78,8 +79,8 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
         return "ImageClassification", "encoder"
     if model_type in ENCODERS:
         return ("CausalLM", "decoder") if config.get("is_decoder") is True else ("SequenceClassification", "encoder")
-    if isinstance(config.get("vision_config"), dict) and (
-        isinstance(config.get("text_config"), dict) or any(c.endswith("ForConditionalGeneration") for c in classes)
+    if is_object(config.get("vision_config")) and (
+        is_object(config.get("text_config")) or any(c.endswith("ForConditionalGeneration") for c in classes)
     ):
         if any(c.endswith("Model") for c in classes):
             # CLIP and its like: towers that are compared, without a language model's head
@@ -87,14 +88,14 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
         return "ImageTextToText", "decoder"
     if any(c.endswith(("ForSequenceClassification", "RewardModel")) for c in classes):
         return "SequenceClassification", "decoder"
-    if isinstance(config.get("audio_config"), dict) and classes:
+    if is_object(config.get("audio_config")) and classes:
         raise _unmodelled_task(name, where, classes[0])
     if any(c.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for c in classes):
         return "CausalLM", "decoder"
     if any(c.endswith("ForMaskedLM") for c in classes):
         return "SequenceClassification", "encoder"
     known = _catalogued().get(model_type)
-    if known is None and isinstance(config.get("auto_map"), dict):
+    if known is None and is_object(config.get("auto_map")):
         raise remote_code(name, where, model_type)
     if known is None and classes:
         raise _unmodelled_task(name, where, classes[0])
@@ -108,7 +109,7 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     if has_endless_positions(config):
         return None
     inner = config.get("text_config")
-    text: Mapping[str, Any] = inner if isinstance(inner, Mapping) else config
+    text: Mapping[str, Any] = inner if is_mapping(inner) else config
     for field in ("max_position_embeddings", "n_positions", "max_source_positions", "seq_length", "max_seq_len"):
         value = text.get(field)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:

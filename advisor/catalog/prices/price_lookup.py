@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from advisor import store
 from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Price
+from advisor.domain.plain_values import is_list, is_object
 from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
 from advisor.errors import BadFile, BadRequest
@@ -142,7 +143,7 @@ def _read_own(path: Path, mtime_ns: int, size: int) -> tuple[Price, ...]:
     kind, _, number = str(schema).partition("/")
     if kind == PriceList.KIND and number.isdigit() and int(number) > PriceList.VERSION:
         raise _bad(path, "prices", f"{schema} is newer than {PriceList.schema_tag()}: upgrade advisor to read it")
-    if schema != PriceList.schema_tag() or not isinstance(rows, list) or set(document) - {"schema", "prices"}:
+    if schema != PriceList.schema_tag() or not is_list(rows) or set(document) - {"schema", "prices"}:
         raise _bad(path, "prices", 'expected {"prices": [{"gpu": ..., "on_demand_usd_h": ...}, ...]}')
     changed = datetime.fromtimestamp(mtime_ns / 1e9).date()
     return tuple(_own_row(path, number, row, changed) for number, row in enumerate(rows, start=1))
@@ -150,7 +151,7 @@ def _read_own(path: Path, mtime_ns: int, size: int) -> tuple[Price, ...]:
 
 def _own_row(path: Path, number: int, row: Any, changed: date) -> Price:
     """One row. Undated rows count as read on the day the file was last changed: the user wrote them then."""
-    if not isinstance(row, dict):
+    if not is_object(row):
         raise _bad(path, "(whole)", "is not a JSON object", number)
     defaults: dict[str, Any] = {
         "provider": "own",

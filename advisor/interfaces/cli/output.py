@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import rich_click as click
 
+from advisor.domain.plain_values import is_mapping, is_sequence, is_set
 from advisor.domain.units import GIB, MIB, duration
 
 if TYPE_CHECKING:
@@ -42,11 +43,17 @@ def plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if is_sequence(value) or is_set(value):
         return [plain(item) for item in value]
     return value
+
+
+def _parts(shown: Any) -> Iterable[Any]:
+    if isinstance(shown, str) or not isinstance(shown, Iterable):
+        return [shown]
+    return cast("Iterable[Any]", shown)
 
 
 def emit(value: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -> None:
@@ -59,8 +66,7 @@ def emit(value: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -
         return
     shown = table(value)
     screen = console()
-    parts = shown if isinstance(shown, Iterable) and not isinstance(shown, str) else [shown]
-    for part in parts:
+    for part in _parts(shown):
         screen.print(
             clean(part) if isinstance(part, str) else part,
             highlight=False,

@@ -10,16 +10,18 @@ residuals of studies that were left out, each study having one unit of weight, s
 as the model was wrong. Deterministic: no sampling, no seeds.
 """
 
+# pyright: reportUnknownMemberType=false
+# scipy has no types: what its functions return is annotated
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
+from scipy import linalg, optimize
 
 from advisor.domain.findings import Study
 from advisor.literature.quality.features import (
@@ -145,6 +147,21 @@ def _noise(data: Design) -> Floats:
     return 0.3 + 0.7 / data.repeats
 
 
+def _factor(covariance: Floats) -> Floats:
+    """The lower Cholesky factor of a covariance [N, N]; above its diagonal lies what was there before."""
+    return np.asarray(linalg.cho_factor(covariance, lower=True, check_finite=False)[0], dtype=np.float64)
+
+
+def _solve(factor: Floats, right: Floats) -> Floats:
+    """covariance^-1 right, [N] or [N, K], by its Cholesky factor."""
+    return np.asarray(linalg.cho_solve((factor, True), right, check_finite=False), dtype=np.float64)
+
+
+def _minimum(loss: Callable[..., Any], start: Floats | list[float], **more: Any) -> Floats:
+    """Where L-BFGS-B, begun at `start`, finds the least loss; `more` is scipy's."""
+    return np.asarray(optimize.minimize(loss, start, method="L-BFGS-B", **more).x, dtype=float)
+
+
 def _objective(log_variances: Floats, data: Design, kernels: list[Floats]) -> tuple[float, Floats]:
     """Negative log marginal likelihood and its gradient, with a weak prior that keeps variances within reason."""
     variances = np.exp(log_variances)
@@ -153,11 +170,13 @@ def _objective(log_variances: Floats, data: Design, kernels: list[Floats]) -> tu
         covariance = covariance + variance * kernel
     noise = variances[-1] * _noise(data)
     covariance[np.diag_indices_from(covariance)] += noise + 1e-3
-    factor = cho_factor(covariance, lower=True, check_finite=False)
-    weights = cho_solve(factor, data.y, check_finite=False)
-    value = 0.5 * data.y @ weights + np.log(np.diag(factor[0])).sum()
-    middle = cho_solve(factor, np.eye(len(data.y)), check_finite=False) - np.outer(weights, weights)
-    gradient = [0.5 * variance * np.sum(middle * kernel) for variance, kernel in zip(variances, kernels, strict=False)]
+    factor = _factor(covariance)
+    weights = _solve(factor, data.y)
+    value = 0.5 * data.y @ weights + np.log(np.diag(factor)).sum()
+    middle = _solve(factor, np.eye(len(data.y))) - np.outer(weights, weights)
+    gradient: list[float] = [
+        0.5 * variance * np.sum(middle * kernel) for variance, kernel in zip(variances, kernels, strict=False)
+    ]
     gradient.append(0.5 * np.sum(np.diag(middle) * noise))
     pull = (log_variances - np.log(0.5)) / 9
     return float(value + 0.5 * pull @ (log_variances - np.log(0.5))), np.array(gradient) + pull
@@ -168,16 +187,14 @@ def fit_variances(data: Design, start: Floats | None = None, iterations: int = 6
     groups, of = _group_index(data)
     kernels = [data.x[:, of == i] @ data.x[:, of == i].T for i in range(len(groups))] + list(data.blocks)
     first = np.full(len(kernels) + 1, np.log(0.5)) if start is None else start
-    found = minimize(
+    return _minimum(
         _objective,
         first,
         args=(data, kernels),
         jac=True,
-        method="L-BFGS-B",
         bounds=[(-7.0, 4.0)] * len(first),
         options={"maxiter": iterations},
     )
-    return np.asarray(found.x, dtype=float)
 
 
 def fit_location(data: Design, log_variances: Floats) -> Location:
@@ -189,10 +206,10 @@ def fit_location(data: Design, log_variances: Floats) -> Location:
     for variance, block in zip(variances[len(groups) : -1], data.blocks, strict=True):
         covariance = covariance + variance * block
     covariance[np.diag_indices_from(covariance)] += variances[-1] * _noise(data) + 1e-3
-    factor = cho_factor(covariance, lower=True, check_finite=False)
-    weights = cho_solve(factor, data.y, check_finite=False)
+    factor = _factor(covariance)
+    weights = _solve(factor, data.y)
     gain = data.x * prior
-    posterior = np.diag(prior) - gain.T @ cho_solve(factor, gain, check_finite=False)
+    posterior = np.diag(prior) - gain.T @ _solve(factor, gain)
     study = np.array([cell.study for cell in data.cells])
     by_study = {str(s): gain[study == s].T @ weights[study == s] for s in sorted(set(study))}
     return Location(data.names, log_variances, gain.T @ weights, posterior, by_study)
@@ -289,8 +306,7 @@ def fit_spread(
         fitted = np.sum(weight * (np.log(scale) + np.sqrt(2) * np.abs(residual) / scale))
         return float(fitted + 0.5 * np.sum(b[1:] ** 2) / SPREAD_RIDGE**2)
 
-    found = minimize(loss, np.ones(1).tolist() + [0.0] * (z.shape[1] - 1), method="L-BFGS-B")
-    coefficients = np.asarray(found.x, dtype=float)
+    coefficients = _minimum(loss, np.ones(1).tolist() + [0.0] * (z.shape[1] - 1))
     standard = residual / np.sqrt(np.exp(2 * z @ coefficients) + extra)
     order = np.argsort(standard, kind="stable")
     reached = (np.cumsum(weight[order]) - 0.5 * weight[order]) / weight.sum()

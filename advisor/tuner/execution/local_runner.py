@@ -72,8 +72,8 @@ class Runner(ABC):
 class LocalRunner(Runner):
     """Worker processes on this machine."""
 
-    _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _restarts: dict[int, int] = field(default_factory=dict)
+    _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict[int, subprocess.Popen[bytes]])
+    _restarts: dict[int, int] = field(default_factory=dict[int, int])
 
     def run(self) -> str:
         """As `Runner`, by workers that are started again when killed."""

@@ -54,7 +54,7 @@ class RayRunner(Runner):
     """A Ray cluster, by its address (default: RAY_ADDRESS, else one of this machine alone)."""
 
     address: str | None = None
-    _sent: dict[Any, _Sent] = field(default_factory=dict)
+    _sent: dict[Any, _Sent] = field(default_factory=dict[Any, _Sent])
 
     def run(self) -> str:
         """As `Runner`: trials on nodes, asked for and predicted here."""

@@ -1,5 +1,8 @@
 """One HTML file of a study that needs no other: tables always, charts where altair and vl-convert are installed."""
 
+# pyright: reportUnknownMemberType=false
+# altair's facet and resolve_scale name only some of their types
+
 from __future__ import annotations
 
 import importlib.util
@@ -7,8 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from advisor.domain.plain_values import is_tuple
 from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import TunedStudy, TunedTrial
 from advisor.domain.units import duration, gib
@@ -146,7 +150,7 @@ def _distribution(d: Any) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if d.kind == "choice":
-        return CategoricalDistribution([",".join(c) if isinstance(c, tuple) else c for c in d.choices])
+        return CategoricalDistribution([",".join(c) if is_tuple(c) else c for c in d.choices])
     if d.kind == "int":
         return IntDistribution(int(d.low), int(d.high), log=d.log)
     return FloatDistribution(d.low, d.high, log=d.log)
@@ -208,7 +212,7 @@ def _place(d: Any, value: Any) -> float:
     import math
 
     if d.kind == "choice":
-        levels = [",".join(c) if isinstance(c, tuple) else c for c in d.choices]
+        levels = [",".join(c) if is_tuple(c) else c for c in d.choices]
         return levels.index(value) / (len(levels) - 1)
     low, high = (math.log(d.low), math.log(d.high)) if d.log else (d.low, d.high)
     return ((math.log(value) if d.log else value) - low) / (high - low)
@@ -269,11 +273,9 @@ def _predicted(study: TunedStudy) -> Chart | None:
     right = base.mark_line(color="#57606a", strokeDash=[4, 4]).encode(
         x="measured:Q", y=alt.Y("measured:Q", title="predicted")
     )
-    chart = (
-        alt.layer(right, dots, data=alt.Data(values=rows))
-        .facet(column=alt.Column("what:N", title=None))
-        .resolve_scale(x="independent", y="independent")
-    )
+    layers = alt.layer(right, dots, data=alt.Data(values=rows))
+    chart = cast("alt.FacetChart", layers.facet(column=alt.Column("what:N", title=None)))
+    chart = chart.resolve_scale(x="independent", y="independent")
     says = "Said before each trial ran, and what it took; on the dashed line both are the same."
     return Chart("Predicted against measured", says, chart.to_dict())
 

@@ -39,7 +39,7 @@ IDLE = {"shadow": "shadow_update_"}
 """Parameters that are trainable but that no gradient reaches, by part of their name: peft's own doing."""
 HOST = {"boft": "boft_P", "frod": "frod_"}
 """Tensors that real runs keep on the CPU."""
-STEPS, LEAST_FALL = 24, 0.0015
+STEPS, LEAST_FALL = 24, 1e-4
 """Least relative fall of the loss in so many steps: at a tenth of the default rate, many methods here fall by less."""
 
 
@@ -193,14 +193,18 @@ def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     recipe = recipe_of(method, learning_rate=method.learning_rate.default)
     model = attached(method, tiny, learning_rate=method.learning_rate.default).train()
     optimizer = make_optimizer(model, recipe, method.optimizer)
-    losses = []
+
+    def mean_loss() -> float:
+        """Over the batches trained on: batches differ by more than some methods learn in so few steps."""
+        with torch.no_grad():
+            return sum(model(**tiny.batch(1000 + step)).loss.item() for step in range(STEPS)) / STEPS
+
+    first = mean_loss()
     for step in range(STEPS):
-        loss = model(**tiny.batch(1000 + step)).loss
-        loss.backward()
+        model(**tiny.batch(1000 + step)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
-    first, last = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
+    last = mean_loss()
     assert last < first * (1 - LEAST_FALL), (
         f"{first:.3f} to {last:.3f} in {STEPS} steps at {method.learning_rate.default:g}"
     )

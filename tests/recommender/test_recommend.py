@@ -426,7 +426,7 @@ def test_what_a_hint_asks_for_are_arguments_of_the_request():
 def test_a_smaller_base_is_proposed_whatever_base_was_asked_for(costs):
     with pytest.raises(DoesNotFit) as caught:
         ask(costs, gpu="T4", method=["full"], base=["dtype"])
-    assert not [hint for hint in caught.value.hints if "--method qlora" in hint], "the methods were named"
+    assert any("--method qlora" in hint for hint in caught.value.hints)
     from advisor.catalog.methods import find_method
     from advisor.recommender.infeasible import FRUGAL
     from advisor.recommender.recipe_space import bases_to_try

@@ -1,0 +1,186 @@
+"""How many of N small faults, put into the code one at a time, do the nearest tests notice?
+
+    python benchmarks/mutations.py --count 60 --seed 1
+    python benchmarks/mutations.py --show 17 --seed 1
+
+A fault is one operator, number, condition or `min`/`max` turned into its neighbour, drawn evenly over the lines of each
+wing. The tests are those named after the file and those that import it; where they pass, those of the wing. Facts of
+the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of the tree, a
+fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
+COMPARE = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+    ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
+}  # fmt: skip
+ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Mod: "+"}
+SKIPPED = re.compile(r"catalog/(gpus|models/families|findings|prices|methods|constants|public_runs)/|cli/|__init__")
+
+
+@dataclass(frozen=True)
+class Fault:
+    path: str
+    line: int
+    before: str
+    after: str
+    start: int
+    end: int
+
+
+def faults_in(path: Path) -> list[Fault]:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    found: list[Fault] = []
+
+    def place(line: int, column: int) -> int:
+        row = text[starts[line - 1] :].split("\n", 1)[0].encode()
+        return starts[line - 1] + len(row[:column].decode())
+
+    def add(node: ast.expr, after: str) -> None:
+        start, end = place(node.lineno, node.col_offset), place(node.end_lineno or 0, node.end_col_offset or 0)
+        found.append(Fault(str(path.relative_to(ROOT)), node.lineno, text[start:end], after, start, end))
+
+    def visit(node: ast.AST) -> None:
+        source = ast.unparse
+        match node:
+            case ast.AnnAssign():
+                return visit(node.value) if node.value else None
+            case ast.arg() | ast.Raise() | ast.Assert() | ast.JoinedStr():
+                return None
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                for child in (*node.args.defaults, *node.body):
+                    visit(child)
+                return None
+            case ast.Compare(ops=[op], comparators=[right]) if type(op) in COMPARE:
+                add(node, f"({source(node.left)} {COMPARE[type(op)]} {source(right)})")
+            case ast.BinOp() if type(node.op) in ARITHMETIC and not _is_text(node.left) and not _is_text(node.right):
+                add(node, f"(({source(node.left)}) {ARITHMETIC[type(node.op)]} ({source(node.right)}))")
+            case ast.BoolOp():
+                joint = " or " if isinstance(node.op, ast.And) else " and "
+                add(node, f"({joint.join(source(value) for value in node.values)})")
+            case ast.UnaryOp(op=ast.Not()):
+                add(node, f"bool({source(node.operand)})")
+            case ast.IfExp():
+                add(node, f"({source(node.orelse)} if {source(node.test)} else {source(node.body)})")
+            case ast.Constant(value=value) if type(value) in (int, float):
+                add(node, repr(value + 1))
+            case ast.Call(func=ast.Name(id="min" | "max" as name)):
+                other = "max" if name == "min" else "min"
+                add(node, other + source(node)[len(name) :])
+            case _:
+                pass
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Texts and paths are joined with + and /: another operator there is no fault that could go unseen."""
+    return any(
+        isinstance(part, ast.JoinedStr) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
+        for part in ast.walk(node)
+    )
+
+
+def drawn(count: int, seed: int) -> list[Fault]:
+    wings: dict[str, list[Fault]] = {}
+    for path in sorted((ROOT / "advisor").rglob("*.py")):
+        name = path.relative_to(ROOT / "advisor").as_posix()
+        if not SKIPPED.search(name):
+            wings.setdefault(name.split("/")[0] if "/" in name else "root", []).extend(faults_in(path))
+    chance = random.Random(seed)
+    names = [wing for wing in wings if wings[wing]]
+    order = {wing: chance.sample(wings[wing], len(wings[wing])) for wing in names}
+    return [order[names[at % len(names)]][at // len(names)] for at in range(count)]
+
+
+def nearest(fault: Fault) -> list[str]:
+    module = fault.path.removesuffix(".py").replace("/", ".")
+    parent, _, stem = module.rpartition(".")
+    imports = re.compile(rf"\b({re.escape(module)}\b|from {re.escape(parent)} import [^\n]*\b{stem}\b)")
+    tests = [
+        path
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if path.stem == f"test_{stem}" or imports.search(path.read_text(encoding="utf-8"))
+    ]
+    return [str(path.relative_to(ROOT)) for path in tests]
+
+
+def wing_tests(fault: Fault) -> list[str]:
+    wing = fault.path.split("/")[1]
+    return [f"tests/{wing}"] if (ROOT / "tests" / wing).is_dir() else ["tests/trust", "tests/catalog"]
+
+
+def run(tree: Path, tests: list[str], timeout_s: float) -> str:
+    """'killed', 'survived' or 'timeout'."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    return "survived" if done.returncode in (0, 5) else "killed"
+
+
+def verdict(tree: Path, fault: Fault, timeout_s: float) -> str:
+    path = tree / fault.path
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: fault.start] + fault.after + text[fault.end :], encoding="utf-8")
+    try:
+        for tests in (nearest(fault), wing_tests(fault)):
+            found = run(tree, tests, timeout_s) if tests else "survived"
+            if found != "survived":
+                return found
+        return "survived"
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    parser.add_argument("--show", type=int, help="print this fault and its tests, run nothing")
+    options = parser.parse_args()
+    faults = drawn(options.count, options.seed)
+    if options.show is not None:
+        print(faults[options.show], *nearest(faults[options.show]), sep="\n")
+        return
+    done: list[dict[str, object]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    known = {(entry["path"], entry["line"], entry["after"]) for entry in done}
+    tree = Path(tempfile.mkdtemp()) / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
+    for fault in faults:
+        if (fault.path, fault.line, fault.after) in known:
+            continue
+        said = verdict(tree, fault, options.timeout)
+        print(f"{said:9} {fault.path}:{fault.line}  {fault.before!r} -> {fault.after!r}", flush=True)
+        done.append({**asdict(fault), "verdict": said, "seed": options.seed})
+        RESULTS.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(tree.parent)
+    print({word: sum(entry["verdict"] == word for entry in done) for word in ("killed", "timeout", "survived")})
+
+
+if __name__ == "__main__":
+    main()

@@ -34,6 +34,9 @@ from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import fused_head
 from advisor.tracer.parameter_census import Census, census_of
 
+FROZEN = 10_000
+"""Objects that Python's collector passes over: with more of them, a program has frozen its own (`gc.freeze`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
@@ -145,12 +148,16 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
 def _collected_between_steps() -> Generator[None]:
     """Python's cycle collector runs at moments of its own choosing; here only between steps, so that streams agree."""
     collected = gc.isenabled()
+    # what a program has frozen itself stays so: unfreezing would bring back all of it
+    frozen = gc.get_freeze_count() > FROZEN
     gc.disable()
-    gc.freeze()
+    if not frozen:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if collected:
             gc.enable()
 

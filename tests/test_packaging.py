@@ -101,8 +101,8 @@ def test_ci_runs_linters_types_advisories_and_both_sets_of_tests():
 
 def test_the_default_run_leaves_out_the_marks_that_ci_runs_apart():
     options = CONFIG["tool"]["pytest"]["ini_options"]
-    assert "-m 'not gpu and not slow'" in options["addopts"]
-    assert {line.partition(":")[0] for line in options["markers"]} == {"gpu", "slow"}
+    assert "-m 'not gpu and not slow and not exhaustive'" in options["addopts"]
+    assert {line.partition(":")[0] for line in options["markers"]} == {"gpu", "slow", "exhaustive"}
 
 
 def test_the_offline_list_finds_what_is_affected_and_only_that(audit):

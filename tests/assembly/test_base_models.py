@@ -44,7 +44,10 @@ def first_of_each_type() -> set[str]:
 
 def entries() -> list[Any]:
     quick = first_of_each_type()
-    return [pytest.param(entry, id=entry.id, marks=() if entry.id in quick else pytest.mark.slow) for entry in models()]
+    return [
+        pytest.param(entry, id=entry.id, marks=() if entry.id in quick else pytest.mark.exhaustive)
+        for entry in models()
+    ]
 
 
 @pytest.mark.parametrize("entry", entries())

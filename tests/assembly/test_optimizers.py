@@ -25,6 +25,7 @@ from advisor.estimator.batch_lengths import Shape, lengths_of
 from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
 from advisor.estimator.memory.replay import paged_bytes, peak_allocated, replay
 from advisor.tracer.trace import make_trace
+from tests.selection import one_in
 from tests.tracer.models import DECODER
 
 torch.set_num_threads(1)
@@ -73,7 +74,7 @@ BYTES_A_PARAMETER = {
 """By arithmetic, weights in bf16: torch keeps moments in the weights' dtype, bitsandbytes in 8 or 32 bits each."""
 
 
-@pytest.mark.parametrize("name", sorted(BYTES_A_PARAMETER))
+@pytest.mark.parametrize("name", one_in(3, sorted(BYTES_A_PARAMETER)))
 def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
     made = make_trace(WIDE, Workload(model="m"), Recipe(method="full", optimizer=name, micro_batch_size=2))
     found = state_bytes(name)
@@ -83,7 +84,7 @@ def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
     assert bool(found["paged state"]) == find_optimizer(name).paged
 
 
-@pytest.mark.parametrize("name", MODELLED)
+@pytest.mark.parametrize("name", one_in(3, MODELLED))
 def test_copied_layers_have_the_state_of_traced_ones(name: str):
     assert state_bytes(name) == state_bytes(name, whole=True)
 

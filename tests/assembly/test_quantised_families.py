@@ -69,7 +69,7 @@ OFTEN = ("gpt2", "falcon", "roberta", "distilbert", "t5", "whisper", "qwen3_moe"
 
 
 def entries() -> list[Any]:
-    slow = [pytest.mark.slow]
+    slow = [pytest.mark.exhaustive]
     return [pytest.param(e, id=e.model_type, marks=[] if e.model_type in OFTEN else slow) for e in families()]
 
 

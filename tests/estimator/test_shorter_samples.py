@@ -13,6 +13,7 @@ from advisor.estimator.batch_lengths import Shape
 from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.memory.replay import replay
 from advisor.tracer.timelines import timeline_of, trace_of
+from tests.selection import one_in
 
 MODEL = "EleutherAI/pythia-14m"
 BLOCK = 2**20
@@ -51,7 +52,7 @@ def peaks(line, batches, accumulation):
 ASKED = [("hf", m.name) for m in methods()] + [(t, m) for t in TRAINERS for m in ("full", "lora", "ia3") if t != "hf"]
 
 
-@pytest.mark.parametrize(("trainer", "method"), ASKED)
+@pytest.mark.parametrize(("trainer", "method"), one_in(9, ASKED))
 def test_steps_of_any_method_leave_behind_what_the_step_before_left(trainer, method):
     line = timeline(trainer, method)
     if line is None:

@@ -22,6 +22,7 @@ from advisor.profiler.profile_job import ProfileJob
 from advisor.tracer.trace import make_trace
 from tests.conformance.tiny import ENCODER, ENCODER_DECODER, Tiny
 from tests.profiler.conftest import make_job
+from tests.selection import one_in
 
 torch.set_num_threads(1)
 
@@ -96,6 +97,7 @@ def test_phases_add_up_to_the_step():
     assert all(seconds >= 0 for seconds in profile.phase_seconds.values())
 
 
+@pytest.mark.slow
 def test_evaluation_keeps_the_logits_of_two_batches():
     job = make_job(batch_size=8, campaign={"evaluation": True, "saving": True})
     profile = measure(job)
@@ -107,7 +109,7 @@ def test_evaluation_keeps_the_logits_of_two_batches():
     assert profile.saving_peak_bytes >= profile.allocated_after_step_bytes * 0.99
 
 
-@pytest.mark.parametrize("trainer", ["hf", "loop"])
+@pytest.mark.parametrize("trainer", one_in(2, ["hf", "loop"]))
 def test_accumulating_gradients_adds_tokens_and_not_memory_of_activations(trainer: str):
     one, four = measure(make_job(trainer=trainer)), measure(make_job(trainer=trainer, gradient_accumulation=4))
     assert four.status == "complete", four.reason
@@ -147,6 +149,7 @@ def test_trls_fused_head_computes_the_models_own_loss():
     assert measuring._fused_head(model)(model, inputs).item() == pytest.approx(plain.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_as_trl_takes_it_is_measured():
     profile = measure(make_job(trainer="trl", campaign={"evaluation": True}))
     assert profile.status == "complete", profile.reason
@@ -206,6 +209,7 @@ def test_out_of_memory_is_a_result_that_keeps_what_came_before(monkeypatch):
     assert profile.step_seconds == ()
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_evaluation_is_told_and_the_training_stays_complete(monkeypatch):
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
     evaluate = measuring._MeasuredRun._evaluate

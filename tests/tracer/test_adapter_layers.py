@@ -226,7 +226,7 @@ def test_public_configs_that_pick_their_layers_train_what_peft_counts(name: str,
     assert totals(whole_census(public(name, changes)).values())[0] == trained
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "changes", "trained"), PUBLIC)
 def test_public_configs_that_pick_their_layers_are_traced_with_all_they_train(
     name: str, changes: dict[str, Any], trained: int

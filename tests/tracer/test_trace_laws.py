@@ -20,6 +20,7 @@ from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
 from advisor.tracer import trace as door
 from advisor.tracer.record_step import BatchShape, TraceRequest, record
 from advisor.tracer.trace import make_trace, trace, trace_key
+from tests.selection import one_in
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
 
 torch.set_num_threads(1)
@@ -55,7 +56,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "changes"), CASES)
+@pytest.mark.parametrize(("spec", "changes"), one_in(3, CASES))
 def test_unrolled_layers_equal_the_full_depth_trace(spec: ModelSpec, changes: dict[str, Any]):
     asked = recipe(**changes)
     compiled = make_trace(spec, workload(spec), asked)
@@ -74,7 +75,7 @@ def test_unrolled_layers_equal_the_full_depth_trace(spec: ModelSpec, changes: di
     assert np.array_equal(short.op_kernels, whole.op_kernels)
 
 
-@pytest.mark.parametrize("spec", [DECODER, ENCODER, ENCODER_DECODER, MIXTURE], ids=lambda s: s.name)
+@pytest.mark.parametrize("spec", one_in(3, [DECODER, ENCODER, ENCODER_DECODER, MIXTURE]), ids=lambda s: s.name)
 def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
     timeline = expand(make_trace(spec, workload(spec), recipe(), whole=True))
     asked = TraceRequest(spec, workload(spec), recipe(), 8.0, True)
@@ -84,8 +85,9 @@ def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
     assert sorted(born) == sorted(told.tolist())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(
+    ("dtype", "method"), one_in(4, [(d, m) for d in ("float32", "float16") for m in ("lora", "full")])
+)
 def test_experts_are_traced_in_every_dtype(dtype: str, method: str):
     """torch's own meta kernel of grouped products knows bfloat16 alone."""
     made = make_trace(MIXTURE, workload(MIXTURE), recipe(method=method, options={}, dtype=dtype))

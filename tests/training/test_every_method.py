@@ -53,7 +53,7 @@ def job_for(tmp_path, name, bert, llama, t5) -> TrainingSpec:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(m.name, marks=[] if m.name in FAST else [pytest.mark.slow]) for m in methods() if not m.cannot],
+    [pytest.param(m.name, marks=[] if m.name in FAST else [pytest.mark.exhaustive]) for m in methods() if not m.cannot],
 )
 def test_a_method_trained_is_the_method_saved(tmp_path, wide_bert, tiny_llama, tiny_t5, name, monkeypatch):
     method = find_method(name)

@@ -98,6 +98,7 @@ def test_ctrl_c_ends_cleanly_and_the_interrupted_trial_continues(tmp_path):
     assert len(completed(study)) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path):
     begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2)
     one = resuming(tmp_path, steps="8", seconds="0.2")
@@ -112,6 +113,7 @@ def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path)
     assert len(list(finals.glob("*-seed*/result.json"))) == 4
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_finals_and_a_killed_one_goes_on_from_its_checkpoint(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2, threads=None)
     one = resuming(tmp_path, workers=2, steps="8", seconds="0.3")
@@ -198,6 +200,7 @@ def test_a_trial_beyond_its_time_is_ended(tmp_path):
     assert "ran longer than" in study.trials[0].user_attrs["advisor:outcome"]["reason"]
 
 
+@pytest.mark.slow
 def test_a_storage_that_goes_away_for_a_while_loses_nothing(tmp_path):
     """SQLite under another's exclusive lock answers nobody, as a database does that restarts."""
     import sqlite3
@@ -242,6 +245,7 @@ def _locked(connection) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk is mounted by root only")
+@pytest.mark.slow
 def test_a_full_disk_stops_the_search_with_its_reason_and_space_lets_it_go_on(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

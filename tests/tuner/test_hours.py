@@ -94,7 +94,7 @@ GRACE_SECONDS = 120.0
 """Beyond the hours: a step that is being taken, its scoring, and what test and export take longer than foreseen."""
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_hours_end_when_they_were_to_end(tmp_path, tiny_bert):
     began = time.monotonic()
     found = tune(tmp_path, tiny_bert, hours=240 / HOUR, epochs=400.0)

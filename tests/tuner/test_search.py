@@ -30,6 +30,7 @@ from advisor.tuner.results.finalists import choose
 from advisor.tuner.search.samplers_and_pruners import make_pruner, make_sampler, noise_of
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.trial_cost import Prediction, limit_bytes
+from tests.selection import one_in
 from tests.tuner.studies import begin, completed, ends_well, resuming, toy_request
 
 RATE = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
@@ -226,7 +227,7 @@ def test_every_sampler_repeats_itself_with_its_seed(name):
     assert draw() == draw()
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("pruner", one_in(2, ["median", "hyperband"]))
 def test_a_hopeless_trial_is_pruned_on_its_way(tmp_path, pruner):
     study = begin(tmp_path, pruner=pruner, budget=Budget(trials=7), neighbours=0)
     for rate in (1e-3, 1.1e-3, 1.2e-3, 9e-4, 1e-5, 1e-1):
@@ -240,6 +241,7 @@ def test_a_hopeless_trial_is_pruned_on_its_way(tmp_path, pruner):
     assert not {1e-2, 1e-3, 1.1e-3} & rates
 
 
+@pytest.mark.slow
 def test_wilcoxon_compares_seeds_and_a_trial_is_their_mean(tmp_path):
     study = begin(tmp_path, pruner="wilcoxon", seeds=3, budget=Budget(trials=2), neighbours=1)
     ends_well(resuming(tmp_path))
@@ -249,6 +251,7 @@ def test_wilcoxon_compares_seeds_and_a_trial_is_their_mean(tmp_path):
     assert len(set(first.intermediate_values.values())) == 3
 
 
+@pytest.mark.slow
 def test_several_objectives_give_a_front_and_no_pruning(tmp_path):
     study = begin(tmp_path, objectives=("quality", "time", "memory"), budget=Budget(trials=3))
     ends_well(resuming(tmp_path))
@@ -261,6 +264,7 @@ def test_several_objectives_give_a_front_and_no_pruning(tmp_path):
     assert set(told.pareto) == {t.number for t in study.best_trials}
 
 
+@pytest.mark.slow
 def test_what_cannot_fit_is_never_launched(tmp_path):
     """Settings whose predicted time exceeds what is left are refused, and cost nothing."""
     request, _ = toy_request(budget=Budget(trials=3, seconds=1e-3))

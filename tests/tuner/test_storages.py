@@ -270,6 +270,7 @@ def postgres():
 
 
 @pytest.mark.parametrize("moment", ["asking", "training"])
+@pytest.mark.slow
 def test_postgresql_that_goes_away_loses_no_trial(tmp_path, postgres, moment):
     """Longer than the grace period (scaled down), so that every heartbeat is old when it comes back."""
     url, stop, start = postgres
@@ -292,6 +293,7 @@ def test_postgresql_that_goes_away_loses_no_trial(tmp_path, postgres, moment):
     assert started.total() == 5, "a trial whose worker lived was run again"
 
 
+@pytest.mark.slow
 def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
     url, stop, start = postgres
     study = begin(tmp_path / "one", url, budget=Budget(trials=10), neighbours=3)

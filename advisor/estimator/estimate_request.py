@@ -14,6 +14,7 @@ from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import task_for
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
@@ -161,8 +162,8 @@ def _checked_options(fields: Mapping[str, Any], strange: Mapping[str, Any], know
             key=unknown[0],
             near=near,
         )
-    given = fields.get("options") or {}
-    return dict(given) if isinstance(given, Mapping) else {}
+    given: Any = fields.get("options")
+    return dict(given) if is_mapping(given) else {}
 
 
 def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tuple[Workload, list[str]]:

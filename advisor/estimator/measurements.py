@@ -12,6 +12,7 @@ from typing import Any, Final
 from advisor import store
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec, config_sha256
+from advisor.domain.plain_values import is_list
 from advisor.domain.profile import Calibration, Profile
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -135,4 +136,4 @@ def fingerprint(workload: Workload, recipe: Recipe, gpu: str) -> str:
 def plain_adapter(config: Mapping[str, Any]) -> dict[str, Any]:
     """An adapter config without what does not bear on cost: provenance, and settings left at nothing."""
     kept = {key: value for key, value in config.items() if key not in _NOT_COST and value not in (None, False, {}, [])}
-    return {key: sorted(value) if isinstance(value, list) else value for key, value in sorted(kept.items())}
+    return {key: sorted(value) if is_list(value) else value for key, value in sorted(kept.items())}

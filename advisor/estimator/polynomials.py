@@ -1,5 +1,8 @@
 """The polynomials of a timeline at many batch shapes at once."""
 
+# pyright: reportUnknownMemberType=false
+# scipy has no types
+
 from __future__ import annotations
 
 import numpy as np

@@ -15,6 +15,7 @@ from advisor.catalog.findings.study_files import load_studies
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Quality
 from advisor.domain.findings import Finding, Study
+from advisor.domain.plain_values import is_object
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, BadRequest
 from advisor.literature.quality.features import architecture_of
@@ -262,7 +263,7 @@ def predict_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             except (ValueError, RecursionError) as problem:
                 said = getattr(problem, "msg", "a number too long or too many brackets")
                 raise BadRequest(f"line {number} is not JSON: {said}", line=number) from problem
-            if not isinstance(case, dict):
+            if not is_object(case):
                 raise BadRequest(f"line {number} is not a JSON object", line=number)
             yield predict_case(case)
         except AdvisorError as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from advisor import store
+from advisor.domain.plain_values import is_sequence
 from advisor.domain.request.vocabulary import Attention, Base, Batching, DType, Task, Trainer
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+    return value if is_sequence(value) else [value]
 
 
 Axis = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]

@@ -4,6 +4,9 @@ Asked in a process of its own (`python -m advisor.profiler.device`), since askin
 would lie on the device beside every run.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch's get_device_properties says no type
+
 from __future__ import annotations
 
 import json
@@ -12,7 +15,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
@@ -190,7 +193,7 @@ def _look() -> dict[str, Any]:
 
     found: dict[str, Any] = {"mps": torch.backends.mps.is_available()}
     if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
+        properties = cast("Any", torch.cuda.get_device_properties(0))
         found |= {"cuda": properties.name, "cuda_memory_bytes": properties.total_memory}
     return found
 

@@ -1,5 +1,8 @@
 """One run measured in this process: build, warm up, step, evaluate, save. The same step that is traced."""
 
+# pyright: reportUnknownMemberType=false
+# torch's and accelerate's functions name only some of their types
+
 from __future__ import annotations
 
 import gc
@@ -11,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
@@ -291,9 +294,10 @@ def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch
 
 def _autocast(model: nn.Module, job: ProfileJob) -> None:
     """Mixed precision; transformers' trainers also hand the outputs on in float32, as accelerate does for them."""
-    forward = torch.autocast(job.device, dtype=torch_dtype(job.recipe.dtype))(model.forward)
+    mixed = torch.autocast(job.device, dtype=torch_dtype(job.recipe.dtype))
+    forward = cast("Callable[..., Any]", mixed(model.forward))
     if job.recipe.trainer != "loop":
-        from accelerate.utils import convert_outputs_to_fp32
+        from accelerate import utils
 
-        forward = convert_outputs_to_fp32(forward)
+        forward = cast("Callable[..., Any]", utils.convert_outputs_to_fp32(forward))
     model.forward = forward  # type: ignore[method-assign]

@@ -5,8 +5,8 @@ cross over. Layers are told apart by hooks in forward and by autograd's sequence
 that repeated layers can be recognised in the stream.
 """
 
-# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
-# torch tells what a step does to memory only through names it keeps to itself
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false
+# torch tells what a step does to memory only through names it keeps to itself, and says few of their types
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class StorageRecord:
     freed_phase: str = ""
     freed_step: int = -1
     tail: bool = False
-    parts: dict[tuple[str, int], int] = field(default_factory=dict)
+    parts: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
 
 class Recorder(TorchDispatchMode):

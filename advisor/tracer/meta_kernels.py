@@ -4,10 +4,13 @@ Data-dependent ops are bounded, never skipped: every mask is taken as all true (
 follows), every read-back value as the one that keeps the usual path; each is named in the trace's assumptions.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch's broadcast_shapes names no types
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -73,7 +76,7 @@ def _masked_select(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     if tensor.device.type != "meta":
         return NotImplemented
     recorder.assume("masked_select", "every element selected: an upper bound")
-    shape = torch.broadcast_shapes(tensor.shape, mask.shape)
+    shape = cast("torch.Size", torch.broadcast_shapes(tensor.shape, mask.shape))
     return torch.empty(shape.numel(), dtype=tensor.dtype, device="meta")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 
@@ -31,7 +31,7 @@ class _Given:
     """What an op gave: forms of new tensors (one, or several in a `holder`), or its own arguments (`forms` None)."""
 
     forms: tuple[Form, ...] | None
-    holder: type | None
+    holder: type[Any] | None
 
 
 _known: dict[Key, _Given] = {}
@@ -51,7 +51,7 @@ def key_of(func: Any, args: Any, kwargs: Any) -> Key | None:
 
 
 def _describe(value: Any, parts: list[Hashable]) -> bool:
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _PLAIN:
         if value.layout is not torch.strided or value.is_conj() or value.is_neg():
             return False
@@ -110,7 +110,8 @@ def _given(func: Any, args: Any, out: Any) -> _Given | None:
             return _Given(None, list)
         return None
     single = isinstance(out, torch.Tensor)
-    if not single and type(out) not in (list, tuple):
+    kind = cast("type[Any]", type(out))
+    if not single and kind not in (list, tuple):
         return None
     outputs = [out] if single else list(out)
     if not outputs or any(type(t) is not torch.Tensor or t.device.type != "meta" for t in outputs):
@@ -124,7 +125,7 @@ def _given(func: Any, args: Any, out: Any) -> _Given | None:
         like = torch.empty_strided(size, stride, dtype=dtype, device="meta")
         if tensor.storage_offset() or like.untyped_storage().nbytes() != tensor.untyped_storage().nbytes():
             return None
-    return _Given(forms, None if single else type(out))
+    return _Given(forms, None if single else kind)
 
 
 def tensors_in(values: Any) -> Iterator[torch.Tensor]:

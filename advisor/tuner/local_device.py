@@ -1,8 +1,11 @@
 """What this machine has to train on: the GPU that a search is for, or its CPU."""
 
+# pyright: reportUnknownMemberType=false
+# torch's get_device_properties says no type
+
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from advisor.errors import BadRequest, UnknownName
 from advisor.estimator.gpu_request import AUTO
@@ -55,7 +58,7 @@ def _memory_here() -> int | None:
     import torch
 
     try:
-        return int(torch.cuda.get_device_properties(0).total_memory)
+        return cast("int", torch.cuda.get_device_properties(0).total_memory)
     except (RuntimeError, AssertionError):
         return None
 

@@ -7,12 +7,15 @@ the errors' law is. R runs.
 Source: Barber et al. 2021, arXiv:1905.02928 (jackknife+, cross-validation+), in its symmetric form.
 """
 
+# pyright: reportUnknownMemberType=false
+# scikit-learn has no types
+
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import numpy as np
 
@@ -133,14 +136,15 @@ def leave_out(
         return []
     bytes_of = list(predicted) if predicted is not None else [predicted_bytes(run.asked) for run in runs]
     guesses: dict[tuple[int, Target], float] = {}
-    for number, (rest, held) in enumerate(LeaveOneGroupOut().split(groups, groups=groups)):
+    folds = cast("Iterable[tuple[Iterable[int], Iterable[int]]]", LeaveOneGroupOut().split(groups, groups=groups))
+    for number, (rest, held) in enumerate((list(map(int, most)), list(map(int, left_out))) for most, left_out in folds):
         if progress:
             progress(number, len(set(groups)), f"{scheme}: {groups[held[0]]}")
         constants: Floats | None = None
         if "step_time" in targets:
             constants = fit_time([runs[i] for i in rest], start=whole.constants if whole else None).constants
         correction = fit_memory([runs[i] for i in rest], [bytes_of[i] for i in rest])
-        for i in held.tolist():
+        for i in held:
             for target in targets:
                 if target != "step_time":
                     guesses[i, target] = corrected(target, bytes_of[i], correction)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from advisor.catalog.findings.method_names import KIND_OF, our_name
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Citation, Quality
+from advisor.domain.plain_values import is_collection
 from advisor.domain.quantity import Quantity
 from advisor.errors import BadRequest, NoEvidence
 from advisor.literature.quality.features import StudySetting, architecture_of
@@ -86,7 +87,7 @@ def only_attention(options: Mapping[str, Any] | None) -> bool:
     targets = (options or {}).get("target_modules")
     if isinstance(targets, str):
         targets = [targets]
-    if not isinstance(targets, (list, tuple, set)) or not targets:
+    if not is_collection(targets) or not targets:
         return False
     return all(str(target).rsplit(".", 1)[-1] in ATTENTION_MODULES for target in targets)
 

@@ -1,8 +1,12 @@
 """The meter of a job's device, and the limit of memory a job may set below the device's own."""
 
+# pyright: reportUnknownMemberType=false
+# torch.cuda's functions name only some of their types
+
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import torch
 
@@ -36,7 +40,7 @@ def limit_memory(job: ProfileJob, held_bytes: int) -> None:
     if held_bytes > limit:
         raise MemoryError(f"the model holds {gib(held_bytes)}, {gib(limit)} are allowed")
     if job.device == "cuda":
-        total = torch.cuda.get_device_properties(0).total_memory
+        total = cast("int", torch.cuda.get_device_properties(0).total_memory)
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
     elif job.device == "mps":
         torch.mps.set_per_process_memory_fraction(min(2.0, limit / torch.mps.recommended_max_memory()))

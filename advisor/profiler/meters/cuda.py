@@ -1,12 +1,15 @@
 """The meter of NVIDIA's cards, and of AMD's through the same calls: device events, the caching allocator, NVML."""
 
+# pyright: reportUnknownMemberType=false
+# torch.cuda's functions name only some of their types
+
 from __future__ import annotations
 
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 
@@ -40,7 +43,7 @@ class CudaMeter:
         self._card = Card.visible()
         self._before = self._card.usage() if self._card else None
         torch.cuda.init()
-        uuid = str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))
+        uuid = str(getattr(cast("Any", torch.cuda.get_device_properties(0)), "uuid", ""))
         if self._card is not None and not self._card.is_card(uuid):
             self._card = self._before = None
         self._sampler = Sampler(self._card) if self._card is not None else None

@@ -4,18 +4,19 @@ On meta, torch would fall back to its unfused attention, its unfused dropout, an
 modes send each call to the op that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
 """
 
-# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
-# torch tells what a step does to memory only through names it keeps to itself
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false
+# torch tells what a step does to memory only through names it keeps to itself, and says few of their types
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from advisor.domain.plain_values import is_sequence
 from advisor.tracer.fused_kernels.sparse_tensor import Coo
 
 aten = torch.ops.aten
@@ -121,10 +122,12 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
 _LOWER = {F.linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.mm,
           torch.bmm, torch.addmm, torch.baddbmm, torch.einsum, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d,
           torch.Tensor.mm, torch.Tensor.bmm, F.scaled_dot_product_attention, F.bilinear}  # fmt: skip
-_UPPER = {F.softmax, torch.softmax, torch.Tensor.softmax, F.log_softmax, F.layer_norm, F.cross_entropy, F.nll_loss,
-          F.mse_loss, torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.exp, torch.Tensor.exp, torch.log,
-          torch.Tensor.log, torch.sum, torch.Tensor.sum, torch.rsqrt, torch.Tensor.rsqrt, torch.norm, torch.cumsum,
-          torch.Tensor.cumsum, torch.prod, torch.Tensor.norm, F.normalize, torch.layer_norm, F.group_norm}  # fmt: skip
+_UPPER: Final[set[Any]] = {
+    F.softmax, torch.softmax, torch.Tensor.softmax, F.log_softmax, F.layer_norm, F.cross_entropy, F.nll_loss,
+    F.mse_loss, torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.exp, torch.Tensor.exp, torch.log,
+    torch.Tensor.log, torch.sum, torch.Tensor.sum, torch.rsqrt, torch.Tensor.rsqrt, torch.norm, torch.cumsum,
+    torch.Tensor.cumsum, torch.prod, torch.Tensor.norm, F.normalize, torch.layer_norm, F.group_norm,
+}  # fmt: skip
 
 
 class Autocast(TorchFunctionMode):
@@ -156,7 +159,7 @@ class Autocast(TorchFunctionMode):
         def cast(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 return one(value)
-            if isinstance(value, (list, tuple)):
+            if is_sequence(value):
                 return type(value)(cast(v) for v in value)
             return value
 

@@ -7,6 +7,9 @@ GPU here, and the trace says so.
 Shapes: B samples, S tokens, H value heads, K and V widths of key and value heads, C = 64 tokens a chunk.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch's autograd functions say no types
+
 from __future__ import annotations
 
 import sys

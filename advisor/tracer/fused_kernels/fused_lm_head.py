@@ -5,10 +5,13 @@ recomputes each tile and accumulates in float32. The tile loop is one event here
 so memory is exact and its products are counted in full.
 """
 
+# pyright: reportUnknownMemberType=false
+# torch's autograd functions say no types
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -33,14 +36,18 @@ def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[
     def loss(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         labels = inputs.pop("labels")
         inputs["use_cache"] = False
-        base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # pyright: ignore
+        base = _bare(model)
         head = base.get_output_embeddings()
         hidden = _backbone_output(model, base, inputs)
         hidden = hidden.reshape(-1, hidden.shape[-1])
-        log_probs = _Head.apply(hidden, head.weight, labels.reshape(-1), recorder)
+        log_probs = cast("torch.Tensor", _Head.apply(hidden, head.weight, labels.reshape(-1), recorder))
         return -log_probs.sum() / 1.0
 
     return loss
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _backbone_output(model: nn.Module, base: Any, inputs: dict[str, Any]) -> torch.Tensor:

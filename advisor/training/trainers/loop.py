@@ -1,5 +1,8 @@
 """The plain PyTorch loop: the leanest trainer, and the reference the others are compared with."""
 
+# pyright: reportUnknownMemberType=false
+# torch's backward says no types
+
 from __future__ import annotations
 
 import random
@@ -45,7 +48,7 @@ class Loop:
                 share = sum(e.trained for e in batch) / trained
                 inputs = {k: v.to(work.device) for k, v in collate(batch, work.tokenizer.pad_token_id).items()}
                 with work.autocast():
-                    loss = work.model(**inputs).loss * share
+                    loss: torch.Tensor = work.model(**inputs).loss * share
                 scaler.scale(loss).backward()
                 total += float(loss.detach())
             if recipe.max_grad_norm:

@@ -1,5 +1,8 @@
 """TRL's SFTTrainer: causal language models without ever building tokens x vocabulary logits; packed batches too."""
 
+# pyright: reportUnknownMemberType=false
+# trl's and datasets' functions name only some of their types
+
 from __future__ import annotations
 
 import importlib.util

@@ -165,6 +165,6 @@ def _quantity(document: dict[str, Any] | None) -> Quantity | None:
 
 def _cut(trials: Sequence[FrozenTrial], finish: TrainingResult | None) -> list[str]:
     """How many rows were cut to the length, said once: it is the same in every trial."""
-    found = next((r.truncated for t in trials if (r := ledger.outcome_of(t)) and r.truncated), {})
+    found = next((r.truncated for t in trials if (r := ledger.outcome_of(t)) and r.truncated), dict[str, int]())
     cut = {**found, **(finish.truncated if finish else {})}
     return [f"{name}: {count} rows cut to the longest length" for name, count in cut.items() if count]

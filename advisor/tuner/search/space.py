@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Option
+from advisor.domain.plain_values import is_list, is_tuple
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
 from advisor.domain.tuning import Dimension, Level
@@ -101,7 +102,9 @@ def apply(
     """The recipe and workload that the parameters of one trial stand for."""
     method = params.get(METHOD, starts[0].recipe.method)
     recipe = next(start.recipe for start in starts if start.recipe.method == method)
-    options, fields, work = dict(recipe.options), {}, {}
+    options = dict(recipe.options)
+    fields: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     for d in dimensions:
         if d.name == METHOD or (d.method is not None and d.method != method) or d.key not in params:
             continue
@@ -170,7 +173,7 @@ def _own_dimension(start: Start, name: str, owner: str | None, widest: int | Non
         said = Setting(name=name, value=value, low=value, high=value, why="around the one asked for")
     if value is None:
         value = said.value if said is not None and said.value is not None else option.default
-    if isinstance(value, list):
+    if is_list(value):
         value = tuple(value)
     return _dimension(name, value, option, said, owner, widest)
 
@@ -182,8 +185,8 @@ def _dimension(
     why, sources = (said.why, said.sources) if said else (option.says, (option.source.address,))
     # targets that others printed name their own models' modules; the method's groups fit every model
     choices: tuple[Any, ...] = (said.choices if said and name != "target_modules" else ()) or option.choices
-    if choices or isinstance(value, (str, bool, tuple)):
-        choices = tuple(dict.fromkeys((value, *(tuple(c) if isinstance(c, list) else c for c in choices))))
+    if choices or isinstance(value, (str, bool)) or is_tuple(value):
+        choices = tuple(dict.fromkeys((value, *(tuple(c) if is_list(c) else c for c in choices))))
         if len(choices) < 2:
             return None
         return Dimension(name=name, kind="choice", start=value, choices=choices, method=owner, why=why, sources=sources)

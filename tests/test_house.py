@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,3 +217,47 @@ def test_no_two_test_files_share_a_name():
     """pytest imports them by bare name, and the second of a name would not be collected."""
     names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+LITTLE_TYPED = {
+    name: name.replace("scikit-learn", "sklearn")
+    for name in (
+        *("accelerate", "altair", "bitsandbytes", "datasets", "huggingface_hub", "optuna", "peft"),
+        *("scikit-learn", "scipy", "torch", "transformers", "trl"),
+    )
+}
+"""Libraries of which the type checker learns little, by the name in comments, and the name they are imported by."""
+MAY_BE_OFF = {"reportUnknownMemberType", "reportPrivateUsage", "reportPrivateImportUsage"}
+"""What a file may do without: types of a library's functions, and that names it keeps to itself are left alone."""
+STUBS = ROOT.parent / "typings"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_relaxes_the_type_checker_only_for_a_library_that_it_names_and_imports(name):
+    text = MODULES[name].read_text(encoding="utf-8")
+    whole = re.findall(r"^# pyright: (.*)\n((?:# .*\n)*)", text, re.MULTILINE)
+    assert len(whole) == len(re.findall(r"^#\s*pyright:", text, re.MULTILINE)) <= 1
+    imported = {module.partition(".")[0] for module, _ in imports(MODULES[name])}
+    for rules, why in whole:
+        assert {rule.strip() for rule in rules.split(",")} <= {f"{rule}=false" for rule in MAY_BE_OFF}
+        meant = {module for word, module in LITTLE_TYPED.items() if re.search(rf"\b{word}\b", why)}
+        assert meant, f"{name}: the line below says which library is the reason"
+        assert meant <= imported, f"{name}: {meant - imported} is not imported"
+
+
+def test_the_type_checker_is_strict_everywhere_else():
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pyright"]
+    assert settings["typeCheckingMode"] == "strict"
+    # packages without stubs are allowed; what is unknown of them is not
+    assert {name for name in settings if name.startswith("report")} == {"reportMissingTypeStubs"}
+
+
+@pytest.mark.parametrize("stub", sorted(STUBS.rglob("*.pyi")), ids=lambda path: path.relative_to(STUBS).as_posix())
+def test_a_stub_declares_what_its_library_has(stub):
+    parts = stub.relative_to(STUBS).with_suffix("").parts
+    library = ".".join(part for part in parts if part != "__init__")
+    assert any(library in {module for module, _ in imports(path)} for path in SOURCES) or len(parts) > 1
+    have = importlib.import_module(library)
+    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            assert hasattr(have, node.name), f"{library}.{node.name}"

@@ -1,8 +1,5 @@
 """A data file as bytes and as lines of text: unpacked, decoded, and never more of it in memory than one line."""
 
-# pyright: reportUnknownMemberType=false
-# pyarrow has no types
-
 from __future__ import annotations
 
 import bz2

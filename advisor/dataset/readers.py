@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from advisor.dataset.files import (
     BROKEN,
@@ -22,6 +22,10 @@ from advisor.dataset.files import (
     packing,
     wide_encoding,
 )
+from advisor.domain.plain_values import is_list, is_object
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row]
@@ -95,7 +99,7 @@ def _json_lines(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise bad(path, f"is not JSON: {_said(error)}", number) from error
-        if not isinstance(row, dict):
+        if not is_object(row):
             raise bad(path, f"is not an object but {type(row).__name__}", number)
         yield number, row
 
@@ -133,7 +137,7 @@ def _json_array(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]
                 raise bad(path, f"has a row longer than {LONGEST_LINE // 2**20} MiB", line) from error
             continue
         number, wanted = number + 1, 1 << 16
-        if not isinstance(row, dict):
+        if not is_object(row):
             raise bad(path, f"holds {type(row).__name__} where an object is expected", number)
         yield number, row
         line, place = line + buffer.count("\n", place, end), end
@@ -154,7 +158,8 @@ def _lines_to(error: Exception, buffer: str, place: int) -> int:
 
 def _json_document(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]:
     """One JSON object that holds the rows: under a name, column by column, or as pandas' to_json() writes them."""
-    parts, size = [], 0
+    parts: list[str] = []
+    size = 0
     for _, text in lines_of(path, head, notes):
         size += len(text)
         if size > LARGEST_DOCUMENT:
@@ -165,17 +170,17 @@ def _json_document(path: Path, head: bytes, notes: list[str]) -> Iterator[Number
     except (ValueError, RecursionError) as error:
         raise bad(path, f"is not JSON: {_short(error)}", getattr(error, "lineno", None)) from error
     for number, row in enumerate(_rows_in(path, document), start=1):
-        if not isinstance(row, dict):
+        if not is_object(row):
             raise bad(path, f"holds {type(row).__name__} where an object is expected", number)
         yield number, row
 
 
 def _rows_in(path: Path, document: dict[str, Any]) -> Iterable[Any]:
-    arrays = {name: value for name, value in document.items() if isinstance(value, list)}
-    objects = {name: value for name, value in document.items() if isinstance(value, dict)}
-    if {"columns", "data"} <= set(arrays) and all(isinstance(row, list) for row in arrays["data"]):
+    arrays = {name: value for name, value in document.items() if is_list(value)}
+    objects = {name: value for name, value in document.items() if is_object(value)}
+    if {"columns", "data"} <= set(arrays) and all(is_list(row) for row in arrays["data"]):
         return (dict(zip(arrays["columns"], row, strict=False)) for row in arrays["data"])
-    of_rows = [name for name, value in arrays.items() if value and isinstance(value[0], dict)]
+    of_rows = [name for name, value in arrays.items() if value and is_object(value[0])]
     if len(arrays) == 1 and not (set(arrays) < set(document) and not of_rows and objects):
         return next(iter(arrays.values()))
     if len(of_rows) > 1:
@@ -190,7 +195,7 @@ def _rows_in(path: Path, document: dict[str, Any]) -> Iterable[Any]:
     if len(arrays) == len(document) > 1 and len({len(value) for value in arrays.values()}) == 1:
         return (dict(zip(arrays, cells, strict=True)) for cells in zip(*arrays.values(), strict=True))
     if objects and len(objects) == len(document):
-        keys = [list(cast("dict[str, Any]", value)) for value in objects.values()]
+        keys = [list(value) for value in objects.values()]
         if all(mine == keys[0] for mine in keys) and all(key.isdigit() for key in keys[0]):
             return ({name: column[key] for name, column in objects.items()} for key in keys[0])
         if all(name.isdigit() for name in objects):
@@ -209,7 +214,7 @@ def _csv(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]:
     reader = csv.reader(itertools.chain([header], (line for _, line in lines)), delimiter=delimiter, strict=True)
     previous = csv.field_size_limit(LONGEST_LINE)
     try:
-        names = [name.strip() or f"column {i}" for i, name in enumerate(next(reader, []), start=1)]
+        names = [name.strip() or f"column {i}" for i, name in enumerate(next(reader, list[str]()), start=1)]
         if len(set(names)) < len(names) or not names:
             raise bad(path, f"has columns of the same name: {', '.join(names)}", 1)
         for cells in reader:
@@ -241,8 +246,8 @@ def _arrow(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]:
     try:
         with pyarrow.memory_map(str(path)) as source:
             if head.startswith(b"ARROW1"):
-                file: Any = pyarrow.ipc.open_file(source)
-                batches: Iterator[Any] = (file.get_batch(i) for i in range(file.num_record_batches))
+                file = pyarrow.ipc.open_file(source)
+                batches = (file.get_batch(i) for i in range(file.num_record_batches))
             else:
                 batches = iter(pyarrow.ipc.open_stream(source))
             yield from _batches(batches)
@@ -250,13 +255,13 @@ def _arrow(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]:
         raise bad(path, f"is not a whole Arrow file: {_short(error)}") from error
 
 
-def _batches(batches: Iterable[Any]) -> Iterator[Numbered]:
+def _batches(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[Numbered]:
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, ROWS_A_BATCH):
             for row in batch.slice(start, ROWS_A_BATCH).to_pylist():
                 number += 1
-                yield number, cast("Row", row)
+                yield number, row
 
 
 def table_of(row: Mapping[str, Any]) -> str:

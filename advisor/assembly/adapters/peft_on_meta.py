@@ -8,7 +8,7 @@ storage (stride 0), so that copying it to the device is seen and costs no memory
 holds every method's tensors equal to those of a real attachment.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # peft's layers name only some of their methods' types
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import torch
@@ -69,18 +69,18 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     for name in ("zeros_", "ones_", "constant_"):
         yield nn.init, name, _filled_if_small(getattr(nn.init, name))
     yield adamss, "clustering_Z", _even_clusters
-    yield boft.BOFTLayer, "update_layer", _boft_linear(boft.BOFTLayer.update_layer)
+    yield boft.BOFTLayer, "update_layer", _boft_linear(cast("Callable[..., None]", boft.BOFTLayer.update_layer))
     yield boft.BOFTLayer, "perm2mat", _permutation_matrix
     yield frod_model.FrodModel, "_init_frod_projections", _frod_projections
     yield frod.FrodLayer, "_calculate_frod_u_and_lambda", _frod_factors
-    yield shira.ShiraLayer, "update_layer", _shira_layer(shira.ShiraLayer.update_layer)
+    yield shira.ShiraLayer, "update_layer", _shira_layer(cast("Callable[..., None]", shira.ShiraLayer.update_layer))
     yield KasaLinearVariant, "init", staticmethod(_kasa_at_once(KasaLinearVariant.init))
     yield (
         monteclora.BufferedMontecloraSampler,
         "__init__",
         _sample_buffer(monteclora.BufferedMontecloraSampler.__init__),
     )
-    yield LoraLayer, "orthogonal_init", _even_ranks_only(LoraLayer.orthogonal_init)
+    yield LoraLayer, "orthogonal_init", _even_ranks_only(cast("Callable[..., None]", LoraLayer.orthogonal_init))
     if find_spec("bitsandbytes") is not None:
         from bitsandbytes.nn.modules import Params4bit
 

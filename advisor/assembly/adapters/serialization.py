@@ -1,5 +1,8 @@
 """Save, load and merge an attached adapter, whether peft's or our own. Files are safetensors, never pickles."""
 
+# pyright: reportUnknownMemberType=false
+# peft's functions name only some of their types
+
 from __future__ import annotations
 
 import copy
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 from advisor.assembly.adapters.data_driven_init import lora_config, read_start
+from advisor.assembly.adapters.module_search import named_modules
 from advisor.assembly.adapters.wrapped_module import Wrapped, replace, trained
 from advisor.errors import BadFile, IllegalRecipe
 
@@ -47,12 +51,12 @@ def save_as_lora(attached: nn.Module, folder: Path, start: Path) -> None:
     Raises:
         BadFile: `start`, which holds A0 and B0, cannot be read.
     """
-    from peft import get_peft_model_state_dict
+    import peft
     from safetensors.torch import save_file
 
     initial, _ = read_start(start)
     config: Any = copy.deepcopy(lora_config(attached))
-    state = dict(get_peft_model_state_dict(attached))
+    state = dict(peft.get_peft_model_state_dict(attached))
     for name, tensor in state.items():
         before = initial.get(name.replace(".weight", ".default.weight"))
         if before is not None and ".lora_A." in name:
@@ -100,7 +104,7 @@ def merge_adapter(attached: nn.Module) -> nn.Module:
         except (ValueError, NotImplementedError, AttributeError) as refused:
             raise IllegalRecipe("this adapter cannot be merged into the weights", cause=str(refused)) from refused
         return merged
-    wrappers = [(path, module) for path, module in attached.named_modules() if isinstance(module, Wrapped)]
+    wrappers = [(path, module) for path, module in named_modules(attached) if isinstance(module, Wrapped)]
     stuck = sorted({type(m).__name__ for _, m in wrappers if not hasattr(type(m), "merged")})
     if stuck:
         raise IllegalRecipe(f"{', '.join(stuck)} cannot be merged: its change is not one of the weights")
@@ -117,7 +121,7 @@ def _is_pefts(attached: nn.Module) -> bool:
 def _kept(attached: nn.Module) -> dict[str, torch.Tensor]:
     """Our adapters' trained parameters and the buffers that belong to them."""
     kept: dict[str, torch.Tensor] = dict(trained(attached))
-    for path, module in attached.named_modules():
+    for path, module in named_modules(attached):
         if isinstance(module, Wrapped):
             persistent = module.state_dict()
             for name, buffer in module.named_buffers(recurse=False):
@@ -160,15 +164,15 @@ def _copy(here: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], folder:
 
 
 def _load_into_peft(attached: nn.Module, folder: Path, saved: dict[str, torch.Tensor]) -> None:
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    import peft
 
     model: Any = attached
-    expected = set(get_peft_model_state_dict(model))
+    expected = set(peft.get_peft_model_state_dict(model))
     wrong = sorted(set(saved) ^ expected)
     if wrong:
         raise _of_another(folder, wrong[0])
     try:
-        set_peft_model_state_dict(model, saved)
+        peft.set_peft_model_state_dict(model, saved)
     except (RuntimeError, ValueError, KeyError) as refused:
         raise _of_another(folder, str(refused).splitlines()[0]) from refused
     besides = _besides(attached)

@@ -5,6 +5,9 @@ the constants from the catalogue's values over the catalogue's ranges. Those of 
 together. C constants, R runs.
 """
 
+# pyright: reportUnknownMemberType=false
+# scipy has no types
+
 from __future__ import annotations
 
 import math
@@ -103,7 +106,7 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
         start: [C] where the search begins; the catalogue's constants unless given.
         noise: least relative doubt of a step time; a run whose repetitions differ more counts less.
     """
-    from scipy.optimize import least_squares
+    from scipy import optimize
 
     prior: Floats = np.log(default_time())
     # squared lengths of `root @ x` are x' precision x: the priors are rows of the same least squares
@@ -122,7 +125,9 @@ def fit_time(runs: Sequence[Run], *, start: Floats | None = None, noise: float =
 
     begin: Floats = prior if start is None else np.log(start)
     # scipy has no types: a checker reads the argument's from its default, a text
-    found = least_squares(residuals, begin, jac=jacobian, ftol=TOLERANCE)  # pyright: ignore[reportArgumentType]
-    at: Floats = np.asarray(found.x, dtype=np.float64)
+    at: Floats = np.asarray(
+        optimize.least_squares(residuals, begin, jac=jacobian, ftol=TOLERANCE).x,  # pyright: ignore[reportArgumentType]
+        dtype=np.float64,
+    )
     last = jacobian(at)
     return TimeFit(np.exp(at), np.asarray(np.linalg.inv(last.T @ last), dtype=np.float64))

@@ -18,8 +18,18 @@ survives `pickle`, because profiler and tuner workers raise it in another proces
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+OF_FILES: Final = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EPERM ELOOP ENAMETOOLONG ENOSPC EDQUOT EFBIG EROFS EISDIR ENOTDIR EIO ESTALE ENXIO".split()  # noqa: SIM905
+    if hasattr(errno, name)
+)
+"""What the system says of files and folders; the user's matter and no bug of ours."""
+DISK_FULL: Final = "the disk is full"
+"""The reason of a write that found no room, and of a training that ended so."""
 
 
 class AdvisorError(Exception):

@@ -9,6 +9,7 @@ it leaves when the process that started it is gone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
+
+from advisor.errors import DISK_FULL
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ORPHAN_SECONDS: Final = 0.5
@@ -214,6 +217,23 @@ def out_of_memory(error: BaseException) -> bool:
     if kinds & {"MemoryError", "OutOfMemoryError"}:
         return True
     return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
+
+
+DISK_WORDS = ("no space left on device", "disk quota exceeded", DISK_FULL, "pytorchstreamwriter failed writing")
+"""How the system, the Rust library of safetensors, advisor's store and torch.save say that a write found no room."""
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether a failure means that the disk, or the user's share of it, is full, whichever library wrote."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return says_disk_full(str(error))
+
+
+def says_disk_full(text: str) -> bool:
+    """Whether what a process printed at its end tells of a disk without room."""
+    said = text.lower()
+    return any(words in said for words in DISK_WORDS)
 
 
 def says_out_of_memory(text: str) -> bool:

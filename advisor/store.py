@@ -34,22 +34,33 @@ from pydantic import ValidationError
 from advisor.domain.plain_values import is_object
 from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
-from advisor.errors import BadFile, StoreUnavailable
+from advisor.errors import DISK_FULL, BadFile, StoreUnavailable
 
 
 def durable(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file, push it to the disk, and rename it to `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Let `write` fill a temporary file beside `path`, push it to the disk, and rename it to `path`.
+
+    Where anything fails, `path` is as it was and the temporary file is gone. In the user's own folders the file is
+    the user's alone.
+
+    Raises:
+        OSError: the disk is full, the folder cannot be written ...
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
+            if os.name == "posix" and any(path.is_relative_to(home(part)) for part in ("data", "cache", "config")):
+                os.fchmod(descriptor, 0o600)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -64,6 +75,7 @@ PACKAGE = Path(__file__).resolve().parent
 LOCK_SECONDS = 30.0
 LARGEST_BYTES = 192 * 2**20
 """Of a file, unpacked: a small one may unpack to gigabytes. The largest that advisor writes has some MiB."""
+PIECE = 2**20
 SUFFIXES = (".json", ".json.gz")
 
 
@@ -148,12 +160,15 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _content(path: Path) -> bytes:
     """A file's bytes, unpacked where its name ends in `.gz`; never more than LARGEST_BYTES in memory."""
+    content = bytearray()
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
-        content = stream.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        reason = f"more than {LARGEST_BYTES >> 20} MiB{' unpacked' if path.suffix == '.gz' else ''}"
-        raise _bad(path, "is larger than any file of advisor's", reason)
-    return content
+        # piece by piece: gzip's own reading of so much at once takes four times the memory
+        while piece := stream.read(PIECE):
+            content += piece
+            if len(content) > LARGEST_BYTES:
+                reason = f"more than {LARGEST_BYTES >> 20} MiB{' unpacked' if path.suffix == '.gz' else ''}"
+                raise _bad(path, "is larger than any file of advisor's", reason)
+    return bytes(content)
 
 
 def read(kind: type[S], path: str | os.PathLike[str]) -> S:
@@ -225,7 +240,7 @@ def locked(folder: str | os.PathLike[str], timeout: float = LOCK_SECONDS) -> Gen
             reason="locked",
         ) from error
     except (OSError, NotImplementedError) as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     try:
         yield
     finally:
@@ -250,7 +265,11 @@ def write_document(document: Mapping[str, Any], path: str | os.PathLike[str], *,
     else:
         payload = (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
     with locked(path.parent, timeout):
-        _replace(path, payload)
+        try:
+            _remove_orphans(path)
+            durable(path, lambda temporary: write_bytes(temporary, payload))
+        except OSError as error:
+            raise unwritable(path, error) from error
     return path
 
 
@@ -309,25 +328,11 @@ def _lock(folder: str) -> FileLock:
     return FileLock(os.path.join(folder, ".lock"))
 
 
-def _replace(path: Path, payload: bytes) -> None:
-    """Write beside and rename. The caller holds the lock, so any older temporary of this name is an orphan."""
+def _remove_orphans(path: Path) -> None:
+    """Temporary files that a killed process left of `path`: the caller holds the lock, so nobody writes one now."""
     prefix = f".{path.name}."
-    temporary = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        for orphan in [p for p in path.parent.iterdir() if p.name.startswith(prefix) and p.suffix == ".tmp"]:
-            orphan.unlink(missing_ok=True)
-        with open(temporary, "wb") as stream:
-            if os.name == "posix" and any(path.is_relative_to(home(part)) for part in ("data", "cache", "config")):
-                os.fchmod(stream.fileno(), 0o600)
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+    for orphan in [p for p in path.parent.iterdir() if p.name.startswith(prefix) and p.suffix == ".tmp"]:
+        orphan.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -352,18 +357,23 @@ def _bad(path: Path, what: str, reason: str, field: str = "") -> BadFile:
     )
 
 
-def _unwritable(path: Path, error: Exception) -> StoreUnavailable:
+def full_disk(folder: Path, go_on: str) -> StoreUnavailable:
+    """The error of a study whose trainings find no room; `go_on` is the command it goes on with."""
+    hints = [f"free some space, then: {go_on}"]
+    return StoreUnavailable(f"the disk of {folder} is full", hints=hints, path=str(folder), reason=DISK_FULL)
+
+
+def unwritable(
+    path: Path, error: Exception, *, hint: str = "to use another folder: set ADVISOR_HOME"
+) -> StoreUnavailable:
+    """The error of a file or folder that cannot be written; `hint` says what to type next."""
     code = getattr(error, "errno", None)
     reason = {
-        errno.ENOSPC: "the disk is full",
+        errno.ENOSPC: DISK_FULL,
         errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "it would be larger than a file may be here (ulimit -f)",
         errno.EROFS: "the file system is read-only",
         errno.EACCES: "permission denied",
         errno.EPERM: "permission denied",
     }.get(code or 0, getattr(error, "strerror", None) or str(error))
-    return StoreUnavailable(
-        f"cannot write {path}: {reason}",
-        hints=["to use another folder: set ADVISOR_HOME"],
-        path=str(path),
-        reason=reason,
-    )
+    return StoreUnavailable(f"cannot write {path}: {reason}", hints=[hint], path=str(path), reason=reason)

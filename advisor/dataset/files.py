@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import itertools
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ FORMATS: Final = (
     "Parquet (.parquet); Arrow (.arrow); a folder of such files, or one that datasets' save_to_disk() wrote"
 )
 LONGEST_LINE: Final = 64 * 2**20
+PIECE: Final = 2**20
+"""Bytes or characters of a longer line that are read at a time where lines have no meaning."""
 HEAD_BYTES: Final = 8192
 
 MAGICS: Final[dict[bytes, str]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
@@ -153,8 +154,10 @@ def decoded_head(head: bytes) -> str:
     return head.decode(wide_encoding(head) or "utf-8", "replace").removeprefix("\ufeff")
 
 
-def lines_of(path: Path, head: bytes, notes: list[str]) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, head: bytes, notes: list[str], *, pieces: bool = False) -> Iterator[tuple[int, str]]:
     """Lines with their numbers; one beyond LONGEST_LINE is refused before it is in memory.
+
+    With `pieces` a long line comes in parts of about PIECE, each with its line's number, whatever its length.
 
     Text is UTF-8, UTF-16 or UTF-32; a line that is not UTF-8, in a file that has shown no UTF-8 beyond ASCII before,
     is taken for Windows' western code page where it reads as such. `notes` then says so.
@@ -162,7 +165,7 @@ def lines_of(path: Path, head: bytes, notes: list[str]) -> Iterator[tuple[int, s
     wide = wide_encoding(head)
     old_mac = b"\r" in head and b"\n" not in head
     if wide is None and not old_mac:
-        yield from _byte_lines(path, notes)
+        yield from _byte_lines(path, notes, pieces=pieces)
         return
     if wide is not None:
         notes.append(f"the file is {wide.upper().removesuffix('-LE').removesuffix('-BE')} text, read as such")
@@ -170,28 +173,44 @@ def lines_of(path: Path, head: bytes, notes: list[str]) -> Iterator[tuple[int, s
         open_binary(path) as raw,
         io.TextIOWrapper(raw, wide or "utf-8-sig", newline=None if old_mac else "\n") as text,
     ):
-        for number in itertools.count(1):
+        number, first = 1, True
+        while True:
             try:
-                line = text.readline(LONGEST_LINE + 1)
+                line = text.readline(PIECE if pieces else LONGEST_LINE + 1)
             except UnicodeError as error:
                 raise bad(path, f"is not {wide or 'UTF-8'} text: {error}", number) from error
             if not line:
                 return
             if len(line) > LONGEST_LINE:
                 raise bad(path, f"is longer than {LONGEST_LINE // 2**20} MiB", number)
-            yield number, line.removeprefix("\ufeff") if number == 1 else line
+            yield number, line.removeprefix("\ufeff") if first else line
+            number, first = number + line.endswith("\n"), False
 
 
-def _byte_lines(path: Path, notes: list[str]) -> Iterator[tuple[int, str]]:
-    encoding, proven = "utf-8", False
+def _whole_characters(raw: bytes, stream: IO[bytes]) -> bytes:
+    """A part of a line with the rest of the UTF-8 character that it was cut in."""
+    for back in range(1, min(4, len(raw)) + 1):
+        byte = raw[-back]
+        if byte >= 0xC0:
+            wanted = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return raw + stream.read(wanted - back) if wanted > back else raw
+        if byte < 0x80:
+            break
+    return raw
+
+
+def _byte_lines(path: Path, notes: list[str], *, pieces: bool) -> Iterator[tuple[int, str]]:
+    encoding, proven, number, first = "utf-8", False, 1, True
     with open_binary(path) as stream:
-        for number in itertools.count(1):
-            raw = stream.readline(LONGEST_LINE + 1)
+        while True:
+            raw = stream.readline(PIECE if pieces else LONGEST_LINE + 1)
             if not raw:
                 return
             if len(raw) > LONGEST_LINE:
                 raise bad(path, f"is longer than {LONGEST_LINE // 2**20} MiB", number)
-            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if pieces and not raw.endswith(b"\n"):
+                raw = _whole_characters(raw, stream)
+            raw = raw.removeprefix(b"\xef\xbb\xbf") if first else raw
             try:
                 line = raw.decode(encoding)
                 proven = proven or not raw.isascii()
@@ -204,6 +223,7 @@ def _byte_lines(path: Path, notes: list[str]) -> Iterator[tuple[int, str]]:
             if encoding == "cp1252" and not raw.isascii() and (_western(raw) is None or _is_utf8(raw)):
                 raise bad(path, "is not in one encoding with the lines before", number, hints=SAVE_AS)
             yield number, line
+            number, first = number + raw.endswith(b"\n"), False
 
 
 SAVE_AS: Final = ("save it as UTF-8 text: in Excel 'CSV UTF-8', in pandas to_csv(encoding='utf-8')",)

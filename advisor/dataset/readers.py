@@ -105,9 +105,9 @@ def _json_lines(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]
 
 
 def _json_array(path: Path, head: bytes, notes: list[str]) -> Iterator[Numbered]:
-    """The objects of an array, one after the other: a large file never lies in memory whole."""
+    """The objects of an array, one after the other: a large file never lies in memory whole, be it of one line."""
     decoder, blank = json.JSONDecoder(), re.compile(r"[\s,]*")
-    lines, number, line = lines_of(path, head, notes), 0, 1
+    lines, number, line = lines_of(path, head, notes, pieces=True), 0, 1
     buffer, place, wanted, ended = "", 0, 1 << 16, False
     opened = False
     while True:

@@ -6,7 +6,6 @@ SHA-256 proves it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import random
@@ -24,10 +23,11 @@ from advisor.dataset.row_formats import RowKind
 from advisor.dataset.rows import read_rows
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
-from advisor.errors import BadRequest, StoreUnavailable
-from advisor.store import durable, write_bytes
+from advisor.errors import BadRequest
+from advisor.store import durable, unwritable, write_bytes
 
 SPLITS = ("train", "evaluation", "test")
+OTHER_FOLDER: Final = "give another: --out FOLDER"
 
 
 class Splits(Value):
@@ -139,18 +139,7 @@ def write_splits(rows: Mapping[str, Sequence[Row]], folder: Path) -> None:
             content = dump(list(part))
             durable(folder / f"{name}.jsonl", lambda temporary, content=content: write_bytes(temporary, content))
     except OSError as error:
-        raise unwritable(folder, error) from error
-
-
-def unwritable(folder: Path, error: OSError) -> StoreUnavailable:
-    """The error of a study's folder that cannot be written."""
-    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return StoreUnavailable(
-        f"the study's folder {folder} cannot be written: {why}",
-        hints=["give another: --out FOLDER"],
-        path=str(folder),
-        reason=why,
-    )
+        raise unwritable(folder, error, hint=OTHER_FOLDER) from error
 
 
 def read_split(folder: Path, name: str, splits: Splits) -> list[Row]:

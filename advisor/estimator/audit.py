@@ -22,6 +22,7 @@ from advisor.estimator.calibration.cross_validation import (
 from advisor.estimator.calibration.fit import fit_time
 from advisor.estimator.calibration.measured_runs import Progress, Run, prepare
 from advisor.estimator.cpu_device import measured_name
+from advisor.store import durable, unwritable
 
 UNCALIBRATED: Final = "uncalibrated"
 """The scheme that fits nothing: the catalogue's generic constants alone."""
@@ -109,6 +110,19 @@ def plotting(path: str | Path) -> tuple[Path, Any]:
     return path, altair
 
 
+def drawn(chart: Any, path: Path) -> Path:
+    """Write a chart of altair's whole or not at all.
+
+    Raises:
+        StoreUnavailable: the disk is full, or the folder cannot be written.
+    """
+    try:
+        durable(path, lambda temporary: chart.save(str(temporary), format=path.suffix[1:]))
+    except OSError as error:
+        raise unwritable(path, error, hint="to write elsewhere: --plot FILE") from error
+    return path
+
+
 def plot(audit: Audit, path: str | Path) -> Path:
     """Predicted against measured, one panel a target, as .html, .png or .svg by the name's end.
 
@@ -133,8 +147,7 @@ def plot(audit: Audit, path: str | Path) -> Path:
             if row.target == target
         ]
         panels.append(_panel(alt, values, target.replace("_", " "), unit))
-    alt.hconcat(*panels).save(str(path))
-    return path
+    return drawn(alt.hconcat(*panels), path)
 
 
 def _panel(alt: Any, values: list[dict[str, Any]], title: str, unit: str) -> Any:

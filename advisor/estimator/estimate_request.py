@@ -51,6 +51,7 @@ from advisor.domain.request.verb_options import (
     TrainerName,
     UsdPerHour,
     UseLigerKernel,
+    WeightDecay,
 )
 from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
@@ -104,6 +105,7 @@ class EstimateRequest(Value):
     optimizer: Optimizer | None = None
     learning_rate: LearningRate | None = None
     max_grad_norm: MaxGradNorm = 1.0
+    weight_decay: WeightDecay = 0.0
     gradient_checkpointing: GradientCheckpointing = False
     attn_implementation: AttnImplementation = "sdpa"
     trainer: TrainerName = "hf"
@@ -264,6 +266,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "batching": request.batching,
             "learning_rate": request.learning_rate,
             "max_grad_norm": request.max_grad_norm,
+            "weight_decay": request.weight_decay,
         }
     )
 

@@ -19,7 +19,7 @@ from advisor.domain.public_run import Comparable, PublicRun, PublicRuns
 from advisor.domain.quantity import Quantity
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, UnknownName
-from advisor.estimator.audit import plotting
+from advisor.estimator.audit import drawn, plotting
 from advisor.estimator.estimate import price
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
@@ -294,5 +294,4 @@ def plot_public(audit: PublicAudit, path: str | Path) -> Path:
         bars = base.mark_rule().encode(x="low:Q", x2="high:Q", y="source:N", yOffset="run:N", color="gpu:N")
         line = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(strokeDash=[4, 4], color="grey").encode(x="x:Q")
         panels.append(line + bars + points)
-    alt.hconcat(*panels).save(str(path))
-    return path
+    return drawn(alt.hconcat(*panels), path)

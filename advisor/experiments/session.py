@@ -13,14 +13,14 @@ from advisor import store
 from advisor.catalog.findings.study_files import broken_laws
 from advisor.dataset.splits import Row, Splits, make_splits, write_splits
 from advisor.domain.findings import Study
-from advisor.errors import BadRequest, DoesNotFit, StoreUnavailable
+from advisor.errors import DISK_FULL, BadRequest, DoesNotFit
 from advisor.experiments.experiment_findings import Group, Scored, findings_of
 from advisor.experiments.inputs import absolute, asked
 from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, TrainingCell, draw, question
+from advisor.store import full_disk
 from advisor.training.monitor import WEIGHTS
 from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec
-from advisor.training.training_worker import DISK_FULL
 from advisor.tuner.storage.trials import finished_result
 from advisor.tuner.tune_request import TuneRequest
 
@@ -211,7 +211,7 @@ class Session:
         if result.status == "interrupted" and self._late():
             raise OutOfTime
         if result.reason == DISK_FULL:
-            raise StoreUnavailable(f"the disk of {self.folder} is full", hints=[f"free some, then: {self.resume()}"])
+            raise full_disk(self.folder, self.resume())
         self.trained += job.mode == "train"
         self.spent_seconds += time.monotonic() - began
         if result.status != "complete":

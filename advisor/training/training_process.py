@@ -16,10 +16,10 @@ import psutil
 
 from advisor import processes, store
 from advisor.domain.units import duration, gib
-from advisor.errors import BadFile
+from advisor.errors import DISK_FULL, BadFile
 from advisor.training.monitor import PROGRESS, STOP
 from advisor.training.training_spec import TrainingResult, TrainingSpec
-from advisor.training.training_worker import DISK_FULL, RESULT
+from advisor.training.training_worker import RESULT
 
 JOB: Final = "job.json"
 LOG: Final = "log.txt"
@@ -108,7 +108,7 @@ class Child:
             return TrainingResult(status="oom", reason=f"killed by the system while it held {gib(self._peak)}")
         if code < 0:
             return TrainingResult(status="interrupted", reason=f"killed by signal {-code}")
-        if "No space left on device" in processes.last_line(tail):
+        if processes.says_disk_full(tail):
             return TrainingResult(status="failed", reason=DISK_FULL)
         return TrainingResult(status="failed", reason=processes.ending(code, tail))
 

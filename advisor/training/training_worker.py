@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from advisor import processes, store
-from advisor.errors import AdvisorError
+from advisor.errors import DISK_FULL, AdvisorError
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 
 RESULT = "result.json"
-DISK_FULL = "the disk is full"
-"""The reason of a training that ended so, in whose place any other would too."""
 
 
 def main(path: str) -> int:
@@ -41,7 +39,6 @@ def main(path: str) -> int:
 
 def run(job: TrainingSpec, began: float) -> TrainingResult:
     """Train, or finish; every failure becomes a result."""
-    from advisor.processes import out_of_memory
     from advisor.training.monitor import Diverged
 
     try:
@@ -55,11 +52,11 @@ def run(job: TrainingSpec, began: float) -> TrainingResult:
     except Diverged as error:
         return TrainingResult(status="failed", reason=f"diverged: {error}")
     except AdvisorError as error:
-        return TrainingResult(status="failed", reason=str(error))
+        return TrainingResult(status="failed", reason=DISK_FULL if processes.disk_full(error) else str(error))
     except Exception as error:
-        if out_of_memory(error):
+        if processes.out_of_memory(error):
             return TrainingResult(status="oom", reason=_first_line(error))
-        if isinstance(error, OSError) and error.errno == 28:
+        if processes.disk_full(error):
             return TrainingResult(status="failed", reason=DISK_FULL)
         # the whole of it goes to the trial's log; the study needs one line
         traceback.print_exc()

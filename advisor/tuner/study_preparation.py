@@ -241,7 +241,8 @@ def _budget(query: TuneQuery, told: Recommendation | None) -> Budget:
     check_amounts(trials=trials, hours=hours, budget_usd=usd, usd_per_hour=per_hour)
     if per_hour is None and told is not None:
         offers = [o.usd_per_hour for o in told.choice.money.offers if o.spot == told.spot]
-        per_hour = told.hardware.usd_per_hour or (min(offers) if offers else None)
+        # the first is the one whose cost was quoted: a cheaper one may be long out of date
+        per_hour = told.hardware.usd_per_hour or (offers[0] if offers else None)
     _priced(usd, per_hour)
     return Budget(trials=trials, seconds=hours * HOUR if hours else None, usd=usd, usd_per_hour=per_hour)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from advisor import store
-from advisor.dataset.splits import unwritable
+from advisor.dataset.splits import OTHER_FOLDER
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.request.verb_options import SearchOptions
 from advisor.domain.request.vocabulary import Launcher
@@ -30,6 +30,8 @@ from advisor.tuner.search.local_moves import starts
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import (
     PATIENCE_SECONDS,
+    check_storage,
+    nothing_begun,
     retry_while_down,
     silence_optuna,
     storage_url,
@@ -150,6 +152,7 @@ def tune(
     query = checked_query(options)
     launch = LaunchOptions(query.workers, query.launcher, query.ray)
     check_trackers(query.report_to or ())
+    check_storage(query.storage)
     if recommendation is None:
         _no_gpu_idle(model, query.gpu)
     prepared = make_request(model, data, recommendation=recommendation, **options)
@@ -219,7 +222,7 @@ def _begin(prepared: PreparedStudy, folder: Path, url: str) -> Study:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise store.unwritable(folder, error, hint=OTHER_FOLDER) from error
         write_request(prepared, folder)
         study = retry_while_down(url, lambda: ledger.create(prepared.request, url), seconds=0)
         retry_while_down(url, lambda: enqueue(study, prepared.request), seconds=0)
@@ -231,8 +234,7 @@ def _begin(prepared: PreparedStudy, folder: Path, url: str) -> Study:
         if ours and folder.is_dir():
             folder.rmdir()
         if isinstance(error, StoreUnavailable) and "storage" in error.fields:
-            hints = ["nothing was begun; once it is back, the same command begins"]
-            raise StoreUnavailable(error.message, cause=error.cause, hints=hints, **error.fields) from error
+            raise nothing_begun(error) from error
         raise
 
 

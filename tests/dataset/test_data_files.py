@@ -280,3 +280,32 @@ def test_a_large_array_is_read_row_by_row(tmp_path: Path):
     rows = [{"text": f"{i} " + "é" * (70_000 if i == 5 else 300)} for i in range(3000)]
     path.write_text(json.dumps(rows, indent=2, ensure_ascii=False))
     assert [len(e.text) for e in read_rows(path).examples()] == [len(row["text"]) for row in rows]
+
+
+@pytest.mark.parametrize("text", ["plain", "ünïcödé 漢字 😀"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_array_on_one_line_is_read_piece_by_piece(tmp_path, monkeypatch, text, encoding):
+    """Of any length: no line of it needs to fit memory, and no character is cut."""
+    from advisor.dataset import files
+    from advisor.dataset.readers import file_rows
+
+    for module in ("files", "readers"):
+        monkeypatch.setattr(f"advisor.dataset.{module}.LONGEST_LINE", 4096)
+    rows = [{"text": f"{text} {i}" * (i % 5 + 1)} for i in range(900)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows, ensure_ascii=False), encoding=encoding)
+    assert path.stat().st_size > 4 * 4096
+    for piece in (64, 101, 1000):
+        monkeypatch.setattr(files, "PIECE", piece)
+        assert [row for _, row in file_rows(path, [])] == rows
+
+
+def test_a_row_too_long_for_memory_is_refused_in_an_array_too(tmp_path, monkeypatch):
+    from advisor.dataset.readers import file_rows
+
+    monkeypatch.setattr("advisor.dataset.readers.LONGEST_LINE", 1 << 14)
+    monkeypatch.setattr("advisor.dataset.files.PIECE", 1000)
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"text": "a"}, {"text": "b" * 400_000}]))
+    with pytest.raises(BadFile, match="longer than"):
+        list(file_rows(path, []))

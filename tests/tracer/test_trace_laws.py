@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 from typing import Any
 
@@ -16,7 +17,7 @@ from advisor.domain.trace.expand import alive_at_end, expand
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.trace.trace_schema import CATEGORIES, Trace
 from advisor.domain.workload import Workload
-from advisor.errors import IllegalRecipe, StoreUnavailable, UnsupportedModel
+from advisor.errors import IllegalRecipe, UnsupportedModel
 from advisor.tracer import trace as door
 from advisor.tracer.record_step import BatchShape, TraceRequest, record
 from advisor.tracer.trace import make_trace, trace, trace_key
@@ -237,9 +238,9 @@ def test_a_corrupt_cached_trace_is_made_anew():
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: Any) -> None:
-        raise StoreUnavailable("read-only")
+        raise OSError(errno.EROFS, "read-only")
 
-    monkeypatch.setattr(store, "_replace", refuse)
+    monkeypatch.setattr(store, "durable", refuse)
     door._memory.clear()
     assert trace(DECODER, workload(DECODER), recipe(options={"rank": 3})).trainable_parameters > 0
 

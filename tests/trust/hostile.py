@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +119,64 @@ ENDLESS = {
     "deep nesting": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
 }
 """Chat templates that do not end, or take all memory."""
+
+
+def _tokenizer(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(str(folder), trust_remote_code=True)
+
+
+def _config(folder: Path) -> None:
+    from transformers import AutoConfig
+
+    AutoConfig.from_pretrained(str(folder), trust_remote_code=True)
+
+
+def _processor(folder: Path) -> None:
+    from transformers import AutoProcessor
+
+    AutoProcessor.from_pretrained(str(folder), trust_remote_code=True)
+
+
+def _generate(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(folder))
+    model.generate(torch.tensor([[5]]), custom_generate=str(folder), trust_remote_code=True, max_new_tokens=1)
+
+
+def _pickle(folder: Path) -> None:
+    import pickle
+
+    pickle.loads((folder / "pytorch_model.bin").read_bytes())
+
+
+def _beside(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "json.tool", "--help"], cwd=folder, capture_output=True, check=False)
+
+
+def _template(folder: Path) -> None:
+    import jinja2
+
+    jinja2.Template((folder / "chat_template.jinja").read_text()).render()
+
+
+CARELESS: dict[str, Callable[[Path], None]] = {
+    "tokenizer_auto_map": _tokenizer,
+    "tokenizer_auto_map_list": _tokenizer,
+    "config_auto_map": _config,
+    "unknown_type_with_code": _config,
+    "processor_auto_map": _processor,
+    "custom_generate": _generate,
+    "pickled_weights": _pickle,
+    "pickle_behind_an_index": _pickle,
+    "modules_beside": _beside,
+    "template_escape": _template,
+}
+"""How each kind's code is run by a program that trusts the folder: a kind that nothing can run would prove nothing.
+`hub_kernel` is fetched from elsewhere, so its refusal is tested instead."""
 
 
 def copy_of(folder: Path, to: Path) -> Path:

@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import io
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from advisor.dataset.lengths import measure_lengths
 from advisor.dataset.rows import read_rows
 from advisor.domain.model import ModelSpec
 from advisor.errors import AdvisorError, BadFile, UnsupportedModel
-from tests.trust.hostile import ENDLESS, HOSTILE, copy_of
+from tests.trust.hostile import CARELESS, ENDLESS, HOSTILE, copy_of
 
 
 @pytest.fixture
@@ -57,6 +58,23 @@ def test_nothing_runs_a_folders_code(kind: str, tiny_llama: ModelSpec, tmp_path:
         with contextlib.suppress(AdvisorError):
             attempt()
         assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", CARELESS)
+def test_each_kind_does_run_where_a_program_trusts_it(kind: str, tiny_llama: ModelSpec, tmp_path: Path, monkeypatch):
+    """Else nothing would be shown by its not having run."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder, mark = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model"), tmp_path / "mark"
+    HOSTILE[kind](folder, mark)
+    with contextlib.suppress(Exception):
+        # what came of it is nothing: the file had done its work by then
+        CARELESS[kind](folder)
+    assert mark.exists()
+
+
+def test_every_kind_has_a_program_that_would_run_it():
+    assert set(HOSTILE) - set(CARELESS) == {"hub_kernel"}
 
 
 def test_a_config_that_asks_for_compiled_code_is_refused(tiny_llama: ModelSpec, tmp_path: Path):

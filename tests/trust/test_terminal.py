@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from advisor.errors import BadRequest
+from advisor.errors import OF_FILES, BadRequest
 from advisor.interfaces.cli import main
 from advisor.interfaces.cli.output import clean, emit, grid
 
@@ -50,7 +50,7 @@ def test_errors_are_clean(as_json: bool, monkeypatch, capsys):
     assert not unseen(said.out + said.err)
 
 
-@pytest.mark.parametrize("number", sorted(main.OF_FILES))
+@pytest.mark.parametrize("number", sorted(OF_FILES))
 def test_what_the_system_refuses_is_one_sentence(number: int, monkeypatch, capsys):
     def fail(**more: object) -> None:
         raise OSError(number, os.strerror(number), "/some/file")

@@ -7,16 +7,19 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from advisor.domain.tuning import Budget
 from tests.tuner.studies import (
+    ROOT,
     begin,
     children,
     completed,
     ends_well,
+    environment,
     kill,
     no_settings_twice,
     resuming,
@@ -215,6 +218,46 @@ def test_a_storage_that_goes_away_for_a_while_loses_nothing(tmp_path):
     lock.execute("ROLLBACK")
     lock.close()
     ends_well(one)
+    assert len(completed(study)) == 3
+    no_settings_twice(study)
+
+
+IMPATIENT = """
+import sys
+from advisor.interfaces.cli.main import main
+from advisor.tuner import tune as door
+door.resume.__kwdefaults__["patience_seconds"] = 2.0
+main(sys.argv[1:])
+"""
+
+
+def test_a_storage_gone_for_longer_than_the_patience_ends_the_search_with_its_reason(tmp_path):
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path / 'away.db'}?timeout=0.2"
+    study = begin(tmp_path, url, budget=Budget(trials=3))
+    one = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, "tune", "--resume", str(tmp_path), "--storage", url],
+        env=environment(tmp_path / "home", **SLOW),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    until(lambda: states(study)["COMPLETE"] >= 1)
+    below = [*children(one, TRIAL), *children(one, WORKER)]
+    lock = sqlite3.connect(tmp_path / "away.db", timeout=10, isolation_level=None)
+    until(lambda: _locked(lock))
+    _, err = one.communicate(timeout=90)
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert one.returncode == 4, err
+    told = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(told) == 1
+    assert "cannot be reached" in told[0]
+    assert "Traceback" not in err
+    assert not [p for p in below if p.is_running()]
+    ends_well(resuming(tmp_path, storage=url))
     assert len(completed(study)) == 3
     no_settings_twice(study)
 

@@ -162,6 +162,9 @@ GradientAccumulation = Annotated[
     int, Argument("Forward passes of one optimizer step.", shown_default="1", ge=1, le=10**6)
 ]
 MaxGradNorm = Annotated[float, Argument("Clip gradients to this norm; 0: never.", shown_default="1", ge=0)]
+WeightDecay = Annotated[
+    float, Argument("Of the optimizer; above 0 each step has one more operation.", shown_default="0", ge=0, lt=1)
+]
 Autocast = Annotated[bool, Argument("Mixed precision: float32 weights, products in --dtype.")]
 BatchingName = Annotated[Batching, Argument("padded, packed or padding-free.", metavar="HOW", shown_default="padded")]
 TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen downwards.", switch=True)]
@@ -226,6 +229,7 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     gradient_accumulation: GradientAccumulation | None
     learning_rate: LearningRate | None
     max_grad_norm: MaxGradNorm | None
+    weight_decay: WeightDecay | None
     base: OneBase | None
     autocast: Autocast | None
     batching: BatchingName | None

@@ -38,6 +38,11 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
       advisor audit --gpu L40S --plot audit.html
       advisor audit --public --gpu RTX-3080
     """
+    from advisor.estimator.audit import audit, plot, plotting
+
+    if plot_path:
+        # refused before the minutes that an audit takes
+        plotting(plot_path)
     if public:
         context = click.get_current_context(silent=True)
         source = context.get_parameter_source("scheme") if context is not None else None
@@ -48,8 +53,6 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
             )
         _public(gpu, plot_path, as_json)
         return
-    from advisor.estimator.audit import audit, plot
-
     with progress("auditing") as advance:
         result = audit(gpu, scheme=scheme, progress=advance)
     if plot_path:

@@ -19,7 +19,7 @@ import rich_click as click
 from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
 
 from advisor import __version__
-from advisor.errors import AdvisorError, BadFile, BadRequest, UnknownName
+from advisor.errors import OF_FILES, AdvisorError, BadFile, BadRequest, UnknownName
 from advisor.interfaces.cli.output import clean
 from advisor.processes import interrupted_by_signals
 
@@ -55,12 +55,6 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 
 INTERRUPTED: Final = 130
 BUG: Final = 1
-OF_FILES: Final = frozenset(
-    getattr(errno, name)
-    for name in "EACCES EPERM ELOOP ENAMETOOLONG ENOSPC EDQUOT EROFS EISDIR ENOTDIR EIO ESTALE ENXIO".split()  # noqa: SIM905
-    if hasattr(errno, name)
-)
-"""What the system says of files and folders; the user's matter and no bug of ours."""
 
 
 class Verbs(click.RichGroup):
@@ -155,8 +149,10 @@ def run(arguments: list[str]) -> int:
             raise
         _report(_of_file(error), as_json)
         return BadFile.exit_code
-    except (Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Nothing was left half-written; the same command starts again.", err=True)
+    except (Abort, KeyboardInterrupt) as ending:
+        # click puts its own error in the place of an interruption
+        told = str(ending.__context__ if isinstance(ending, Abort) and ending.__context__ else ending)
+        click.echo(told or "Interrupted. Nothing was left half-written; the same command starts again.", err=True)
         return INTERRUPTED
 
 

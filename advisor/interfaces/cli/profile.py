@@ -80,8 +80,8 @@ def command(as_json: bool, order: str | None, **arguments: Any) -> int:
                 **asked, progress=progress, score=by_design if _wants_design(order, asked) else None
             )
     except KeyboardInterrupt:
-        click.echo("Stopped; finished runs are kept, and the same command goes on with the others.", err=True)
-        raise
+        told = "Interrupted; finished runs are kept, and the same command goes on with the others."
+        raise KeyboardInterrupt(told) from None
     emit(found, as_json, profiling_table)
     return 0
 

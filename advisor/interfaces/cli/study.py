@@ -90,11 +90,8 @@ def command(
     try:
         found = advisor.study(begun, on_plan=view.plan, on_progress=view, **asked)
     except KeyboardInterrupt:
-        click.echo(
-            f"Interrupted; finished trainings are kept. To go on: advisor study --resume {view.folder or 'FOLDER'}",
-            err=True,
-        )
-        raise
+        go_on = f"to go on: advisor study --resume {view.folder}" if view.folder else "the same command goes on"
+        raise KeyboardInterrupt(f"Interrupted; finished trainings are kept, {go_on}") from None
     finally:
         view.close()
     emit(found, as_json, run_table)

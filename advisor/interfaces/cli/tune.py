@@ -65,10 +65,9 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
             found = _tune(asked, told)
     except KeyboardInterrupt:
         folder = resume or (view.folder if view else None)
-        click.echo(
-            f"Interrupted; finished trials are kept. To go on: advisor tune --resume {folder or 'FOLDER'}", err=True
-        )
-        raise
+        go_on = f"to go on: advisor tune --resume {folder}" if folder else "the same command goes on"
+        told = f"Interrupted; finished trials are kept, {go_on}"
+        raise KeyboardInterrupt(told) from None
     finally:
         if view is not None:
             view.close()
@@ -83,8 +82,10 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     """Recommend where a GPU is named, then tune."""
     required(asked, "model", "data")
     from advisor.tuner.local_device import CPU, gpu_here
+    from advisor.tuner.storage.connect import check_storage
     from advisor.tuner.tune import tune
 
+    check_storage(asked.get("storage"))
     gpu, methods = gpu_here(asked.pop("gpu", None)), asked.get("method")
     if gpu is None:
         asked["gpu"] = CPU

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from advisor import processes
-from advisor.errors import AdvisorError, StoreUnavailable
+from advisor.errors import AdvisorError, BadRequest, DoesNotFit, StoreUnavailable
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.execution.single_run import Heard, train_in_process
@@ -169,7 +169,8 @@ class LocalRunner(Runner):
 
 def _error(code: int, said: str, folder: Path) -> AdvisorError:
     """A worker's own error again, here; a traceback stays whole, since it is a bug."""
-    if code == 4 and "Error: " in said:
+    kind = {kind.exit_code: kind for kind in (BadRequest, DoesNotFit, StoreUnavailable)}.get(code)
+    if kind is not None and "Error: " in said:
         message, *rest = said[said.index("Error: ") + 7 :].splitlines()
-        return StoreUnavailable(message, cause=rest[0].strip() if rest else "", hints=[r.strip() for r in rest[1:]])
+        return kind(message, cause=rest[0].strip() if rest else "", hints=[r.strip() for r in rest[1:]])
     return AdvisorError(f"a worker of {folder} failed", cause=said[-2000:], code=code)

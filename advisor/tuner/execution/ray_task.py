@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import shutil
 import socket
@@ -154,7 +155,7 @@ def _unpacked(remote_task: RemoteTask, rows: Mapping[str, bytes]) -> Path:
         if not (folder / REQUEST_FILE).is_file():
             for name, content in rows.items():
                 (folder / "data").mkdir(parents=True, exist_ok=True)
-                (folder / "data" / name).write_bytes(content)
+                store.durable(folder / "data" / name, functools.partial(store.write_bytes, content=content))
             store.write(request.model_copy(update={"spec": local_weights(request.spec)}), folder / REQUEST_FILE)
     return folder
 

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from advisor import processes, store
-from advisor.errors import AdvisorError, StoreUnavailable
+from advisor.errors import DISK_FULL, OF_FILES, AdvisorError
 from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec, mean_of
-from advisor.training.training_worker import DISK_FULL
 from advisor.tuner.execution.propose import deduplicate_proposal, propose
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.search.space import apply, suggest
@@ -225,12 +224,7 @@ class Worker:
         if result.reason == DISK_FULL:
             # each further trial would end the same way at once; the budget is not for that
             self.stop.wait(FULL_DISK_SECONDS)
-            raise StoreUnavailable(
-                f"the disk of {self.folder} is full",
-                hints=["free some space, then: advisor tune --resume"],
-                path=str(self.folder),
-                reason=DISK_FULL,
-            )
+            raise store.full_disk(self.folder, f"advisor tune --resume {self.folder}")
 
     def _seeded(self, trial: Trial, job: TrainingSpec, prediction: Prediction) -> TrainingResult:
         """One training, or one a seed with the mean score; the pruner sees each seed's score then."""
@@ -376,6 +370,14 @@ def main(arguments: list[str]) -> int:
     except AdvisorError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in OF_FILES:
+            raise
+        told = store.unwritable(
+            Path(error.filename or given.folder), error, hint=f"once it can: advisor tune --resume {given.folder}"
+        )
+        print(f"Error: {told}", file=sys.stderr, flush=True)
+        return told.exit_code
     return 0
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from advisor.domain.tuning import Finalist
-from advisor.errors import DoesNotFit, StoreUnavailable
+from advisor.errors import DISK_FULL, DoesNotFit
+from advisor.store import full_disk
 from advisor.training.metrics import chances_of_best
 from advisor.training.monitor import OUT_OF_TIME, WEIGHTS
 from advisor.training.training_spec import TrainingResult, TrainingSpec
-from advisor.training.training_worker import DISK_FULL, RESULT
+from advisor.training.training_worker import RESULT
 from advisor.tuner.budget import finals_afforded, settings_of
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.execution.single_run import TrainFunction, train_in_process
@@ -73,12 +74,7 @@ def choose(
 
     def heard(job: TrainingSpec, result: TrainingResult) -> None:
         if result.reason == DISK_FULL:
-            raise StoreUnavailable(
-                f"the disk of {folder} is full",
-                hints=[f"free some space, then: advisor tune --resume {folder}"],
-                path=str(folder),
-                reason=DISK_FULL,
-            )
+            raise full_disk(folder, f"advisor tune --resume {folder}")
         if result.reason == OUT_OF_TIME:
             return  # its steps are fewer, so its score tells nothing against the others'
         results[keys[job.folder]] = result
@@ -214,6 +210,8 @@ def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Tr
     result = ledger.finished_result(place)
     if result is None or result.reason == OUT_OF_TIME:
         [result] = train(request, [job], lambda job, result: None)
+        if result.reason == DISK_FULL:
+            raise full_disk(folder, f"advisor tune --resume {folder}")
         if result.status != "complete":
             raise DoesNotFit(f"the chosen settings could not be trained again: {result.reason}", number=trial.number)
     return None if result.reason == OUT_OF_TIME else place
@@ -224,6 +222,7 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult
 
     Raises:
         DoesNotFit: the finish itself failed, with its reason.
+        StoreUnavailable: the disk is full; nothing half-written is left of the adapter.
     """
     place = folder / "finals" / f"{chosen.trial.number:04d}-finish"
     done = ledger.finished_result(place)
@@ -235,6 +234,11 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult
         update={"mode": "finish", "weights": str(chosen.weights), "export": str(export), "merge": request.merge}
     )
     result = train_in_process(request, job, ResourceSlot(), threading.Event())
+    if result.status != "complete":
+        # what was written of it is no adapter
+        shutil.rmtree(export, ignore_errors=True)
+    if result.reason == DISK_FULL:
+        raise full_disk(folder, f"advisor tune --resume {folder}")
     if result.status != "complete":
         raise DoesNotFit(
             f"the best weights could not be tested and exported: {result.reason}",

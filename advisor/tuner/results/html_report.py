@@ -16,6 +16,7 @@ from advisor.domain.plain_values import is_tuple
 from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import TunedStudy, TunedTrial
 from advisor.domain.units import duration, gib
+from advisor.store import durable, write_bytes
 
 TEMPLATE = "report.html.j2"
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -36,7 +37,8 @@ class Chart:
 
 def write_report(study: TunedStudy, path: Path) -> Path:
     """Write the page; values are escaped by jinja2, and charts' data by JSON in which `<` cannot occur."""
-    path.write_text(page(study), encoding="utf-8")
+    text = page(study).encode()
+    durable(path, lambda temporary: write_bytes(temporary, text))
     return path
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from advisor.domain.tuning import Finalist, TunedStudy
 from advisor.domain.units import duration, gib
+from advisor.store import durable, write_bytes
 
 
 def write_card(study: TunedStudy, folder: Path) -> Path:
     """Write `README.md` with the Hub's metadata header into the adapter's folder."""
     path = folder / "README.md"
-    path.write_text(card(study), encoding="utf-8")
+    text = card(study).encode()
+    durable(path, lambda temporary: write_bytes(temporary, text))
     return path
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import logging
 import os
 import re
@@ -12,7 +14,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from advisor.errors import BadRequest, MissingExtra, StoreUnavailable
+from advisor.errors import BadFile, BadRequest, MissingExtra, StoreUnavailable
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -110,37 +112,102 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
         BadRequest: the URL cannot be read.
         MissingExtra: its database driver is not installed.
         StoreUnavailable: it cannot be reached.
+        BadFile: its tables are of another version of Optuna.
     """
     import optuna
     from optuna.storages import RetryHeartbeatStaleTrialCallback
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from advisor.tuner.storage.claiming_rdb import ClaimingStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    scheme, rest = _scheme(url)
+    with _told(url), silence_optuna():
+        if scheme == "journal":
+            return _journal(Path(rest.removeprefix("//")))
+        if scheme == "grpc":
+            return _grpc(rest.removeprefix("//"))
+        arguments: dict[str, Any] = {"pool_pre_ping": True}
+        if scheme.startswith("sqlite"):
+            # waits for another worker's write instead of failing at once
+            arguments["connect_args"] = {"timeout": 60}
+        return ClaimingStorage(
+            url,
+            engine_kwargs=arguments,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=max_retries),
+        )
+
+
+def check_storage(asked: str | None) -> None:
+    """Refuse a storage that no study can be begun in, before anything is worked out for it; nothing is created.
+
+    Args:
+        asked: as `storage_url`; nothing to check where the study's own folder is the storage.
+
+    Raises:
+        As `open_storage`.
+    """
+    from sqlalchemy import create_engine, make_url
+
+    if not (asked or os.environ.get(ENVIRONMENT)):
+        return
+    url = storage_url(asked, Path())
+    scheme, rest = _scheme(url)
+    try:
+        with _told(url):
+            if scheme == "grpc":
+                _grpc(rest.removeprefix("//"))
+            elif scheme != "journal":
+                engine = create_engine(url)
+                if scheme.startswith("sqlite"):
+                    _check_sqlite(Path(str(make_url(url).database)))
+                else:
+                    engine.connect().close()
+                    engine.dispose()
+    except StoreUnavailable as error:
+        raise nothing_begun(error) from error
+
+
+def _check_sqlite(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise OSError(errno.ENOENT, f"there is no folder {path.parent}")
+    if path.exists():
+        with open(path, "rb") as stream:
+            head = stream.read(16)
+        if head and head != b"SQLite format 3\0":
+            raise BadFile(f"{path} is not an SQLite database", path=str(path))
+
+
+def nothing_begun(error: StoreUnavailable) -> StoreUnavailable:
+    """The error of a storage that is away when a study is to begin."""
+    hints = ["nothing was begun; once it is back, the same command begins"]
+    return StoreUnavailable(error.message, cause=error.cause, hints=hints, **error.fields)
+
+
+def _scheme(url: str) -> tuple[str, str]:
+    """A storage URL's scheme and what follows it.
+
+    Raises:
+        BadRequest: SQLite in memory.
+    """
     scheme, _, rest = url.partition(":")
     if scheme.startswith("sqlite") and rest.lstrip("/").partition("?")[0] in ("", ":memory:"):
         raise BadRequest(
             f"{url} is a storage in one process's memory, which workers cannot share",
             hints=["sqlite:///FILE, or leave it out: SQLite in the study's folder"],
         )
+    return scheme, rest
+
+
+@contextlib.contextmanager
+def _told(url: str) -> Generator[None]:
+    """What goes wrong in opening a storage, as an error of ours."""
+    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+
+    scheme = url.partition(":")[0]
     try:
-        with silence_optuna():
-            if scheme == "journal":
-                return _journal(Path(rest.removeprefix("//")))
-            if scheme == "grpc":
-                return _grpc(rest.removeprefix("//"))
-            arguments: dict[str, Any] = {"pool_pre_ping": True}
-            if scheme.startswith("sqlite"):
-                # waits for another worker's write instead of failing at once
-                arguments["connect_args"] = {"timeout": 60}
-            return ClaimingStorage(
-                url,
-                engine_kwargs=arguments,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=max_retries),
-            )
+        yield
     except (ArgumentError, NoSuchModuleError) as error:
         raise BadRequest(
             f"not a storage URL: {redact(url)!r}",
@@ -151,9 +218,21 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
             raise MissingExtra.of("grpcio", extra="grpc", why=f"the storage {redact(url)}") from error
         raise _no_driver(url, error) from error
     except Exception as error:
-        if not transient(error):
-            raise
-        raise unreachable(url, error) from error
+        if isinstance(error, RuntimeError) and "table schema" in str(error):
+            raise BadFile(
+                f"the storage {redact(url)} was set up by another version of Optuna",
+                cause=str(error).splitlines()[0],
+                storage=redact(url),
+            ) from error
+        if transient(error):
+            raise unreachable(url, error) from error
+        if isinstance(error, (DatabaseError, json.JSONDecodeError)):
+            raise BadFile(
+                f"what lies in the storage {redact(url)} is no study of Optuna's",
+                cause=str(error).splitlines()[0],
+                storage=redact(url),
+            ) from error
+        raise
 
 
 _DATABASES: Final = {

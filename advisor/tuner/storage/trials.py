@@ -66,7 +66,7 @@ def create(request: TuneRequest, url: str) -> Study:
     if found is None:
         study.set_user_attr(REQUEST, request.to_document())
     else:
-        same_question(request, TuneRequest.from_document(found))
+        same_question(request, _request_in(found, request.name, url))
     return study
 
 
@@ -92,6 +92,7 @@ def load(name: str, url: str, worker: int = 0, salt: int = 0) -> tuple[Study, Tu
 
     Raises:
         BadRequest: the storage has no such study, or one that advisor did not begin.
+        BadFile: another version of advisor or of Optuna wrote it, and this one cannot read it.
         StoreUnavailable: the storage cannot be reached.
     """
     import optuna
@@ -117,11 +118,30 @@ def load(name: str, url: str, worker: int = 0, salt: int = 0) -> tuple[Study, Tu
     document = study.user_attrs.get(REQUEST)
     if document is None:
         raise BadRequest(f"the study {name!r} was not begun by advisor tune", name=name)
-    request = TuneRequest.from_document(document)
+    request = _request_in(document, name, url)
     begun = sum(t.state != optuna.trial.TrialState.WAITING for t in study.get_trials(deepcopy=False))
     study.sampler = sampler_of(request, worker, salt, begun)
     study.pruner = make_pruner(request.pruner, rungs_of(request), request.seeds)
     return study, request
+
+
+def _request_in(document: Any, name: str, url: str) -> TuneRequest:
+    """The request of a study, as it lies in its storage; an older version's is upgraded.
+
+    Raises:
+        BadFile: a newer version of advisor wrote it, or it is none.
+    """
+    try:
+        return TuneRequest.from_document(document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # a ValidationError is a ValueError
+        raise BadFile(
+            f"the study {name!r} in {redact(url)} is of a version of advisor that this one cannot read",
+            cause=str(error).splitlines()[0],
+            hints=["go on with the version that began it, or upgrade this one: pip install -U advisor"],
+            name=name,
+            storage=redact(url),
+        ) from error
 
 
 def sampler_of(request: TuneRequest, worker: int = 0, salt: int = 0, begun: int = 0) -> Any:

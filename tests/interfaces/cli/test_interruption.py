@@ -1,0 +1,109 @@
+"""Ctrl-C, SIGTERM and SIGHUP in every verb: exit code 130, one sentence, and no child that goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from advisor.domain.model import ModelSpec
+from advisor.interfaces.cli.main import VERBS
+from tests.tiny_models import labelled, put_rows, tiny_bert, tiny_llama
+
+__all__ = ["tiny_bert", "tiny_llama"]
+ROOT = Path(__file__).parents[3]
+WAITS = "(waits for a line of standard input)"
+AT_ONCE = {"gpus", "models"}
+"""Verbs that read the catalogue and print: over before anybody could interrupt them."""
+
+
+def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[list[str], str]]:
+    """A command line of each verb that takes a while, and what tells that it is at work: a child's module, or WAITS."""
+    rows = str(put_rows(place / "rows.jsonl", labelled(80)))
+    model, encoder = str(llama.weights), str(bert.weights)
+    many = "lora,dora,ia3,vera,full,bitfit,oft,boft"
+    train = ["--model", encoder, "--data", rows]
+    return {
+        "recommend": (["--model", model, "--gpu", "A100", "--method", many], "method_worker"),
+        "methods": ([*many.split(","), "--model", model, "--gpu", "A100"], "compare_worker"),
+        "estimate": (["--from", "-"], WAITS),
+        "evidence": (["--predict", "-"], WAITS),
+        "profile": (["--model", model, "--method", "lora,ia3", "--device", "cpu", "--steps", "99"], "profiling_worker"),
+        "tune": ([*train, "--gpu", "cpu", "--trials", "9", "--out", str(place / "tune")], "training_worker"),
+        "study": (
+            [*train, "--method", "lora,ia3", "--size", "40", "--device", "cpu", "--out", str(place / "study")],
+            "training_worker",
+        ),
+        "calibrate": (["--gpu", "L40S", "--dry-run"], ""),
+        "audit": (["--gpu", "L40S"], ""),
+    }
+
+
+def test_every_verb_is_interrupted_or_over_at_once(tmp_path: Path, tiny_llama: ModelSpec, tiny_bert: ModelSpec):
+    assert set(commands(tiny_llama, tiny_bert, tmp_path)) | AT_ONCE == set(VERBS)
+
+
+def below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def at_work(process: Any, sign: str) -> bool:
+    """Whether the verb has begun what is to be interrupted."""
+    if sign in ("", WAITS):
+        # every library is loaded, and the verb reads or computes
+        return Path(f"/proc/{process.pid}/maps").read_text().count("pydantic_core") > 0
+    return any(sign in " ".join(_words(child)) for child in below(psutil.Process(process.pid)))
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - AT_ONCE))
+def test_a_signal_ends_a_verb_in_order(
+    verb: str, number: str, tmp_path: Path, tiny_llama: ModelSpec, tiny_bert: ModelSpec
+):
+    arguments, sign = commands(tiny_llama, tiny_bert, tmp_path)[verb]
+    own = os.environ | {"PYTHONPATH": str(ROOT), "ADVISOR_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advisor", verb, *arguments],
+        env=own,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 120
+    while not at_work(process, sign):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "it never began"
+        time.sleep(0.05)
+    time.sleep(1.0)
+    family = below(psutil.Process(process.pid))
+    process.send_signal(getattr(signal, number))
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    last = [line for line in err.splitlines() if line.strip()][-1]
+    assert last.startswith("Interrupted")
+    assert err.count("Interrupted") == 1
+    assert "Traceback" not in err + out
+    psutil.wait_procs(family, timeout=10)
+    assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert out == "" or json.loads(out) or verb in ("estimate", "evidence")

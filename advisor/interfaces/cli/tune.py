@@ -66,8 +66,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     except KeyboardInterrupt:
         folder = resume or (view.folder if view else None)
         go_on = f"to go on: advisor tune --resume {folder}" if folder else "the same command goes on"
-        told = f"Interrupted; finished trials are kept, {go_on}"
-        raise KeyboardInterrupt(told) from None
+        raise KeyboardInterrupt(f"Interrupted; finished trials are kept, {go_on}") from None
     finally:
         if view is not None:
             view.close()

@@ -34,6 +34,9 @@ class Recipe(Value):
     attention: Attention = "sdpa"
     trainer: Trainer = "hf"
     batching: Batching = "padded"
+    expandable_segments: bool = Field(
+        False, description="PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True: the allocator's segments grow"
+    )
     learning_rate: float | None = Field(None, gt=0)
     head_learning_rate: float | None = Field(
         None, gt=0, description="of a classification head that the checkpoint lacks; None: the learning rate's own"

@@ -35,6 +35,9 @@ class Workload(Value):
     epochs: float = Field(3.0, gt=0, le=10**6)
     effective_batch_size: int = Field(16, ge=1, le=10**7)
     lengths: str = Field("assumed: no data given", description="where the lengths come from, for the reader")
+    length_quantiles: tuple[int, ...] = Field(
+        (), description="equally likely lengths of the data's samples, ascending; empty where only the mean is known"
+    )
 
     @model_validator(mode="after")
     def _mean_within(self) -> Workload:

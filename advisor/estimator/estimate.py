@@ -19,7 +19,7 @@ from advisor.domain.trace.timeline import Timeline
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
-from advisor.estimator.batch_lengths import Shape, lengths_of
+from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.gpu_request import dtype_asked
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
@@ -110,7 +110,16 @@ def price(
     timeline = timeline_of(trace)
     lengths = lengths_of(workload, recipe)
     calibration = calibration_of(hardware.gpu.name)
-    memory, _ = memory_of(timeline, lengths, recipe, hardware.gpu, calibration, thorough=thorough, model=workload.model)
+    memory, allocator = memory_of(
+        timeline,
+        lengths,
+        recipe,
+        hardware.gpu,
+        calibration,
+        thorough=thorough,
+        model=workload.model,
+        limit=hardware.limit_bytes,
+    )
     fitted = calibration or pooled_for(hardware.gpu)
     time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted, causal=is_causal(spec))
     measured = profile_of(workload, recipe, hardware.gpu.name, spec) if use_measured else None
@@ -134,6 +143,7 @@ def price(
         assumptions=(
             *([warning] if warning else ()),
             lengths.says,
+            *allocator,
             *notes,
             *notes_of(spec, workload),
             *trace.assumptions,
@@ -163,19 +173,18 @@ def largest_micro_batch(
     limit = hardware.limit_bytes
     overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
     usual = load_constants("memory")["fragmentation"].low
-    lengths = lengths_of(workload, recipe)
     timeline: Timeline | None = None
     for size in sorted((d for d in range(1, at_most + 1) if at_most % d == 0), reverse=True):
         tried = recipe.model_copy(update={"micro_batch_size": size, "gradient_accumulation": at_most // size})
         if timeline is None:
             timeline = timeline_of(trace_of(workload, tried, hardware, spec))
-        shape = Shape(size, lengths.longest, lengths.longest_target)
+        lengths = lengths_of(workload, tried)
         quick = peak_allocated(
-            timeline, shape, workspace_bytes=overheads.workspace, accumulation=tried.gradient_accumulation
+            timeline, lengths.largest, workspace_bytes=overheads.workspace, accumulation=tried.gradient_accumulation
         )
         if quick.peak * usual + overheads.context.mid > limit:
             continue
-        memory, _ = memory_of(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name))
+        memory, _ = memory_of(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name), limit=limit)
         if memory.peak_device.mid <= limit:
             return size
     return None

@@ -26,6 +26,7 @@ from advisor.domain.request.verb_options import (
     Count,
     Dropout,
     Epochs,
+    ExpandableSegments,
     Gpu,
     GpuLike,
     GpuMemory,
@@ -108,6 +109,7 @@ class EstimateRequest(Value):
     weight_decay: WeightDecay = 0.0
     gradient_checkpointing: GradientCheckpointing = False
     attn_implementation: AttnImplementation = "sdpa"
+    expandable_segments: ExpandableSegments = False
     trainer: TrainerName = "hf"
     batching: BatchingName = "padded"
     torch_compile: TorchCompile = False
@@ -264,6 +266,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "attention": request.attn_implementation,
             "trainer": request.trainer,
             "batching": request.batching,
+            "expandable_segments": request.expandable_segments,
             "learning_rate": request.learning_rate,
             "max_grad_norm": request.max_grad_norm,
             "weight_decay": request.weight_decay,

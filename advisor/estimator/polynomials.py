@@ -10,28 +10,6 @@ import numpy as np
 from advisor.domain.trace.timeline import Floats, Timeline
 
 
-def gamma_lengths(mean: float, longest: float, shape: float, points: int = 8) -> Floats:
-    """[L] equally likely lengths of a gamma law around `mean`, none above `longest`, whose mean is `mean`.
-
-    Lengths of one value when the mean is the longest. The law is cut at `longest`, and what the cut takes away
-    is given back to the lengths below it, so that the mean stays.
-
-    Args:
-        shape: the gamma law's shape; its relative standard deviation is 1 / sqrt(shape).
-    """
-    if mean >= longest:
-        return np.array([float(longest)])
-    from scipy.stats import gamma
-
-    middle = (np.arange(points) + 0.5) / points
-    lengths = np.asarray(gamma.ppf(middle, shape), dtype=np.float64)
-    low, high = 0.0, longest / float(lengths.min())
-    for _ in range(100):
-        scale = (low + high) / 2
-        low, high = (scale, high) if np.minimum(lengths * scale, longest).mean() < mean else (low, scale)
-    return np.minimum(lengths * high, longest)
-
-
 class Polynomials:
     """Every poly of a timeline as flat arrays of terms.
 

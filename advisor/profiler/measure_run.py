@@ -198,7 +198,7 @@ class _MeasuredRun:
             size,
             job.workload.seq_len,
             job.workload.target_len or 1,
-            padded=job.recipe.batching == "padded" and size > 1,
+            padded=job.recipe.batching in ("padded", "grouped") and size > 1,
             device="cpu",
             seed=self.seed,
         )

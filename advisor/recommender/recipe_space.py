@@ -160,6 +160,7 @@ def make_recipe(
         "gradient_checkpointing": checkpointing,
         "attention": request.attn_implementation,
         "trainer": request.trainer,
+        "expandable_segments": request.expandable_segments,
         "gradient_accumulation": question.workload.effective_batch_size,
         **question.training.get(method.name, {}),
     }

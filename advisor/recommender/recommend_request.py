@@ -23,6 +23,7 @@ from advisor.domain.request.verb_options import (
     DeadlineHours,
     EffectiveBatchSize,
     Epochs,
+    ExpandableSegments,
     Gpu,
     GpuLike,
     GpuMemory,
@@ -91,6 +92,7 @@ class RecommendRequest(Value):
     dtype: Precision | None = None
     optimizer: Optimizer | None = None
     attn_implementation: AttnImplementation = "sdpa"
+    expandable_segments: ExpandableSegments = False
     tolerance_points: TolerancePoints = 1.0
     policy: PolicyName = "balanced"
 

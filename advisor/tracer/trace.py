@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 
 def is_padded(recipe: Recipe) -> bool:
     """Whether batches carry a padding mask: more than one sample, neither packed nor padding-free."""
-    return recipe.batching == "padded" and recipe.micro_batch_size > 1
+    return recipe.batching in ("padded", "grouped") and recipe.micro_batch_size > 1
 
 
 def capability_class(gpu: Gpu | None) -> float:

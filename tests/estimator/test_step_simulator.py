@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from advisor.domain.hardware import Gpu
 from advisor.errors import BadRequest
-from advisor.estimator.polynomials import Polynomials, gamma_lengths
+from advisor.estimator.length_laws import gamma_lengths
+from advisor.estimator.polynomials import Polynomials
 from advisor.estimator.step_time.step_simulator import (
     TIME_NAMES,
     Ops,

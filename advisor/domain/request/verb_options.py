@@ -166,7 +166,12 @@ WeightDecay = Annotated[
     float, Argument("Of the optimizer; above 0 each step has one more operation.", shown_default="0", ge=0, lt=1)
 ]
 Autocast = Annotated[bool, Argument("Mixed precision: float32 weights, products in --dtype.")]
-BatchingName = Annotated[Batching, Argument("padded, packed or padding-free.", metavar="HOW", shown_default="padded")]
+BatchingName = Annotated[
+    Batching, Argument("padded, grouped (by length), packed or padding-free.", metavar="HOW", shown_default="padded")
+]
+ExpandableSegments = Annotated[
+    bool, Argument("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True is set.", switch=True)
+]
 TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen downwards.", switch=True)]
 UseLigerKernel = Annotated[bool, Argument("Not modelled: refused.", switch=True, hidden=True)]
 DeadlineHours = Annotated[float, Argument("Most hours that the training may be expected to take.", gt=0)]
@@ -213,6 +218,7 @@ class TrainingOptions(TypedDict, total=False):
     trainer: TrainerName | None
     gradient_checkpointing: GradientCheckpointing | None
     attn_implementation: AttnImplementation | None
+    expandable_segments: ExpandableSegments | None
 
 
 class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):

@@ -11,7 +11,9 @@ Attention = Literal["sdpa", "eager", "flash_attention_2"]
 Trainer = Literal["loop", "hf", "trl"]
 """`loop`: plain PyTorch loop · `hf`: transformers Trainer · `trl`: SFTTrainer (no tokens x vocabulary logits)."""
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
-Batching = Literal["padded", "packed", "padding-free"]
+Batching = Literal["padded", "grouped", "packed", "padding-free"]
+"""`padded`: to the longest of samples drawn at random · `grouped`: of samples sorted by length · `packed`: rows filled
+with samples · `padding-free`: all samples of a batch in one row."""
 Objective = Literal["quality", "time", "memory"]
 """What a search optimises; more than one gives a Pareto front."""
 Launcher = Literal["local", "ray"]

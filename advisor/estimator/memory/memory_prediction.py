@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from dataclasses import dataclass
-from typing import Final
 
 from advisor.catalog.constants import load_constants
 from advisor.domain.candidate import BREAKDOWN, Memory
@@ -14,9 +13,11 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.units import Basis, gib
-from advisor.estimator.batch_lengths import MEAN_STEP, BatchLengths, Shape, batches_of
+from advisor.errors import BadRequest
+from advisor.estimator.batch_lengths import MEAN_STEP, BatchLengths
 from advisor.estimator.cpu_device import PROCESSOR
-from advisor.estimator.memory.replay import Replay, paged_bytes, peak_allocated, replay
+from advisor.estimator.memory.replay import Replay, paged_bytes, peak_allocated
+from advisor.estimator.memory.reserved_memory import MemoryQuestion, ReservedMemory, reserved_memory, unlimited_replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +83,41 @@ def memory_of(
     *,
     thorough: bool = True,
     model: str = "",
-) -> tuple[Memory, Replay | None]:
-    """Peaks of one recipe on one device.
+    limit: int | None = None,
+) -> tuple[Memory, tuple[str, ...]]:
+    """Peaks of one recipe on one device, and notes on what the allocator does there.
 
-    `model` is compared with the models a fit has seen. `thorough` replays the allocator; without it the reserved
-    peak is the allocated one times the catalogue's usual fragmentation, in a hundredth of the time.
+    Args:
+        thorough: replay the allocator; without it the reserved peak is the allocated one times the catalogue's usual
+            fragmentation, in a hundredth of the time.
+        model: compared with the models a fit has seen.
+        limit: bytes the device may hold, context and all. Reserved memory stays below it where the replay under it
+            ends; where it does not, the peaks are those of a device without end, and so above the limit.
+
+    Raises:
+        BadRequest: the limit leaves nothing beside the CUDA context.
     """
     overheads = overheads_of(gpu, calibration)
     interval, basis, why = _interval(calibration, gpu, model)
-    if thorough:
-        played = _played(
-            timeline, tuple(batches_of(lengths, recipe)), recipe.gradient_accumulation, overheads.workspace
+    if limit is not None and limit <= overheads.context.mid:
+        raise BadRequest(
+            f"{gib(limit)} may be used, and the CUDA context alone takes about {gib(overheads.context.mid)}",
+            hints=["a card's memory is given as --gpu-memory 24GB", "and less of it kept free by --headroom 0.05"],
+            limit_bytes=limit,
         )
-        memory = _memory(played, correction_of(calibration), overheads, interval, basis, why)
-        return _with_paged(memory, paged_bytes(timeline)), played
-    shape = Shape(recipe.micro_batch_size, lengths.longest, lengths.longest_target)
+    if thorough:
+        correction = correction_of(calibration)
+        room = None if limit is None else math.floor((limit - overheads.context.mid) / correction.reserved_scale)
+        asked = MemoryQuestion(timeline, lengths, recipe, overheads.workspace, room)
+        played = unlimited_replay(asked)
+        found = reserved_memory(asked, played)
+        memory = _memory(played, found, correction, overheads, interval, basis, why, room)
+        return _with_paged(_with_uncertain_tokens(memory, asked), paged_bytes(timeline)), found.notes
     quick = peak_allocated(
-        timeline, shape, workspace_bytes=overheads.workspace, accumulation=recipe.gradient_accumulation
+        timeline,
+        lengths.largest,
+        workspace_bytes=overheads.workspace,
+        accumulation=recipe.gradient_accumulation,
     )
     usual = load_constants("memory")["fragmentation"]
     bound = (usual.value - usual.low) / usual.value, (usual.high - usual.value) / usual.value
@@ -114,7 +133,7 @@ def memory_of(
         breakdown=breakdown,
         peak_phase=quick.phase,
     )
-    return _with_paged(memory, paged_bytes(timeline)), None
+    return _with_paged(memory, paged_bytes(timeline)), ()
 
 
 def _with_paged(memory: Memory, paged: int) -> Memory:
@@ -131,40 +150,39 @@ def _with_paged(memory: Memory, paged: int) -> Memory:
     )
 
 
-_KEPT: Final = 16
-_replays: OrderedDict[tuple[object, ...], tuple[Timeline, Replay]] = OrderedDict()
-
-
-def _played(timeline: Timeline, batches: tuple[Shape | str, ...], accumulation: int, workspace: int) -> Replay:
-    """The replay, kept for a moment: whether a batch fits and what it costs are asked one after the other."""
-    key = (id(timeline), batches, accumulation, workspace)
-    if key not in _replays:
-        played = replay(timeline, batches, accumulation=accumulation, workspace_bytes=workspace)
-        # the timeline is kept along, so that its id stays its own
-        _replays[key] = (timeline, played)
-        if len(_replays) > _KEPT:
-            _replays.popitem(last=False)
-    return _replays[key][1]
-
-
 def _memory(
     played: Replay,
+    found: ReservedMemory,
     correction: Correction,
     overheads: Overheads,
     interval: tuple[float, float],
     basis: Basis,
     why: str,
+    room: int | None,
 ) -> Memory:
     """The Memory of a replay with a fit's correction."""
     allocated = played.peak_allocated
-    reserved = round(max(played.peak_reserved * correction.reserved_scale, allocated))
+    scale = correction.reserved_scale
+    reserved = round(max(found.peak * scale, allocated))
+    most = max(reserved, found.high * scale * (1 + interval[1]))
+    if room is not None and reserved <= room * scale:
+        # where the card is full the allocator gives back what it caches
+        reserved = math.floor(min(reserved, room * scale))
+        most = min(most, room * scale)
     after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + correction.after_step_bytes
     breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
     breakdown["context"] = round(overheads.context.mid)
     breakdown["fragmentation"] = reserved - allocated
     allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
     ends = _allocated_interval()
-    of_reserved = Quantity.around(reserved, *interval, "B", basis, why)
+    of_reserved = Quantity(
+        low=min(reserved, found.low * scale * (1 - interval[0])),
+        mid=reserved,
+        high=max(reserved, most),
+        unit="B",
+        basis=basis,
+        why=why if found.low == found.high else f"{why}; wider, for the order of batches decides",
+    )
     return Memory(
         peak_allocated=Quantity.around(allocated, *ends, "B", "modelled", allocated_why),
         peak_reserved=of_reserved,
@@ -173,6 +191,25 @@ def _memory(
         breakdown=breakdown,
         peak_phase=played.peak_phase,
     )
+
+
+def _with_uncertain_tokens(memory: Memory, asked: MemoryQuestion) -> Memory:
+    """Ranges as wide as what the tokens of the largest padding-free batch may be."""
+    lengths = asked.lengths
+    if lengths.longest_low == lengths.longest_high:
+        return memory
+
+    def peak(length: float) -> int:
+        accumulation = asked.recipe.gradient_accumulation
+        return peak_allocated(asked.timeline, lengths.shape(length), accumulation=accumulation).peak
+
+    fewer, more = (peak(length) - peak(lengths.longest) for length in (lengths.longest_low, lengths.longest_high))
+
+    def wider(found: Quantity) -> Quantity:
+        return found.model_copy(update={"low": max(0.0, found.low + fewer), "high": found.high + more})
+
+    names = ("peak_allocated", "peak_reserved", "peak_device")
+    return memory.model_copy(update={name: wider(getattr(memory, name)) for name in names})
 
 
 def _allocated_interval() -> tuple[float, float]:

@@ -157,7 +157,7 @@ def replay(
 
     Source: torch 2.13, c10/cuda/CUDACachingAllocator.cpp and aten/src/ATen/cuda/CublasHandlePool.cpp.
     """
-    heirs, leftovers = _inheritance(timeline)
+    heirs, leftovers = inheritance(timeline)
     part_of = _parts(timeline)
     part_of.update({-1: _WORKSPACE, -2: _WORKSPACE})
     run = _ReplayState(CachingAllocator(limit, expandable=expandable), part_of)
@@ -314,7 +314,7 @@ class _TimelineSlicer:
 
     def _add_workspaces(self, whole: _Stretch, at: list[int]) -> None:
         for storage, phases in ((-1, (_FORWARD, _LOSS)), (-2, (_BACKWARD,))):
-            first = _first_product(self.timeline, 1, phases)
+            first = first_product(self.timeline, 1, phases)
             if first is not None:
                 where = bisect_left(at, first)
                 at.insert(where, first)
@@ -324,14 +324,14 @@ class _TimelineSlicer:
                 whole.gradient.insert(where, False)
 
 
-def _first_product(timeline: Timeline, step: int, phases: tuple[int, ...]) -> int | None:
+def first_product(timeline: Timeline, step: int, phases: tuple[int, ...]) -> int | None:
     """Position of the first matrix product of a step in any of the phases."""
     chosen = (timeline.op_step == step) & np.isin(timeline.op_class, _MATMULS) & np.isin(timeline.op_phase, phases)
     found = timeline.op_at[chosen]
     return int(found[0]) if found.size else None
 
 
-def _inheritance(timeline: Timeline) -> tuple[dict[int, int], list[int]]:
+def inheritance(timeline: Timeline) -> tuple[dict[int, int], list[int]]:
     """How step 2 follows itself: what it leaves alive -> what it frees of the step before; and what has no heir.
 
     The trace records one steady step, which frees storages of the first (its outputs, its gradients). When the

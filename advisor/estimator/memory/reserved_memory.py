@@ -1,0 +1,192 @@
+"""What the allocator reserves on a device: in a replay of the run, under the device's limit where it is asked.
+
+Reserved memory is what the allocator has taken from the driver: blocks in use and cached ones. Where the limit is
+hit it gives cached segments back before it fails, so a run fits if its replay under the limit ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from advisor.catalog.constants import load_constants
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace.timeline import Timeline
+from advisor.domain.units import gib
+from advisor.estimator.batch_lengths import BatchLengths, Shape, batches_of
+from advisor.estimator.memory.long_replay import LongReplay, replay_long
+from advisor.estimator.memory.replay import Replay, replay
+from advisor.estimator.memory.step_program import StepProgram
+from advisor.estimator.memory.timeline_memo import TimelineMemo
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryQuestion:
+    """A traced recipe, its batches, the bytes of a cuBLAS workspace, and the bytes the allocator may reserve."""
+
+    timeline: Timeline
+    lengths: BatchLengths
+    recipe: Recipe
+    workspace: int
+    room: int | None = None
+
+    @property
+    def batches(self) -> tuple[Shape | str, ...]:
+        return tuple(batches_of(self.lengths, self.recipe))
+
+    @property
+    def records(self) -> list[Shape]:
+        """The batches that the allocator's cache grows at."""
+        return [self.lengths.shape(float(length)) for length in self.lengths.rising]
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedMemory:
+    """Bytes: peak reserved, and its range where the order of the batches is not known. `notes`: what a user may see."""
+
+    peak: int
+    low: float
+    high: float
+    notes: tuple[str, ...] = ()
+
+
+def reserved_memory(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
+    """Peak reserved bytes of a recipe; above the room exactly where it does not fit.
+
+    Args:
+        played: the replay without a limit, `unlimited_replay`.
+    """
+    if asked.recipe.expandable_segments:
+        return _expandable(asked, played)
+    if asked.recipe.trainer == "loop" or len(asked.lengths.rising) == 1:
+        return _settled(asked, played)
+    return _long_training(asked, played)
+
+
+def _settled(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
+    """Batches of one length, or a cache that is emptied every few steps: a few steps are as good as many."""
+    room = asked.room
+    if room is None or played.peak_reserved <= room or played.peak_allocated > room:
+        return _exactly(played.peak_reserved)
+    batches = (*asked.batches, asked.lengths.largest, asked.lengths.largest)
+    limited = _replayed(asked, batches, expandable=False, limit=room)
+    if not limited.fits:
+        return _exactly(played.peak_reserved)
+    left = int(limited.reserved[-1])
+    return ReservedMemory(limited.peak_reserved, left, room, (_gives_back(played.peak_reserved, room),))
+
+
+def _expandable(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
+    """Segments that grow: what one batch has freed serves the next, whatever their lengths."""
+    room = asked.room
+    recipe = asked.recipe.model_copy(update={"expandable_segments": False})
+    plain = reserved_memory(replace(asked, recipe=recipe), played)
+    if room is not None and played.peak_allocated > room:
+        return plain
+    batches = (*asked.batches, asked.lengths.largest)
+    grown = _replayed(asked, batches, expandable=True, limit=None)
+    peak = min(max(grown.peak_reserved, played.peak_allocated), plain.peak)
+    note = f"expandable segments: {gib(plain.peak - peak)} less reserved than without them"
+    if room is not None and peak > room:
+        limited = _replayed(asked, batches, expandable=True, limit=room)
+        if limited.fits:
+            peak = max(limited.peak_reserved, played.peak_allocated)
+    return _exactly(peak, note)
+
+
+def _long_training(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
+    """Batches of varying length whose blocks stay cached: reserved memory grows with each batch longer than all before.
+
+    How often that happens is a matter of their order, and so is the range.
+    """
+    room, lengths = asked.room, asked.lengths
+    if room is not None and played.peak_allocated > room:
+        return _exactly(played.peak_reserved)
+    free = _replayed_long(asked, None)
+    found, notes = free, [_cached_note(lengths, played, free.peak)]
+    if room is not None and free.peak > room:
+        found = _replayed_long(asked, room)
+        if found.failed is not None:
+            return _exactly(free.peak, _late_failure(asked, found.failed))
+        notes = [_gives_back(free.peak, room)]
+    peak = max(found.peak, played.peak_allocated)
+    slack = peak - played.peak_allocated
+    order = load_constants("memory")["varying_slack"]
+    high = peak + (order.high - 1) * slack
+    low = min(peak - (1 - order.low) * slack, float(found.left))
+    return ReservedMemory(peak, low, high if room is None else max(float(peak), min(high, room)), tuple(notes))
+
+
+def _exactly(peak: int, *notes: str) -> ReservedMemory:
+    return ReservedMemory(peak, peak, peak, notes)
+
+
+def _cached_note(lengths: BatchLengths, played: Replay, peak: int) -> str:
+    cached = gib(max(0, peak - played.peak_allocated))
+    return (
+        f"varying lengths leave about {cached} of cached blocks after {lengths.batches:,} batches; the allocator "
+        "gives them back where they are needed, and --expandable-segments saves most of them"
+    )
+
+
+def _gives_back(wanted: int, room: int) -> str:
+    return (
+        f"the allocator would reserve {gib(wanted)} and has {gib(room)}: it gives cached blocks back when it is full, "
+        "which makes the device wait each time; --expandable-segments avoids most of it"
+    )
+
+
+def _late_failure(asked: MemoryQuestion, failed: int) -> str:
+    """Which batches find no room, and from which step on one is likely."""
+    lengths = asked.lengths
+    record = min(failed, len(lengths.rising) - 1)
+    length, one_in = lengths.rising[record], max(1, round(float(lengths.rarity[record])))
+    step = max(1, round(one_in / asked.recipe.gradient_accumulation))
+    if failed == 0:
+        return "the first batches find no room already"
+    return (
+        f"batches of {length:.0f} tokens, about one in {one_in:,}, find no room beside what shorter ones left: it may "
+        f"fail late, likely by step {step:,}; shorter ones pass"
+    )
+
+
+_KEPT: Final = 16
+_replays: TimelineMemo[Replay] = TimelineMemo(_KEPT)
+_long_replays: TimelineMemo[LongReplay] = TimelineMemo(_KEPT)
+_programs: TimelineMemo[StepProgram] = TimelineMemo(_KEPT)
+
+
+def unlimited_replay(asked: MemoryQuestion) -> Replay:
+    """The replay of the batches that decide allocated memory, on a device without end."""
+    return _replayed(asked, asked.batches, expandable=False, limit=None)
+
+
+def _replayed(
+    asked: MemoryQuestion, batches: tuple[Shape | str, ...], *, expandable: bool, limit: int | None
+) -> Replay:
+    accumulation = min(asked.recipe.gradient_accumulation, 2)
+    return _replays.get(
+        asked.timeline,
+        (batches, accumulation, asked.workspace, expandable, limit),
+        lambda: replay(
+            asked.timeline,
+            batches,
+            accumulation=accumulation,
+            workspace_bytes=asked.workspace,
+            expandable=expandable,
+            limit=limit,
+        ),
+    )
+
+
+def _replayed_long(asked: MemoryQuestion, limit: int | None) -> LongReplay:
+    records = tuple(asked.records)
+    accumulation = min(asked.recipe.gradient_accumulation, 2)
+    program = _programs.get(
+        asked.timeline, (asked.workspace,), lambda: StepProgram(asked.timeline, asked.workspace)
+    )
+    return _long_replays.get(
+        asked.timeline,
+        (records, accumulation, asked.workspace, limit),
+        lambda: replay_long(program, records, accumulation=accumulation, limit=limit),
+    )

@@ -36,7 +36,10 @@ class Workload(Value):
     effective_batch_size: int = Field(16, ge=1, le=10**7)
     lengths: str = Field("assumed: no data given", description="where the lengths come from, for the reader")
     length_quantiles: tuple[int, ...] = Field(
-        (), description="equally likely lengths of the data's samples, ascending; empty where only the mean is known"
+        (),
+        description="equally likely lengths of the data's samples, ascending; empty where only the mean is known",
+        exclude=True,
+        repr=False,
     )
 
     @model_validator(mode="after")

@@ -91,8 +91,8 @@ def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Batch
     data's own lengths where those are known, else from a gamma law around the mean. Padding-free ones are one row
     of all their tokens, whose longest is the most that so many batches are likely to hold.
     """
-    longest, target = float(workload.seq_len), float(workload.target_len or 0)
-    batch, free = recipe.micro_batch_size, recipe.batching == "padding-free"
+    longest, batch = float(workload.seq_len), recipe.micro_batch_size
+    free = recipe.batching == "padding-free"
     batches = USUAL_BATCHES
     if workload.samples is not None:
         batches = max(2, round(workload.samples * workload.epochs / batch))
@@ -113,7 +113,8 @@ def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Batch
     most = float(round(most))
     says = f"{says}; without padding, {most:.0f} tokens are the most of {batches:,} batches of {batch}"
     sizes = np.minimum(total(middle(points)), most)
-    return _rising(_lengths(typical, sizes, most, (min(low, most), max(high, beside, most)), workload, says, 1, batches), total)
+    ends = min(low, most), max(high, beside, most)
+    return _rising(_lengths(typical, sizes, most, ends, workload, says, 1, batches), total)
 
 
 def _law(workload: Workload, recipe: Recipe, points: int) -> tuple[Law | None, Floats, str]:

@@ -12,6 +12,7 @@ from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import task_for
+from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
@@ -34,6 +35,7 @@ from advisor.domain.request.verb_options import (
     GradientCheckpointing,
     Headroom,
     LearningRate,
+    LengthFile,
     MaxGradNorm,
     MeanSeqLen,
     Model,
@@ -94,6 +96,7 @@ class EstimateRequest(Value):
     gradient_accumulation: GradientAccumulation = 1
     seq_len: SeqLen | None = None
     mean_seq_len: MeanSeqLen | None = None
+    length_file: LengthFile | None = None
     target_len: TargetLen | None = None
     num_labels: NumLabels | None = None
     task: TaskName | None = None
@@ -174,13 +177,18 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     """The workload asked about, and what was assumed to complete it, such as a length that the recipe can take.
 
     Raises:
-        BadRequest: a length beyond the model's context, or a mean above the longest.
+        BadRequest: a length beyond the model's context, a mean above the longest or beside a file of lengths.
+        BadFile: the file of lengths cannot be read.
     """
     from advisor.catalog.methods import longest
 
     notes: list[str] = []
     task = task_for(spec, request.task)
-    seq_len = request.seq_len
+    seq_len, from_file = request.seq_len, {}
+    if request.length_file is not None:
+        refuse_beside(request.length_file, mean_seq_len=request.mean_seq_len)
+        from_file, notes = lengths_from(request.length_file, seq_len, spec.context_length)
+        seq_len = from_file["seq_len"]
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
         seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
@@ -201,7 +209,10 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "epochs": request.epochs,
         "effective_batch_size": request.batch_size * request.gradient_accumulation,
         "lengths": "given" if request.seq_len else "assumed: no data given",
+        **from_file,
     }
+    if request.samples is not None:
+        fields["samples"] = request.samples
     labels = request.num_labels or head_outputs(spec)
     if labels is not None:
         fields["num_labels"] = labels

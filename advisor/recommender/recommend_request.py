@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import task_for
+from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -29,6 +31,7 @@ from advisor.domain.request.verb_options import (
     GpuMemory,
     GradientCheckpointing,
     Headroom,
+    LengthFile,
     MeanSeqLen,
     Model,
     MustMerge,
@@ -74,6 +77,7 @@ class RecommendRequest(Value):
     task_type: TaskTypeName | None = None
     seq_len: SeqLen | None = None
     mean_seq_len: MeanSeqLen | None = None
+    length_file: LengthFile | None = None
     target_len: TargetLen | None = None
     num_labels: NumLabels | None = None
     epochs: Epochs | None = None
@@ -205,7 +209,10 @@ def _check_base(request: RecommendRequest, spec: ModelSpec) -> None:
 def _workload(
     request: RecommendRequest, spec: ModelSpec
 ) -> tuple[Workload, list[str], dict[int, float], TokenLengths | None]:
+    refuse_beside(request.length_file, data=request.data, mean_seq_len=request.mean_seq_len)
     found, notes, padded, lengths = _from_data(request, spec) if request.data else ({}, [], {}, None)
+    if request.length_file is not None:
+        found, notes = lengths_from(request.length_file, request.seq_len, spec.context_length)
     if request.columns and not request.data:
         raise BadRequest("--columns names the columns of a data file, and none is given", hints=["add: --data FILE"])
     fields: dict[str, Any] = {"model": spec.name, **found}
@@ -220,7 +227,7 @@ def _workload(
     labels = head_outputs(spec)
     if fields["task"] == "sequence-classification" and labels is not None:
         fields.setdefault("num_labels", labels)
-    measured = lengths is not None and lengths.measured
+    measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
         notes.append(said)
@@ -234,10 +241,11 @@ def _workload(
                 seq_len=fields["seq_len"],
             )
         fields["mean_seq_len"] = float(fields["seq_len"])
-    if request.seq_len is not None and not request.data:
+    if request.seq_len is not None and not (request.data or request.length_file):
         fields["lengths"] = "as given"
     if request.mean_seq_len is not None:
         padded = {}
+        fields["length_quantiles"] = ()
     return Workload.model_validate(fields), notes, padded, lengths
 
 
@@ -280,6 +288,7 @@ def _from_data(
         "task": rows.task,
         "seq_len": lengths.max,
         "mean_seq_len": lengths.mean,
+        "length_quantiles": quantiles_of(np.array(lengths.sizes, dtype=np.int64)),
         "lengths": lengths.how,
     }
     if lengths.target_max is not None:

@@ -111,7 +111,12 @@ TaskTypeName = Annotated[
 ]
 Samples = Annotated[int, Argument("Training samples.", ge=1, le=10**12)]
 SeqLen = Annotated[int, Argument("Tokens of the longest sample; longer ones are cut. Decides memory.", ge=1, le=10**7)]
-MeanSeqLen = Annotated[float, Argument("Mean tokens of a sample: decides time.", shown_default="--seq-len", gt=0)]
+MeanSeqLen = Annotated[
+    float, Argument("Mean tokens of a sample, padding counted: decides time.", shown_default="--seq-len", gt=0)
+]
+LengthFile = Annotated[
+    str, Argument("Tokens of each sample, one a line or a JSON list: lengths from it.", metavar="FILE")
+]
 TargetLen = Annotated[int, Argument("Tokens of the longest target (seq2seq).", ge=1, le=10**7)]
 NumLabels = Annotated[int, Argument("Classes (sequence-classification).", ge=1, le=10**6)]
 Epochs = Annotated[float, Argument("Passes over the samples.", gt=0, le=10**6)]
@@ -169,9 +174,7 @@ Autocast = Annotated[bool, Argument("Mixed precision: float32 weights, products 
 BatchingName = Annotated[
     Batching, Argument("padded, grouped (by length), packed or padding-free.", metavar="HOW", shown_default="padded")
 ]
-ExpandableSegments = Annotated[
-    bool, Argument("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True is set.", switch=True)
-]
+ExpandableSegments = Annotated[bool, Argument("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True is set.", switch=True)]
 TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen downwards.", switch=True)]
 UseLigerKernel = Annotated[bool, Argument("Not modelled: refused.", switch=True, hidden=True)]
 DeadlineHours = Annotated[float, Argument("Most hours that the training may be expected to take.", gt=0)]
@@ -205,6 +208,7 @@ class WorkloadOptions(TypedDict, total=False):
     samples: Samples | None
     seq_len: SeqLen | None
     mean_seq_len: MeanSeqLen | None
+    length_file: LengthFile | None
     target_len: TargetLen | None
     num_labels: NumLabels | None
     epochs: Epochs | None

@@ -72,16 +72,15 @@ class Run:
         return self.profile.workload.model
 
 
-ADDED_SINCE: Final = {"recipe": ("head_learning_rate", "expandable_segments"), "workload": ("length_quantiles",)}
-"""Fields that came after the first calibrations were fitted; unsaid, they change no digest."""
+ADDED_SINCE: Final = ("head_learning_rate", "expandable_segments")
+"""Fields of a recipe that came after the first calibrations were fitted; unsaid, they change no digest."""
 
 
 def sha256_of(profile: Profile) -> str:
     """Digest of a profile's content, the same however the file is laid out, and with each version that can read it."""
     document = profile.to_document()
-    for part, added in ADDED_SINCE.items():
-        document[part] = {k: v for k, v in document[part].items() if k not in added or v not in (None, False, [])}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    recipe = {k: v for k, v in document["recipe"].items() if k not in ADDED_SINCE or v not in (None, False)}
+    text = json.dumps(document | {"recipe": recipe}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

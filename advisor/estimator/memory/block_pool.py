@@ -125,7 +125,7 @@ class BlockPool:
             self.release()
             if self.reserved + segment > self.limit:
                 raise DoesNotFit(
-                    f"{gib(segment * UNIT)} asked of {gib(self.limit * UNIT)} with {gib(self.reserved * UNIT)} reserved",
+                    f"{gib(segment * UNIT)} asked of a pool of {gib(self.limit * UNIT)}",
                     asked=segment * UNIT,
                     reserved=self.reserved * UNIT,
                 )

@@ -182,9 +182,7 @@ def _replayed(
 def _replayed_long(asked: MemoryQuestion, limit: int | None) -> LongReplay:
     records = tuple(asked.records)
     accumulation = min(asked.recipe.gradient_accumulation, 2)
-    program = _programs.get(
-        asked.timeline, (asked.workspace,), lambda: StepProgram(asked.timeline, asked.workspace)
-    )
+    program = _programs.get(asked.timeline, (asked.workspace,), lambda: StepProgram(asked.timeline, asked.workspace))
     return _long_replays.get(
         asked.timeline,
         (records, accumulation, asked.workspace, limit),

@@ -150,3 +150,27 @@ def test_an_assumed_length_leaves_the_prompt_its_room(context, assumed):
 def test_several_devices_are_refused_rather_than_guessed():
     with pytest.raises(BadRequest, match="only one is modelled"):
         hardware_of(from_case({**CASE, "count": 8}))
+
+
+def test_lengths_from_a_file_are_a_workloads_and_contradictions_are_refused(tmp_path):
+    path = tmp_path / "lengths.txt"
+    path.write_text("100\n200\n600\n")
+    case = {key: value for key, value in CASE.items() if key != "seq_len"}
+    made, notes = workload({**case, "length_file": str(path)}, spec())
+    assert (made.seq_len, made.samples, made.mean_seq_len) == (512, 3, pytest.approx(812 / 3))
+    assert made.length_quantiles == (100, 200, 512)
+    assert "length_quantiles" not in made.model_dump()
+    assert "3 samples" in notes[0]
+    assert "are cut at 512" in notes[1]
+    shorter, _ = workload({**case, "length_file": str(path), "seq_len": 150, "samples": 9}, spec())
+    assert (shorter.seq_len, shorter.samples) == (150, 9)
+    with pytest.raises(BadRequest, match="beside --length-file"):
+        workload({**case, "length_file": str(path), "mean_seq_len": 120}, spec())
+
+
+def test_expandable_segments_and_grouped_batches_are_the_recipes():
+    asked = from_case(
+        {"model": "m", "gpu": "L40S", "method": "lora", "expandable_segments": True, "batching": "grouped"}
+    )
+    recipe = recipe_of(asked)
+    assert (recipe.expandable_segments, recipe.batching) == (True, "grouped")

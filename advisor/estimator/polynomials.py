@@ -1,8 +1,5 @@
 """The polynomials of a timeline at many batch shapes at once."""
 
-# pyright: reportUnknownMemberType=false
-# scipy has no types
-
 from __future__ import annotations
 
 import numpy as np

@@ -141,7 +141,10 @@ def load_auto_peft(name: str, folder: str | Path, **options: Any) -> Any:
     folder = Path(folder)
     if not (folder / "adapter_model.safetensors").is_file():
         raise pickled(folder)
-    return getattr(peft, name).from_pretrained(str(folder), trust_remote_code=False, **options)
+    # peft hands these on to the base model's class, which would else take pickles, or ask the Hub
+    return getattr(peft, name).from_pretrained(
+        str(folder), trust_remote_code=False, use_safetensors=True, local_files_only=True, **options
+    )
 
 
 def load_state(path: Path, device: str) -> Any:

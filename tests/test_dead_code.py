@@ -35,7 +35,6 @@ CALLED_BY_OTHERS = {
     "problem_type": "transformers' classification heads",
     "readable": "io.BufferedReader",
     "readinto": "io.BufferedReader",
-    "save_adapter": "the conformance tests, which load what it wrote",
     "round_size": "the allocator's invariants, which its tests read",
     "cached_blocks": "the allocator's invariants, which its tests read",
 }

@@ -29,6 +29,7 @@ FLOORS = {
     "processes": 3,
     "loading": 3,
     "libraries": 3,
+    "bug_log": 3,
     "catalog": 4,
     "literature": 5,
     "dataset": 5,

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -39,6 +39,35 @@ def attach(
     recipe: Recipe,
     start: starts.AdapterStart = starts.AdapterStart(),  # noqa: B008, frozen
 ) -> nn.Module:
+    """As `attach_and_tell`, which says what comes of the adapter; here notices go to the log.
+
+    Raises: as there.
+    """
+    made = attach_and_tell(model, spec, workload, recipe, start)
+    for notice in made.notices:
+        _log.warning(notice)
+    return made.model
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedModel:
+    """A model with its adapter, what of its config is not as it reads, and the tied weights changed on one side only.
+
+    `tied` are paths in the bare model.
+    """
+
+    model: nn.Module
+    notices: tuple[str, ...] = ()
+    tied: tuple[str, ...] = ()
+
+
+def attach_and_tell(
+    model: nn.Module,
+    spec: ModelSpec,
+    workload: Workload,
+    recipe: Recipe,
+    start: starts.AdapterStart = starts.AdapterStart(),  # noqa: B008, frozen
+) -> AttachedModel:
     """The model with the recipe's adapter on it, only what the method trains requiring gradients.
 
     `model` is a transformers model on meta, cpu or cuda, its linear layers quantised or not; it is changed in
@@ -61,12 +90,10 @@ def attach(
         train_heads(attached)
         if method.needs_data:
             starts.after_attaching(attached, start, method)
-        return attached
+        return AttachedModel(attached)
     config = peft_config(spec, workload, recipe, model)
-    if not _on_meta(model):
-        # of an abstract step the trace tells them, each time it is used
-        for notice in adapter_notices(model, spec, workload, recipe):
-            _log.warning(notice)
+    tied = compatibility.adapted_tied(model, config) if _names_modules(recipe) else []
+    notices = _notices(model, spec, workload, recipe, config, tied)
     reads = method.needs_data or start.saved is not None
     if reads:
         config = starts.before_attaching(model, config, start, method, on_meta=_on_meta(model))
@@ -77,7 +104,7 @@ def attach(
         _load(method.after)(attached, recipe.options)
     if recipe.optimizer.replace("-", "").replace("_", "") == "lorafa":
         freeze_lora_a(attached, {})
-    return attached
+    return AttachedModel(attached, notices, tuple(tied))
 
 
 def _load(address: str) -> Callable[..., Any]:
@@ -112,7 +139,7 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
         # which values a prompt starts from costs nothing, and its text would need the tokenizer at hand
         config.prompt_tuning_init = "RANDOM"
     try:
-        with meta_safe() if on_meta else nullcontext():
+        with meta_safe() if on_meta else starts.exact_bases():
             attached = cast("nn.Module", get_peft_model(cast("PreTrainedModel", model), config))
     except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as refused:
         unsupported = compatibility.unsupported_target(model, config, method, refused)
@@ -185,20 +212,19 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
     return config
 
 
-def adapter_notices(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> tuple[str, ...]:
+def _notices(
+    model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe, config: Any, tied: list[str]
+) -> tuple[str, ...]:
     """What of a user's own adapter config does not count on this bare model, or counts for more than it says, in words.
 
-    Raises:
-        IllegalRecipe: peft cannot build the config, see `peft_config`.
+    `tied`: the tied weights that the adapter changes on one side only.
     """
     if not _names_modules(recipe):
         return ()
     told: list[str] = []
-    config = peft_config(spec, workload, recipe, model)
     method = find_method(recipe.method)
     if recipe.adapter_config is not None:
         settings, notices = adapter_settings(recipe.adapter_config, spec, workload.task)
-        method = method_for_adapter_config(recipe.adapter_config)
         told += notices
         for name in refusals.unmatched_whole_modules(model, settings):
             told.append(f"adapter config: modules_to_save {name!r} matches nothing in this model")
@@ -208,17 +234,9 @@ def adapter_notices(model: nn.Module, spec: ModelSpec, workload: Workload, recip
             f"target_modules {', '.join(gone)}: the installed transformers holds these as fused parameters "
             f"({', '.join(parameters)}), and the installed peft adapts those"
         )
-    tied = compatibility.adapted_tied(model, config)
     if tied:
         told.append(compatibility.tied_notice(tied))
     return tuple(told)
-
-
-def tied_targets(model: nn.Module, spec: ModelSpec, workload: Workload, recipe: Recipe) -> list[str]:
-    """Paths of tied weights that the adapter changes on one side only; of the bare model."""
-    if not _names_modules(recipe):
-        return []
-    return compatibility.adapted_tied(model, peft_config(spec, workload, recipe, model))
 
 
 def _names_modules(recipe: Recipe) -> bool:

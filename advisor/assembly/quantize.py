@@ -76,14 +76,6 @@ def unquantised(model: Any, named: list[str] | None = None) -> list[str]:
     return sorted({*own, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
 
 
-def expert_share(model: nn.Module) -> float:
-    """The share of a model's numbers that lies in experts held as one tensor for all, which no linear layer holds."""
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
-    in_experts = [name for name in sizes if "experts" in name.split(".")]
-    fused = sum(sizes[name] for name in in_experts if model.get_parameter(name).dim() == 3)
-    return fused / max(1, sum(sizes.values()))
-
-
 def expert_notes(share: float, recipe: Recipe, *, adapts_linear_layers: bool) -> tuple[str, ...]:
     """What a reader must know where a mixture of experts is quantised or adapted; none without such experts.
 

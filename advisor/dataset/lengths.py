@@ -69,6 +69,10 @@ class TokenLengths(Value):
         share = sum(size > length for size in self.sizes) / len(self.sizes)
         return max(int(self.max > length), round(share * rows))
 
+    def tokens_beyond(self, length: float) -> float:
+        """The share of all tokens that cutting at a length takes away, judged by the sample."""
+        return sum(max(0.0, size - length) for size in self.sizes) / sum(self.sizes)
+
 
 def measure_lengths(rows: Rows, spec: ModelSpec | None = None, max_len: int | None = None) -> TokenLengths:
     """Lengths of a data file's examples for a model.

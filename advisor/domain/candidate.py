@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from pydantic import Field
@@ -56,13 +57,19 @@ class Offer(Value):
     usd_per_hour: float
     cost: Quantity | None
     stale: bool
+    read_on: date | None = Field(None, description="day on which this price was read; None: unknown")
 
 
 class Money(Value):
-    """USD of the whole training at the cheapest on-demand and spot offers; None where no price is known."""
+    """USD of the whole training at the cheapest on-demand and spot offers; None where no price is known.
+
+    Each with the day on which its price was read, None where that is unknown.
+    """
 
     on_demand: Quantity | None = None
+    on_demand_read_on: date | None = None
     spot: Quantity | None = None
+    spot_read_on: date | None = None
     offers: tuple[Offer, ...] = ()
     note: str = ""
 

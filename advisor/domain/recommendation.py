@@ -15,7 +15,9 @@ class Refusal(Value):
 
     method: str
     reason: str
-    kind: str = Field(description="illegal | does-not-fit | dominated | over-budget | over-deadline | excluded | error")
+    kind: str = Field(
+        description="cannot-run | does-not-fit | dominated | over-budget | over-deadline | excluded | error"
+    )
 
 
 class Setting(Value):

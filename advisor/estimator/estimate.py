@@ -28,7 +28,7 @@ from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
-from advisor.tracer.timelines import timeline_of, trace_of
+from advisor.tracer.timelines import releases_of, timeline_of, trace_of
 
 REPEAT_NOISE: Final = 0.012
 """Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
@@ -146,6 +146,7 @@ def price(
             *allocator,
             *notes,
             *notes_of(spec, workload),
+            *releases_of(trace, workload, recipe, hardware, spec),
             *trace.assumptions,
         ),
         versions=trace.versions,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Final
 
 from advisor.domain.candidate import Money, Offer
 from advisor.domain.hardware import Hardware, Price
 from advisor.domain.quantity import Quantity
 from advisor.domain.units import HOUR
+
+REFRESH: Final = "advisor prices --refresh"
 
 
 def money_of(
@@ -31,11 +34,15 @@ def money_of(
         notes.append(f"no price is known for {hardware.count} x {hardware.gpu.name}")
     if training is None:
         notes.append("without a number of samples there is no training time and so no cost")
-    if on_demand and on_demand[0].stale:
-        notes.append(f"the cheapest on-demand price is older than 90 days (read {on_demand[0].price.read_on})")
+    for kind, found in (("on-demand", on_demand), ("spot", spot)):
+        if found and found[0].stale:
+            read = found[0].read_on or "on an unknown day"
+            notes.append(f"the {kind} price is older than 90 days (read {read}); to read prices anew: {REFRESH}")
     return Money(
         on_demand=on_demand[0].cost if on_demand else None,
+        on_demand_read_on=on_demand[0].read_on if on_demand else None,
         spot=spot[0].cost if spot else None,
+        spot_read_on=spot[0].read_on if spot else None,
         offers=(*on_demand[:listed], *spot[:listed]),
         note="; ".join(notes),
     )
@@ -67,8 +74,9 @@ def _offers(prices: Sequence[Price], training: Quantity | None, today: date, *, 
         if hourly is None:
             continue
         read_on = (price.spot_read_on if spot else None) or price.read_on
-        why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
-        cost = None if training is None else training.times(hourly / HOUR, "USD", why)
         stale = price.stale(today, spot=spot)
-        made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale))
+        why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
+        why += ", over 90 days old" if stale and read_on else ""
+        cost = None if training is None else training.times(hourly / HOUR, "USD", why)
+        made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale, read_on=read_on))
     return sorted(made, key=lambda offer: (not offer.price.override, offer.stale, offer.usd_per_hour))

@@ -186,6 +186,7 @@ class Session:
                     "folder": str(place / "test"),
                     "weights": str(place / WEIGHTS),
                     "export": str(place / "export"),
+                    "score_untrained": False,
                 }
             )
             if self._run(cell, job) is None:

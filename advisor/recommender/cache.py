@@ -68,7 +68,7 @@ def stamp(asked: Mapping[str, Any]) -> str:
 
 def _state() -> Iterator[tuple[str, int, int]]:
     """Size and time of change of every file a prediction may depend on, and the libraries' versions as a name."""
-    from advisor.tracer.trace import versions
+    from advisor.tracer.library_releases import versions
 
     yield json.dumps(versions(), sort_keys=True), 0, 0
     places = [Path(store.__file__).parent, store.home("data"), store.home("config")]

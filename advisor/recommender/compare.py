@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advisor import store
+from advisor.bug_log import bug_line
 from advisor.catalog.methods import find_method, methods
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
@@ -122,7 +123,7 @@ def price_or_say(shared: Mapping[str, Any], name: str) -> Priced:
     except AdvisorError as refused:
         return Priced(method=name, refusal=refused.facts())
     except Exception as error:
-        return _failed(name, f"{type(error).__name__}: {str(error)[:300]}")
+        return _failed(name, bug_line(error))
     return Priced(method=name, candidate=candidate)
 
 

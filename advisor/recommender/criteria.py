@@ -67,7 +67,7 @@ def peak_bytes(candidate: Candidate) -> float:
 
 
 def dominates(one: Candidate, other: Candidate) -> bool:
-    """`one` is nowhere worse than `other` - cost, expected effect, merging - and somewhere better.
+    """`one` is as good as `other` in cost, expected effect and merging, and better in one of them.
 
     Memory is not among them: each candidate has the largest micro-batch that fits, so its peak says how full
     the GPU is and not how little the method could do with.
@@ -94,16 +94,14 @@ def why_dominated(one: Candidate, other: Candidate) -> str:
         parts.append(f"expected {gap:.1f} points lower" if gap >= 0.05 else "no better by the evidence")
     if not has_evidence(other):
         parts.append("no study bears on it")
-    name = f"{other.recipe.method}{_other_rank(one, other)}"
-    return f"{one.recipe.method} is nowhere worse: {name} is {', '.join(parts[:2])}" + "".join(
-        f"; {part}" for part in parts[2:]
-    )
+    said = "".join(f"; {part}" for part in parts[2:])
+    return f"no advantage over {one.recipe.method}: {_other_rank(one, other)}{', '.join(parts[:2])}{said}"
 
 
 def _other_rank(one: Candidate, other: Candidate) -> str:
-    """` at rank 64 instead of 16` where they differ: much of the difference in cost is then the rank's."""
+    """`at rank 64 instead of 16 ` where they differ: much of the difference in cost is then the rank's."""
     mine, its = _rank(one), _rank(other)
-    return f" at rank {its} instead of {mine}" if mine is not None and its is not None and mine != its else ""
+    return f"at rank {its} instead of {mine} " if mine is not None and its is not None and mine != its else ""
 
 
 def _rank(candidate: Candidate) -> int | None:

@@ -148,7 +148,7 @@ def _other_tolerance(
         for tolerance in tolerances:
             other = policy.rank(candidates, tolerance).ranked[0]
             if other.recipe.method != choice.recipe.method:
-                said.append(f"with --tolerance {tolerance:g}: {other.recipe.method}{_difference(other, choice)}")
+                said.append(f"with --tolerance-points {tolerance:g}: {other.recipe.method}{_difference(other, choice)}")
                 break
     return said
 

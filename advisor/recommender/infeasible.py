@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
+from advisor.catalog.methods import find_method
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
-from advisor.errors import DoesNotFit
+from advisor.errors import BadRequest, DoesNotFit
 from advisor.recommender.criteria import peak_bytes
+from advisor.recommender.recipe_space import EIGHT_BIT
 from advisor.recommender.recommend_request import ResolvedRequest, long_rows
 from advisor.recommender.sizing import Costs, MethodOutcome
 from advisor.recommender.workers.method_worker import fit_or_say
+
+PAGED_EIGHT_BIT: Final = "paged_adamw_8bit"
+"""The same state in unified memory, which the driver moves to the host where the device is full (QLoRA, section 3)."""
 
 FRUGAL = {"method": ("qlora",), "base": ("nf4",), "gradient_checkpointing": True}
 """The least that adapts every layer; one recipe, since each one tried may have to be traced first."""
@@ -25,7 +31,8 @@ def nothing_fits(
     smallest = min((f.smallest for f in fits if f.smallest is not None), key=peak_bytes)
     need, limit = peak_bytes(smallest), smallest.limit_bytes
     part, size = max(smallest.memory.breakdown.items(), key=lambda item: item[1])
-    hints = [*_other_methods(question, costs), *_shorter(question, smallest, costs)]
+    hints = [*_smaller(question, smallest, costs), *_other_methods(question, costs)]
+    hints.extend(_shorter(question, smallest, costs))
     larger = larger_gpus(question, need)
     hints.extend(f"to fit: --gpu {gpu.name} {gib(gpu.usable_bytes)}{_price(usd)}" for gpu, usd in larger[:2])
     return DoesNotFit(
@@ -83,6 +90,38 @@ def _other_methods(question: ResolvedRequest, costs: Costs) -> list[str]:
     return [] if found is None else [f"to fit: --method qlora --gradient-checkpointing {gib(peak_bytes(found))}"]
 
 
+def _smaller(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
+    """The smallest recipe with checkpointing, then with an optimizer whose state is smaller, as far as it takes to fit.
+
+    An optimizer is tried only where its state is what is too much.
+    """
+    method, typed, best = find_method(smallest.recipe.method), list[str](), smallest
+    changes: list[tuple[str, dict[str, Any]]] = []
+    if method.checkpointing and not smallest.recipe.gradient_checkpointing:
+        changes.append(("--gradient-checkpointing", {"gradient_checkpointing": True}))
+    if method.optimizer is None and question.hardware.gpu.vendor == "nvidia":
+        changes.extend((f"--optimizer {name}", {"optimizer": name}) for name in (EIGHT_BIT, PAGED_EIGHT_BIT))
+    for option, fields in changes:
+        short = peak_bytes(best) - best.limit_bytes
+        if "optimizer" in fields and best.memory.breakdown.get("optimizer state", 0) < short:
+            continue
+        try:
+            recipe = best.recipe.model_copy(update=fields)
+            tried = costs.price(best.workload, recipe, question.hardware, question.spec)
+        except BadRequest:
+            continue
+        if peak_bytes(tried) >= peak_bytes(best):
+            continue
+        typed = [*(word for word in typed if word.split()[0] != option.split()[0]), option]
+        best = tried
+        if best.fits:
+            cost = f"a step takes {best.time.step.mid / smallest.time.step.mid:.2g} times as long"
+            if best.recipe.optimizer == PAGED_EIGHT_BIT:
+                cost += ", more where its state moves to the host"
+            return [f"to fit: {' '.join(typed)} {gib(peak_bytes(best))} ({cost})"]
+    return []
+
+
 def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
     """The longest length at which the smallest recipe fits, to a sixteenth of it."""
     workload = question.workload
@@ -100,8 +139,14 @@ def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> li
         middle = (low + high) // 2
         tried = at(middle)
         low, high, best = (middle, high, tried) if tried.fits else (low, middle, best)
-    hints = [f"to fit: --seq-len {low} {gib(peak_bytes(best))}"]
     lengths = question.row_lengths
-    if lengths is not None and workload.samples is not None and low > lengths.p95:
+    fitting = f"to fit: --seq-len {low} {gib(peak_bytes(best))}"
+    if lengths is None or workload.samples is None:
+        return [fitting]
+    hints = [f"{fitting}, which cuts {lengths.tokens_beyond(low):.1%} of all tokens"]
+    if low > lengths.p95:
         hints.append(long_rows(lengths, workload.samples, low))
+    if workload.task == "causal-lm":
+        # TRL 1.16, SFTConfig.packing_strategy
+        hints.append(f"to split long rows instead: TRL's packing=True, packing_strategy='bfd_split', max_length={low}")
     return hints

@@ -19,7 +19,7 @@ INCUMBENTS: Final = ("lora", "qlora")
 leave-one-study-out check no learned choice reliably beat always taking LoRA (see `advisor evidence`)."""
 
 CHEAPER_BY: Final = 0.2
-"""A challenger must save this share of the incumbent's cost, being nowhere worse: less is within the cost
+"""A challenger must save this share of the incumbent's cost and be as good in every respect: less is within the cost
 model's own interval on a device that was never calibrated."""
 
 SURE_BY: Final = 0.75
@@ -113,12 +113,12 @@ def _balanced(candidates: Sequence[Candidate], tolerance: float) -> Verdict:
 def _incumbent_near_best(
     incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate], tolerance: float
 ) -> Verdict:
-    """It stands unless something that is nowhere worse is clearly cheaper."""
+    """It stands unless something as good in every respect is clearly cheaper."""
     name = _name(incumbent)
     for challenger in near:
         saved = 1 - training_seconds(challenger) / training_seconds(incumbent)
         if saved >= CHEAPER_BY and dominates(challenger, incumbent):
-            because = f"{_name(challenger)} is nowhere worse than {name} and {saved:.0%} cheaper"
+            because = f"{_name(challenger)} is expected to do as well as {name}, merges as well, is {saved:.0%} cheaper"
             return _led_by(challenger, near, candidates, because)
     because = (
         f"{name} is within {points(tolerance)} of the best, and nothing as good and as easily merged is "
@@ -128,12 +128,12 @@ def _incumbent_near_best(
 
 
 def _incumbent_behind(incumbent: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate]) -> Verdict:
-    """It yields to the first of the near-best that is nowhere worse, or better with SURE_BY probability."""
+    """It yields to the first of the near-best that is as good in every respect, or better with SURE_BY probability."""
     name = _name(incumbent)
     for challenger in near:
         gain, chance = expected_effect(challenger) - expected_effect(incumbent), chance_better(challenger, incumbent)
         if dominates(challenger, incumbent):
-            because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, and nowhere worse"
+            because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, is no dearer and merges as well"
             return _led_by(challenger, near, candidates, because)
         if chance >= SURE_BY:
             because = f"{_name(challenger)} is expected {gain:.1f} points above {name}, higher {chance:.0%} of the time"
@@ -179,9 +179,10 @@ def points(tolerance: float) -> str:
 POLICIES: Final[tuple[Policy, ...]] = (
     Policy(
         "balanced",
-        "LoRA (or QLoRA) where its expected quality is within {tolerance} of the best, unless something nowhere worse "
-        f"is {CHEAPER_BY:.0%} cheaper; else the cheapest within them (ten minutes more or less) that is nowhere worse "
-        f"than LoRA or better {SURE_BY:.0%} of the time",
+        "LoRA (or QLoRA) where its expected quality is within {tolerance} of the best, unless one that is "
+        f"expected to do as well and merges as well is {CHEAPER_BY:.0%} cheaper; else the cheapest within them (ten "
+        "minutes more or less) that is as good as LoRA in quality, cost and merging, or better "
+        f"{SURE_BY:.0%} of the time",
         _balanced,
     ),
     Policy("cheapest", "the cheapest of all within {tolerance} of the best expected quality", _cheapest),

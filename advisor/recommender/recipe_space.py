@@ -59,14 +59,14 @@ def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) 
         return "excluded", f"cannot be merged into the base weights (inference overhead: {method.inference_overhead})"
     base = next(bases_to_try(question, method), None)
     if base is None and stored_base(question.spec) is not None:
-        return "illegal", not_on_stored(method, question.spec)
+        return "cannot-run", not_on_stored(method, question.spec)
     if base is None:
-        return "illegal", f"runs on a base in {' or '.join(sorted(method.bases))} only"
+        return "cannot-run", f"runs on a base in {' or '.join(sorted(method.bases))} only"
     recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
     try:
         check_recipe(question.spec, recipe, question.workload)
     except IllegalRecipe as error:
-        return "illegal", str(error.fields.get("reason") or error.message)
+        return "cannot-run", str(error.fields.get("reason") or error.message)
     return "", ""
 
 

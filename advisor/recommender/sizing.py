@@ -114,7 +114,7 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
     if smallest is not None:
         return MethodOutcome(method=name, refusal=_too_large(name, smallest), smallest=smallest)
     reason = str(illegal).replace("\n", "; ") if illegal else "no base it can stand on is allowed"
-    return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="illegal"))
+    return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="cannot-run"))
 
 
 def _ways_to_store(question: ResolvedRequest, method: Method) -> Iterator[tuple[Base, dict[str, Any]]]:

@@ -23,9 +23,9 @@ def _scalar(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
         return NotImplemented
     if tensor.dtype == torch.bool:
         # masks are asked whether they are all ones, to skip masking
-        recorder.assume("bool(tensor)", "a padded batch answers False, a full one True")
+        recorder.assume("padding", "batches of several samples hold some, batches of one sample none")
         return not recorder.padded
-    recorder.assume("tensor.item()", "read as 1")
+    recorder.assume("values read during the step", "each taken as 1")
     return 1.0 if tensor.dtype.is_floating_point else 1
 
 
@@ -33,7 +33,7 @@ def _to_copy(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor, device = args[0], kwargs.get("device")
     if tensor.device.type != "meta" or device is None or torch.device(device).type != "cpu":
         return NotImplemented
-    recorder.assume("tensor.tolist()", "read as ones")
+    recorder.assume("values read during the step", "each taken as 1")
     return torch.ones(tensor.shape, dtype=kwargs.get("dtype") or tensor.dtype, device="cpu")
 
 
@@ -41,7 +41,7 @@ def _nonzero(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
     if tensor.device.type != "meta":
         return NotImplemented
-    recorder.assume("nonzero", "every element counted: an upper bound")
+    recorder.assume("elements chosen by value", "all of them counted: an upper bound")
     return torch.empty(tensor.numel(), tensor.dim(), dtype=torch.long, device="meta")
 
 
@@ -49,7 +49,7 @@ def _index(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor, indices = args[0], args[1]
     if not any(i is not None and i.dtype == torch.bool and i.device.type == "meta" for i in indices):
         return NotImplemented
-    recorder.assume("boolean indexing", "every element selected: an upper bound")
+    recorder.assume("elements chosen by value", "all of them counted: an upper bound")
     return func(tensor, _integers(indices), *args[2:], **kwargs)
 
 
@@ -57,7 +57,7 @@ def _index_put(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     indices = args[1]
     if not any(i is not None and i.dtype == torch.bool and i.device.type == "meta" for i in indices):
         return NotImplemented
-    recorder.assume("boolean assignment", "every element assigned: an upper bound")
+    recorder.assume("elements chosen by value", "all of them counted: an upper bound")
     return args[0]
 
 
@@ -75,7 +75,7 @@ def _masked_select(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor, mask = args[0], args[1]
     if tensor.device.type != "meta":
         return NotImplemented
-    recorder.assume("masked_select", "every element selected: an upper bound")
+    recorder.assume("elements chosen by value", "all of them counted: an upper bound")
     shape = cast("torch.Size", torch.broadcast_shapes(tensor.shape, mask.shape))
     return torch.empty(shape.numel(), dtype=tensor.dtype, device="meta")
 
@@ -85,7 +85,7 @@ def _bincount(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     if tensor.device.type != "meta":
         return NotImplemented
     least = int(kwargs.get("minlength") or (args[2] if len(args) > 2 else 0) or 1)
-    recorder.assume("bincount", "as many bins as minlength")
+    recorder.assume("tokens counted by expert", "no expert beyond the model's own")
     return torch.empty(least, dtype=torch.long, device="meta")
 
 
@@ -93,7 +93,7 @@ def _int8_quant(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
     if tensor.device.type != "meta":
         return NotImplemented
-    recorder.assume("int8 outlier columns", "none: LLM.int8() finds a handful, which the data decide")
+    recorder.assume("int8 outlier columns", "none counted; LLM.int8() keeps a handful in 16 bits, as the data decide")
     rows = tensor.numel() // tensor.shape[-1]
     return (
         torch.empty(tensor.shape, dtype=torch.int8, device="meta"),
@@ -114,7 +114,7 @@ def _unique(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
     if tensor.device.type != "meta":
         return NotImplemented
-    recorder.assume("unique", "every element distinct: an upper bound")
+    recorder.assume("distinct values", "every value counted as one: an upper bound")
     count = tensor.numel()
     values = torch.empty(count, dtype=tensor.dtype, device="meta")
     return (
@@ -147,7 +147,7 @@ def _grouped_product(recorder: Any, func: Any, args: Any, kwargs: Any) -> Any:
     left, right, *rest = args
     if left.device.type != "meta" or left.dtype == torch.bfloat16:
         return NotImplemented
-    recorder.assume("grouped products", f"in {left.dtype} the experts are multiplied one after another")
+    recorder.assume("experts", f"multiplied one after another in {str(left.dtype).removeprefix('torch.')}")
     # rows are padded to 16 bytes: widths that are a multiple of 8 elements, as all are, need none in either dtype
     halves = [torch.empty_strided(t.shape, t.stride(), dtype=torch.bfloat16, device="meta") for t in (left, right)]
     made = func(*halves, *rest, **{name: value for name, value in kwargs.items() if name != "out_dtype"})

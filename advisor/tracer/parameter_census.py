@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -20,16 +20,18 @@ class ParameterFact:
     shape: tuple[int, ...]
     dtype: str
     trained: bool
+    of_base: bool = False
+    """Whether it was there before the adapter."""
 
 
 Census = dict[str, ParameterFact]
 """Parameter name -> fact; a parameter that several modules share is there once, under its first name."""
 
 
-def census_of(model: nn.Module) -> Census:
-    """Every parameter of a model."""
+def census_of(model: nn.Module, base: Container[int] = ()) -> Census:
+    """Every parameter of a model; `base` holds the ids of those that were there before the adapter."""
     return {
-        name: ParameterFact(logical_size(p), tuple(p.shape), str(p.dtype), p.requires_grad)
+        name: ParameterFact(logical_size(p), tuple(p.shape), str(p.dtype), p.requires_grad, id(p) in base)
         for name, p in model.named_parameters()
     }
 
@@ -41,6 +43,16 @@ def totals(facts: Iterable[ParameterFact]) -> tuple[int, int]:
         total += fact.numbers
         trained += fact.numbers if fact.trained else 0
     return trained, total
+
+
+def expert_share(facts: Iterable[tuple[str, ParameterFact]]) -> float:
+    """The share of the base's numbers that lies in experts held as one tensor for all, which no linear layer holds."""
+    total = fused = 0
+    for name, fact in facts:
+        if fact.of_base:
+            total += fact.numbers
+            fused += fact.numbers if len(fact.shape) == 3 and "experts" in name.split(".") else 0
+    return fused / max(1, total)
 
 
 def grown(cut: Census, stacks: Mapping[str, int], repeats: Sequence[Repeat]) -> Iterator[tuple[str, ParameterFact]]:

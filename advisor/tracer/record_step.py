@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from advisor.assembly.attach import adapter_notices, attach, tied_targets
+from advisor.assembly.attach import attach_and_tell
 from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import storage_dtype, torch_dtype
@@ -79,7 +79,7 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
     """
     assembled = assemble(asked, depth)
     model = assembled.model
-    parameters = census_of(model)
+    parameters = census_of(model, assembled.base)
     recorder = Recorder(padded=asked.padded)
     watched = stacks(model)
     with _collected_between_steps(), _as_on_gpu(asked, recorder), recorder.watching(watched):
@@ -105,7 +105,8 @@ def whole_census(asked: TraceRequest) -> Census:
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    return census_of(assemble(asked, None).model)
+    assembled = assemble(asked, None)
+    return census_of(assembled.model, assembled.base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,8 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
-        notices = adapter_notices(model, asked.spec, asked.workload, asked.recipe)
-        tied = tied_targets(model, asked.spec, asked.workload, asked.recipe)
-        model = attach(model, asked.spec, asked.workload, asked.recipe)
+        attached = attach_and_tell(model, asked.spec, asked.workload, asked.recipe)
+        model = attached.model
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
         setting: Any = model.config
@@ -141,7 +141,7 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
         enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
-    return Assembled(model, base, (*layer_drop(asked.spec), *notices), tuple(tied))
+    return Assembled(model, base, (*layer_drop(asked.spec), *attached.notices), attached.tied)
 
 
 @contextmanager

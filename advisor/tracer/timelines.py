@@ -24,6 +24,13 @@ def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     return trace(spec, workload, recipe, hardware.gpu)
 
 
+def releases_of(trace: Trace, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> list[str]:
+    """What is to be said of the releases that a trace was made with."""
+    from advisor.tracer.trace import release_notes
+
+    return list(release_notes(trace, spec, workload, recipe, hardware.gpu))
+
+
 def timeline_of(trace: Trace) -> Timeline:
     """The expanded trace; the last few are kept."""
     if trace.key in _timelines:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from advisor.domain.trace.expand import expand
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe, UnsupportedModel
-from advisor.libraries import installed_versions
+from advisor.tracer.library_releases import SHIPPED_WITH, keyed_versions, other_series, patch_note, versions
 
 if TYPE_CHECKING:
     from advisor.tracer.parameter_census import Census
@@ -35,7 +34,6 @@ PRUNING = 2
 STATE = 2
 """The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with layers."""
 OF_TORCH = frozenset(one.name for one in OPTIMIZERS if not one.package)
-OF_BITSANDBYTES = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 
 FUSED_HEAD = 2
 """The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
@@ -52,19 +50,10 @@ of its own, layers kept in float32, whole multimodal models), quantises what tra
 becomes of experts."""
 _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 _log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
-SHIPPED_WITH = {"bitsandbytes": "0.50.2"}
-"""What the shipped traces were made with and a plain install lacks: without it they still answer."""
 _LAYERS_A_PERIOD = (4, 6)
 SHIPPED = Path(__file__).with_name("shipped")
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The installed versions of the libraries a trace depends on; absent ones are left out."""
-    return {name: told.split("+")[0] for name, told in installed_versions(LIBRARIES).items()}
 
 
 def is_padded(recipe: Recipe) -> bool:
@@ -103,9 +92,19 @@ def settings(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | Non
     }
 
 
-def trace_key(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> str:
-    """SHA-256 of the settings, the model's config and the library versions."""
-    used = {k: v for k, v in {**SHIPPED_WITH, **versions()}.items() if _bears(k, recipe)}
+def trace_key(
+    spec: ModelSpec,
+    workload: Workload,
+    recipe: Recipe,
+    gpu: Gpu | None = None,
+    *,
+    installed: Mapping[str, str] | None = None,
+) -> str:
+    """SHA-256 of what changes a trace: the settings, the model's config and the series of the libraries.
+
+    `installed`: library -> version; None takes what is installed.
+    """
+    used = keyed_versions(recipe, versions() if installed is None else installed)
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
@@ -129,12 +128,6 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     # names and dtype notes differ between copies of one architecture and change nothing
     ignored = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
     return {k: v for k, v in config.items() if k not in ignored}
-
-
-def _bears(library: str, recipe: Recipe) -> bool:
-    if library == "bitsandbytes":
-        return recipe.base != "dtype" or recipe.optimizer in OF_BITSANDBYTES
-    return library != "trl" or recipe.trainer == "trl"
 
 
 def trace(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None) -> Trace:
@@ -169,6 +162,22 @@ def _remembered(key: str) -> Trace | None:
     return _memory.get(key)
 
 
+def release_notes(
+    made: Trace, spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None
+) -> tuple[str, ...]:
+    """What is to be said of the libraries' releases: other patch releases, and a shipped trace that does not apply."""
+    patched = patch_note(made, recipe)
+    unlike = other_series(recipe)
+    notes = (patched,) if patched else ()
+    if unlike and (SHIPPED / f"{trace_key(spec, workload, recipe, gpu, installed=SHIPPED_WITH)}.json.gz").exists():
+        return (
+            *notes,
+            f"the trace that comes with advisor does not apply to {', '.join(unlike)}: the step was traced on this "
+            "machine, which takes longer the first time",
+        )
+    return notes
+
+
 def cache_path(key: str) -> Path:
     """Where a trace is cached."""
     return store.cache_dir() / "traces" / key[:2] / f"{key}.json.gz"
@@ -178,14 +187,6 @@ def make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
-    made = _make_trace(spec, workload, recipe, gpu, key=key, whole=whole)
-    notes = _expert_notes(spec, workload, recipe, reached=bool(made.settings.get("experts_trained")))
-    return made.model_copy(update={"assumptions": (*notes, *made.assumptions)}) if notes else made
-
-
-def _make_trace(
-    spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, *, key: str, whole: bool
-) -> Trace:
     from advisor.tracer.record_step import TraceRequest, whole_census
     from advisor.tracer.symbolic import Irregular
 
@@ -228,14 +229,10 @@ def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
 _periods: dict[str, int] = {}
 
 
-def _expert_notes(spec: ModelSpec, workload: Workload, recipe: Recipe, *, reached: bool) -> tuple[str, ...]:
-    """What is to be said of experts that no linear layer holds; only a model with any is built whole once more."""
-    if not any("experts" in field for field in spec.text_config):
-        return ()
-    from advisor.assembly.base_model import build
-    from advisor.assembly.quantize import expert_notes, expert_share
+def _expert_notes(recipe: Recipe, share: float, *, reached: bool) -> tuple[str, ...]:
+    """What is to be said of experts that no linear layer holds; `share` of the base's numbers lies in them."""
+    from advisor.assembly.quantize import expert_notes
 
-    share = expert_share(build(spec, workload, recipe.model_copy(update={"base": "dtype"})))
     method = find_method(recipe.method)
     linear = "target_modules" in method.options and not method.prompt and not reached
     return expert_notes(share, recipe, adapts_linear_layers=linear)
@@ -305,7 +302,7 @@ def _assemble(
     Raises:
         Irregular: the layers cut off are not like those kept.
     """
-    from advisor.tracer.parameter_census import difference, grown, totals
+    from advisor.tracer.parameter_census import difference, expert_share, grown, totals
     from advisor.tracer.record_step import record
     from advisor.tracer.symbolic import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
 
@@ -341,18 +338,16 @@ def _assemble(
         unlike = difference(whole, first.parameters, first.depths, repeats)
         if unlike is not None:
             raise Irregular(unlike)
-    trainable, total = totals(fact for _, fact in grown(first.parameters, first.depths, repeats))
+    facts = list(grown(first.parameters, first.depths, repeats))
+    trainable, total = totals(fact for _, fact in facts)
+    reached = any(fact.trained and ".experts." in name for name, fact in facts)
     made = Trace(
         key=key or trace_key(asked.spec, asked.workload, asked.recipe),
         model=asked.spec.name,
         method=asked.recipe.method,
         settings=settings(asked.spec, asked.workload, asked.recipe, None)
         | ({"tied": ", ".join(first.tied)} if first.tied else {})
-        | (
-            {"experts_trained": True}
-            if any(f.trained and ".experts." in n for n, f in first.parameters.items())
-            else {}
-        ),
+        | ({"experts_trained": True} if reached else {}),
         versions=versions(),
         layers=deep or full,
         trainable_parameters=trainable,
@@ -365,7 +360,7 @@ def _assemble(
         stacks=compiled.stacks,
         parts=compiled.parts,
         repeats=repeats,
-        assumptions=first.assumptions,
+        assumptions=(*_expert_notes(asked.recipe, expert_share(facts), reached=reached), *first.assumptions),
     )
     try:
         expand(made)

@@ -17,6 +17,8 @@ from advisor.domain.plain_values import is_object
 from advisor.store import durable, write_bytes
 
 COMMITTED = "COMMITTED.json"
+EARLIER_KEY = "coach"
+"""What the monitor's state was kept under before 0.2; a training that was interrupted then goes on."""
 
 
 def commit(folder: Path, state: Mapping[str, Any]) -> None:
@@ -29,7 +31,7 @@ def commit(folder: Path, state: Mapping[str, Any]) -> None:
         finally:
             os.close(descriptor)
         sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
-    text = json.dumps({"sizes": sizes, "coach": dict(state)})
+    text = json.dumps({"sizes": sizes, "monitor": dict(state)})
     durable(folder / COMMITTED, lambda temporary: write_bytes(temporary, text.encode()))
     for other in folder.parent.iterdir():
         if other.is_dir() and other != folder:
@@ -46,7 +48,7 @@ def newest(checkpoints: Path) -> tuple[Path, dict[str, Any]] | None:
             continue
         sizes = mark["sizes"].items()
         if all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes):
-            found.append((int(number), folder, mark["coach"]))
+            found.append((int(number), folder, mark["monitor"]))
     if not found:
         return None
     _, folder, state = max(found, key=lambda entry: entry[0])
@@ -58,4 +60,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         mark: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return mark if is_object(mark) and {"sizes", "coach"} <= mark.keys() else None
+    if not is_object(mark):
+        return None
+    if EARLIER_KEY in mark:
+        mark["monitor"] = mark.pop(EARLIER_KEY)
+    return mark if {"sizes", "monitor"} <= mark.keys() else None

@@ -44,7 +44,7 @@ def finish(job: TrainingSpec) -> TrainingResult:
     assert job.export is not None
     began = time.monotonic()
     prepared = prepare(job)
-    untrained = prepared.scorer.score(prepared.examples["test"])
+    untrained = prepared.scorer.score(prepared.examples["test"]) if job.score_untrained else {}
     load_trainable(prepared.model, Path(job.weights))
     loaded = time.monotonic()
     rows = prepared.examples["test"]

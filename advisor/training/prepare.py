@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor import store
 from advisor.catalog.methods import find_method
+from advisor.catalog.methods.method import Method
 from advisor.dataset.encoding import EncodedExample, Encoder, collate
 from advisor.dataset.splits import read_split
 from advisor.domain.model import ModelSpec
@@ -234,10 +236,21 @@ def adapter_start(
             hints=["train them again: they are of no use without it"],
             path=str(saved),
         )
-    rows = some(examples["train"], method.start_rows, job.seed)
+    rows = some(examples["train"], rows_to_start(method, job, examples["train"]), job.seed)
     micro, pad = job.recipe.micro_batch_size, tokenizer.pad_token_id
     batches = [collate(rows[i : i + micro], pad) for i in range(0, len(rows), micro)]
     return AdapterStart(batches=[{name: t.to(device) for name, t in batch.items()} for batch in batches])
+
+
+def rows_to_start(method: Method, job: TrainingSpec, examples: Sequence[EncodedExample]) -> int:
+    """How many of the training rows the method's start reads at most."""
+    number, of = method.start_reads
+    if of == "rows":
+        return number
+    if of == "batches":
+        return number * job.recipe.micro_batch_size
+    tokens = sum(len(example.input_ids) for example in examples) / len(examples)
+    return len(examples) if job.spec.hidden is None else math.ceil(number * job.spec.hidden / tokens)
 
 
 def _keep_start(model: Any, job: TrainingSpec) -> None:

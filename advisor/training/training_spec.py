@@ -46,6 +46,7 @@ class TrainingSpec(Stored):
     report_to: tuple[str, ...] = ()
     weights: str | None = Field(default=None, description="finish: the trained parameters to load")
     export: str | None = Field(default=None, description="finish: folder of the adapter")
+    score_untrained: bool = Field(default=True, description="finish: score the test rows before training, too")
     merge: bool = Field(default=False, description="finish: write the model with the adapter in its weights too")
     pad_token_id: int | None = Field(default=None, description="export: of the tokenizer")
 

@@ -52,11 +52,12 @@ UNSURE_METHOD: Final = "lora"
 
 @dataclass(frozen=True, slots=True)
 class PreparedStudy:
-    """A study's request and its rows, before anything is written."""
+    """A study's request, its rows and what was asked, before anything is written."""
 
     request: TuneRequest
     rows: dict[str, list[Row]]
     notes: tuple[str, ...]
+    query: TuneQuery
 
 
 def _by_option(make: Callable[P, PreparedStudy]) -> Callable[P, PreparedStudy]:
@@ -128,7 +129,7 @@ def make_request(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **query.settings,
     )
-    return PreparedStudy(request, rows, (*splits.notes, *notes, *more))
+    return PreparedStudy(request, rows, (*splits.notes, *notes, *more), query)
 
 
 def write_request(prepared: PreparedStudy, folder: Path) -> None:

@@ -46,7 +46,6 @@ from advisor.tuner.study_preparation import (
     rebuild,
     write_request,
 )
-from advisor.tuner.tune_query import checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, TuneRequest
 
 if TYPE_CHECKING:
@@ -149,13 +148,13 @@ def tune(
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
     began = time.time()
-    query = checked_query(options)
+    if recommendation is None:
+        _no_gpu_idle(model, options.get("gpu"))
+    prepared = make_request(model, data, recommendation=recommendation, **options)
+    query = prepared.query
     launch = LaunchOptions(query.workers, query.launcher, query.ray)
     check_trackers(query.report_to or ())
     check_storage(query.storage)
-    if recommendation is None:
-        _no_gpu_idle(model, query.gpu)
-    prepared = make_request(model, data, recommendation=recommendation, **options)
     running = launch.count(prepared.request)
     folder = (Path(query.out) if query.out else Path(FOLDER) / prepared.request.name).resolve()
     if (folder / STUDY_FILE).exists():

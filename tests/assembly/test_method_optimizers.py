@@ -139,6 +139,21 @@ def test_starts_from_data_differ_from_plain_lora_and_keep_the_model(name: str, t
     assert all(torch.allclose(p, there[n], atol=1e-5) for n, p in attached.named_parameters()), "the base's too"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["pissa", "olora", "corda", "lora-ga"])
+def test_a_saved_start_gives_the_very_base_that_was_trained_on(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """In 16 bits too: a resume must not move the base under what was learned."""
+    if dtype == torch.float16 and name == "lora-ga":
+        pytest.skip("its gradients overflow in float16 on a random model")
+    recipe = Recipe(method=name, options={"rank": 4}, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
+    attached = attach(model().to(dtype), SPEC, WORKLOAD, recipe, AdapterStart(batches(24)))
+    save_start(attached, tmp_path / "start.safetensors")
+    again = attach(model().to(dtype), SPEC, WORKLOAD, recipe, AdapterStart(saved=tmp_path / "start.safetensors"))
+    there = dict(again.named_parameters())
+    unlike = {n: (p != there[n]).float().mean().item() for n, p in attached.named_parameters()}
+    assert not {n: share for n, share in unlike.items() if share}, "share of entries that differ"
+
+
 def test_eva_shares_out_ranks_from_activations(tmp_path: Path) -> None:
     recipe = Recipe(method="eva", options={"rank": 4})
     plain = attach(model(), SPEC, WORKLOAD, recipe)

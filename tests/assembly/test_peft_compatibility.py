@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from advisor.assembly.attach import adapter_notices, attach, tied_targets
+from advisor.assembly.attach import attach, attach_and_tell
 from advisor.assembly.base_model import build
 from advisor.assembly.parameter_count import trainable_parameters
 from advisor.catalog.models import resolve_model
@@ -32,7 +32,7 @@ def attached(tiny: Tiny, **changes: Any) -> nn.Module:
 
 
 def told(tiny: Tiny, **changes: Any) -> str:
-    return " ".join(adapter_notices(tiny.fresh("meta"), tiny.spec, tiny.workload, recipe(**changes)))
+    return " ".join(attach_and_tell(tiny.fresh("meta"), tiny.spec, tiny.workload, recipe(**changes)).notices)
 
 
 def test_projections_of_experts_are_the_fused_parameters_that_peft_makes_of_them():
@@ -71,7 +71,7 @@ def test_a_name_that_peft_does_not_rewrite_is_still_refused():
 def tied(name: str, **changes: Any) -> list[str]:
     spec = resolve_model(name)
     workload, asked = Workload(model=spec.name), recipe(**changes)
-    return tied_targets(build(spec, workload, asked), spec, workload, asked)
+    return list(attach_and_tell(build(spec, workload, asked), spec, workload, asked).tied)
 
 
 def test_an_adapter_on_a_tied_weight_is_told_from_one_on_a_weight_of_its_own():
@@ -84,7 +84,7 @@ def test_an_adapter_on_a_tied_weight_is_told_from_one_on_a_weight_of_its_own():
     assert tied(small, target_modules=["q_proj"], trainable_token_indices=[1, 2]) == []
     workload = DECODER.workload
     asked = recipe(target_modules=["lm_head"])
-    assert tied_targets(DECODER.fresh("meta"), DECODER.spec, workload, asked) == []
+    assert attach_and_tell(DECODER.fresh("meta"), DECODER.spec, workload, asked).tied == ()
     assert "share" not in told(DECODER, target_modules=["lm_head"])
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from advisor.assembly.attach import attach
 from advisor.assembly.base_model import auto_class, build
-from advisor.assembly.quantize import expert_notes, expert_share, unquantised
+from advisor.assembly.quantize import expert_notes, unquantised
 from advisor.catalog.models.index import ModelEntry
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.loading import load_model
+from advisor.tracer.parameter_census import census_of, expert_share
 from tests.assembly.small_families import families, small
 
 Form = tuple[tuple[int, ...], torch.dtype, int]
@@ -94,10 +96,32 @@ def test_float16_keeps_what_the_class_keeps_in_float32(entry: ModelEntry, base: 
     assert any(name.endswith("wo.weight") and ours[name][1] == torch.float32 for name in ours)
 
 
+def share_of(spec: ModelSpec, recipe: Recipe) -> float:
+    """Of the model with its adapter, which does not count."""
+    model = build(spec, workload(spec), recipe)
+    base = {id(p) for p in model.parameters()}
+    return expert_share(census_of(attach(model, spec, workload(spec), recipe), base).items())
+
+
+def test_neither_the_base_nor_the_adapter_changes_the_share_of_the_experts() -> None:
+    spec = small(next(e for e in families() if e.model_type == "qwen3_moe"))
+    plain = build(spec, workload(spec), Recipe(method="lora"))
+    fused = sum(p.numel() for name, p in plain.named_parameters() if ".experts." in name)
+    expected = fused / sum(p.numel() for p in plain.parameters())
+    for method, base in (
+        ("lora", "dtype"),
+        ("lora", "nf4"),
+        ("full", "dtype"),
+        ("prompt-tuning", "dtype"),
+        ("lora", "int8"),
+    ):
+        assert share_of(spec, Recipe(method=method, base=base)) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("base", ["nf4", "dtype"])
 def test_experts_held_as_one_tensor_are_told_of(base: Any) -> None:
     spec = small(next(e for e in families() if e.model_type == "qwen3_moe"))
-    share = expert_share(build(spec, workload(spec), Recipe(method="lora")))
+    share = share_of(spec, Recipe(method="lora", base=base))
     assert 0.1 < share < 0.9
     said = " ".join(expert_notes(share, Recipe(method="lora", base=base), adapts_linear_layers=True))
     assert ("stay in bfloat16" in said) == (base == "nf4")

@@ -66,6 +66,27 @@ def test_fresh_prices_come_before_cheaper_stale_ones_and_staleness_is_said():
     assert "older than 90 days" in alone.note
 
 
+def test_the_day_a_price_was_read_stands_beside_the_money():
+    day, spot_day = date(2026, 10, 3), date(2026, 9, 1)
+    both = price(on_demand_usd_h=2.0, spot_usd_h=0.5, read_on=day, spot_read_on=spot_day)
+    money = money_of(HOURS_10, hardware(), [both], today=TODAY)
+    assert (money.on_demand_read_on, money.spot_read_on) == (day, spot_day)
+    assert f"read {day}" in money.on_demand.why
+    assert f"read {spot_day}" in money.spot.why
+    assert [offer.read_on for offer in money.offers] == [day, spot_day]
+
+
+def test_an_old_price_says_so_beside_the_money_and_how_to_read_it_anew():
+    old = price(on_demand_usd_h=1.0, spot_usd_h=0.5, read_on=date(2026, 1, 1))
+    money = money_of(HOURS_10, hardware(), [old], today=TODAY)
+    assert "over 90 days old" in money.on_demand.why
+    assert "over 90 days old" in money.spot.why
+    assert money.note.count("advisor prices --refresh") == 2
+    undated = money_of(HOURS_10, hardware(), [price(on_demand_usd_h=1.0, read_on=None)], today=TODAY)
+    assert undated.on_demand_read_on is None
+    assert "on an unknown day" in undated.on_demand.why
+
+
 def test_the_users_own_price_stands_alone():
     money = money_of(HOURS_10, hardware(usd_per_hour=7.0), [price(on_demand_usd_h=1.0)], today=TODAY)
     assert money.on_demand.mid == pytest.approx(70)

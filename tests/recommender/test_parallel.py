@@ -23,7 +23,7 @@ for line in sys.stdin:
     if name == "full":
         sys.stderr.write("no more memory")
         sys.exit(7)
-    refused = Refusal(method=name, reason="echo", kind="illegal")
+    refused = Refusal(method=name, reason="echo", kind="cannot-run")
     print(MethodOutcome(method=name, refusal=refused).model_dump_json(), flush=True)
 """
 
@@ -83,7 +83,7 @@ def test_an_interruption_leaves_no_worker_running(question, echo, monkeypatch):
 
 def test_few_methods_are_fitted_here(question, echo, monkeypatch):
     def refuse(asked, name, costs):
-        return MethodOutcome(method=name, refusal=Refusal(method=name, reason="here", kind="illegal"))
+        return MethodOutcome(method=name, refusal=Refusal(method=name, reason="here", kind="cannot-run"))
 
     monkeypatch.setattr(crew, "fit_or_say", refuse)
     assert fit_all(question, ["lora"], Estimator())["lora"].refusal.reason == "here"
@@ -99,5 +99,5 @@ def test_the_real_worker_keeps_stdout_for_answers(question):
         worker.end()
     assert reason == ""
     found = MethodOutcome.model_validate_json(answer)
-    assert found.refusal.kind == "illegal"
+    assert found.refusal.kind == "cannot-run"
     assert "no-such-method" in found.refusal.reason

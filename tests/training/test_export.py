@@ -156,3 +156,21 @@ def test_a_loaded_adapter_gives_the_trained_models_outputs_elsewhere_too(tmp_pat
     assert stored.device == "auto", "where it was trained says nothing of where it is used"
     with pytest.raises(BadFile):
         load_exported(tmp_path / "data")
+
+
+def test_the_test_rows_are_scored_once_where_nobody_asks_for_the_untrained_model(tmp_path, tiny_bert, monkeypatch):
+    from advisor.training.evaluator import Scorer
+
+    job = classify(tmp_path, tiny_bert, "bitfit")
+    assert run(job).status == "complete"
+    rows: list[int] = []
+    real = Scorer.score
+    monkeypatch.setattr(Scorer, "score", lambda self, given: rows.append(len(given)) or real(self, given))
+    whole = finished(job, tmp_path)
+    with_untrained = list(rows)
+    rows.clear()
+    again = finished(job.model_copy(update={"score_untrained": False}), tmp_path)
+    assert len(with_untrained) == len(rows) + 1
+    assert whole.untrained
+    assert not again.untrained
+    assert again.test == whole.test

@@ -180,3 +180,21 @@ def test_looping_links_are_one_error(tiny_llama: ModelSpec, tmp_path: Path):
     (folder / "tokenizer.json").symlink_to("tokenizer.json")
     with pytest.raises(BadFile, match="link"):
         loading.load_tokenizer(folder)
+
+
+def test_an_adapter_whose_base_lies_in_a_pickle_alone_is_refused(tiny_llama: ModelSpec, tmp_path: Path):
+    """peft's own classes load the base as they are told: neither a pickle nor the Hub."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model")
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    adapter = get_peft_model(base, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    adapter.save_pretrained(tmp_path / "adapter")
+    assert loading.load_auto_peft("AutoPeftModelForCausalLM", tmp_path / "adapter") is not None
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    torch.save(base.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises((AdvisorError, OSError), match="safetensors"):
+        loading.load_auto_peft("AutoPeftModelForCausalLM", tmp_path / "adapter")

@@ -230,6 +230,10 @@ def test_the_card_has_the_hubs_header_and_both_scores(tuned):
     assert "base weights" not in text
     in_four_bits = study.best_recipe.model_copy(update={"base": "nf4"})
     trials = [t.model_copy(update={"recipe": in_four_bits}) for t in study.trials]
+    assert 'library_name: "peft"' in header
+    others = {"from transformers import X": "transformers", "from advisor.training.export import X": "advisor"}
+    for line, library in others.items():
+        assert f'library_name: "{library}"' in card(study.model_copy(update={"usage": (line, *study.usage[1:])}))
     assert "base weights in nf4" in card(study.model_copy(update={"trials": tuple(trials)}))
 
 

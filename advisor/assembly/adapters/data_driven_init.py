@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import torch
 from torch import nn
@@ -210,9 +212,45 @@ def _put_in(attached: nn.Module, path: Path) -> None:
         with torch.no_grad():
             for module in attached.modules():
                 if hasattr(module, "lora_A") and hasattr(module, "get_delta_weight"):
-                    layer: Any = module
-                    weight = layer.get_base_layer().weight
-                    weight.data -= layer.get_delta_weight("default").to(weight.dtype)
+                    _take_out(module, module.get_base_layer().weight.data)  # type: ignore[operator,union-attr]
+
+
+def _take_out(layer: Any, weight: torch.Tensor) -> None:
+    """Let the base be `weight` less what A and B hold of it: in float32 and rounded once, as peft's own starts do."""
+    held = layer.scaling["default"] * layer.lora_B["default"].weight.float() @ layer.lora_A["default"].weight.float()
+    rest = weight.float() - (held.T if layer.fan_in_fan_out else held)
+    layer.get_base_layer().weight.data = rest.to(weight.dtype)
+
+
+@contextmanager
+def exact_bases() -> Generator[None]:
+    """While open, a 16-bit base loses what A and B hold once they are rounded as peft will round them.
+
+    peft takes the float32 product out of the base and rounds A and B to the base's dtype afterwards (0.21.2,
+    `_move_adapter_to_device_of_base_layer`), so that the base could not be had again from the start that is saved.
+    """
+    from peft.tuners.lora.layer import LoraLayer
+
+    def exact(name: str) -> Any:
+        init = getattr(LoraLayer, name)
+
+        def start(layer: Any, adapter_name: str, *settings: Any) -> None:
+            before = layer.get_base_layer().weight.data
+            init(layer, adapter_name, *settings)
+            if before.dtype not in (torch.bfloat16, torch.float16):
+                return
+            with torch.no_grad():
+                for half in (layer.lora_A, layer.lora_B):
+                    weight = half[adapter_name].weight
+                    weight.data = weight.data.to(before.dtype)
+                _take_out(layer, before)
+
+        return start
+
+    with ExitStack() as patches:
+        for name in ("pissa_init", "olora_init", "corda_init", "lora_ga_init"):
+            patches.enter_context(mock.patch.object(LoraLayer, name, exact(name)))
+        yield
 
 
 def _eva(attached: nn.Module, config: Any, batches: Sequence[Batch], method: Method) -> None:

@@ -175,6 +175,15 @@ def refuse_without_cache(model: nn.Module, method: str) -> None:
             hints=["nearest legal choice: prompt-tuning"],
             method=method,
         )
+    config: Any = model.config
+    kinds = getattr(config.get_text_config(), "layer_types", None) or ()
+    if any("linear" in str(kind) for kind in kinds):
+        # peft 0.21.2 makes a DynamicCache of attention layers alone
+        raise IllegalRecipe(
+            f"{method}: {type(model).__name__} has layers of linear attention, which keep no past keys and values",
+            hints=["nearest legal choice: prompt-tuning"],
+            method=method,
+        )
 
 
 def select(model: nn.Module, wanted: str | list[str]) -> list[str]:

@@ -56,8 +56,10 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_data=True,
-    start_rows=256,  # peft 0.21, tuners/lora/corda.py: 256 distinct samples are enough
-    start_up="256 forward passes to collect input covariances (one width x width matrix a target), then an SVD of each",
+    # peft 0.21, tuners/lora/corda.py: hidden size / tokens of a sample x 128 samples (256 of 2,048 at a width of 4,096)
+    start_reads=(128, "times the width in tokens"),
+    start_up="forward passes over 128 tokens for each unit of the width (256 rows of 2,048 tokens at 4,096), for input "
+    "covariances (one width x width matrix a target), then an SVD of each",
     checkpoint="A and B; without conversion to LoRA the changed base weights are needed besides",
     evidence_names=("corda",),
     failure_modes=(

@@ -47,7 +47,8 @@ METHOD = Method(
     mergeable=True,
     serving=LORA_SERVED,
     needs_data=True,
-    start_rows=1024,  # more than peft's EVA needs to settle (tau 0.99); it stops by itself, and goes round if not
+    # more than peft's EVA needs to settle (tau 0.99); it stops by itself, and goes round if not
+    start_reads=(1024, "rows"),
     start_up="forward passes over training batches with an incremental SVD at every target, until it settles",
     evidence_names=("eva",),
     failure_modes=(

@@ -101,8 +101,9 @@ class Method:
     """What tells this method apart in an adapter_config of its peft_type: key -> value (`True`: anything set)."""
     needs_data: bool = False
     """Initialisation reads training batches, which every training gives it; a model only measured goes without."""
-    start_rows: int = 0
-    """How many training rows the initialisation reads at most, where it reads any; its file says whose figure it is."""
+    start_reads: tuple[int, Literal["rows", "batches", "times the width in tokens"]] = (0, "rows")
+    """How much of the training rows the initialisation reads at most, where it reads any; its file says whose figure
+    it is. Batches are of the recipe's micro-batch; the width is the model's hidden size."""
     needs_peft: str = "0.19.0"
     """The first peft that has the method."""
     checkpoint: str = "the trained tensors only"

@@ -37,20 +37,42 @@ def override_path() -> Path:
     return store.expanded(named) if named else store.home("config") / "prices.json"
 
 
+def refreshed_folder() -> Path:
+    """Where prices read anew lie, one file a provider; it may not exist yet."""
+    return store.home("data") / "prices"
+
+
 @functools.cache
-def _shipped() -> tuple[Price, ...]:
+def shipped_prices() -> tuple[Price, ...]:
+    """What came with advisor."""
     return tuple(price for path in store.listing(FOLDER) for price in store.read(PriceList, path).prices)
 
 
+def _refreshed() -> tuple[Price, ...]:
+    folder = refreshed_folder()
+    if not folder.is_dir():
+        return ()
+    files = [(path, path.stat()) for path in store.listing(folder)]
+    return _read_refreshed(tuple((path, told.st_mtime_ns, told.st_size) for path, told in files))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_refreshed(files: tuple[tuple[Path, int, int], ...]) -> tuple[Price, ...]:
+    """The rows of files, each with its time and size, so that a changed one is read again."""
+    return tuple(price for path, _, _ in files for price in store.read(PriceList, path).prices)
+
+
 def prices() -> tuple[Price, ...]:
-    """All prices; the user's own replace ours of the same GPU and provider.
+    """All prices: the user's own replace those of the same GPU and provider that were read anew, these the shipped.
 
     Raises:
-        BadFile: the user's price file cannot be read; says which row and field.
+        BadFile: the user's price file, or one read anew, cannot be read; says which row and field.
     """
-    own = _own()
-    replaced = {(price.gpu, price.provider) for price in own}
-    return (*own, *(price for price in _shipped() if (price.gpu, price.provider) not in replaced))
+    found: tuple[Price, ...] = ()
+    for rows in (_own(), _refreshed(), shipped_prices()):
+        replaced = {(price.gpu, price.provider) for price in found}
+        found = (*found, *(price for price in rows if (price.gpu, price.provider) not in replaced))
+    return found
 
 
 def offers(gpu: str, count: int = 1, *, larger: bool = False) -> list[Price]:

@@ -8,7 +8,7 @@ Shapes here: B samples in a micro-batch, S padded input length, T padded target 
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -95,15 +95,45 @@ class Share(Value):
     tensors: int = Field(0, description="tensors of this layer in the op, for its kernel count")
 
 
+def _counted(what: str) -> str:
+    return f"{what}: all of them counted: an upper bound"
+
+
+_REWORDED: Final = {
+    "bool(tensor): a padded batch answers False, a full one True": (
+        "padding: batches of several samples hold some, batches of one sample none"
+    ),
+    "tensor.item(): read as 1": "values read during the step: each taken as 1",
+    "tensor.tolist(): read as ones": "values read during the step: each taken as 1",
+    "nonzero: every element counted: an upper bound": _counted("elements chosen by value"),
+    "boolean indexing: every element selected: an upper bound": _counted("elements chosen by value"),
+    "boolean assignment: every element assigned: an upper bound": _counted("elements chosen by value"),
+    "masked_select: every element selected: an upper bound": _counted("elements chosen by value"),
+    "bincount: as many bins as minlength": "tokens counted by expert: no expert beyond the model's own",
+    "int8 outlier columns: none: LLM.int8() finds a handful, which the data decide": (
+        "int8 outlier columns: none counted; LLM.int8() keeps a handful in 16 bits, as the data decide"
+    ),
+    "unique: every element distinct: an upper bound": "distinct values: every value counted as one: an upper bound",
+}
+"""Assumptions as `trace/1` has them, in torch's words -> in a reader's."""
+
+
+def _in_plain_words(fields: dict[str, Any]) -> dict[str, Any]:
+    """`trace/1` to `trace/2`: assumptions are said in a reader's words."""
+    told = [_REWORDED.get(text, text) for text in fields.get("assumptions", ())]
+    return {**fields, "assumptions": list(dict.fromkeys(told))}
+
+
 class Trace(Stored):
     """The first two training steps of one model with one method, for every batch shape.
 
     `key` is the SHA-256 of everything the events depend on (model config, method, options, precision,
-    optimizer, trainer, library versions), so equal keys mean equal traces.
+    optimizer, trainer, series of the libraries), so equal keys mean equal traces.
     """
 
     KIND = "trace"
-    VERSION = 1
+    VERSION = 2
+    UPGRADES = {1: _in_plain_words}  # noqa: RUF012, as its base declares it
 
     key: str
     model: str

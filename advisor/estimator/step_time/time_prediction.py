@@ -147,8 +147,8 @@ def _interval(
             why,
         )
     if rates_missing:
-        return 2 * below, 2 * above, "modelled", "two clocks with generic constants and a stand-in rate"
-    return below, above, "modelled", f"two clocks with generic constants; no measured run of {gpu.name}"
+        return 2 * below, 2 * above, "modelled", "simulated with constants of no one GPU and a stand-in rate"
+    return below, above, "modelled", f"simulated with constants of no one GPU; no measured run of {gpu.name}"
 
 
 def _borrowed(pooled: Calibration, gpu: Gpu, below: float, above: float) -> tuple[float, float, Basis, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +93,12 @@ def _one(line: str, defaults: dict[str, Any]) -> tuple[dict[str, Any], int]:
     except AdvisorError as error:
         return error.facts(), error.exit_code
     except Exception as error:
-        # a bug in one line must not cost the others their answer; its traceback is kept
-        traceback.print_exc()
-        return {"error": type(error).__name__, "message": str(error), "exit_code": 1}, 1
+        # a bug in one line must not cost the others their answer
+        from advisor.bug_log import keep_traceback
+
+        path = keep_traceback(error)
+        kept = {"traceback": str(path)} if path is not None else {}
+        return {"error": type(error).__name__, "message": str(error), "exit_code": 1, **kept}, 1
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:

@@ -42,6 +42,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     ),
     "methods": ("advisor.interfaces.cli.methods:command", "List, filter, explain and compare fine-tuning methods."),
     "gpus": ("advisor.interfaces.cli.gpus:command", "List and search the GPUs of the catalogue, and add your own."),
+    "prices": (
+        "advisor.interfaces.cli.prices:command",
+        "What a machine with a GPU costs an hour, on which day that was read, and how to read it anew.",
+    ),
     "models": ("advisor.interfaces.cli.models:command", "List and search the models of the catalogue."),
     "evidence": ("advisor.interfaces.cli.evidence:command", "What published studies found, and what it predicts."),
     "profile": (
@@ -111,19 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _told_of_bug(error: Exception) -> str:
     """What a person is told; the traceback lies in the file named, or follows where none can be written."""
-    import time
     import traceback
 
-    from advisor import store
+    from advisor.bug_log import keep_traceback
 
-    frames = "".join(traceback.format_exception(error))
     what = clean(f"Error: advisor failed on this, which is a bug: {type(error).__name__}: {error}".splitlines()[0])
-    try:
-        path = store.cache_dir() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(frames, encoding="utf-8")
-    except (OSError, AdvisorError):
-        return f"{what}\n{frames}"
+    path = keep_traceback(error)
+    if path is None:
+        return f"{what}\n{''.join(traceback.format_exception(error))}"
     return f"{what}\n  its traceback: {path}"
 
 

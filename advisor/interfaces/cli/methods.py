@@ -152,6 +152,9 @@ def _comparison(priced: Sequence[Priced], *, in_order: bool) -> Iterator[Any]:
             f"{workload.model} on {able[0][1].gpu}: {recipe.micro_batch_size} x {workload.seq_len} tokens a step, "
             f"each method with its default options"
         )
+        paid = able[0][1].money.on_demand
+        if paid is not None:
+            yield f"cost at {paid.why}"
         known = [name for name in rows[0] if any(row[name] not in ("unknown", "") for row in rows)]
         right = "trained,peak memory,step"
         yield from fitted(known, [[row[name] for name in known] for row in rows], first_out=FIRST_OUT, right=right)

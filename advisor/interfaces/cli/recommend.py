@@ -68,6 +68,10 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
         f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples a step, {checkpointing} checkpointing."
     )
     yield from _ranking(found)
+    paid = choice.money.at(spot=found.spot)
+    if paid is not None:
+        yield f"price   {choice.recipe.method}: {paid.why}"
+        yield ""
     yield from _section("settings", tuple(_in_brief(found)))
     yield from _section("why", found.why)
     yield from _section("would change it", found.would_change)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 
 from advisor import processes
+from advisor.bug_log import bug_line
 from advisor.domain.recommendation import Refusal
 from advisor.errors import AdvisorError
 from advisor.recommender.recommend_request import ResolvedRequest
@@ -22,10 +22,9 @@ def fit_or_say(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutc
     try:
         return fit(question, name, costs)
     except AdvisorError as error:
-        return MethodOutcome(method=name, refusal=Refusal(method=name, reason=error.message, kind="illegal"))
+        return MethodOutcome(method=name, refusal=Refusal(method=name, reason=error.message, kind="cannot-run"))
     except Exception as error:
-        traceback.print_exc()
-        reason = f"advisor failed on it, which is a bug: {type(error).__name__}: {str(error)[:300]}"
+        reason = f"advisor failed on it, which is a bug: {bug_line(error)}"
         return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
 
 

@@ -50,7 +50,8 @@ def _stand_in(recorder: Recorder, original: Callable[..., Any]) -> Callable[...,
         heads = value.shape[2]
         if key.shape[2] != heads:
             query, key = (t.repeat_interleave(heads // t.shape[2], dim=2) for t in (query, key))
-        return _DeltaRule.apply(query, key, value, g, beta, recorder), None
+        last = _last_state(key, value) if kwargs.get("output_final_state") else None
+        return _DeltaRule.apply(query, key, value, g, beta, recorder), last
 
     return rule
 
@@ -59,6 +60,12 @@ def _flop(key: torch.Tensor, value: torch.Tensor) -> int:
     tokens_heads = key.shape[0] * key.shape[1] * key.shape[2]
     k, v = key.shape[3], value.shape[3]
     return 2 * tokens_heads * (3 * CHUNK * k + 2 * CHUNK * v + 3 * k * v)
+
+
+def _last_state(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """What goes into the cache where one is kept: multimodal models keep one in training, since `use_cache` of their
+    text config is not the one that a trainer turns off (transformers 5.23)."""
+    return torch.empty(key.shape[0], key.shape[2], key.shape[3], value.shape[3], dtype=torch.float32, device="meta")
 
 
 def _states(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

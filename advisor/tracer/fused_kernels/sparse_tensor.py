@@ -30,7 +30,7 @@ class Coo:
             return dense.index_put_(sparse._where(dense), sparse.values.to(dense.dtype), accumulate=True)
         if name in ("__add__", "__radd__", "add") and isinstance(sparse, Coo):
             return dense.index_put(sparse._where(dense), sparse.values.to(dense.dtype), accumulate=True)
-        raise NotImplementedError(f"{name} of a sparse matrix on the meta device")
+        raise NotImplementedError(f"{name} of a sparse matrix without values")
 
     def _where(self, dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         indices = self.indices.to(dense.device)

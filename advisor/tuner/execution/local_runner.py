@@ -92,7 +92,7 @@ class LocalRunner(Runner):
         return processes.last_line(processes.tail(self._log(0, "out")))
 
     def train(self, request: TuneRequest, jobs: Sequence[TrainingSpec], heard: Heard) -> list[TrainingResult]:
-        """As `Runner`, in the workers' own seats: each has a GPU, or its share of the cores."""
+        """As `Runner`, each worker with its own resources: a GPU, or its share of the cores."""
         many = max(1, min(self.workers, len(jobs)))
         slots: queue.SimpleQueue[ResourceSlot] = queue.SimpleQueue()
         for index in range(many):

@@ -47,7 +47,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The cluster while we use it, with the study's rows and the bell of its trainings on it."""
+    """The cluster while we use it, with the study's rows and the stop flag of its trainings on it."""
 
     ray: Any
     rows: Any

@@ -113,7 +113,7 @@ def _apart(remote_task: RemoteTask, job: TrainingSpec, stop_signal: Any) -> Trai
 
 
 def _listening(stop_signal: Any, stop: threading.Event, work: Callable[[], T]) -> T:
-    """The work's result, done in a thread of its own so that this one can hear the bell.
+    """The work's result, done in a thread of its own so that this one can read the stop flag.
 
     The training is asked to stop then and given the time to write a checkpoint, which Ray's own cancelling is not.
     """
@@ -138,7 +138,7 @@ def _listening(stop_signal: Any, stop: threading.Event, work: Callable[[], T]) -
 
 
 def _rung(stop_signal: Any) -> bool:
-    """Whether all are asked to leave; a bell that cannot be reached has not rung."""
+    """Whether all are asked to leave; a stop flag that cannot be read is not set."""
     ray: Any = importlib.import_module("ray")
     with contextlib.suppress(ray.exceptions.RayActorError):
         return bool(ray.get(stop_signal.rung.remote()))

@@ -78,13 +78,18 @@ def _header(study: TunedStudy) -> str:
     """YAML that is JSON, so that no name can break it."""
     fields: dict[str, Any] = {
         "base_model": study.workload.model,
-        "library_name": "peft" if study.usage[:1] and study.usage[0].startswith("from peft ") else "transformers",
+        "library_name": _library(study),
         "pipeline_tag": "text-classification"
         if study.workload.task == "sequence-classification"
         else "text-generation",
         "tags": ["advisor", study.best_recipe.method if study.best_recipe else ""],
     }
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in fields.items()) + "\n---"
+
+
+def _library(study: TunedStudy) -> str:
+    """The package whose class loads the folder: peft, transformers, or advisor for a method of its own."""
+    return study.usage[0].split()[1].partition(".")[0] if study.usage else "transformers"
 
 
 def _scores(study: TunedStudy, evaluation: dict[str, float]) -> list[tuple[str, ...]]:

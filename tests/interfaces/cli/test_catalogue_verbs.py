@@ -101,3 +101,36 @@ def test_a_question_without_a_gpu_named_or_described_is_refused(capsys: pytest.C
         assert "--gpu is missing" in capsys.readouterr().err
         assert run([verb, "--model", "HuggingFaceTB/SmolLM2-135M", "--method", "lora", "--gpu-like", "L4"]) == 2
         assert "--gpu-memory" in capsys.readouterr().err
+
+
+def test_prices_are_shown_with_the_day_they_were_read(capsys: pytest.CaptureFixture[str]):
+    assert run(["prices", "L40S"]) == 0
+    table = capsys.readouterr().out
+    assert "read on" in table
+    assert "your own prices: " in table
+    assert run(["prices", "L40S", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert {row["gpu"] for row in rows} == {"L40S"}
+    assert all((row["read_on"] or "unknown") in table for row in rows)
+    old = sum(row["stale"] for row in rows)
+    assert f"{len(rows)} prices, {old} of them older than 90 days or undated" in table
+    assert ("advisor prices --refresh" in table) == (old > 0)
+
+
+def test_all_prices_are_listed_and_an_unknown_gpu_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert run(["prices", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 321
+    assert run(["prices", "no-such-card"]) == 2
+
+
+def test_prices_read_anew_are_counted_by_provider(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    header = "instance_name,location,price,cpu,memory,gpu_count,gpu_name,gpu_memory,spot,disk_size,gpu_vendor"
+    (tmp_path / "gcp.csv").write_text(f"{header}\ng2-standard-4,us-central1,0.7,4,16,1,L4,24,False,,nvidia\n")
+    monkeypatch.setenv("GPUHUNT_CATALOG_DIR", str(tmp_path))
+    assert run(["prices", "--refresh"]) == 0
+    said = capsys.readouterr().out
+    assert "gcp: 1 prices, read " in said
+    assert "aws: not read" in said

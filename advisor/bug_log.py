@@ -1,0 +1,33 @@
+"""Where the traceback of a bug goes, so that a reader is told one line: a file a bug, in the cache folder."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from itertools import count
+from pathlib import Path
+
+from advisor import store
+from advisor.errors import AdvisorError
+
+_number = count()
+
+
+def keep_traceback(error: BaseException) -> Path | None:
+    """Write an exception's traceback into a file of its own; None where no file can be written."""
+    try:
+        folder = store.cache_dir() / "logs"
+        path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_number)}.log"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except (OSError, AdvisorError):
+        return None
+    return path
+
+
+def bug_line(error: BaseException) -> str:
+    """What is told of a bug, on one line: its type, its first line, and the file with its traceback."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")[:300]
+    path = keep_traceback(error)
+    return f"{type(error).__name__}: {first}" + (f"; its traceback: {path}" if path is not None else "")

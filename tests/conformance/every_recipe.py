@@ -1,0 +1,97 @@
+"""Every method on every model family, base and checkpointing, asked as a user would ask: `estimate` of a tiny model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor.catalog.methods import check_recipe, find_method, methods
+from advisor.catalog.models import resolve_model
+from advisor.catalog.models.index import ModelEntry
+from advisor.errors import AdvisorError
+from advisor.estimator.estimate_request import EstimateRequest, from_case, recipe_of, workload_of
+from advisor.tracer.record_step import BatchShape, TraceRequest, record
+from tests.assembly.small_families import small
+from tests.conformance.tiny import small_options
+
+WAYS = {
+    "bfloat16": {"base": "dtype", "dtype": "bfloat16"},
+    "float32": {"base": "dtype", "dtype": "float32"},
+    "nf4": {"base": "nf4", "dtype": "bfloat16"},
+    "int8": {"base": "int8", "dtype": "bfloat16"},
+}
+"""How the base is held -> fields of a question."""
+CRASH = "CRASH"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One recipe on one family."""
+
+    family: str
+    method: str
+    way: str
+    checkpointing: bool
+
+    def __str__(self) -> str:
+        return f"{self.family}, {self.method}, {self.way}{', checkpointing' if self.checkpointing else ''}"
+
+
+def cases(family: str) -> list[Case]:
+    return [Case(family, m.name, way, on) for m in methods() for way in WAYS for on in (False, True)]
+
+
+def folder_of(entry: ModelEntry, place: Path) -> Path:
+    """A local folder with the family's own definition, cut down."""
+    folder = place / f"small-{entry.model_type}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(small(entry).config))
+    return folder
+
+
+def question(case: Case, folder: Path) -> EstimateRequest:
+    """The case as `advisor estimate` is asked it."""
+    method = find_method(case.method)
+    asked: dict[str, Any] = {
+        "model": str(folder),
+        "gpu": "L40S",
+        "method": case.method,
+        "options": small_options(method),
+        "gradient_checkpointing": case.checkpointing,
+        "batch_size": 2,
+        "seq_len": 32,
+        "samples": 100,
+        **WAYS[case.way],
+    }
+    return from_case(asked)
+
+
+def record_once(request: EstimateRequest) -> None:
+    """What `estimate` checks, then two steps recorded at one batch shape: all but the arithmetic on the trace."""
+    spec = resolve_model(request.model)
+    recipe = recipe_of(request)
+    workload, _ = workload_of(request, spec, recipe)
+    check_recipe(spec, recipe, workload)
+    record(TraceRequest(spec, workload, recipe, 8.9, True), BatchShape(3, 24, 16), None)
+
+
+def became_of(case: Case, folder: Path, ask: Callable[[EstimateRequest], Any]) -> str:
+    """Empty where a case is answered; the refusal on one line; `CRASH ...` where something else than one is raised."""
+    try:
+        ask(question(case, folder))
+    except AdvisorError as error:
+        return told(error)
+    except Exception as error:
+        first = str(error).strip().splitlines()
+        return f"{CRASH} {type(error).__name__}: {first[0] if first else ''}"
+    return ""
+
+
+def told(error: AdvisorError) -> str:
+    """Reason and cause on one line."""
+    reason = str(error.fields.get("reason") or error.message)
+    return re.sub(r"\s+", " ", f"{reason} | {error.cause}").strip(" |")

@@ -1,0 +1,70 @@
+"""What a reader is told is said in a reader's words: not in torch's, nor in those we use among ourselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import advisor
+from advisor import store
+from advisor.domain.trace.trace_schema import Trace
+from advisor.tracer.trace import SHIPPED
+
+ROOT = Path(advisor.__file__).parent
+OURS = re.compile(
+    r"bool\(tensor\)|tensor\.item|tensor\.tolist|FakeTensor|meta[ -](tensor|device|kernel)|on meta\b|dispatch"
+    r"|two clocks|nowhere worse|\billegal\b|\bbells?\b|\bseats?\b|\bcoach|\bcensus\b|\bincumbent|\bchallenger",
+    re.IGNORECASE,
+)
+"""Words that are never told; a reader of the code may need those of torch."""
+METAPHORS = re.compile(r"\bbells?\b|\bseats?\b|\bcoach", re.IGNORECASE)
+"""Words that are not even in docstrings."""
+
+OWN_TEXTS = {
+    "domain/trace/trace_schema.py": "the earlier texts that are reworded when an old trace is read",
+    "training/checkpoints.py": "the earlier key of a checkpoint's mark",
+}
+
+
+def texts(path: Path) -> Iterator[tuple[str, int]]:
+    """Every text of a file that may be shown, with its line: what is no docstring and no lone word."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    shut = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in shut
+            and " " in node.value
+        ):
+            yield node.value, node.lineno
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_text_of_the_product_speaks_our_own_language(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() in OWN_TEXTS:
+        return
+    assert [f"{line}: {text[:80]}" for text, line in texts(path) if OURS.search(text)] == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_docstring_holds_a_metaphor_of_ours(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() in OWN_TEXTS:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = [
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert [text for text in told if METAPHORS.search(text)] == []
+
+
+def test_what_the_shipped_traces_assume_is_said_in_a_readers_words() -> None:
+    said = {text for path in SHIPPED.glob("*.json.gz") for text in store.read(Trace, path).assumptions}
+    assert said
+    assert {text for text in said if OURS.search(text)} == set()

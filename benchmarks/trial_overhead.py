@@ -73,7 +73,7 @@ def searched(model: str, data: Path, folder: Path, workers: int, trials: int, ep
         model, str(data), method="lora", trials=trials, epochs=epochs, effective_batch_size=16, dtype="float32",
         search=("learning_rate",), pruner="none", threads=1, finalists=1, store=False,
     )  # fmt: skip
-    write_request(begun, folder)
+    write_request(begun.request, begun.rows, folder)
     url = storage_url(None, folder)
     with silence_optuna():
         study = ledger.create(begun.request, url)

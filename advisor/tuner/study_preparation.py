@@ -132,7 +132,7 @@ def make_request(
     return PreparedStudy(request, rows, (*splits.notes, *notes, *more), query)
 
 
-def write_request(prepared: PreparedStudy, folder: Path) -> None:
+def write_request(request: TuneRequest, rows: dict[str, list[Row]], folder: Path) -> None:
     """The study's folder: its request and its rows.
 
     Raises:
@@ -142,7 +142,7 @@ def write_request(prepared: PreparedStudy, folder: Path) -> None:
     path = folder / REQUEST_FILE
     if path.exists():
         before = store.read(TuneRequest, path)
-        differ = [k for k, v in prepared.request.question().items() if before.question().get(k) != v]
+        differ = [k for k, v in request.question().items() if before.question().get(k) != v]
         if differ:
             raise BadRequest(
                 f"{folder} holds a study already, with another {' and '.join(differ)}",
@@ -151,8 +151,8 @@ def write_request(prepared: PreparedStudy, folder: Path) -> None:
                 differ=differ,
             )
     with store.locked(folder):
-        write_splits(prepared.rows, folder / "data")
-    store.write(prepared.request, path)
+        write_splits(rows, folder / "data")
+    store.write(request, path)
 
 
 def read_request(folder: Path) -> TuneRequest:
@@ -194,7 +194,7 @@ def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
     if other:
         raise BadRequest(f"the {other[0]} rows here are not the study's", hints=["copy its files to this machine"])
     local = request.model_copy(update={"spec": local_weights(request.spec)})
-    write_request(PreparedStudy(local, rows, ()), folder)
+    write_request(local, rows, folder)
 
 
 def local_weights(spec: ModelSpec) -> ModelSpec:

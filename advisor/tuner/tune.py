@@ -222,7 +222,7 @@ def _begin(prepared: PreparedStudy, folder: Path, url: str) -> Study:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store.unwritable(folder, error, hint=OTHER_FOLDER) from error
-        write_request(prepared, folder)
+        write_request(prepared.request, prepared.rows, folder)
         study = retry_while_down(url, lambda: ledger.create(prepared.request, url), seconds=0)
         retry_while_down(url, lambda: enqueue(study, prepared.request), seconds=0)
         return study

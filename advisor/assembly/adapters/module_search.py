@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from inspect import signature
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn

@@ -178,7 +178,7 @@ def request_of(given: argparse.Namespace, question: Question, folder: Path) -> T
     if question.searcher != "advisor":
         request = request.model_copy(update={"dimensions": _whole(request), "neighbours": 0})
     folder.mkdir(parents=True, exist_ok=True)
-    write_request(type(begun)(request, begun.rows, begun.notes), folder)
+    write_request(request, begun.rows, folder)
     return request
 
 

@@ -21,7 +21,7 @@ from advisor.domain.tuning import Budget, Dimension
 from advisor.domain.workload import Workload
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import storage_url
-from advisor.tuner.study_preparation import PreparedStudy, write_request
+from advisor.tuner.study_preparation import write_request
 from advisor.tuner.tune import enqueue
 from advisor.tuner.tune_request import Start, TuneRequest
 from tests.tiny_models import labelled
@@ -83,7 +83,7 @@ def begin(folder: Path, storage: str | None = None, **fields: Any) -> Any:
     """The study written and its first trials asked for; nothing runs yet."""
     request, rows = toy_request(**fields)
     folder.mkdir(parents=True, exist_ok=True)
-    write_request(PreparedStudy(request, rows, ()), folder)
+    write_request(request, rows, folder)
     study = ledger.create(request, storage_url(storage, folder))
     enqueue(study, request)
     return study

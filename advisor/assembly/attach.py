@@ -141,7 +141,11 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
     try:
         with meta_safe() if on_meta else starts.exact_bases():
             attached = cast("nn.Module", get_peft_model(cast("PreTrainedModel", model), config))
-    except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as refused:
+    except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError, AttributeError) as refused:
+        if isinstance(refused, AttributeError):
+            if method.prompt == "input":
+                raise _no_embeddings(model, method) from refused
+            raise
         unsupported = compatibility.unsupported_target(model, config, method, refused)
         if unsupported is not None:
             raise unsupported from refused
@@ -151,6 +155,8 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
             hints=[f"to see its options: advisor methods {method.name}"],
             method=method.name,
         ) from refused
+    if method.prompt == "input" and getattr(attached, "word_embeddings", model) is None:
+        raise _no_embeddings(model, method)
     if on_meta:
         _follow_the_base(attached)
         settle_forward(attached)
@@ -159,6 +165,15 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
         if ".ranknum." in name:
             parameter.requires_grad_(False)
     return attached
+
+
+def _no_embeddings(model: nn.Module, method: Method) -> IllegalRecipe:
+    """peft looks for token embeddings in the last of the model's parts that is a model itself (0.21.2)."""
+    return IllegalRecipe(
+        f"{method.name}: peft finds no token embeddings in {type(model).__name__}, before which a prompt would stand",
+        hints=["nearest legal choice: --method lora"],
+        method=method.name,
+    )
 
 
 def _follow_the_base(model: nn.Module) -> None:

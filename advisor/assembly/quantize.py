@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from advisor.assembly.adapters.module_search import heads
 from advisor.domain.recipe import Recipe
 from advisor.errors import MissingExtra
 
@@ -70,10 +71,11 @@ def quantise(model: nn.Module, recipe: Recipe, stored: Mapping[str, Any] | None 
 def unquantised(model: Any, named: list[str] | None = None) -> list[str]:
     """Patterns of the modules that stay in the recipe's dtype: those `named`, else what transformers finds itself.
 
-    A list of one's own replaces transformers' own finding, but never what the class keeps in float32.
+    A list of one's own replaces transformers' own finding, but never what the class keeps in float32, nor a new head,
+    which is trained: a classifier, and what some families put before it.
     """
     own = list(named) if named is not None else [*_found_by_transformers(model), *HEADS]
-    return sorted({*own, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
+    return sorted({*own, *heads(model), *(getattr(model, "_keep_in_fp32_modules", None) or ())})
 
 
 def expert_notes(share: float, recipe: Recipe, *, adapts_linear_layers: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping
@@ -28,6 +29,7 @@ from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
+from advisor.errors import IllegalRecipe
 from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecord
 from advisor.tracer.fused_kernels.attention import AsOnCuda, Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
@@ -86,7 +88,12 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
         _adopt(recorder, model, assembled.base)
         method = find_method(asked.recipe.method)
         optimizer = make_optimizer(model, asked.recipe, method.optimizer)
-        _two_steps(asked, shape, model, optimizer, recorder)
+        try:
+            _two_steps(asked, shape, model, optimizer, recorder)
+        except RuntimeError as error:
+            if not _of_two_dtypes(error):
+                raise
+            raise _mixed_dtypes(asked, error) from error
     _categorise(recorder)
     return Recording(
         shape=shape,
@@ -96,6 +103,23 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
         parameters=parameters,
         assumptions=(*assembled.notices, *(f"{what}: {how}" for what, how in sorted(recorder.assumptions.items()))),
         tied=assembled.tied,
+    )
+
+
+def _of_two_dtypes(error: RuntimeError) -> bool:
+    """Whether a product was refused because its factors have different dtypes: as torch's kernels say it anywhere."""
+    return re.search(r"expected scalar type|must have the same dtype|same dtype", str(error)) is not None
+
+
+def _mixed_dtypes(asked: TraceRequest, error: RuntimeError) -> IllegalRecipe:
+    recipe = asked.recipe
+    return IllegalRecipe(
+        f"{recipe.method} cannot fine-tune {asked.spec.name} so: its float32 outputs meet {recipe.dtype} ones in the "
+        "model's attention, and nothing casts them",
+        cause=str(error).strip().splitlines()[0],
+        hints=[] if recipe.autocast else ["to go on: --autocast, as trainers do with bf16=True or fp16=True"],
+        method=recipe.method,
+        model=asked.spec.name,
     )
 
 

@@ -24,6 +24,7 @@ _SIZES: dict[str, int] = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"), 2),
     **dict.fromkeys(("encoder_layers", "decoder_layers", "depth"), 2),
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 512),
+    "pooler_hidden_size": 64,
     "q_lora_rank": 32,
     "kv_lora_rank": 32,
     "qk_nope_head_dim": 16,

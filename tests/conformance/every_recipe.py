@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,35 @@ WAYS = {
 }
 """How the base is held -> fields of a question."""
 CRASH = "CRASH"
+
+REASONS = {
+    r"it needs a task id with every sample": "multi-task methods, and a workload has one task",
+    r"it needs LoRA adapters trained before": "X-LoRA mixes adapters that are there",
+    r"is an? [a-z-]+ model; it runs on": "the method's architectures",
+    r"it cannot learn [a-z-]+; it learns": "the method's tasks",
+    r"it does not run on a base in": "the method's bases",
+    r"it does not work under gradient checkpointing": "the method's own word",
+    r"peft has it for llama, mistral, gpt2 only": "LLaMA-Adapter",
+    r"has no output layer apart from its embeddings": "linear probe of tied embeddings",
+    r"takes (audio features|pixels)": "methods of token embeddings on models without",
+    r"holds its weights transposed \(Conv1D\)": "GPT-2's layers",
+    r"takes no past keys and values": "prefixes before encoders that keep none",
+    r"layers of linear attention, which keep no past keys": "prefixes before Qwen3.5",
+    r"its float32 outputs meet \w+ ones": "no autocast over a quantised base, and attention that torch does not fuse",
+    r"peft finds no token embeddings": "Llama 4, whose last part is not its language model",
+    r"peft looks for its layers in the model itself": "ShadowPEFT on multimodal models",
+    r"its embeddings have a width of their own": "ShadowPEFT on OPT",
+    r"peft's hooks on the idle vision tower": "aLoRA on multimodal models under checkpointing",
+    r"not a plain torch.nn.Linear": "GLoRA on Falcon's own linear layers",
+    r"block size should be a factor of the output size": "C3A on gates narrower than its block",
+    r"must be divisible by group_size": "RoAd on gates narrower than its group",
+}
+"""What a refusal may say, as a regular expression -> whose reason it is. A refusal that is not here is a finding."""
+
+
+def explained(said: str) -> bool:
+    """Whether a case was answered, or refused for a reason that is known."""
+    return not said or any(re.search(reason, said) for reason in REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +90,8 @@ def question(case: Case, folder: Path) -> EstimateRequest:
         "model": str(folder),
         "gpu": "L40S",
         "method": case.method,
-        "options": small_options(method),
+        # the side network's own width is peft's choice: half rotations of a narrow one are no whole numbers
+        "options": {name: value for name, value in small_options(method).items() if name != "width"},
         "gradient_checkpointing": case.checkpointing,
         "batch_size": 2,
         "seq_len": 32,
@@ -82,7 +113,9 @@ def record_once(request: EstimateRequest) -> None:
 def became_of(case: Case, folder: Path, ask: Callable[[EstimateRequest], Any]) -> str:
     """Empty where a case is answered; the refusal on one line; `CRASH ...` where something else than one is raised."""
     try:
-        ask(question(case, folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ask(question(case, folder))
     except AdvisorError as error:
         return told(error)
     except Exception as error:

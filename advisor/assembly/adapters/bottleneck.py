@@ -118,7 +118,8 @@ class ParallelAdapter(Wrapped):
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         output = self.base_layer(x, *args, **kwargs)
         y = first_of(output)
-        return with_first(output, y + self.scale * self.adapter(x).to(y.dtype))
+        # some mixtures of experts give [B x S, H] for [B, S, H]
+        return with_first(output, y + self.scale * self.adapter(x).to(y.dtype).reshape(y.shape))
 
 
 class Entry(Wrapped):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from advisor.catalog.methods.builders import (
     LORA_SERVED,
     NOT_STUDIED,
-    QUANTISED,
     REPOSITORIES,
     library,
     lora_keywords,
@@ -20,12 +19,22 @@ from advisor.catalog.methods.method import Method, Option
 
 if TYPE_CHECKING:
     from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.request.vocabulary import Task
 
 
 def _options(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
     passed = lora_keywords()(spec, options)
     passed["alora_invocation_tokens"] = passed.pop("invocation_tokens")
     return passed
+
+
+def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:
+    if spec.task_class == "ImageTextToText" and recipe.gradient_checkpointing:
+        # peft 0.21.2 hooks every checkpointed layer, and takes the hooks off in its backward, which a tower that no
+        # image reaches never has
+        return "under gradient checkpointing peft's hooks on the idle vision tower stop its second step"
+    return None
 
 
 METHOD = Method(
@@ -49,7 +58,9 @@ METHOD = Method(
     adapter_marks={"alora_invocation_tokens": True},
     architectures=frozenset({"decoder"}),
     tasks=frozenset({"causal-lm"}),
-    bases=QUANTISED,
+    # on int8 peft 0.21.2 adds in place to a view that bitsandbytes' product made, which autograd refuses
+    bases=frozenset({"dtype", "nf4"}),
+    refuse=_refuse,
     mergeable=False,
     inference_overhead="as unmerged LoRA, but the prompt's cache is shared with the base",
     serving=LORA_SERVED,

@@ -1,7 +1,23 @@
 """Trains the token embeddings only."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from advisor.catalog.methods.builders import NOT_STUDIED, UNQUANTISED, paper, rate
 from advisor.catalog.methods.method import Method
+
+if TYPE_CHECKING:
+    from advisor.domain.model import ModelSpec
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.request.vocabulary import Task
+
+
+def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:
+    if spec.task_class == "ImageClassification":
+        return f"{spec.name} takes pixels and has no token embeddings"
+    return None
+
 
 METHOD = Method(
     name="embedding-tuning",
@@ -16,6 +32,7 @@ METHOD = Method(
     attach="advisor.assembly.adapters.selective:attach_embeddings",
     trains_in_base_dtype=True,
     bases=UNQUANTISED,
+    refuse=_refuse,
     mergeable=True,
     inference_overhead="none",
     serving="a copy of the embeddings per task",

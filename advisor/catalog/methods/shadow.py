@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 
 def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:
+    if spec.task_class == "ImageTextToText":
+        # peft 0.21.2, tuners/shadow: `.layers` or `.h` of the backbone itself
+        return "peft looks for its layers in the model itself, and they lie in the language model inside it"
+    if spec.config.get("word_embed_proj_dim"):
+        return "its embeddings have a width of their own, and peft's side network takes the hidden size for it"
     if recipe.trainer != "trl":
         return None
     return "it fails inside trl's trainer, whose loss bypasses the model's output; nearest legal choice: --trainer hf"

@@ -26,6 +26,10 @@ class Coo:
     ) -> Any:
         name = getattr(func, "__name__", "")
         dense, sparse = args[0], args[1]
+        if name == "_sparse_mm" and isinstance(dense, Coo):
+            # a product with the matrix made dense: an upper bound, since the forward needs no dense matrix; the
+            # backward makes one, the gradient of all entries, before it keeps those that there are
+            return dense.to_dense() @ sparse
         if name in ("__iadd__", "add_") and isinstance(sparse, Coo):
             return dense.index_put_(sparse._where(dense), sparse.values.to(dense.dtype), accumulate=True)
         if name in ("__add__", "__radd__", "add") and isinstance(sparse, Coo):

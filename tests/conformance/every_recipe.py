@@ -75,6 +75,23 @@ def cases(family: str) -> list[Case]:
     return [Case(family, m.name, way, on) for m in methods() for way in WAYS for on in (False, True)]
 
 
+def share(family: str, number: int) -> list[Case]:
+    """A part of a family's cases: each method in one way that it says it can run; all shares together are all cases.
+
+    The way goes round from method to method and family to family. What is refused without being built is in share 0.
+    """
+    found: list[Case] = []
+    for place, method in enumerate(methods()):
+        mine = [case for case in cases(family) if case.method == method.name]
+        able = [case for case in mine if WAYS[case.way]["base"] in method.bases]
+        built = [case for case in able if method.checkpointing or not case.checkpointing]
+        if number < len(built):
+            found.append(built[(len(family) + place + number) % len(built)])
+        if number == 0:
+            found.extend(case for case in mine if case not in built)
+    return found
+
+
 def folder_of(entry: ModelEntry, place: Path) -> Path:
     """A local folder with the family's own definition, cut down."""
     folder = place / f"small-{entry.model_type}"

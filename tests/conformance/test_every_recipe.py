@@ -1,11 +1,13 @@
 """No recipe falls over: every method, family, base and checkpointing is answered or refused for a reason in a table.
 
-All of them take hours: `pytest -m slow tests/conformance/test_every_recipe.py`, a piece a family and base (`-k llama`).
-The default suite asks a sample: what fell over once, and a few of every kind.
+`pytest -m exhaustive tests/conformance/test_every_recipe.py` asks each method of each family in one way, a piece a
+family (`-k llama`): half an hour. With `ADVISOR_WALK=all` it asks in every way, eight pieces a family: hours. The
+everyday suite asks what fell over once, and a few of every kind.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from tests.conformance.every_recipe import (
     explained,
     folder_of,
     record_once,
+    share,
 )
 
 FAMILIES = {entry.model_type: entry for entry in families()}
@@ -79,12 +82,21 @@ def test_a_crash_is_no_reason(place: Path) -> None:
     assert all(REASONS.values())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+def test_the_shares_of_a_family_are_all_its_cases_once() -> None:
+    for family in ("llama", "qwen3_5"):
+        found = [case for number in range(len(WAYS) * 2) for case in share(family, number)]
+        assert len(found) == len(set(found))
+        assert set(found) == set(cases(family))
+
+
+SHARES = range(len(WAYS) * 2) if os.environ.get("ADVISOR_WALK") == "all" else range(1)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", SHARES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_recipe_is_answered_or_refused_for_a_reason(family: str, way: str, place: Path) -> None:
+def test_every_recipe_is_answered_or_refused_for_a_reason(family: str, number: int, place: Path) -> None:
     folder = folder_of(FAMILIES[family], place)
-    asked = [case for case in cases(family) if case.way == way]
-    became = {case: became_of(case, folder, record_once) for case in asked}
+    became = {case: became_of(case, folder, record_once) for case in share(family, number)}
     unexplained = [f"{case}: {said}" for case, said in became.items() if not explained(said)]
-    assert not unexplained, "\n".join([f"{len(unexplained)} of {len(asked)}:", *unexplained])
+    assert not unexplained, "\n".join([f"{len(unexplained)} of {len(became)}:", *unexplained])

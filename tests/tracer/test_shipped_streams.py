@@ -1,8 +1,8 @@
 """The traces that ship are those that this tracer and the installed libraries make, event for event.
 
-The fast sample runs with the default suite and in `.ci/matrix`, with the oldest and the newest libraries; all of them:
-`pytest -m slow tests/tracer/test_shipped_streams.py`. A series of a library that changes a stream fails here, and the
-traces are made anew by `benchmarks/ship_traces.py`.
+A sample runs every day; all of them: `pytest -m exhaustive tests/tracer/test_shipped_streams.py`. A library that
+changes a stream fails here, and the traces are made anew by `benchmarks/ship_traces.py`. Where another series of a
+library is installed than they were tested with, they do not apply and nothing is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.tracer import trace as tracer
-from advisor.tracer.library_releases import SHIPPED_WITH
+from advisor.tracer.library_releases import SHIPPED_WITH, other_series
 
 FILES = sorted(tracer.SHIPPED.glob("*.json.gz"))
 NOT_COMPARED = {"key", "versions"}
@@ -61,6 +61,8 @@ def test_a_shipped_trace_is_found_by_the_question_it_answers(path: Path) -> None
 def made_again(path: Path) -> None:
     """Compare a shipped trace with the one made here."""
     old = shipped(path)
+    if unlike := other_series(question(old)[2]):
+        pytest.skip(f"other series: {', '.join(unlike)}")
     new = tracer.make_trace(*question(old), key=old.key)
     before, now = ({**one.model_dump(exclude=NOT_COMPARED), "assumptions": set(one.assumptions)} for one in (old, new))
     unlike = [name for name in before if before[name] != now[name]]
@@ -82,7 +84,7 @@ def test_a_shipped_trace_is_the_one_made_here(path: Path) -> None:
     made_again(path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.name[:8]}")
 def test_every_shipped_trace_is_the_one_made_here(path: Path) -> None:
     made_again(path)

@@ -28,6 +28,15 @@ SHIPPED_WITH: Final = {
 }
 """What the shipped traces were made with; `tests/tracer/test_library_releases.py` compares it with the files."""
 
+ALIKE: Final = {
+    "torch": ("2.13",),
+    "transformers": ("5.23", "5.24"),
+    "peft": ("0.21",),
+    "bitsandbytes": ("0.50",),
+    "trl": ("1.16",),
+}
+"""Series in which the shipped traces come out the same: all were made again with each, `test_shipped_streams.py`."""
+
 OF_BITSANDBYTES: Final = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 _FINAL: Final = re.compile(r"(\d+)\.(\d+)(\.\d+)*(\.post\d+)?")
 
@@ -47,12 +56,12 @@ def series(version: str) -> str:
 def keyed_versions(recipe: Recipe, installed: Mapping[str, str]) -> dict[str, str]:
     """The releases that a recipe's trace depends on, one name for each series.
 
-    The series that the shipped traces were made with goes by the release they were made with. bitsandbytes, which
-    the shipped traces know and a plain install lacks, counts as that release where it is absent.
+    Those of `ALIKE` go by the release that the shipped traces were made with. bitsandbytes, which the shipped traces
+    know and a plain install lacks, counts as that release where it is absent.
     """
     found = {"bitsandbytes": SHIPPED_WITH["bitsandbytes"], **installed}
     return {
-        name: SHIPPED_WITH[name] if series(version) == series(SHIPPED_WITH[name]) else series(version)
+        name: SHIPPED_WITH[name] if series(version) in ALIKE[name] else series(version)
         for name, version in found.items()
         if _bears(name, recipe)
     }
@@ -65,17 +74,17 @@ def _bears(library: str, recipe: Recipe) -> bool:
 
 
 def other_series(recipe: Recipe) -> list[str]:
-    """Libraries that the shipped traces were made with another series of: `transformers 5.24 (made with 5.23)`."""
+    """Libraries of a series that the shipped traces were not tested with: `transformers 5.25 (tested with 5.23 ...)`."""
     used = keyed_versions(recipe, versions())
     return [
-        f"{name} {version} (made with {series(SHIPPED_WITH[name])})"
+        f"{name} {version} (tested with {' and '.join(ALIKE[name])})"
         for name, version in used.items()
         if version != SHIPPED_WITH[name]
     ]
 
 
 def patch_note(made: Trace, recipe: Recipe) -> str:
-    """What to say of a trace that was made with other patch releases than are installed; empty where it was not."""
+    """What to say of a trace that was made with other releases than are installed; empty where it was not."""
     installed = versions()
     differing = [
         f"{name} {version} ({installed[name]} is installed)"
@@ -84,4 +93,4 @@ def patch_note(made: Trace, recipe: Recipe) -> str:
     ]
     if not differing:
         return ""
-    return f"the step was traced with {', '.join(differing)}: patch releases are taken to be alike"
+    return f"the step was traced with {', '.join(differing)}: in these releases it comes out the same"

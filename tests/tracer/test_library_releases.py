@@ -10,7 +10,7 @@ from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.tracer import library_releases
 from advisor.tracer import trace as tracer
-from advisor.tracer.library_releases import LIBRARIES, SHIPPED_WITH, keyed_versions, patch_note, series
+from advisor.tracer.library_releases import ALIKE, LIBRARIES, SHIPPED_WITH, keyed_versions, patch_note, series
 from tests.tracer.models import DECODER
 
 QUANTISED = Recipe(method="lora", base="nf4", trainer="trl")
@@ -34,17 +34,25 @@ def patched(version: str) -> str:
     return f"{major}.{minor}.{int(patch) + 7}"
 
 
-def next_series(version: str) -> str:
-    major, minor, _ = version.split(".")
+def next_series(name: str) -> str:
+    """The first release of the series after those that were tested."""
+    major, minor = ALIKE[name][-1].split(".")
     return f"{major}.{int(minor) + 1}.0"
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_patch_release_has_the_same_key_and_another_series_has_not(name: str) -> None:
     assert key({**SHIPPED_WITH, name: patched(SHIPPED_WITH[name])}) == key(SHIPPED_WITH)
-    other = {**SHIPPED_WITH, name: next_series(SHIPPED_WITH[name])}
+    other = {**SHIPPED_WITH, name: next_series(name)}
     assert key(other) != key(SHIPPED_WITH)
     assert key(other) == key({**other, name: patched(other[name])})
+
+
+def test_a_series_that_was_tested_has_the_same_key() -> None:
+    for name, tested in ALIKE.items():
+        assert series(SHIPPED_WITH[name]) in tested
+        for one in tested:
+            assert key({**SHIPPED_WITH, name: f"{one}.3"}) == key(SHIPPED_WITH), (name, one)
 
 
 @pytest.mark.parametrize("version", ["2.14.0.dev20261101", "2.14.0rc1", "2.13.0a0"])
@@ -124,8 +132,8 @@ def test_a_patch_release_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_series_that_the_shipped_traces_do_not_know_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = {**SHIPPED_WITH, "transformers": next_series(SHIPPED_WITH["transformers"])}
+    newer = {**SHIPPED_WITH, "transformers": next_series("transformers")}
     monkeypatch.setattr(library_releases, "versions", lambda: newer)
     _, notes = shipped_question(monkeypatch)
-    assert any("does not apply to transformers" in note and "made with" in note for note in notes), notes
+    assert any("does not apply to transformers" in note and "tested with" in note for note in notes), notes
     assert any("takes longer the first time" in note for note in notes)

@@ -169,7 +169,9 @@ def refuse_without_cache(model: nn.Module, method: str) -> None:
     """
     body = getattr(model, getattr(model, "base_model_prefix", "") or "forward", model)
     candidates = [model.forward, getattr(body, "forward", model.forward)]
-    if not any("past_key_values" in signature(forward).parameters for forward in candidates):
+    # transformers 5.24 calls it `cache`, and still takes the earlier name
+    names = {"past_key_values", "cache"}
+    if not any(names & set(signature(forward).parameters) for forward in candidates):
         raise IllegalRecipe(
             f"{method}: {type(model).__name__} takes no past keys and values, through which a prefix enters",
             hints=["nearest legal choice: prompt-tuning"],

@@ -74,7 +74,7 @@ def _bears(library: str, recipe: Recipe) -> bool:
 
 
 def other_series(recipe: Recipe) -> list[str]:
-    """Libraries of a series that the shipped traces were not tested with: `transformers 5.25 (tested with 5.23 ...)`."""
+    """Libraries of a series that the shipped traces were not tested with: `transformers 5.25 (tested with 5.23)`."""
     used = keyed_versions(recipe, versions())
     return [
         f"{name} {version} (tested with {' and '.join(ALIKE[name])})"

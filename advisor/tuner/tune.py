@@ -148,13 +148,13 @@ def tune(
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
     began = time.time()
+    check_storage(options.get("storage"))
     if recommendation is None:
         _no_gpu_idle(model, options.get("gpu"))
     prepared = make_request(model, data, recommendation=recommendation, **options)
     query = prepared.query
     launch = LaunchOptions(query.workers, query.launcher, query.ray)
     check_trackers(query.report_to or ())
-    check_storage(query.storage)
     running = launch.count(prepared.request)
     folder = (Path(query.out) if query.out else Path(FOLDER) / prepared.request.name).resolve()
     if (folder / STUDY_FILE).exists():

@@ -17,7 +17,6 @@ CALLED_BY_OTHERS = {
     "list_commands": "click",
     "get_command": "click",
     "coalesce": "torch, of a sparse tensor",
-    "to_dense": "torch, of a sparse tensor",
     "_nnz": "torch, of a sparse tensor",
     "on_optimizer_step": "transformers' Trainer",
     "on_step_end": "transformers' Trainer",

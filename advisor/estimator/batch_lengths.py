@@ -190,7 +190,7 @@ def batches_of(lengths: BatchLengths, recipe: Recipe) -> list[Shape | str]:
     if recipe.batching == "grouped":
         # transformers' LengthGroupedSampler begins with the longest batch of all
         return [lengths.largest, mean, at(0.85), lengths.largest]
-    return [at(0.5), mean, at(0.15), lengths.largest]
+    return [at(0.5), mean, lengths.largest]
 
 
 MEAN_STEP = 1

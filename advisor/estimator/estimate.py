@@ -23,7 +23,7 @@ from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 from advisor.estimator.gpu_request import dtype_asked
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
-from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
+from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
@@ -185,8 +185,7 @@ def largest_micro_batch(
         )
         if quick.peak * usual + overheads.context.mid > limit:
             continue
-        memory, _ = memory_of(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name), limit=limit)
-        if memory.peak_device.mid <= limit:
+        if fits_in(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name), limit):
             return size
     return None
 

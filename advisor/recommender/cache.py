@@ -57,6 +57,8 @@ def _path(question: ResolvedRequest) -> Path:
     asked = question.model_dump(
         mode="json", exclude={"notes": True, "request": WEIGHED_LATER | {"data", "model", "gpu"}}
     )
+    # no dump of a workload holds the lengths of its rows
+    asked["length_quantiles"] = question.workload.length_quantiles
     return store.cache_dir() / "fits" / f"{stamp(asked)}.json.gz"
 
 

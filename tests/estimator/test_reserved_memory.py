@@ -11,7 +11,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 from advisor.estimator.batch_lengths import lengths_of
-from advisor.estimator.memory.memory_prediction import memory_of, overheads_of
+from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 
 MIB = 2**20
 GPU = Gpu.model_validate({"name": "x", "vendor": "v", "generation": "g", "memory_bytes": 2**36, "usable_bytes": 2**36})
@@ -120,7 +120,7 @@ def test_under_a_tight_limit_the_cache_is_given_back_and_a_late_failure_is_told(
         found, notes = memory(timeline, mean=500, limit=limit)
         if found.peak_device.mid <= limit < free.peak_device.mid:
             told.append("gives")
-            assert "gives cached blocks back" in notes[0]
+            assert "then gives cached blocks back" in notes[0]
         elif found.peak_allocated.mid + CONTEXT <= limit < free.peak_device.mid:
             told.append("late")
             assert "find no room" in notes[0]
@@ -130,3 +130,23 @@ def test_under_a_tight_limit_the_cache_is_given_back_and_a_late_failure_is_told(
 def test_a_limit_below_the_context_is_refused(toys):
     with pytest.raises(BadRequest, match="CUDA context alone"):
         memory(toys(), limit=int(CONTEXT) - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(asked=asked_of, share=st.floats(0.6, 1.1), expandable=st.booleans())
+def test_the_quick_answer_on_fit_is_that_of_the_whole_prediction(toys, asked, share, expandable):
+    timeline, asked = toys(), {**asked, "expandable_segments": expandable}
+    limit = int(memory(timeline, **asked)[0].peak_device.mid * share)
+    assume(limit > CONTEXT)
+    recipe = Recipe.model_validate(
+        {
+            "method": "lora",
+            "micro_batch_size": asked["batch"],
+            **{k: v for k, v in asked.items() if k not in ("batch", "mean")},
+        }
+    )
+    lengths = lengths_of(
+        Workload.model_validate({"model": "toy", "seq_len": 2000, "mean_seq_len": asked["mean"]}), recipe
+    )
+    whole, _ = memory(timeline, limit=limit, **asked)
+    assert fits_in(timeline, lengths, recipe, GPU, None, limit) == (whole.peak_device.mid <= limit)

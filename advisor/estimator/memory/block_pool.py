@@ -34,6 +34,7 @@ class BlockPool:
         self.limit = limit
         self.reserved = 0
         self.peak_reserved = 0
+        self.released = False
         self._splits_above = 0 if small else SMALL_SIZE // UNIT
         self._keys: list[int] = []
         self._blocks: dict[int, Block] = {}
@@ -123,6 +124,7 @@ class BlockPool:
         segment = segment_size(size * UNIT) // UNIT
         if self.limit is not None and self.reserved + segment > self.limit:
             self.release()
+            self.released = True
             if self.reserved + segment > self.limit:
                 raise DoesNotFit(
                     f"{gib(segment * UNIT)} asked of a pool of {gib(self.limit * UNIT)}",

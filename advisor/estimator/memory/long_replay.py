@@ -25,13 +25,14 @@ from advisor.estimator.memory.step_program import StepProgram, Stretches
 class LongReplay:
     """What became of N micro-batches. Bytes.
 
-    `reserved` is the peak so far after each micro-batch that ended, `left` what is reserved in the end: less where
-    cached segments were given back to make room. `failed` is the number of the micro-batch that found no room, None
-    where all ended.
+    `reserved` is the peak so far after each micro-batch that ended, `left` what is reserved in the end; `released`
+    tells whether cached segments were given back to make room. `failed` is the number of the micro-batch that found
+    no room, None where all ended.
     """
 
     reserved: tuple[int, ...]
     left: int
+    released: bool
     failed: int | None
 
     @property
@@ -61,7 +62,7 @@ def replay_long(
     except DoesNotFit:
         failed = len(large.reserved)
     peaks = tuple(peak * UNIT + beside for peak in large.reserved)
-    return LongReplay(peaks, large.pool.reserved * UNIT + beside, failed)
+    return LongReplay(peaks, large.pool.reserved * UNIT + beside, large.pool.released, failed)
 
 
 class _Pass:

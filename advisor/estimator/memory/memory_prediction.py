@@ -17,7 +17,13 @@ from advisor.errors import BadRequest
 from advisor.estimator.batch_lengths import MEAN_STEP, BatchLengths
 from advisor.estimator.cpu_device import PROCESSOR
 from advisor.estimator.memory.replay import Replay, paged_bytes, peak_allocated
-from advisor.estimator.memory.reserved_memory import MemoryQuestion, ReservedMemory, reserved_memory, unlimited_replay
+from advisor.estimator.memory.reserved_memory import (
+    MemoryQuestion,
+    ReservedMemory,
+    fits,
+    reserved_memory,
+    unlimited_replay,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ def memory_of(
     """
     overheads = overheads_of(gpu, calibration)
     interval, basis, why = _interval(calibration, gpu, model)
+    room = None if limit is None else _room(limit, overheads, calibration)
     if limit is not None and limit <= overheads.context.mid:
         raise BadRequest(
             f"{gib(limit)} may be used, and the CUDA context alone takes about {gib(overheads.context.mid)}",
@@ -107,7 +114,6 @@ def memory_of(
         )
     if thorough:
         correction = correction_of(calibration)
-        room = None if limit is None else math.floor((limit - overheads.context.mid) / correction.reserved_scale)
         asked = MemoryQuestion(timeline, lengths, recipe, overheads.workspace, room)
         played = unlimited_replay(asked)
         found = reserved_memory(asked, played)
@@ -134,6 +140,25 @@ def memory_of(
         peak_phase=quick.phase,
     )
     return _with_paged(memory, paged_bytes(timeline)), ()
+
+
+def fits_in(
+    timeline: Timeline,
+    lengths: BatchLengths,
+    recipe: Recipe,
+    gpu: Gpu,
+    calibration: Calibration | None,
+    limit: int,
+) -> bool:
+    """Whether a recipe fits into a device that may hold `limit` bytes, as `memory_of` would say; nothing else."""
+    overheads = overheads_of(gpu, calibration)
+    asked = MemoryQuestion(timeline, lengths, recipe, overheads.workspace)
+    return fits(asked, _room(limit, overheads, calibration))
+
+
+def _room(limit: int, overheads: Overheads, calibration: Calibration | None) -> int:
+    """Bytes the allocator may reserve beside the context, before a fit's correction."""
+    return math.floor((limit - overheads.context.mid) / correction_of(calibration).reserved_scale)
 
 
 def _with_paged(memory: Memory, paged: int) -> Memory:

@@ -151,7 +151,7 @@ def _listed(file: Path, key: str) -> Sequence[Any]:
         return ()
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise bad(file, f"cannot be read: {error}") from error
     value = document.get(key) if is_object(document) else None
     return value if is_list(value) else ()

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
-from advisor.catalog.models.tasks import task_for
+from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -194,10 +194,8 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
         notes.append(f"no length was given: every sample is taken to be {seq_len} tokens long")
     check_lengths(spec, seq_len=seq_len, target_len=request.target_len)
-    target_len = request.target_len
-    if task == "seq2seq" and target_len is None:
-        target_len = max(1, seq_len // 4)
-        notes.append(f"no target length was given: {target_len} tokens, a quarter of the input, are assumed")
+    target_len, assumed = target_length(spec, task, seq_len, request.target_len)
+    notes += [*assumed, *not_used(spec, task, target_len=request.target_len, num_labels=request.num_labels)]
     fields = {
         "model": spec.name,
         "task": task,
@@ -214,7 +212,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     if request.samples is not None:
         fields["samples"] = request.samples
     labels = request.num_labels or head_outputs(spec)
-    if labels is not None:
+    if labels is not None and task == "sequence-classification":
         fields["num_labels"] = labels
     try:
         return Workload.model_validate(fields), notes

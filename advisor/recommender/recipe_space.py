@@ -32,10 +32,8 @@ def methods_asked(question: ResolvedRequest) -> tuple[list[Method], list[Refusal
     Raises:
         UnknownName: a method in `methods` or `exclude` that is not in the catalogue.
     """
-    request = question.request
-    named = [find_method(name) for name in request.method or ()]
-    excluded = {find_method(name).name for name in request.exclude}
-    wanted = _once(named) if request.method is not None else [m for m in methods() if m.core]
+    excluded = {find_method(name).name for name in question.request.exclude}
+    wanted = _wanted(question)
     tried: list[Method] = []
     refused: list[Refusal] = []
     for method in wanted:
@@ -45,6 +43,18 @@ def methods_asked(question: ResolvedRequest) -> tuple[list[Method], list[Refusal
         else:
             tried.append(method)
     return tried, refused
+
+
+def _wanted(question: ResolvedRequest) -> list[Method]:
+    named = question.request.method
+    return [m for m in methods() if m.core] if named is None else _once([find_method(name) for name in named])
+
+
+def excluded_in_vain(question: ResolvedRequest) -> tuple[str, ...]:
+    """A note on what --exclude names and nobody would have considered."""
+    wanted = {method.name for method in _wanted(question)}
+    vain = [name for name in map(find_method, question.request.exclude) if name.name not in wanted]
+    return tuple(f"--exclude {method.name} changes nothing: it is not among the methods considered" for method in vain)
 
 
 def _once(named: list[Method]) -> list[Method]:

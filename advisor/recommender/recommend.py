@@ -14,7 +14,7 @@ from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
 from advisor.recommender.infeasible import nothing_fits
 from advisor.recommender.policies import find_policy
-from advisor.recommender.recipe_space import methods_asked
+from advisor.recommender.recipe_space import excluded_in_vain, methods_asked
 from advisor.recommender.recommend_request import ResolvedRequest, checked, resolve
 from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
 from advisor.recommender.workers.pool import Progress, fit_all
@@ -85,6 +85,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
         notes=(
             *question.notes,
+            *excluded_in_vain(question),
             *short_training_note(question),
             *_samples_note(question),
             *may_exceed(question, choice),

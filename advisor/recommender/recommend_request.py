@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
-from advisor.catalog.models.tasks import task_for
+from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Hardware
@@ -225,12 +225,18 @@ def _workload(
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
         fields["task_type"] = "classification"
     labels = head_outputs(spec)
-    if fields["task"] == "sequence-classification" and labels is not None:
+    if fields["task"] != "sequence-classification":
+        fields.pop("num_labels", None)
+    elif labels is not None:
         fields.setdefault("num_labels", labels)
     measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
         notes.append(said)
+    check_lengths(spec, target_len=request.target_len)
+    fields["target_len"], assumed = target_length(spec, fields["task"], fields["seq_len"], fields.get("target_len"))
+    unused = not_used(spec, fields["task"], target_len=request.target_len, num_labels=request.num_labels)
+    notes += [*(f"lengths: {text}" for text in assumed), *unused]
     mean = fields.get("mean_seq_len")
     if mean is not None and mean > fields["seq_len"]:
         if request.mean_seq_len is not None and request.seq_len is not None:

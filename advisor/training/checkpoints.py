@@ -58,7 +58,7 @@ def newest(checkpoints: Path) -> tuple[Path, dict[str, Any]] | None:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         mark: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not is_object(mark):
         return None

@@ -37,6 +37,38 @@ def task_for(spec: ModelSpec, asked: Task | str | None) -> Task:
     )
 
 
+def target_length(
+    spec: ModelSpec, task: Task, seq_len: int, target_len: int | None
+) -> tuple[int | None, tuple[str, ...]]:
+    """Tokens of the longest target where targets stand apart from their inputs, and a note on what was assumed.
+
+    Args:
+        target_len: as asked for, or as the rows have it; None: nobody says, and a quarter of the input is assumed.
+
+    Returns:
+        None wherever the model has no decoder beside its encoder: a decoder learns both as one sequence.
+    """
+    if spec.architecture != "encoder-decoder" or task != "seq2seq":
+        return None, ()
+    if target_len is not None:
+        return target_len, ()
+    assumed = max(1, seq_len // 4)
+    return assumed, (f"no target length was given: {assumed} tokens, a quarter of the input, are assumed",)
+
+
+def not_used(spec: ModelSpec, task: Task, *, target_len: int | None, num_labels: int | None) -> tuple[str, ...]:
+    """Of the sizes that a user gave, those that mean nothing for this task, each in a sentence."""
+    said: list[str] = []
+    if target_len is not None and (spec.architecture != "encoder-decoder" or task != "seq2seq"):
+        what = "a decoder learns input and target as one sequence: count both in --seq-len"
+        if spec.architecture != "decoder" or task != "seq2seq":
+            what = f"{task} has no targets of a length of their own"
+        said.append(f"--target-len {target_len} is not used: {what}")
+    if num_labels is not None and task != "sequence-classification":
+        said.append(f"--num-labels {num_labels} is not used: {task} has no classes")
+    return tuple(said)
+
+
 def peft_task_type(spec: ModelSpec, task: Task) -> str | None:
     """peft's word for a task on a model; None where peft's own wrapper for it does not suit the model."""
     if spec.task_class == "SpeechSeq2Seq":

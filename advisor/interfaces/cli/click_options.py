@@ -77,7 +77,7 @@ def pair(text: str) -> tuple[str, Any]:
         raise BadRequest(f"--option {text!r} is not NAME=VALUE", hints=["for example: --option block_size=32"])
     try:
         return name.strip(), json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name.strip(), value
 
 

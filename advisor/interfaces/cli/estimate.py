@@ -116,7 +116,7 @@ def _case(line: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """One line as a case of the estimator, over the defaults."""
     try:
         case = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest("this line is not JSON", cause=str(error)) from error
     if not isinstance(case, dict):
         raise BadRequest(f"this line is not a JSON object but a {type(case).__name__}")

@@ -1,0 +1,206 @@
+"""One question has one answer: from recommend and estimate, cold and warm, by any name, from any thread or process."""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import advisor
+from advisor.catalog.gpus import gpus
+from advisor.catalog.models import models, resolve_model
+from advisor.catalog.models.checkpoint import stored_base
+from advisor.domain.candidate import Candidate
+from advisor.errors import AdvisorError
+from advisor.interfaces.cli import main
+from advisor.tracer import trace as door
+from tests.laws.conftest import law
+from tests.laws.questions import GPUS, folder, recipes, sizes
+from tests.laws.size_laws import question
+
+FIGURES = ("memory", "time", "money", "trainable_parameters", "total_parameters", "fits", "limit_bytes")
+OF_WORKLOAD = ("task", "task_type", "samples", "seq_len", "mean_seq_len", "target_len", "num_labels", "epochs")
+FREE = {"head_learning_rate": None, "schedule": "cosine", "warmup_ratio": 0.0}
+"""Fields of a recipe that no estimate takes: they cost nothing."""
+
+
+def figures(candidate: Candidate) -> dict[str, Any]:
+    """Every figure of an answer, to the last digit, and the recipe they are of."""
+    effect = None if candidate.quality is None else candidate.quality.effect
+    recipe = candidate.recipe.model_copy(update=FREE)
+    return {**{name: getattr(candidate, name) for name in FIGURES}, "effect": effect, "recipe": recipe}
+
+
+def estimate_of(candidate: Candidate, model: str, gpu: str, **machine: Any) -> Candidate:
+    """What `advisor.estimate` says of a candidate's recipe, workload and machine."""
+    recipe, workload = candidate.recipe, candidate.workload
+    return advisor.estimate(
+        model,
+        gpu,
+        method=recipe.method,
+        options=recipe.options,
+        batch_size=recipe.micro_batch_size,
+        gradient_accumulation=recipe.gradient_accumulation,
+        dtype=recipe.dtype,
+        autocast=recipe.autocast,
+        base=recipe.base,
+        optimizer=recipe.optimizer,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        attn_implementation=recipe.attention,
+        trainer=recipe.trainer,
+        batching=recipe.batching,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        **{name: getattr(workload, name) for name in OF_WORKLOAD},
+        **machine,
+    )
+
+
+recommended = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(["llama", "bert", "bert", "gpt2", "t5"]),
+        "gpu": st.sampled_from(GPUS),
+        "method": st.sampled_from(["lora", "full", "lora,full", "ia3,bitfit", "qlora", "dora,lora-plus", "galore"]),
+    },
+    optional={
+        "samples": st.integers(20, 10**6),
+        "seq_len": st.integers(16, 512),
+        "mean_seq_len": st.floats(8, 16),
+        "epochs": st.sampled_from([0.5, 1.0, 3.0, 10.0]),
+        "effective_batch_size": st.sampled_from([1, 6, 16, 64]),
+        "task_type": st.sampled_from(["NLU", "classification", "math"]),
+        "headroom": st.sampled_from([0.0, 0.2, 0.9]),
+        "usd_per_hour": st.sampled_from([0.5, 7.0]),
+        "spot": st.just(True),
+        "dtype": st.sampled_from(["float32", "bfloat16", "float16"]),
+        "trainer": st.sampled_from(["loop", "hf", "trl"]),
+        "optimizer": st.sampled_from(["sgd", "adafactor"]),
+        "policy": st.sampled_from(["cheapest", "best-quality"]),
+    },
+)
+
+
+@law(4)
+@given(asked=recommended)
+def test_an_estimate_of_what_was_recommended_gives_the_same_figures(asked: dict[str, Any]):
+    model, gpu = folder(asked["model"]), asked["gpu"]
+    try:
+        found = advisor.recommend(**asked | {"model": model})
+    except AdvisorError:
+        return
+    machine = {name: asked[name] for name in ("headroom", "usd_per_hour") if name in asked}
+    for candidate in found.ranked:
+        again = figures(estimate_of(candidate, model, gpu, **machine))
+        wanted = figures(candidate)
+        if candidate.workload.samples is None:
+            # without a number of samples recommend compares by an average over sizes
+            wanted["effect"] = None
+        for name, value in wanted.items():
+            assert again[name] == value, f"{candidate.recipe.method}: {name}"
+
+
+def said(*arguments: str) -> dict[str, Any]:
+    with redirect_stdout(io.StringIO()) as out:
+        main.run([*arguments, "--json"])
+    return json.loads(out.getvalue())
+
+
+def typed(asked: dict[str, Any]) -> list[str]:
+    """The command line of an estimate's arguments."""
+    words = []
+    for name, value in asked.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+@law(3)
+@given(recipe=recipes, size=sizes)
+def test_the_command_line_and_python_say_the_same(recipe: dict[str, Any], size: dict[str, Any]):
+    asked = question(recipe, size) | {"model": folder(recipe["model"]), "samples": size["samples"]}
+    told = said("estimate", *typed(asked))
+    try:
+        answer = json.loads(advisor.estimate(**asked).model_dump_json())
+    except AdvisorError as error:
+        answer = json.loads(json.dumps(error.facts(), default=str))
+    assert told == answer
+
+
+@law(2)
+@given(recipe=recipes, size=sizes)
+def test_a_cold_and_a_warm_cache_say_the_same(recipe: dict[str, Any], size: dict[str, Any], tmp_path_factory: Any):
+    asked = question(recipe, size) | {"model": folder(recipe["model"])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADVISOR_HOME", str(tmp_path_factory.mktemp("home")))
+        answers = []
+        for _ in ("nothing is known", "the file is", "memory is"):
+            try:
+                answers.append(advisor.estimate(**asked))
+            except AdvisorError as error:
+                answers.append(str(error))
+            if len(answers) == 1:
+                door._memory.clear()
+    assert answers[0] == answers[1] == answers[2]
+
+
+@law(1)
+@given(drawn=st.lists(st.tuples(recipes, sizes), min_size=4, max_size=4))
+def test_threads_say_the_same_as_one_after_the_other(drawn: list[tuple[dict[str, Any], dict[str, Any]]]):
+    def answer(pair: tuple[dict[str, Any], dict[str, Any]]) -> Any:
+        asked = question(*pair) | {"model": folder(pair[0]["model"])}
+        try:
+            return advisor.estimate(**asked)
+        except AdvisorError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(answer, drawn * 2))
+    assert together == [answer(pair) for pair in drawn * 2]
+
+
+@pytest.mark.slow
+def test_worker_processes_say_the_same_as_this_one(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    """Four methods go to processes of their own, one does not."""
+    model = folder("llama")
+    methods = ("lora", "ia3", "dora", "full", "bitfit")
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path / "together"))
+    together = advisor.recommend(model, "A100", samples=500, method=methods, policy="best-quality")
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path / "alone"))
+    for candidate in together.ranked:
+        alone = advisor.recommend(model, "A100", samples=500, method=candidate.recipe.method)
+        assert figures(alone.choice) == figures(candidate)
+
+
+SHIPPED = "meta-llama/Llama-3.2-1B"
+"""Whose traces came with advisor."""
+
+
+def test_every_name_of_a_model_gives_the_same_model():
+    named = [entry for entry in models() if entry.aliases]
+    assert named
+    for entry in named:
+        known = resolve_model(entry.id)
+        for alias in entry.aliases:
+            other = resolve_model(alias)
+            assert (other.parameters, other.architecture) == (known.parameters, known.architecture), alias
+            # the same weights stored in fewer bits are a checkpoint of their own
+            assert stored_base(other) is not None or other.digests == known.digests, alias
+
+
+def test_every_name_of_a_card_gives_the_same_figures():
+    for gpu in gpus():
+        if gpu.bandwidth_bytes_s is None or gpu.bf16_flop_s is None:
+            continue
+        names = [gpu.name, *gpu.aliases][:3]
+        found = [figures(advisor.estimate(SHIPPED, name, method="lora", seq_len=512, samples=900)) for name in names]
+        assert all(one == found[0] for one in found), gpu.name

@@ -15,12 +15,26 @@ SHIPPED = ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.2-1B", "Qwen/Qwen2.5-7
 """Whose traces came along, so that a question of them costs no tracing."""
 TASK_TYPES = ("NLU", "NLG", "instruction", "math", "code", "reasoning", "QA", "summarization", "classification")
 DESCRIBES = frozenset(
-    "learning_rate alpha task_type samples epochs dtype task batching tolerance_points policy".split()  # noqa: SIM905
+    [
+        "learning_rate",
+        "alpha",
+        "task_type",
+        "samples",
+        "epochs",
+        "dtype",
+        "task",
+        "batching",
+        "tolerance_points",
+        "policy",
+        "max_grad_norm",
+        "must_merge",
+        "attn_implementation",
+    ]
 )
 """Options that may leave every figure as it was and are no less used, and stand in the answer: rates and scalings cost
 nothing, a kind of task may have no study of its own, without samples nothing is trained or paid, the two 16-bit types
 cost alike, a decoder learns pairs as it learns text, samples of one length need no packing, and what weighs candidates
-weighs nothing where there is one."""
+weighs nothing where there is one; clipping costs the same at every norm; sdpa takes the flash kernel by itself."""
 
 
 @dataclass(slots=True)

@@ -82,6 +82,8 @@ def answer(request: EstimateRequest) -> Candidate:
     candidate = price(workload, recipe, hardware, spec)
     if request.torch_compile:
         candidate = as_compiled(candidate)
+    if request.autocast and recipe.dtype == "float32":
+        precision = (*precision, "--autocast changes nothing: in float32 the products are in it already")
     resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 

@@ -9,7 +9,7 @@ import pytest
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.estimator.estimate import estimate
 from advisor.estimator.estimate_request import from_case
-from advisor.estimator.step_time.torch_compile_bounds import KEPT, NOTE, UNTOUCHED
+from advisor.estimator.step_time.torch_compile_bounds import KEPT, NOTE, UNTOUCHED, as_compiled
 
 CASE: dict[str, Any] = {
     "model": "meta-llama/Llama-3.2-1B", "gpu": "L40S", "method": "lora", "seq_len": 512, "samples": 100,
@@ -57,6 +57,14 @@ def test_the_answer_says_that_compiling_is_not_modelled(both: tuple[Any, Any]):
     eager, compiled = both
     assert NOTE in compiled.assumptions
     assert NOTE not in eager.assumptions
+
+
+def test_a_step_that_the_host_alone_bounds_takes_some_time_compiled(both: tuple[Any, Any]):
+    eager, _ = both
+    idle = eager.model_copy(update={"time": eager.time.model_copy(update={"bound_by": {"host": 1.0}})})
+    compiled = as_compiled(idle)
+    assert 0 < compiled.time.step.low < eager.time.step.low
+    assert compiled.time.tokens_per_second.high > eager.time.tokens_per_second.high
 
 
 def test_liger_kernels_are_refused_with_the_reason_and_another_way():

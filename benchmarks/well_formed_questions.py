@@ -15,21 +15,8 @@ SHIPPED = ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.2-1B", "Qwen/Qwen2.5-7
 """Whose traces came along, so that a question of them costs no tracing."""
 TASK_TYPES = ("NLU", "NLG", "instruction", "math", "code", "reasoning", "QA", "summarization", "classification")
 DESCRIBES = frozenset(
-    [
-        "learning_rate",
-        "alpha",
-        "task_type",
-        "samples",
-        "epochs",
-        "dtype",
-        "task",
-        "batching",
-        "tolerance_points",
-        "policy",
-        "max_grad_norm",
-        "must_merge",
-        "attn_implementation",
-    ]
+    """learning_rate alpha task_type samples epochs dtype task batching tolerance_points policy max_grad_norm must_merge
+    attn_implementation""".split()  # noqa: SIM905
 )
 """Options that may leave every figure as it was and are no less used, and stand in the answer: rates and scalings cost
 nothing, a kind of task may have no study of its own, without samples nothing is trained or paid, the two 16-bit types

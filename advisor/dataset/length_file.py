@@ -110,7 +110,7 @@ def _numbers(text: str, place: Path) -> Ints:
     try:
         found: Any = json.loads(text) if text.lstrip().startswith("[") else text.split()
         lengths = np.array(found, dtype=np.int64)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadFile(
             f"{place} is no list of token counts",
             cause=str(error)[:200],

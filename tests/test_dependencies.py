@@ -75,7 +75,7 @@ class Import(NamedTuple):
 
 def third_party(folder: Path) -> list[Import]:
     # benchmarks are programs in one folder, which import each other by file name
-    ours = {"advisor", "tests"} | {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    ours = {"advisor", "tests", "benchmarks"} | {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     return [
         found
         for path in sorted(folder.rglob("*.py"))

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from advisor.estimator.calibrate import calibrate as calibrate
     from advisor.estimator.estimate import estimate as estimate
     from advisor.experiments.experiment import study as study
+    from advisor.exporters.export import export as export
+    from advisor.exporters.export_job import Export as Export
     from advisor.literature.evidence import evidence as evidence
     from advisor.profiler.profile import profile as profile
     from advisor.recommender.recommend import recommend as recommend
@@ -55,6 +57,7 @@ VERBS: Final[dict[str, str]] = {
     "calibrate": "advisor.estimator.calibrate",
     "estimate": "advisor.estimator.estimate",
     "evidence": "advisor.literature.evidence",
+    "export": "advisor.exporters.export",
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
@@ -69,6 +72,7 @@ VERBS: Final[dict[str, str]] = {
 NOUNS: Final[dict[str, str]] = {
     "Calibration": "advisor.domain.profile",
     "Candidate": "advisor.domain.candidate",
+    "Export": "advisor.exporters.export_job",
     "Finding": "advisor.domain.findings",
     "Gpu": "advisor.domain.hardware",
     "Hardware": "advisor.domain.hardware",

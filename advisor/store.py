@@ -136,7 +136,7 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        document: object = json.loads(_content(path))
+        document: object = json.loads(content(path))
     except FileNotFoundError as error:
         raise BadFile(f"there is no file {path}", path=str(path), reason="missing") from error
     except json.JSONDecodeError as error:
@@ -158,17 +158,22 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
-def _content(path: Path) -> bytes:
-    """A file's bytes, unpacked where its name ends in `.gz`; never more than LARGEST_BYTES in memory."""
-    content = bytearray()
+def content(path: Path) -> bytes:
+    """A file's bytes, unpacked where its name ends in `.gz`; never more than LARGEST_BYTES in memory.
+
+    Raises:
+        BadFile: it is larger.
+        OSError: the system does not let us read it.
+    """
+    found = bytearray()
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
         # piece by piece: gzip's own reading of so much at once takes four times the memory
         while piece := stream.read(PIECE):
-            content += piece
-            if len(content) > LARGEST_BYTES:
+            found += piece
+            if len(found) > LARGEST_BYTES:
                 reason = f"more than {LARGEST_BYTES >> 20} MiB{' unpacked' if path.suffix == '.gz' else ''}"
                 raise _bad(path, "is larger than any file of advisor's", reason)
-    return bytes(content)
+    return bytes(found)
 
 
 def read(kind: type[S], path: str | os.PathLike[str]) -> S:

@@ -30,6 +30,7 @@ FLOORS = {
     "loading": 3,
     "libraries": 3,
     "bug_log": 3,
+    "config_reader": 3,
     "catalog": 4,
     "literature": 5,
     "dataset": 5,
@@ -41,6 +42,7 @@ FLOORS = {
     "recommender": 9,
     "tuner": 10,
     "experiments": 11,
+    "exporters": 12,
     "planner": 12,
     "interfaces": 13,
 }

@@ -33,6 +33,7 @@ from advisor.domain.request.verb_options import (
     GpuMemory,
     GradientAccumulation,
     GradientCheckpointing,
+    HeadLearningRate,
     Headroom,
     LearningRate,
     LengthFile,
@@ -46,6 +47,7 @@ from advisor.domain.request.verb_options import (
     Precision,
     Rank,
     Samples,
+    Schedule,
     SeqLen,
     TargetLen,
     TaskName,
@@ -54,6 +56,7 @@ from advisor.domain.request.verb_options import (
     TrainerName,
     UsdPerHour,
     UseLigerKernel,
+    WarmupRatio,
     WeightDecay,
 )
 from advisor.domain.stored import Value
@@ -109,7 +112,10 @@ class EstimateRequest(Value):
     optimizer: Optimizer | None = None
     learning_rate: LearningRate | None = None
     max_grad_norm: MaxGradNorm = 1.0
+    schedule: Schedule | None = None
+    warmup_ratio: WarmupRatio | None = None
     weight_decay: WeightDecay = 0.0
+    head_learning_rate: HeadLearningRate | None = None
     gradient_checkpointing: GradientCheckpointing = False
     attn_implementation: AttnImplementation = "sdpa"
     expandable_segments: ExpandableSegments = False
@@ -260,8 +266,10 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
     if optimizer != method.optimizer:
         find_optimizer(optimizer)
+    optional = ("schedule", "warmup_ratio", "weight_decay", "head_learning_rate")
     return Recipe.model_validate(
         {
+            **{name: value for name in optional if (value := getattr(request, name)) is not None},
             "method": method.name,
             "options": options,
             "adapter_config": config,

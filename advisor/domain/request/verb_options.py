@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from advisor.domain.request.vocabulary import (
     Attention,
@@ -166,6 +166,11 @@ BatchSize = Annotated[int, Argument("Samples of one forward pass.", shown_defaul
 GradientAccumulation = Annotated[
     int, Argument("Forward passes of one optimizer step.", shown_default="1", ge=1, le=10**6)
 ]
+Schedule = Annotated[
+    str, Argument("Of the learning rate, as transformers names it.", metavar="NAME", shown_default="cosine")
+]
+WarmupRatio = Annotated[float, Argument("Share of all steps.", shown_default="0.03", ge=0, le=1)]
+HeadLearningRate = Annotated[float, Argument("The learning rate of a new classification head.", gt=0)]
 MaxGradNorm = Annotated[float, Argument("Clip gradients to this norm; 0: never.", shown_default="1", ge=0)]
 WeightDecay = Annotated[
     float, Argument("Of the optimizer; above 0 each step has one more operation.", shown_default="0", ge=0, lt=1)
@@ -239,12 +244,43 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     gradient_accumulation: GradientAccumulation | None
     learning_rate: LearningRate | None
     max_grad_norm: MaxGradNorm | None
+    schedule: Schedule | None
+    warmup_ratio: WarmupRatio | None
     weight_decay: WeightDecay | None
+    head_learning_rate: HeadLearningRate | None
     base: OneBase | None
     autocast: Autocast | None
     batching: BatchingName | None
     torch_compile: TorchCompile | None
     use_liger_kernel: UseLigerKernel | None
+
+
+ExportTarget = Annotated[
+    str,
+    Argument(
+        "trl, hf, peft, axolotl, llamafactory, unsloth, torchtune, ms-swift, accelerate, sentence-transformers, script",
+        metavar="TOOL",
+        least_length=1,
+    ),
+]
+
+
+class ExportOptions(TypedDict, total=False):
+    """The arguments of `advisor.export` beside the source."""
+
+    to: ExportTarget | None
+    data: Annotated[str, Argument("Rows that the export names.", metavar="FILE", shown_default="train.jsonl")] | None
+    output: Annotated[str, Argument("Folder that the training writes.", metavar="FOLDER", shown_default="out")] | None
+    method: Annotated[str, Argument("Of the ranking's, another than the first.", metavar="NAME")] | None
+    model: Annotated[str, Argument("Where the source names none.", metavar="NAME")] | None
+    seed: Annotated[int, Argument("Of the training.", shown_default="42", ge=0)] | None
+    launch: (
+        Annotated[
+            Literal["slurm", "skypilot", "dstack", "hf-jobs"],
+            Argument("slurm, skypilot, dstack or hf-jobs: how to start it there, too.", metavar="NAME"),
+        ]
+        | None
+    )
 
 
 class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
@@ -350,7 +386,7 @@ class TuneOptions(TypedDict, total=False):
     epochs: Epochs | None
     effective_batch_size: EffectiveBatchSize | None
     learning_rate: LearningRate | None
-    head_learning_rate: Annotated[float, Argument("The learning rate of a new classification head.")] | None
+    head_learning_rate: HeadLearningRate | None
     trainer: TrainerName | None
     dtype: Precision | None
     base: OneBase | None

@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 @model_option
 @gpu_option
 @options_of(EstimateOptions)
+@click.option(
+    "--from-config",
+    "config",
+    type=click.Path(),
+    metavar="FILE",
+    help="A trainer's config: TRL, transformers, peft, axolotl, LLaMA-Factory, unsloth, ms-swift.",
+)
 @click.option("--from", "cases", type=click.Path(allow_dash=True), help="Cases, one JSON object a line; - is stdin.")
 @json_option
-def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
+def command(cases: str | None, config: str | None, as_json: bool, **arguments: Any) -> int:
     """Memory, time, money and quality of one recipe on one machine, or of many from a file.
 
     With --from, each line of the file is a JSON object with these options as keys (model, gpu, method or
@@ -41,13 +48,24 @@ def command(cases: str | None, as_json: bool, **arguments: Any) -> int:
     object a line is printed in the same order. A bad line becomes an error object and the others go on; the
     exit code is 0 when at least one line was answered, else that of the first error.
 
+    With --from-config, the recipe is read from what a trainer is given; options given here win over it, and what it
+    says that was not used is named.
+
     \b
     Examples:
       advisor estimate --model meta-llama/Llama-3.2-3B --gpu L40S --method lora --rank 32 --batch-size 4 --seq-len 683
       advisor estimate --model meta-llama/Llama-3.1-8B --gpu H100 --method qlora --seq-len 2048 --samples 2000 --json
       advisor estimate --from cases.jsonl --gpu L40S
+      advisor estimate --from-config axolotl.yaml --gpu L40S --samples 2000
     """
     asked = _asked(arguments)
+    if cases is not None and config is not None:
+        raise BadRequest("--from and --from-config are two sources", hints=["leave one of them out"])
+    if config is not None:
+        from advisor.exporters.from_config import estimate_config
+
+        emit(estimate_config(config, **asked), as_json, candidate_table)
+        return 0
     if cases is not None:
         return _many(cases, asked)
     required(asked, "model", "gpu")

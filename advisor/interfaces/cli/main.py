@@ -36,6 +36,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.tune:command",
         "Search the settings on your data, from the recommendation on; keep the best adapter.",
     ),
+    "export": (
+        "advisor.interfaces.cli.export:command",
+        "Write a recipe as a trainer's own config, or as a script, with every setting that decides memory.",
+    ),
     "study": (
         "advisor.interfaces.cli.study:command",
         "Compare methods, data sizes and seeds on your data; keep the result as evidence.",

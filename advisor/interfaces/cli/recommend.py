@@ -10,6 +10,7 @@ import rich_click as click
 import advisor
 from advisor.domain.request.verb_options import RecommendOptions
 from advisor.domain.units import weakest
+from advisor.errors import BadRequest
 from advisor.interfaces.cli.click_options import (
     given,
     gpu_option,
@@ -19,6 +20,7 @@ from advisor.interfaces.cli.click_options import (
     required,
     split_names,
 )
+from advisor.interfaces.cli.export import deliver
 from advisor.interfaces.cli.output import amount, emit, fitted, grid, progress, stacked
 
 if TYPE_CHECKING:
@@ -37,8 +39,13 @@ SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 @gpu_option
 @options_of(RecommendOptions)
 @click.option("--explain", is_flag=True, help="Print the studies behind the answer, all refusals and assumptions.")
+@click.option("--export", "target", metavar="TOOL", help="Write the choice as this tool's files: see advisor export.")
+@click.option(
+    "--out", "-o", metavar="PATH", help="With --export: file, or folder of several files.  [default: printed]"
+)
+@click.option("--force", is_flag=True, help="With --export: overwrite files that are there.")
 @json_option
-def command(explain: bool, as_json: bool, **arguments: Any) -> None:
+def command(explain: bool, target: str | None, out: str | None, force: bool, as_json: bool, **arguments: Any) -> None:
     """The method, batch, precision and settings to use, with reasons and what would change them.
 
     Without --samples or --data there is no training time and no cost, and quality is an average over sizes.
@@ -48,11 +55,17 @@ def command(explain: bool, as_json: bool, **arguments: Any) -> None:
       advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --samples 5000 --budget-usd 20 --must-merge
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
+      advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --data train.jsonl --export trl -o trl.yaml
     """
     asked = split_names(given(arguments), "method", "exclude", "base")
     required(asked, "model", "gpu")
+    if (out is not None or force) and target is None:
+        raise BadRequest("--out and --force go with --export", hints=["for example: --export trl -o trl.yaml"])
     with progress("tracing") as advance:
         found = advisor.recommend(**asked, on_progress=advance)
+    if target is not None:
+        deliver(advisor.export(found, to=target, data=asked.get("data")), out, force=force, as_json=as_json)
+        return
     emit(found, as_json, explained if explain else recommendation_table)
 
 

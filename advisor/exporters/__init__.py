@@ -1,0 +1,1 @@
+"""Recipes as trainers' own files, and trainers' own files as recipes."""

@@ -1,0 +1,87 @@
+"""The exporters' door: a recipe as the files of a trainer, with what the trainer does otherwise said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack
+
+from advisor.domain.request.validation import check_names
+from advisor.domain.request.verb_options import ExportOptions
+from advisor.errors import BadRequest, IllegalRecipe, UnknownName
+from advisor.exporters.export_job import Export, Exporter, ExportJob
+from advisor.exporters.export_source import Source, job_of
+from advisor.exporters.formats import EXPORTERS, find_exporter
+from advisor.exporters.launch import LAUNCHERS, launch
+
+
+def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
+    """A recipe as the files that a trainer runs, every setting that decides memory written out.
+
+    Args:
+        source: a Recommendation, a Candidate, a finished study, a case as a line of `advisor estimate --from` has it,
+            or the path of a file with one of them (`advisor recommend --json`, `study.json`, `advisor tune`'s folder).
+        options: see `advisor.domain.request.verb_options.ExportOptions`; `to` names the tool.
+
+    Returns:
+        The files with their names, the command that runs them, the recipe as the tool will run it, and notes: what the
+        tool does otherwise than the recipe, and what its files do not hold.
+
+    Raises:
+        IllegalRecipe: the tool cannot run this recipe; says why and which can.
+        UnknownName: no such tool or launcher.
+        BadFile, BadRequest: the source holds no recipe, or several.
+
+    Example:
+        advisor.export(advisor.recommend("Qwen/Qwen2.5-7B", "L4", samples=2_000), to="trl").files[0].text
+    """
+    check_names(options, ExportOptions.__annotations__)
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    target = given.get("to")
+    if not target:
+        raise BadRequest("--to is missing", hints=[f"one of: {', '.join(e.name for e in EXPORTERS)}"])
+    exporter = find_exporter(str(target))
+    job = job_of(source, given.get("method"), given.get("model"))
+    named = {key: given[key] for key in ("data", "output", "seed") if key in given}
+    return exported(replace(job, **named), exporter, given.get("launch"))
+
+
+def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) -> Export:
+    """The export of a job. Raises as `export`."""
+    reason = exporter.against(job)
+    if reason:
+        others = [one.name for one in EXPORTERS if one is not exporter and _takes(one, job)]
+        raise IllegalRecipe(
+            f"{exporter.name} cannot run this recipe ({job.recipe.method}): {reason}",
+            hints=[f"what can: --to {', '.join(others)}"] if others else ["to train it: advisor tune"],
+            to=exporter.name,
+            method=job.recipe.method,
+            reason=reason,
+        )
+    job, notes = exporter.as_run(job)
+    files, command, line = exporter.files(job), exporter.command(job), ""
+    if launcher is not None:
+        if launcher not in LAUNCHERS:
+            raise UnknownName.of("launcher", launcher, list(LAUNCHERS), list_with="advisor export --help")
+        more, line = launch(launcher, job, command, exporter.format.requirements, [file.name for file in files])
+        files = (*files, *((more,) if more is not None else ()))
+        if launcher == "hf-jobs":
+            notes = (*notes, f"hf jobs carries the script alone: {job.data} must be an address that a job can read")
+    return Export(
+        to=exporter.name,
+        version=exporter.format.said,
+        recipe=job.recipe,
+        files=files,
+        command=command,
+        launch=line,
+        notes=notes,
+    )
+
+
+def _takes(exporter: Exporter, job: ExportJob) -> bool:
+    """Whether another tool could run the job and holds all of it."""
+    if exporter.name in ("peft", "accelerate"):
+        return False
+    try:
+        return exporter.against(job) is None
+    except IllegalRecipe:
+        return False

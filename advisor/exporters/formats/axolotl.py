@@ -1,0 +1,288 @@
+"""`axolotl train`: a YAML file. It accepts unknown keys in silence, so only those of its schema are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from advisor.exporters.adapter_document import lora_settings, module_names
+from advisor.exporters.config_text import stanza, yaml_text
+from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
+from advisor.exporters.expressible import against_method, against_recipe, with_trainer
+from advisor.exporters.formats.trl_cli import builder_of
+from advisor.exporters.hf_arguments import CHECKPOINTED, SHARDED, read_warmup
+from advisor.exporters.settings import Settings
+
+_LORA: Final = {
+    "r": "lora_r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "target_modules": "lora_target_modules",
+    "target_parameters": "lora_target_parameters",
+    "modules_to_save": "lora_modules_to_save",
+    "use_rslora": "peft_use_rslora",
+    "use_dora": "peft_use_dora",
+    "init_lora_weights": "peft_init_lora_weights",
+    "rank_pattern": "lora_rank_pattern",
+    "alpha_pattern": "lora_alpha_pattern",
+    "layers_to_transform": "peft_layers_to_transform",
+}
+"""peft's key -> axolotl's."""
+_OFF: Final = (
+    "lora_mlp_kernel",
+    "lora_qkv_kernel",
+    "lora_o_kernel",
+    "lora_embedding_kernel",
+    "chunked_cross_entropy",
+    "activation_offloading",
+    "torch_compile",
+    "fp8",
+    "tf32",
+    "group_by_length",
+    "auto_find_batch_size",
+)
+"""Switches that decide memory or time: axolotl turns the first four on where they are not written (0.21)."""
+_FUSED: Final = "its fused kernels are not modelled"
+_NOT_MODELLED: Final = {
+    **dict.fromkeys(_OFF[:5], _FUSED),
+    **dict.fromkeys(("flash_attn_cross_entropy", "flash_attn_fuse_mlp", "tiled_mlp", "use_kernels"), _FUSED),
+    **dict.fromkeys(("deepspeed", "fsdp_config", "sequence_parallel_degree", "context_parallel_size"), SHARDED),
+    **dict.fromkeys(("tensor_parallel_size", "dp_shard_size", "dp_replicate_size"), SHARDED),
+    "activation_offloading": "activations moved to the host are not modelled",
+    "layer_offloading": "layers moved to the host are not modelled",
+    "fp8": "8-bit floating point is not modelled",
+    "plugins": "what a plugin changes is not modelled",
+    "rl": "only supervised fine-tuning is modelled",
+    "reward_model": "only supervised fine-tuning is modelled",
+    "process_reward_model": "only supervised fine-tuning is modelled",
+    "unfrozen_parameters": "training of chosen layers is not read from configs",
+    "quantize_moe_experts": "quantised experts are not modelled",
+    "qat": "quantisation while training is not modelled",
+    "gptq": "GPTQ is not modelled",
+    "relora": "restarts of LoRA are not modelled",
+    "lisa_n_layers": "LISA is not modelled",
+    "lora_fp32_gradients": "gradients in another dtype than their weights are not modelled",
+    "optim_target_modules": "optimizers of chosen layers are not modelled",
+}
+_OWN: Final = {"lora_target_linear", "micro_batch_size", "sequence_len", "sample_packing", "adapter", "num_epochs"}
+
+
+class Axolotl(Exporter):
+    """One YAML file."""
+
+    name = "axolotl"
+    says = "YAML for `axolotl train`: LoRA and its variants that are one setting, LoRA+, QLoRA, full fine-tuning"
+
+    def against(self, job: ExportJob) -> str | None:
+        recipe = job.recipe
+        if job.spec.architecture != "decoder":
+            return "axolotl trains causal language models"
+        reason = against_method(job, optimizers=("loraplus",)) or against_recipe(job, ("causal-lm",))
+        if reason:
+            return reason
+        if recipe.batching == "padding-free" or (recipe.batching == "packed" and recipe.attention == "eager"):
+            return f"it has no {recipe.batching} batches with {recipe.attention} attention"
+        if recipe.autocast and recipe.base == "dtype":
+            return "it loads weights in 16 bits wherever it mixes precisions; the recipe keeps them in float32"
+        if job.method.name == "full":
+            return None
+        return _lora(job)[1] or None
+
+    def as_run(self, job: ExportJob) -> tuple[ExportJob, tuple[str, ...]]:
+        job, notes = with_trainer(job, "hf", "axolotl")
+        more: list[str] = []
+        if job.recipe.dtype != "float32" and not job.recipe.autocast:
+            if job.recipe.base != "dtype":
+                job = job.with_recipe(autocast=True)
+            more.append(
+                f"axolotl mixes precisions whenever it computes in {job.recipe.dtype}: estimated without, beside a "
+                "base that is not quantised"
+            )
+        if job.recipe.base != "dtype":
+            more.append("axolotl prepares a quantised base as peft does: norms in float32, not in the estimate")
+        return job, (*notes, *more)
+
+    def files(self, job: ExportJob) -> tuple[ExportedFile, ...]:
+        recipe = job.recipe
+        document: dict[str, Any] = {
+            "base_model": job.model,
+            **_adapter_keys(job),
+            "load_in_8bit": recipe.base == "int8",
+            "load_in_4bit": recipe.base == "nf4",
+            "datasets": [
+                {
+                    "path": job.data,
+                    "ds_type": builder_of(job.data),
+                    "type": "chat_template",
+                    "field_messages": "messages",
+                }
+            ],
+            "output_dir": job.output,
+            "sequence_len": job.workload.seq_len,
+            "sample_packing": recipe.batching == "packed",
+            "pad_to_sequence_len": recipe.batching == "packed",
+            "micro_batch_size": recipe.micro_batch_size,
+            "gradient_accumulation_steps": recipe.gradient_accumulation,
+            "num_epochs": job.workload.epochs,
+            "optimizer": "adamw_torch" if job.method.optimizer else recipe.optimizer,
+            "lr_scheduler": recipe.schedule,
+            "learning_rate": recipe.learning_rate,
+            "warmup_ratio": recipe.warmup_ratio,
+            "weight_decay": recipe.weight_decay,
+            "max_grad_norm": recipe.max_grad_norm,
+            "bf16": recipe.dtype == "bfloat16",
+            "fp16": recipe.dtype == "float16",
+            "gradient_checkpointing": recipe.gradient_checkpointing,
+        }
+        if recipe.gradient_checkpointing:
+            document["gradient_checkpointing_kwargs"] = dict(CHECKPOINTED)
+        document |= {"attn_implementation": recipe.attention, **dict.fromkeys(_OFF, False)}
+        document |= {"val_set_size": 0.0, "saves_per_epoch": 1, "logging_steps": 10, "seed": job.seed}
+        text = yaml_text(document, stanza(self.format, job, self.command(job)))
+        return (ExportedFile(name="axolotl.yaml", text=text),)
+
+    def command(self, job: ExportJob) -> str:
+        return "axolotl train axolotl.yaml"
+
+    def recognises(self, document: Mapping[str, Any]) -> bool:
+        return "base_model" in document and bool(_OWN & set(document))
+
+    def read(self, settings: Settings) -> ConfigCase:
+        settings.refuse_if_set(_NOT_MODELLED)
+        settings.refuse_both("load_in_8bit", "load_in_4bit")
+        settings.refuse_both("flash_attention", "sdp_attention")
+        settings.refuse_both("warmup_ratio", "warmup_steps")
+        notes: list[str] = []
+        base = "nf4" if settings.flag("load_in_4bit") else "int8" if settings.flag("load_in_8bit") else "dtype"
+        checkpointing: Any = settings.get("gradient_checkpointing")
+        if isinstance(checkpointing, str) and checkpointing not in ("true", "false"):
+            settings.refuse("gradient_checkpointing", f"{checkpointing!r}: activations moved away are not modelled")
+        kwargs: Any = settings.get("gradient_checkpointing_kwargs")
+        if checkpointing and isinstance(kwargs, dict) and kwargs.get("use_reentrant"):
+            notes.append("use_reentrant: true is estimated as false, which keeps other tensors")
+        case: dict[str, Any] = {
+            "model": settings.text("base_model"),
+            "batch_size": settings.whole("micro_batch_size"),
+            "gradient_accumulation": settings.whole("gradient_accumulation_steps"),
+            "seq_len": settings.whole("sequence_len"),
+            "epochs": settings.number("num_epochs"),
+            "learning_rate": settings.number("learning_rate"),
+            "schedule": settings.text("lr_scheduler"),
+            "weight_decay": settings.number("weight_decay"),
+            "max_grad_norm": settings.number("max_grad_norm"),
+            "gradient_checkpointing": bool(checkpointing) and checkpointing != "false",
+            "batching": "packed" if settings.flag("sample_packing") else "padded",
+            "base": base,
+            "trainer": "hf",
+            "attn_implementation": _attention(settings),
+            **_precision(settings, notes, quantised=base != "dtype"),
+            **read_warmup(settings, notes),
+            **_read_adapter(settings, base),
+        }
+        if settings.flag("torch_compile"):
+            case["torch_compile"] = True
+        if settings.has("max_steps"):
+            settings.whole("max_steps")
+            notes.append("max_steps ends the training before its epochs do: time and cost here are of all epochs")
+        if settings.has("batch_size"):
+            settings.refuse("batch_size", "axolotl derives it: give micro_batch_size and gradient_accumulation_steps")
+        _kernels(settings, notes, str(case["base"]))
+        return ConfigCase(case, tuple(notes))
+
+
+def _lora(job: ExportJob) -> tuple[dict[str, Any], str]:
+    return lora_settings(job.spec, job.workload.task, job.recipe, _LORA, patterns=True)
+
+
+def _adapter_keys(job: ExportJob) -> dict[str, Any]:
+    if job.method.name == "full":
+        return {}
+    settings, _ = _lora(job)
+    adapter = "qlora" if job.recipe.base == "nf4" else "lora"
+    keys: dict[str, Any] = {"adapter": adapter}
+    keys |= {theirs: settings[ours] for ours, theirs in _LORA.items() if ours in settings}
+    if keys.get("lora_target_modules") == "all-linear":
+        del keys["lora_target_modules"]
+        keys["lora_target_linear"] = True
+    keys |= {"peft_autocast_adapter_dtype": True, "embeddings_skip_upcast": True}
+    if job.method.optimizer == "loraplus":
+        from advisor.catalog.methods import options_of
+
+        keys["loraplus_lr_ratio"] = options_of(job.method, job.recipe.options)["rate_ratio"]
+    return keys
+
+
+def _attention(settings: Settings) -> str:
+    """Which attention; several keys of older versions say the same."""
+    if settings.flag("flash_attention"):
+        return "flash_attention_2"
+    if settings.flag("eager_attention"):
+        return "eager"
+    for key in ("xformers_attention", "flex_attention", "sage_attention", "flash_optimum"):
+        if settings.flag(key):
+            settings.refuse(key, "only sdpa, eager and flash_attention_2 are modelled")
+    settings.flag("sdp_attention")
+    return settings.text("attn_implementation") or "sdpa"
+
+
+def _precision(settings: Settings, notes: list[str], *, quantised: bool) -> dict[str, Any]:
+    """16 bits as axolotl means them: weights and mixed precision; `auto` is bfloat16 where the GPU has it."""
+    bf16: Any = settings.get("bfloat16") or settings.get("bf16")
+    fp16 = bool(settings.flag("fp16") or settings.flag("float16"))
+    if fp16 and bf16 is True:
+        settings.refuse("bf16", "it contradicts fp16: at most one of them can be set")
+    if bf16 == "auto" and not fp16:
+        notes.append("bf16: auto is taken as bfloat16, which a GPU older than Ampere lacks")
+    if not fp16 and not bf16:
+        return {"dtype": "float32", "autocast": False}
+    dtype = "float16" if fp16 else "bfloat16"
+    if quantised:
+        return {"dtype": dtype, "autocast": True}
+    notes.append(f"mixed precision over weights in {dtype} already is estimated as training in {dtype} without it")
+    return {"dtype": dtype, "autocast": False}
+
+
+def _read_adapter(settings: Settings, base: str) -> dict[str, Any]:
+    """The method with its options, and the optimizer that makes it LoRA+."""
+    adapter = settings.text("adapter")
+    optimizer = settings.text("optimizer")
+    if adapter is None:
+        if base != "dtype":
+            settings.refuse("load_in_4bit", "quantised weights cannot be trained, only an adapter beside them")
+        return {"method": "full", "optimizer": optimizer}
+    if adapter not in ("lora", "qlora"):
+        settings.refuse("adapter", f"{adapter!r} is not read from axolotl's configs: --adapter-config can say it")
+    if adapter == "qlora" and base != "nf4":
+        settings.refuse("adapter", "qlora contradicts load_in_4bit, which is not set")
+    found = {ours: settings.get(theirs) for ours, theirs in _LORA.items()}
+    found["target_modules"] = _targets(settings)
+    kept = {key: value for key, value in found.items() if value is not None}
+    case: dict[str, Any] = {"adapter_config": {"peft_type": "LORA", "task_type": "CAUSAL_LM", **kept}}
+    ratio = settings.number("loraplus_lr_ratio")
+    if ratio is None:
+        return {**case, "optimizer": optimizer}
+    return {**case, "optimizer": "loraplus", "rate_ratio": ratio}
+
+
+def _targets(settings: Settings) -> Any:
+    if settings.flag("lora_target_linear"):
+        if settings.has("lora_target_modules"):
+            settings.refuse("lora_target_linear", "it contradicts lora_target_modules, which names fewer")
+        return "all-linear"
+    found = settings.names("lora_target_modules")
+    return module_names(found)
+
+
+def _kernels(settings: Settings, notes: list[str], base: str) -> None:
+    """Say so where axolotl turns its fused LoRA kernels on of itself."""
+    asked = any(settings.has(key) for key in _OFF[:4])
+    if settings.has("adapter") and not asked and base != "int8":
+        notes.append("axolotl turns its fused LoRA kernels on unless lora_*_kernel are false: they take less memory")
+    if settings.has("adapter") and not settings.flag("embeddings_skip_upcast"):
+        notes.append("axolotl casts embeddings to float32 unless embeddings_skip_upcast is set: not in the estimate")
+    settings.flag("peft_autocast_adapter_dtype", True)
+    settings.flag("pad_to_sequence_len")
+    settings.flag("group_by_length")
+
+
+AXOLOTL = Axolotl()

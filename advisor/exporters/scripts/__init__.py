@@ -1,0 +1,1 @@
+"""The Python files that exports write, put together from parts."""

@@ -52,6 +52,18 @@ def test_each_cheap_command_runs(line, tmp_path):
     assert done.stdout.strip()
 
 
+def test_a_recipe_is_exported_as_is_shown(tmp_path):
+    (block,) = [block for block in blocks("bash") if "recipe.json" in block]
+    written, exported = block.splitlines()[:2]
+    assert written.startswith("echo ")
+    (tmp_path / "recipe.json").write_text(shlex.split(written)[1])
+    command = [sys.executable, "-m", "advisor.interfaces.cli.main", *shlex.split(exported)[1:]]
+    environment = {**os.environ, "ADVISOR_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "base_model: meta-llama/Llama-3.2-3B" in (tmp_path / "axolotl.yaml").read_text()
+
+
 def test_each_call_in_the_python_blocks_has_the_functions_own_arguments():
     calls = 0
     for block in blocks("python"):

@@ -27,8 +27,8 @@ VERBS: list[tuple[str, type, type[BaseModel], set[str]]] = [
     ("tune", SearchOptions, TuneQuery, set()),
 ]
 COMMANDS: list[tuple[str, type, set[str]]] = [
-    ("estimate", EstimateOptions, {"model", "gpu", "cases", "as_json"}),
-    ("recommend", RecommendOptions, {"model", "gpu", "explain", "as_json"}),
+    ("estimate", EstimateOptions, {"model", "gpu", "cases", "config", "as_json"}),
+    ("recommend", RecommendOptions, {"model", "gpu", "explain", "target", "out", "force", "as_json"}),
     ("tune", TuneOptions, {"model", "data", "resume", "join", "as_json"}),
 ]
 

@@ -266,7 +266,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
     if optimizer != method.optimizer:
         find_optimizer(optimizer)
-    optional = ("schedule", "warmup_ratio", "weight_decay", "head_learning_rate")
+    optional = ("schedule", "warmup_ratio", "head_learning_rate")
     return Recipe.model_validate(
         {
             **{name: value for name in optional if (value := getattr(request, name)) is not None},

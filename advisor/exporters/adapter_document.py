@@ -32,6 +32,9 @@ _SAME_AS_ABSENT: Final[Mapping[str, Any]] = {
 }
 """Values that LoRA's relatives take where a key is absent (peft 0.21.2)."""
 
+_ASKED_BY_EMPTY: Final = ("kasa_config",)
+"""Keys whose empty object asks for a variant with its own defaults."""
+
 
 def adapter_document(spec: ModelSpec, task: Task, recipe: Recipe) -> dict[str, Any]:
     """The adapter config of a recipe whose method peft implements.
@@ -109,8 +112,7 @@ def options_from(document: Mapping[str, Any], spec: ModelSpec, task: Task) -> tu
         document = {**document, "target_modules": again["target_modules"]}  # peft's own word for the group
     if _comparable(again) != _comparable(document):
         return None
-    full = options_of(method, {})
-    return method, {name: value for name, value in options.items() if value != full.get(name)}
+    return method, options
 
 
 def _keys_of(method: Method, spec: ModelSpec) -> dict[str, str]:
@@ -149,7 +151,8 @@ def _comparable(document: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides: nothing empty, no default, names in order."""
     kept: dict[str, Any] = {}
     for key, value in _plain(document).items():
-        if value is None or value is False or value == [] or value == {} or _SAME_AS_ABSENT.get(key) == value:
+        empty = value is None or value is False or value == [] or (value == {} and key not in _ASKED_BY_EMPTY)
+        if empty or _SAME_AS_ABSENT.get(key) == value:
             continue
         kept[key] = sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
     return kept

@@ -41,7 +41,8 @@ def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
         raise BadRequest("--to is missing", hints=[f"one of: {', '.join(e.name for e in EXPORTERS)}"])
     exporter = find_exporter(str(target))
     job = job_of(source, given.get("method"), given.get("model"))
-    named = {key: given[key] for key in ("data", "output", "seed") if key in given}
+    fields = {"data": "data", "output_dir": "output", "seed": "seed"}
+    named = {field: given[key] for key, field in fields.items() if key in given}
     return exported(replace(job, **named), exporter, given.get("launch"))
 
 

@@ -161,7 +161,8 @@ def find_method(name: str) -> Method:
 def _bears(config: Mapping[str, Any], key: str, mark: Any) -> bool:
     value = config.get(key)
     if mark is True:
-        return bool(value) or (key == "init_lora_weights" and value is True)
+        # an empty object asks for a variant with its own defaults (kasa_config)
+        return bool(value) or value == {} or (key == "init_lora_weights" and value is True)
     if isinstance(value, str) and isinstance(mark, str):
         return value.lower() == mark or value.lower().startswith(f"{mark}_")
     return bool(value == mark)

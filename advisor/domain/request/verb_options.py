@@ -270,7 +270,9 @@ class ExportOptions(TypedDict, total=False):
 
     to: ExportTarget | None
     data: Annotated[str, Argument("Rows that the export names.", metavar="FILE", shown_default="train.jsonl")] | None
-    output: Annotated[str, Argument("Folder that the training writes.", metavar="FOLDER", shown_default="out")] | None
+    output_dir: (
+        Annotated[str, Argument("Folder that the training writes.", metavar="FOLDER", shown_default="out")] | None
+    )
     method: Annotated[str, Argument("Of the ranking's, another than the first.", metavar="NAME")] | None
     model: Annotated[str, Argument("Where the source names none.", metavar="NAME")] | None
     seed: Annotated[int, Argument("Of the training.", shown_default="42", ge=0)] | None

@@ -84,7 +84,7 @@ class TrlCli(Exporter):
         return "trl sft --config trl.yaml"
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
-        others = {"finetuning_type", "stage", "cutoff_len", "template", "adapter_config"}
+        others = {"finetuning_type", "stage", "cutoff_len", "template", "model_init"}
         own = {"use_peft", "lora_r", "dataset_name", "datasets", "max_length", "max_seq_length", "torch_dtype", "dtype"}
         return "model_name_or_path" in document and not others & set(document) and bool(own & set(document))
 

@@ -17,7 +17,7 @@ LETTERS = ((DECODER, "D"), (ENCODER, "E"), (ENCODER_DECODER, "S"))
 INTRODUCTION = """# Which tool takes which method
 
 Written by `ADVISOR_WRITE_GOLDEN=1 pytest tests/exporters/test_support_table.py`. **D**: a decoder, to continue text.
-**E**: an encoder, to classify. **S**: an encoder-decoder, sequence to sequence. Asked of small Llama, BERT and T5 models
+**E**: an encoder, to classify. **S**: an encoder-decoder, sequence to sequence. Asked of small Llama, BERT, T5 models
 with AdamW in bfloat16; torchtune knows models by name, and here none of these. `--to` says why where a cell is empty.
 
 """

@@ -59,6 +59,8 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
             reason=reason,
         )
     job, notes = exporter.as_run(job)
+    if job.model == job.spec.name and job.spec.source == "catalogue":
+        notes = (f"{job.model} is loaded; an instruct or later one of the same definition: --model NAME", *notes)
     files, command, line = exporter.files(job), exporter.command(job), ""
     if launcher is not None:
         if launcher not in LAUNCHERS:

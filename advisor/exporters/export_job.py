@@ -36,8 +36,11 @@ class ExportJob:
 
     @property
     def model(self) -> str:
-        """What a trainer loads: the Hub id, or the folder as it was given."""
-        return self.spec.asked if self.spec.source == "folder" else self.spec.name
+        """What a trainer loads: the Hub id or the folder as it was given, else the catalogue's id.
+
+        Several models of one architecture share an entry of the catalogue, and only what was asked tells them apart.
+        """
+        return self.spec.asked if self.spec.source == "folder" or "/" in self.spec.asked else self.spec.name
 
     def with_recipe(self, **changes: Any) -> ExportJob:
         """The same job with some fields of its recipe replaced."""

@@ -12,6 +12,7 @@ from advisor.catalog.methods import check_recipe
 from advisor.catalog.models import resolve_model
 from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.domain.candidate import Candidate
+from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.tuning import TunedStudy
@@ -33,7 +34,7 @@ def job_of(source: Source, method: str | None = None, model: str | None = None) 
     Args:
         source: a value, a case of the estimator, or the path of a file that holds one; of a study its folder too.
         method: of a recommendation, which of the ranked ones.
-        model: where a case names none.
+        model: what is trained, where the source names none or another of the same definition.
 
     Raises:
         BadFile: no such file, or it holds none of these.
@@ -43,13 +44,13 @@ def job_of(source: Source, method: str | None = None, model: str | None = None) 
         path = store.expanded(source)
         return job_of(_read(path / "study.json" if path.is_dir() else path), method, model)
     if isinstance(source, Recommendation):
-        return _of_candidate(_ranked(source, method))
+        return _of_candidate(_ranked(source, method), model)
     if method is not None and not isinstance(source, Mapping):
         raise BadRequest(f"--method {method} chooses among ranked recipes, and this source has one")
     if isinstance(source, Candidate):
-        return _of_candidate(source)
+        return _of_candidate(source, model)
     if isinstance(source, TunedStudy):
-        return _of_study(source)
+        return _of_study(source, model)
     return _of_case({**source, **({"method": method} if method else {}), **({"model": model} if model else {})})
 
 
@@ -114,18 +115,33 @@ def _ranked(found: Recommendation, method: str | None) -> Candidate:
     )
 
 
-def _of_candidate(candidate: Candidate) -> ExportJob:
+def _resolved(name: str, model: str | None) -> ModelSpec:
+    """The model of a recipe, under another name where one is given that means the same definition."""
+    spec = resolve_model(name)
+    if model is None:
+        return spec
+    other = resolve_model(model)
+    if other.name != spec.name and not other.digests & spec.digests:
+        raise BadRequest(
+            f"the recipe is for {spec.name}, and {model} is another model",
+            hints=[f"to price it: advisor estimate --model {model}"],
+            model=model,
+        )
+    return other
+
+
+def _of_candidate(candidate: Candidate, model: str | None) -> ExportJob:
     peak = candidate.memory.peak_device
     return ExportJob(
         workload=candidate.workload,
         recipe=candidate.recipe,
-        spec=resolve_model(candidate.workload.model),
+        spec=_resolved(candidate.workload.model, model),
         gpu=candidate.gpu,
         peak=f"predicted peak on {candidate.gpu}: {gib(peak.mid)} ({gib(peak.low)} to {gib(peak.high)}), {peak.basis}",
     )
 
 
-def _of_study(study: TunedStudy) -> ExportJob:
+def _of_study(study: TunedStudy, model: str | None) -> ExportJob:
     if study.best_recipe is None:
         raise BadRequest(
             f"the study {study.name} has no best trial yet", hints=[f"to go on: {study.resume}"] if study.resume else []
@@ -133,7 +149,7 @@ def _of_study(study: TunedStudy) -> ExportJob:
     best = next((trial.workload for trial in study.trials if trial.number == study.best), None)
     workload = best or study.workload
     gpu = "" if study.device.startswith("cpu") else study.device
-    return ExportJob(workload, study.best_recipe, resolve_model(workload.model), gpu=gpu)
+    return ExportJob(workload, study.best_recipe, _resolved(workload.model, model), gpu=gpu)
 
 
 def _of_case(case: Mapping[str, Any]) -> ExportJob:

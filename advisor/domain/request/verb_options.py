@@ -274,7 +274,7 @@ class ExportOptions(TypedDict, total=False):
         Annotated[str, Argument("Folder that the training writes.", metavar="FOLDER", shown_default="out")] | None
     )
     method: Annotated[str, Argument("Of the ranking's, another than the first.", metavar="NAME")] | None
-    model: Annotated[str, Argument("Where the source names none.", metavar="NAME")] | None
+    model: Annotated[str, Argument("What is loaded: another of the same definition.", metavar="NAME")] | None
     seed: Annotated[int, Argument("Of the training.", shown_default="42", ge=0)] | None
     launch: (
         Annotated[

@@ -8,7 +8,7 @@ from advisor.catalog.trainer_formats import TrainerFormat
 from advisor.exporters.config_text import stanza
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.hf_arguments import training_arguments
-from advisor.exporters.scripts.literals import python_literal
+from advisor.exporters.scripts.literals import assembled, python_literal
 from advisor.exporters.scripts.script_text import (
     CAUSAL_ROWS,
     FREEZE_A,
@@ -88,7 +88,7 @@ def hf_script(job: ExportJob, format: TrainerFormat, command: str, *, inline: bo
     parts += [FREEZE_A] if defined_by == "lorafa" else []
     parts += [REALLOCATION] if reallocated else []
     parts += [HEAD_RATE] if settings.get("head_learning_rate") else []
-    return "\n".join(part.strip("\n") + "\n" for part in [*parts, _main(job, collator, reallocated=reallocated)])
+    return assembled([*parts, _main(job, collator, reallocated=reallocated)])
 
 
 _READ: Final = """
@@ -122,7 +122,10 @@ def _imports(job: ExportJob, collator: str, *, reallocated: bool, read: bool) ->
 
 def _constants(settings: dict[str, Any], *, labelled: bool, paired: bool) -> str:
     lines = [
-        f"OWN = {{key: SETTINGS.pop(key, None) for key in {OWN_KEYS!r}}}",
+        "OWN_KEYS = (",
+        *(f'    "{key}",' for key in OWN_KEYS),
+        ")",
+        "OWN = {key: SETTINGS.pop(key, None) for key in OWN_KEYS}",
         'NAME, MODEL, ADAPTER = OWN["model_name_or_path"], OWN["model_init"], OWN["adapter_config"]',
         'MAX_LENGTH = OWN["max_length"]',
     ]

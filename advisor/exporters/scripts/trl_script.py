@@ -9,7 +9,7 @@ from advisor.exporters.config_text import stanza
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.formats.trl_cli import builder_of
 from advisor.exporters.hf_arguments import training_arguments
-from advisor.exporters.scripts.literals import python_literal
+from advisor.exporters.scripts.literals import assembled, python_literal
 from advisor.exporters.scripts.script_text import (
     FREEZE_A,
     OPTIMIZERS,
@@ -46,7 +46,7 @@ def trl_script(job: ExportJob, format: TrainerFormat, command: str) -> str:
     parts += [FREEZE_A] if job.method.optimizer == "lorafa" else []
     parts += [REALLOCATION] if reallocated else []
     parts.append(_main(job, model, adapter is not None, reallocated=reallocated))
-    return "\n".join(part.strip("\n") + "\n" for part in parts)
+    return assembled(part for part in parts if part)
 
 
 def loading_line(path: str, data: str) -> str:

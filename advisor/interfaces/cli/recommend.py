@@ -64,7 +64,12 @@ def command(explain: bool, target: str | None, out: str | None, force: bool, as_
     with progress("tracing") as advance:
         found = advisor.recommend(**asked, on_progress=advance)
     if target is not None:
-        deliver(advisor.export(found, to=target, data=asked.get("data")), out, force=force, as_json=as_json)
+        deliver(
+            advisor.export(found, to=target, data=asked.get("data"), model=asked["model"]),
+            out,
+            force=force,
+            as_json=as_json,
+        )
         return
     emit(found, as_json, explained if explain else recommendation_table)
 

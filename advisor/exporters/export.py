@@ -11,7 +11,7 @@ from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.exporters.export_job import Export, Exporter, ExportJob
 from advisor.exporters.export_source import Source, job_of
 from advisor.exporters.formats import EXPORTERS, find_exporter
-from advisor.exporters.launch import LAUNCHERS, launch
+from advisor.exporters.launch import LAUNCHERS, SEGMENTS, launch
 
 
 def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
@@ -62,6 +62,9 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     if job.model == job.spec.name and job.spec.source == "catalogue":
         notes = (f"{job.model} is loaded; an instruct or later one of the same definition: --model NAME", *notes)
     files, command, line = exporter.files(job), exporter.command(job), ""
+    if job.recipe.expandable_segments:
+        command = f"env {SEGMENTS} {command}"
+        notes = (*notes, f"priced with {SEGMENTS} in the environment, which no file of a trainer says")
     if launcher is not None:
         if launcher not in LAUNCHERS:
             raise UnknownName.of("launcher", launcher, list(LAUNCHERS), list_with="advisor export --help")

@@ -53,7 +53,7 @@ def training_arguments(job: ExportJob, *, checkpointing: str = "activation_check
         "use_liger_kernel": False,
         "torch_compile": False,
         "auto_find_batch_size": False,
-        "train_sampling_strategy": "random",
+        "train_sampling_strategy": "group_by_length" if recipe.batching == "grouped" else "random",
         "eval_strategy": "no",
         "save_strategy": "epoch",
         "logging_steps": 10,
@@ -93,7 +93,7 @@ def read_arguments(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     if settings.flag("auto_find_batch_size"):
         notes.append("auto_find_batch_size makes batches smaller where they do not fit: estimated as they stand")
     if settings.get("train_sampling_strategy") == "group_by_length" or settings.flag("group_by_length"):
-        notes.append("samples of like length share a batch: there is less padding, and less time, than estimated")
+        case["batching"] = "grouped"
     return case, notes
 
 

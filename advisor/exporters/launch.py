@@ -32,6 +32,10 @@ def launch(
     return LAUNCHERS[name](job, command, requirements)
 
 
+SEGMENTS: Final = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+"""What makes CUDA's segments grow; a setting of the process, not of a trainer."""
+
+
 def _install(requirements: Sequence[str]) -> str:
     return f"pip install {' '.join(shlex.quote(one) for one in requirements)}"
 
@@ -81,7 +85,8 @@ def _dstack(job: ExportJob, command: str, requirements: Sequence[str]) -> tuple[
 
 
 def _hf_jobs(job: ExportJob, command: str, requirements: Sequence[str]) -> tuple[None, str]:
-    return None, f"hf jobs uv run --flavor {_named('hf-jobs', job)} --secrets HF_TOKEN train.py"
+    more = f" --env {SEGMENTS}" if job.recipe.expandable_segments else ""
+    return None, f"hf jobs uv run --flavor {_named('hf-jobs', job)} --secrets HF_TOKEN{more} train.py"
 
 
 LAUNCHERS: Final[dict[str, Callable[..., tuple[ExportedFile | None, str]]]] = {

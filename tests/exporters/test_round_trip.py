@@ -84,6 +84,7 @@ CHANGES = [
     {"attn_implementation": "eager", "max_grad_norm": 0.0, "gradient_checkpointing": False},
     {"target_modules": ["q_proj"], "rank": 8, "alpha": 8, "dropout": 0.05},
     {"target_modules": "attention-qv"},
+    {"batching": "grouped"},
 ]
 
 

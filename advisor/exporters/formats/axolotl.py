@@ -137,6 +137,7 @@ class Axolotl(Exporter):
         if recipe.gradient_checkpointing:
             document["gradient_checkpointing_kwargs"] = dict(CHECKPOINTED)
         document |= {"attn_implementation": recipe.attention, **dict.fromkeys(_OFF, False)}
+        document["group_by_length"] = recipe.batching == "grouped"
         document |= {"val_set_size": 0.0, "saves_per_epoch": 1, "logging_steps": 10, "seed": job.seed}
         text = yaml_text(document, stanza(self.format, job, self.command(job)))
         return (ExportedFile(name="axolotl.yaml", text=text),)
@@ -171,7 +172,7 @@ class Axolotl(Exporter):
             "weight_decay": settings.number("weight_decay"),
             "max_grad_norm": settings.number("max_grad_norm"),
             "gradient_checkpointing": bool(checkpointing) and checkpointing != "false",
-            "batching": "packed" if settings.flag("sample_packing") else "padded",
+            "batching": _batching(settings),
             "base": base,
             "trainer": "hf",
             "attn_implementation": _attention(settings),
@@ -210,6 +211,13 @@ def _adapter_keys(job: ExportJob) -> dict[str, Any]:
 
         keys["loraplus_lr_ratio"] = options_of(job.method, job.recipe.options)["rate_ratio"]
     return keys
+
+
+def _batching(settings: Settings) -> str:
+    packed, grouped = settings.flag("sample_packing"), settings.flag("group_by_length")
+    if packed and grouped:
+        settings.refuse("group_by_length", "it contradicts sample_packing")
+    return "packed" if packed else "grouped" if grouped else "padded"
 
 
 def _attention(settings: Settings) -> str:
@@ -282,7 +290,6 @@ def _kernels(settings: Settings, notes: list[str], base: str) -> None:
         notes.append("axolotl casts embeddings to float32 unless embeddings_skip_upcast is set: not in the estimate")
     settings.flag("peft_autocast_adapter_dtype", True)
     settings.flag("pad_to_sequence_len")
-    settings.flag("group_by_length")
 
 
 AXOLOTL = Axolotl()

@@ -14,6 +14,8 @@ from advisor.exporters.settings import Settings
 
 PEFT_OPTIMIZERS: Final = ("loraplus", "lorafa")
 """Method optimizers that peft makes, so that a script without advisor can."""
+PADDED: Final = ("padded", "grouped")
+"""Batches that transformers' Trainer makes: of equal lengths once padded, in any order or sorted by length."""
 NEEDS_MORE_INPUT: Final = {
     "multitask-prompt-tuning": "a task id with every row",
     "poly": "a task id with every row",
@@ -41,7 +43,7 @@ class HfTrainer(Exporter):
     says = "a script for transformers' Trainer and its training_args.json: every task, every method of peft's"
 
     def against(self, job: ExportJob) -> str | None:
-        if job.recipe.batching != "padded":
+        if job.recipe.batching not in PADDED:
             return "transformers' Trainer pads its batches: --to trl packs them"
         return against_script(job)
 

@@ -149,7 +149,7 @@ class LlamaFactory(Exporter):
         case |= {
             "model": settings.text("model_name_or_path"),
             "seq_len": settings.whole("cutoff_len"),
-            "batching": "packed" if packing else "padded",
+            "batching": "packed" if packing else case.get("batching", "padded"),
             "base": base,
             "trainer": "hf",
             "attn_implementation": attention[asked],

@@ -54,7 +54,7 @@ class MsSwift(Exporter):
         reason = against_method(job, optimizers=("loraplus",)) or against_recipe(job, ("causal-lm",))
         if reason:
             return reason
-        if recipe.batching != "padded" and recipe.attention != "flash_attention_2":
+        if recipe.batching not in ("padded", "grouped") and recipe.attention != "flash_attention_2":
             return "packed and padding-free batches need flash_attention_2"
         if job.method.name == "full":
             return None
@@ -76,7 +76,7 @@ class MsSwift(Exporter):
             "max_length": job.workload.seq_len,
             "truncation_strategy": "right",
             "packing": recipe.batching == "packed",
-            "padding_free": recipe.batching != "padded",
+            "padding_free": recipe.batching in ("packed", "padding-free"),
         }
         if recipe.base != "dtype":
             document |= {"quant_method": "bnb", "quant_bits": 4 if recipe.base == "nf4" else 8}
@@ -91,7 +91,7 @@ class MsSwift(Exporter):
         if job.method.optimizer is not None:
             arguments["optim"] = "adamw_torch"
         arguments.pop("train_sampling_strategy")
-        document |= {**arguments, "group_by_length": False, "adam_beta2": _ADAM_BETA2}
+        document |= {**arguments, "group_by_length": recipe.batching == "grouped", "adam_beta2": _ADAM_BETA2}
         text = yaml_text(document, stanza(self.format, job, self.command(job)))
         return (ExportedFile(name="ms_swift.yaml", text=text),)
 
@@ -119,14 +119,17 @@ class MsSwift(Exporter):
             "model": settings.text("model"),
             "seq_len": settings.whole("max_length"),
             "base": base,
-            "batching": "packed" if packing else "padding-free" if settings.flag("padding_free") else "padded",
+            "batching": "packed"
+            if packing
+            else "padding-free"
+            if settings.flag("padding_free")
+            else case.get("batching", "padded"),
             "trainer": "hf",
             "attn_implementation": {"flash_attn": "flash_attention_2", None: "sdpa"}.get(
                 settings.text("attn_impl"), settings.text("attn_impl")
             ),
             **_read_adapter(settings, base),
         }
-        settings.flag("group_by_length")
         settings.number("adam_beta2")
         return ConfigCase(case, tuple(notes))
 

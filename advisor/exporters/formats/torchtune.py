@@ -45,8 +45,8 @@ class Torchtune(Exporter):
             return f"it shipped no {self._kind(job)} config of {job.spec.name}"
         if recipe.base == "int8" or recipe.autocast or recipe.dtype == "float16":
             return "it trains in bfloat16 or float32, on a 4-bit base or none"
-        if recipe.batching == "padding-free":
-            return "it has no padding-free batches without packing"
+        if recipe.batching in ("padding-free", "grouped"):
+            return f"it has no {recipe.batching} batches"
         if recipe.attention != "sdpa":
             return f"it calls torch's own attention, not {recipe.attention}"
         if recipe.optimizer not in _OPTIMIZERS:

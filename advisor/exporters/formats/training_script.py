@@ -5,7 +5,7 @@ from __future__ import annotations
 from advisor.catalog.trainer_formats import TrainerFormat, trainer_format
 from advisor.exporters.export_job import ExportedFile, Exporter, ExportJob
 from advisor.exporters.expressible import LORA_CASTS, with_trainer
-from advisor.exporters.formats.hf_trainer import against_script
+from advisor.exporters.formats.hf_trainer import PADDED, against_script
 from advisor.exporters.scripts.hf_script import hf_script
 from advisor.exporters.scripts.trl_script import trl_script
 
@@ -29,7 +29,7 @@ class TrainingScript(Exporter):
                 return "TRL's SFTTrainer trains causal language models only: --to hf"
             if job.recipe.head_learning_rate is not None:
                 return "SFTTrainer trains no new head"
-        if job.recipe.batching != "padded" and (
+        if job.recipe.batching not in PADDED and (
             job.recipe.trainer != "trl" or job.recipe.attention != "flash_attention_2"
         ):
             return "packed and padding-free batches need the trainer trl and flash_attention_2"

@@ -47,7 +47,7 @@ class TrlCli(Exporter):
         reason = against_method(job) or against_recipe(job, ("causal-lm", "seq2seq"))
         if reason:
             return reason
-        if job.recipe.batching != "padded" and job.recipe.attention != "flash_attention_2":
+        if job.recipe.batching not in ("padded", "grouped") and job.recipe.attention != "flash_attention_2":
             return "packed and padding-free batches need flash_attention_2, or rows would see each other"
         if job.recipe.method == "full" and job.recipe.adapter_config is None:
             return None
@@ -102,7 +102,9 @@ class TrlCli(Exporter):
         packing = settings.flag("packing")
         if packing and settings.text("packing_strategy") != "bfd":
             notes.append("packing_strategy is estimated as bfd, which fills blocks as full")
-        batching = "packed" if packing else "padding-free" if settings.flag("padding_free") else "padded"
+        batching = (
+            "packed" if packing else "padding-free" if settings.flag("padding_free") else case.get("batching", "padded")
+        )
         if settings.text("loss_type", "nll") == "dft":
             settings.refuse("loss_type", "DFT builds the logits that the estimate of TRL leaves out")
         length = settings.whole("max_seq_length") if settings.has("max_seq_length") else settings.whole("max_length")

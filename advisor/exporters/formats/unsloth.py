@@ -44,8 +44,8 @@ class Unsloth(Exporter):
             return "it has no 8-bit base, only a 4-bit one"
         if recipe.dtype != "bfloat16" or recipe.autocast:
             return "it chooses the precision itself: bfloat16 where the GPU has it"
-        if recipe.batching == "padding-free":
-            return "it has no padding-free batches without packing"
+        if recipe.batching in ("padding-free", "grouped"):
+            return f"it has no {recipe.batching} batches"
         if recipe.max_grad_norm != 1:
             return f"it clips gradients at 1, not at {recipe.max_grad_norm:g}"
         if job.workload.epochs != int(job.workload.epochs):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from advisor.domain.request.validation import check_names
-from advisor.domain.request.verb_options import ExportOptions
+from advisor.domain.request.export_options import ExportOptions
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.exporters.export_job import Export, Exporter, ExportJob
 from advisor.exporters.export_source import Source, job_of
@@ -20,7 +20,7 @@ def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
     Args:
         source: a Recommendation, a Candidate, a finished study, a case as a line of `advisor estimate --from` has it,
             or the path of a file with one of them (`advisor recommend --json`, `study.json`, `advisor tune`'s folder).
-        options: see `advisor.domain.request.verb_options.ExportOptions`; `to` names the tool.
+        options: see `advisor.domain.request.export_options.ExportOptions`; `to` names the tool.
 
     Returns:
         The files with their names, the command that runs them, the recipe as the tool will run it, and notes: what the

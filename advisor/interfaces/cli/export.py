@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.verb_options import ExportOptions
+from advisor.domain.request.export_options import ExportOptions
 from advisor.interfaces.cli.click_options import given, json_option, options_of
 from advisor.interfaces.cli.output import clean, emit
 

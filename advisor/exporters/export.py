@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Unpack
 
-from advisor.domain.request.validation import check_names
 from advisor.domain.request.export_options import ExportOptions
+from advisor.domain.request.validation import check_names
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.exporters.export_job import Export, Exporter, ExportJob
 from advisor.exporters.export_source import Source, job_of

@@ -171,7 +171,7 @@ def request_of(given: argparse.Namespace, question: Question, folder: Path) -> T
     request = begun.request
     if given.mixed:
         starts = tuple(
-            s.model_copy(update={"recipe": s.recipe.model_copy(update={"dtype": "bfloat16", "autocast": True})})
+            s.model_copy(update={"recipe": s.recipe.model_copy(update={"dtype": "float32", "mixed_precision": "bf16"})})
             for s in request.starts
         )
         request = request.model_copy(update={"starts": starts})

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from advisor.assembly.dtypes import storage_dtype, torch_dtype
+from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.trainer_casts import prepare_base
 from advisor.catalog.models.checkpoint import quantisation_of, stored_base
 from advisor.catalog.models.spec import remote_code
 from advisor.catalog.models.tasks import task_for
@@ -171,7 +172,7 @@ def build(
     try:
         with torch.device(device):
             model = build_model(
-                maker, config, dtype=torch_dtype(storage_dtype(recipe)), attn_implementation=_implementation(recipe)
+                maker, config, dtype=torch_dtype(recipe.dtype), attn_implementation=_implementation(recipe)
             )
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
         raise UnsupportedModel(
@@ -181,12 +182,13 @@ def build(
         ) from error
     if spec.own_head:
         _untie(model)
-    _keep_in_float32(model, torch_dtype(storage_dtype(recipe)))
+    _keep_in_float32(model, torch_dtype(recipe.dtype))
     if recipe.base != "dtype":
         from advisor.assembly.quantize import quantise
 
         found = quantisation_of(spec.config)
         model = quantise(model, recipe, found[1] if found is not None and stored_base(spec) else {})
+        model = prepare_base(model, recipe)
     model.train()
     return model
 

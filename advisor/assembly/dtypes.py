@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.domain.recipe import Recipe
 from advisor.errors import UnsupportedModel
 
 if TYPE_CHECKING:
@@ -29,8 +28,3 @@ def torch_dtype(name: str) -> torch.dtype:
     if found is None:
         raise UnsupportedModel(f"the dtype {name!r} is none that is modelled", hints=["bfloat16, float16, float32"])
     return found
-
-
-def storage_dtype(recipe: Recipe) -> str:
-    """What the base weights are loaded in: float32 under autocast of an unquantised base, else the dtype."""
-    return "float32" if recipe.autocast and recipe.base == "dtype" else recipe.dtype

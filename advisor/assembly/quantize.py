@@ -134,7 +134,7 @@ def _four_bit(linear: nn.Linear, recipe: Recipe, bnb: Any, stored: Mapping[str, 
 
     nested = bool(stored.get("bnb_4bit_use_double_quant", not stored))
     kind = str(stored.get("bnb_4bit_quant_type") or ("fp4" if stored else "nf4"))
-    named = str(stored.get("bnb_4bit_compute_dtype") or ("float32" if stored else recipe.dtype))
+    named = str(stored.get("bnb_4bit_compute_dtype") or ("float32" if stored else recipe.compute_dtype))
     compute = torch_dtype(named.removeprefix("torch."))
     made = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, bias=_has_bias(linear),

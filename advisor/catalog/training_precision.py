@@ -8,12 +8,12 @@ away. Mixed precision keeps float32 weights for that reason (Micikevicius et al.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from advisor.catalog.methods.method import Method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.request.vocabulary import DType, Task
+from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS, Base, DType, MixedPrecision, Task
 
 HALF_A_BIT: Final = 2.0**-9
 """Of bfloat16, as a share of the weight: the least that any step must exceed."""
@@ -28,10 +28,12 @@ MEASURED_IN_BFLOAT16: Final = (0.570, 0.747)
 """Accuracy of full fine-tuning at 2e-5 in pure bfloat16 and in float32 on the same rows: the project's own measurement
 (its issue 14, item 4); one model and one data set, so it bounds a loss and predicts none."""
 
-SCALER_REFUSES: Final = (
-    "trained weights stored in float16: a GradScaler stops on them (Attempting to unscale FP16 gradients), and without "
-    "one AdamW's second moment underflows to 0 (https://github.com/huggingface/peft/issues/1249)"
+UNSCALED: Final = (
+    "what is trained is stored in float16 and no loss is scaled: gradients below 6e-8 are 0 (Micikevicius et al. 2018, "
+    "arXiv:1710.03740, section 3.2), and no GradScaler takes float16 gradients "
+    "(https://github.com/huggingface/peft/issues/1249)"
 )
+"""Of the optimizers that compute in float32; what the others do is refused (`library_support`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,43 @@ def needs_float32_weights(method: Method, dtype: DType, task: Task, rate: float 
     return dtype == "bfloat16" and loses_updates(method, rate_of(method) if rate is None else rate)
 
 
+def usual_precision(
+    method: Method,
+    base: Base,
+    task: Task,
+    *,
+    half: DType,
+    rate: float | None = None,
+    dtype: DType | None = None,
+    mixed: MixedPrecision | None = None,
+) -> dict[str, Any]:
+    """What weights are loaded in and the trainer's flag, as fields of a recipe, where a user left either open.
+
+    Float32 weights with autocast where 16 bits would lose what is trained, else all in 16 bits.
+
+    Args:
+        half: the card's 16-bit type, or float32 where the model can do with none.
+        rate: the learning rate; None: the method's usual one.
+        dtype: what the weights are to be loaded in, where it was said.
+        mixed: the trainer's flag, where it was said.
+    """
+    if dtype is not None:
+        return {"dtype": dtype, "mixed_precision": mixed or "no"}
+    half = MIXED_DTYPES.get(mixed or "no", half)
+    # beside a quantised base only a new head is trained, which bfloat16 holds
+    needs = needs_float32_weights(method, half, task, rate) and (base == "dtype" or half == "float16")
+    if not needs or half == "float32":
+        return {"dtype": half, "mixed_precision": mixed or "no"}
+    return {"dtype": "float32", "mixed_precision": mixed or MIXED_FLAGS[half]}
+
+
 def precision_warning(method: Method, recipe: Recipe, task: Task) -> str:
     """What is wrong with training in the precision of a recipe; "" where nothing is."""
     stored_in_base = method.trains_in_base_dtype or bool((recipe.adapter_config or {}).get("modules_to_save"))
-    held_in_float32 = recipe.autocast and recipe.base == "dtype"
-    if held_in_float32 or recipe.dtype == "float32":
+    if recipe.dtype == "float32" or recipe.prepare_kbit_training:
         return ""
     if recipe.dtype == "float16":
-        return f"precision: {SCALER_REFUSES}" if stored_in_base or task == "sequence-classification" else ""
+        return f"precision: {UNSCALED}" if stored_in_base or task == "sequence-classification" else ""
     rate = rate_of(method, recipe)
     beside = stored_in_base and not method.trains_in_base_dtype and rate < HALF_A_BIT * WEIGHT_SIZE
     if not loses_updates(method, rate) and not beside:

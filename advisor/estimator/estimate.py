@@ -7,6 +7,7 @@ from typing import Final, Unpack
 
 from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of, with_stored_base
+from advisor.catalog.models.tasks import task_for
 from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
@@ -21,11 +22,11 @@ from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
-from advisor.estimator.gpu_request import dtype_asked
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
+from advisor.estimator.precision_request import with_own_allocator, with_precision
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import releases_of, timeline_of, trace_of
@@ -66,24 +67,48 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
 
 def answer(request: EstimateRequest) -> Candidate:
     """The candidate a request describes. Raises as `estimate`."""
-    from advisor.catalog.gpus import check_attention
-    from advisor.catalog.methods import check_recipe
     from advisor.catalog.models import resolve_model
 
-    hardware = hardware_of(request)
-    spec = resolve_model(request.model)
-    dtype, precision = dtype_asked(request.dtype, hardware.gpu, spec)
-    recipe = recipe_of(request.model_copy(update={"dtype": dtype}))
+    return answer_on(request, hardware_of(request), resolve_model(request.model))
+
+
+def answer_on(
+    request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, use_measured: bool = True
+) -> Candidate:
+    """The candidate of a request whose machine and model are known already, with every check of a user's question.
+
+    Args:
+        use_measured: as in `price`.
+
+    Raises:
+        as `estimate`.
+    """
+    from advisor.catalog.gpus import check_attention
+    from advisor.catalog.methods import check_recipe, find_method
+
+    recipe = recipe_of(request)
     if request.base is None:
         recipe = with_stored_base(spec, recipe)
+    recipe, precision = with_precision(
+        recipe,
+        find_method(recipe.method),
+        hardware.gpu,
+        spec,
+        task_for(spec, request.task),
+        dtype=request.dtype,
+        mixed=request.mixed_precision,
+        autocast=request.autocast,
+        prepare=request.prepare_kbit_training,
+    )
     check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
     method = check_recipe(spec, recipe, workload)
-    candidate = price(workload, recipe, hardware, spec)
+    candidate = price(workload, recipe, hardware, spec, use_measured=use_measured)
     if request.torch_compile:
         candidate = as_compiled(candidate)
-    if request.autocast and recipe.dtype == "float32":
+    if request.autocast and not recipe.mixed:
         precision = (*precision, "--autocast changes nothing: in float32 the products are in it already")
+    candidate = with_own_allocator(candidate, hardware.gpu)
     resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 

@@ -16,7 +16,7 @@ from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
-from advisor.domain.recipe import Recipe
+from advisor.domain.recipe import Recipe, autocast_fields
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
     Alpha,
@@ -39,12 +39,14 @@ from advisor.domain.request.verb_options import (
     LengthFile,
     MaxGradNorm,
     MeanSeqLen,
+    MixedPrecisionFlag,
     Model,
     NumLabels,
     OneBase,
     OneMethod,
     Optimizer,
     Precision,
+    PrepareKbitTraining,
     Rank,
     Samples,
     Schedule,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
+_FLAGS: Final = {"bfloat16": "bf16", "float16": "fp16", "none": "no"}
 _DTYPES: Final = {
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -108,7 +111,9 @@ class EstimateRequest(Value):
     epochs: Epochs = 3.0
     dtype: Precision | None = None
     base: OneBase | None = None
-    autocast: Autocast = False
+    mixed_precision: MixedPrecisionFlag | None = None
+    prepare_kbit_training: PrepareKbitTraining | None = None
+    autocast: Autocast | None = None
     optimizer: Optimizer | None = None
     learning_rate: LearningRate | None = None
     max_grad_norm: MaxGradNorm = 1.0
@@ -132,6 +137,11 @@ class EstimateRequest(Value):
     def _spelt_out(cls, dtype: Any) -> Any:
         name = dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
         return _DTYPES.get(name, name)
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _flag(cls, flag: Any) -> Any:
+        return _FLAGS.get(flag, flag) if isinstance(flag, str) else flag
 
 
 def from_case(case: Mapping[str, Any]) -> EstimateRequest:
@@ -275,8 +285,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "adapter_config": config,
             "micro_batch_size": request.batch_size,
             "gradient_accumulation": request.gradient_accumulation,
-            "dtype": request.dtype or "bfloat16",
-            "autocast": request.autocast,
+            **_precision(request, method),
             "base": request.base or method.default_base,
             "optimizer": optimizer,
             "gradient_checkpointing": request.gradient_checkpointing,
@@ -289,6 +298,14 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "weight_decay": request.weight_decay,
         }
     )
+
+
+def _precision(request: EstimateRequest, method: Method) -> dict[str, Any]:
+    """What was said of it; what was left open takes the GPU's and the trainer's usual later (precision_request)."""
+    said = {"dtype": request.dtype or "bfloat16", "mixed_precision": request.mixed_precision or "no"}
+    if request.autocast:
+        said |= autocast_fields({**said, "base": request.base or method.default_base})
+    return {**said, "prepare_kbit_training": bool(request.prepare_kbit_training)}
 
 
 def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:

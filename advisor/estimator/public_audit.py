@@ -20,9 +20,8 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, UnknownName
 from advisor.estimator.audit import drawn, plotting
-from advisor.estimator.estimate import price
-from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
-from advisor.estimator.step_time.torch_compile_bounds import as_compiled
+from advisor.estimator.estimate import answer_on
+from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of
 
 Target = Literal["peak_allocated", "peak_reserved", "peak_device", "step_time"]
 TARGETS: Final[tuple[Target, ...]] = ("peak_allocated", "peak_reserved", "peak_device", "step_time")
@@ -148,27 +147,16 @@ def priced(source: PublicRuns, run: PublicRun) -> Candidate:
         AdvisorError: the question is refused.
     """
     request = request_of(run)
-    spec = spec_for(source, run)
-    hardware = hardware_of(request)
-    recipe = recipe_of(request)
-    workload, _ = workload_of(request, spec, recipe)
-    candidate = price(workload, recipe, hardware, spec, use_measured=False)
-    return as_compiled(candidate) if request.torch_compile else candidate
+    return answer_on(request, hardware_of(request), spec_for(source, run), use_measured=False)
 
 
 def request_of(run: PublicRun) -> EstimateRequest:
-    """The question a run answers. Keys that no request has yet are said in the nearest words it has.
+    """The question a run answers.
 
     Raises:
         BadRequest: the question is refused.
     """
-    asked: dict[str, Any] = {"headroom": 0.0, **(run.asked or {})}
-    known = EstimateRequest.model_fields
-    if "mixed_precision" in asked and "mixed_precision" not in known:
-        flag = asked.pop("mixed_precision")
-        if asked.get("dtype") == "float32" or asked.get("method") == "qlora":
-            asked |= {"dtype": {"bf16": "bfloat16", "fp16": "float16"}[flag], "autocast": True}
-    return from_case({key: value for key, value in asked.items() if key in known or key != "prepare_kbit_training"})
+    return from_case({"headroom": 0.0, **(run.asked or {})})
 
 
 def _counts(run: PublicRun, least: Comparable) -> bool:

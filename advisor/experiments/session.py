@@ -13,6 +13,7 @@ from advisor import store
 from advisor.catalog.findings.study_files import broken_laws
 from advisor.dataset.splits import Row, Splits, make_splits, write_splits
 from advisor.domain.findings import Study
+from advisor.domain.recipe import autocast_fields
 from advisor.errors import DISK_FULL, BadRequest, DoesNotFit
 from advisor.experiments.experiment_findings import Group, Scored, findings_of
 from advisor.experiments.inputs import absolute, asked
@@ -236,7 +237,7 @@ class Session:
                 "head_learning_rate": None,  # the rates a study compares are of all that trains
                 "micro_batch_size": micro,
                 "gradient_accumulation": batch // micro,
-                "autocast": plan.autocast,
+                **(autocast_fields({"dtype": plan.dtype, "base": start.recipe.base}) if plan.autocast else {}),
             }
         )
         workload = request.workload.model_copy(

@@ -26,6 +26,7 @@ from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.optimizers import make_optimizer
 from advisor.assembly.parameter_count import total_parameters, trainable_parameters
+from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
 from advisor.catalog.methods import find_method
 from advisor.domain.profile import Profile
@@ -165,9 +166,10 @@ class _MeasuredRun:
             enable({"use_reentrant": False})
             if hasattr(model, "enable_input_require_grads"):
                 model.enable_input_require_grads()  # pyright: ignore
-        if recipe.autocast:
+        cast_trained(model, recipe)
+        if recipe.mixed:
             _autocast(model, job)
-            if recipe.dtype == "float16":
+            if recipe.mixed_precision == "fp16":
                 self.notes.append("float16 without gradient scaling")
         optimizer = make_optimizer(model, recipe, find_method(recipe.method).optimizer)
         self.model, self.optimizer = model, optimizer
@@ -294,10 +296,7 @@ def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch
 
 def _autocast(model: nn.Module, job: ProfileJob) -> None:
     """Mixed precision; transformers' trainers also hand the outputs on in float32, as accelerate does for them."""
-    mixed = torch.autocast(job.device, dtype=torch_dtype(job.recipe.dtype))
+    mixed = torch.autocast(job.device, dtype=torch_dtype(job.recipe.compute_dtype))
     forward = cast("Callable[..., Any]", mixed(model.forward))
-    if job.recipe.trainer != "loop":
-        from accelerate import utils
-
-        forward = cast("Callable[..., Any]", utils.convert_outputs_to_fp32(forward))
     model.forward = forward  # type: ignore[method-assign]
+    hand_on_in_float32(model, job.recipe)

@@ -190,7 +190,7 @@ def _features(job: ProfileJob) -> Mapping[str, Any]:
         "tokens": math.log2(recipe.micro_batch_size * job.workload.seq_len),
         "length": math.log2(job.workload.seq_len),
         "gradient_checkpointing": recipe.gradient_checkpointing,
-        "dtype": (recipe.dtype, recipe.autocast, recipe.base),
+        "dtype": (recipe.dtype, recipe.mixed_precision, recipe.base),
         "optimizer": recipe.optimizer,
         "trainer": recipe.trainer,
         "attention": recipe.attention,

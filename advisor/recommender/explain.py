@@ -77,11 +77,12 @@ def _precision(question: ResolvedRequest, choice: Candidate) -> list[str]:
     warning = precision_warning(method, recipe, choice.workload.task)
     if warning:
         return [warning, f"instead, in float32 weights: {_ways_out(question, choice)}"]
-    if recipe.dtype == "float32":
+    if recipe.compute_dtype == "float32":
         return []
-    if recipe.base == "dtype" and recipe.autocast:
-        alone = "what is trained stops the loss scaler" if recipe.dtype == "float16" else "most steps are rounded away"
-        said = [f"precision: float32 weights, computed in {recipe.dtype} (autocast): in {recipe.dtype} alone {alone}"]
+    if recipe.base == "dtype" and recipe.dtype == "float32":
+        half = recipe.compute_dtype
+        alone = "what is trained stops the loss scaler" if half == "float16" else "most steps are rounded away"
+        said = [f"precision: float32 weights, computed in {half} (autocast): in {half} alone {alone}"]
         if recipe.optimizer == EIGHT_BIT and question.request.optimizer is None:
             said.append(f"{EIGHT_BIT}: with AdamW's state in float32, 16 bytes a parameter, it does not fit")
         return said
@@ -113,7 +114,7 @@ def _against(rival: Candidate, choice: Candidate) -> str:
         if not has_evidence(rival):
             parts.append("no study bears on it")
     if precision_warning(find_method(rival.recipe.method), rival.recipe, rival.workload.task):
-        parts.append(f"fits in pure {rival.recipe.dtype} only, which loses its updates")
+        parts.append(f"fits in {rival.recipe.dtype} weights only, which loses its updates")
     if rival.facts.get("mergeable") is False and choice.facts.get("mergeable"):
         parts.append("cannot be merged")
     return f"not {rival.recipe.method}: {', '.join(parts)}"

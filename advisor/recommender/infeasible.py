@@ -54,8 +54,8 @@ def describe(candidate: Candidate) -> str:
     """A recipe in a few words: `lora on nf4, checkpointing, 1 x 1024 tokens`."""
     recipe = candidate.recipe
     base = f" on {recipe.base}" if recipe.base != "dtype" else ""
-    if recipe.autocast and recipe.base == "dtype":
-        base = f" in float32 with {recipe.dtype} autocast"
+    if recipe.mixed and recipe.base == "dtype":
+        base = f" in {recipe.precision}"
     checkpointing = ", checkpointing" if recipe.gradient_checkpointing else ""
     return f"{recipe.method}{base}{checkpointing}, {recipe.micro_batch_size} x {candidate.workload.seq_len} tokens"
 

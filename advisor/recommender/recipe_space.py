@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from advisor.catalog.library_support import check_support
 from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
-from advisor.catalog.training_precision import needs_float32_weights
+from advisor.catalog.training_precision import usual_precision
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
-from advisor.domain.request.vocabulary import Base
+from advisor.domain.request.vocabulary import MIXED_DTYPES, Base
 from advisor.errors import IllegalRecipe
 from advisor.recommender.recommend_request import ResolvedRequest
 
@@ -75,6 +76,7 @@ def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) 
     recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
     try:
         check_recipe(question.spec, recipe, question.workload)
+        check_support(question.hardware.gpu, recipe, method, question.workload.task)
     except IllegalRecipe as error:
         return "cannot-run", str(error.fields.get("reason") or error.message)
     return "", ""
@@ -107,7 +109,7 @@ def _weights_fit(question: ResolvedRequest, base: Base) -> bool:
     """Whether the weights alone leave room; a lower bound, which spares the trace of what cannot fit."""
     if question.spec.parameters is None:
         return True
-    plain = 4.0 if question.dtype == "float32" else 2.0
+    plain = 4.0 if (question.request.dtype or question.dtype) == "float32" else 2.0
     each = {"dtype": plain, "int8": 1.0, "nf4": 0.5}[base]
     return question.spec.parameters * each < question.hardware.limit_bytes
 
@@ -127,15 +129,19 @@ def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> 
     (Dettmers et al. 2022, arXiv:2110.02861), and bfloat16 alone last. float16 alone is no way to train at all.
     """
     rate = question.training.get(method.name, {}).get("learning_rate")
-    if base != "dtype" or not needs_float32_weights(method, question.dtype, question.workload.task, rate):
-        yield {"autocast": False}
+    request, half = question.request, question.dtype
+    asked, flag = request.dtype, request.mixed_precision
+    first = usual_precision(method, base, question.workload.task, half=half, rate=rate, dtype=asked, mixed=flag)
+    if asked is not None or base != "dtype" or half == "float32" or first["dtype"] != "float32":
+        yield first
         return
-    tried: list[dict[str, Any]] = [{"autocast": True}]
-    own_optimizer = question.request.optimizer is not None or method.optimizer is not None
+    tried: list[dict[str, Any]] = [first]
+    own_optimizer = request.optimizer is not None or method.optimizer is not None
     if method.family == "full" and not own_optimizer and question.hardware.gpu.vendor == "nvidia":
-        tried.append({"autocast": True, "optimizer": EIGHT_BIT})
-    if question.dtype == "bfloat16":
-        tried.append({"autocast": False})
+        tried.append({**first, "optimizer": EIGHT_BIT})
+    narrow = {"dtype": MIXED_DTYPES.get(flag or "no", half), "mixed_precision": flag or "no"}
+    if narrow["dtype"] == "bfloat16":
+        tried.append(narrow)
     for fields in tried:
         if fields is tried[-1] or _trained_fit(question, method, fields):
             yield fields
@@ -165,8 +171,8 @@ def make_recipe(
     fields: dict[str, Any] = {
         "method": method.name,
         "options": question.options.get(method.name, {}),
-        "dtype": question.dtype,
         "base": base,
+        "prepare_kbit_training": base != "dtype" and bool(request.prepare_kbit_training),
         "gradient_checkpointing": checkpointing,
         "attention": request.attn_implementation,
         "trainer": request.trainer,

@@ -9,13 +9,17 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
+from advisor.catalog.gpus.capabilities import half_precision
+from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
+from advisor.domain.hardware import Gpu as Card
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,
@@ -33,12 +37,14 @@ from advisor.domain.request.verb_options import (
     Headroom,
     LengthFile,
     MeanSeqLen,
+    MixedPrecisionFlag,
     Model,
     MustMerge,
     NumLabels,
     Optimizer,
     PolicyName,
     Precision,
+    PrepareKbitTraining,
     Samples,
     SeqLen,
     SpotPrices,
@@ -94,6 +100,8 @@ class RecommendRequest(Value):
     must_merge: MustMerge = False
     trainer: TrainerName = "hf"
     dtype: Precision | None = None
+    mixed_precision: MixedPrecisionFlag | None = None
+    prepare_kbit_training: PrepareKbitTraining | None = None
     optimizer: Optimizer | None = None
     attn_implementation: AttnImplementation = "sdpa"
     expandable_segments: ExpandableSegments = False
@@ -171,6 +179,7 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
     _check_base(request, spec)
     gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
     check_attention(gpu, request.attn_implementation)
+    _check_precision(request, gpu)
     given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu or "", "note": note}
     if request.headroom is not None:
         given["headroom"] = request.headroom
@@ -180,6 +189,9 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
     notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
     workload, more, padded, row_lengths = _workload(request, spec)
     dtype, why = dtype_asked(request.dtype, gpu, spec)
+    whose = allocator_note(gpu)
+    if request.prepare_kbit_training:
+        why = (*why, "quantised bases are prepared for k-bit training; a base in 16 or 32 bits has nothing to prepare")
     return ResolvedRequest(
         request=request,
         spec=spec,
@@ -188,8 +200,21 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
         dtype=dtype,
         padded=padded,
         row_lengths=row_lengths,
-        notes=(*notes, *more, *why),
+        notes=(*notes, *more, *why, *([whose] if whose else ())),
     )
+
+
+def _check_precision(request: RecommendRequest, gpu: Card) -> None:
+    """Refuse once what no method could train with: a card without an allocator, a precision the card has not.
+
+    LoRA stands for all: what it trains is float32 beside whatever the base is.
+    """
+    from advisor.catalog.methods import find_method
+
+    lora = find_method("lora")
+    fields: dict[str, Any] = {"method": lora.name, "trainer": request.trainer, "attention": request.attn_implementation}
+    fields |= {"dtype": request.dtype or half_precision(gpu), "mixed_precision": request.mixed_precision or "no"}
+    check_support(gpu, Recipe.model_validate(fields), lora, "causal-lm")
 
 
 def _check_base(request: RecommendRequest, spec: ModelSpec) -> None:

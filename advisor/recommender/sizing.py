@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from advisor.catalog.library_support import check_support
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
 from advisor.catalog.training_precision import precision_warning
@@ -101,6 +102,7 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
                 break
             recipe = make_recipe(question, method, base, checkpointing=checkpointing, precision=precision)
             try:
+                check_support(question.hardware.gpu, recipe, method, question.workload.task)
                 found = _largest_that_fits(question, recipe, costs)
             except BadRequest as error:
                 illegal = error

@@ -82,7 +82,6 @@ class Recorder(TorchDispatchMode):
         self._sequence: list[int] = []
         self._sequence_home: list[Home] = []
         self._home_of_parameter: dict[int, Home] = {}
-        self.autocast: Any = None
         self._last_layers: set[Home] = set()
         self._tail = False
         self._closed = False

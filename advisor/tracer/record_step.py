@@ -22,8 +22,9 @@ from torch import nn
 from advisor.assembly.attach import attach_and_tell
 from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
-from advisor.assembly.dtypes import storage_dtype, torch_dtype
+from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
 from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
@@ -31,7 +32,8 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
 from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecord
-from advisor.tracer.fused_kernels.attention import AsOnCuda, Autocast
+from advisor.tracer.fused_kernels.attention import AsOnCuda
+from advisor.tracer.fused_kernels.autocast import Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import fused_head
 from advisor.tracer.parameter_census import Census, census_of
@@ -79,12 +81,13 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    assembled = assemble(asked, depth)
+    autocast = Autocast(torch_dtype(asked.recipe.compute_dtype)) if asked.recipe.mixed else None
+    assembled = assemble(asked, depth, autocast)
     model = assembled.model
     parameters = census_of(model, assembled.base)
     recorder = Recorder(padded=asked.padded)
     watched = stacks(model)
-    with _collected_between_steps(), _as_on_gpu(asked, recorder), recorder.watching(watched):
+    with _collected_between_steps(), _as_on_gpu(asked, recorder, autocast), recorder.watching(watched):
         _adopt(recorder, model, assembled.base)
         method = find_method(asked.recipe.method)
         optimizer = make_optimizer(model, asked.recipe, method.optimizer)
@@ -146,14 +149,15 @@ class Assembled:
     tied: tuple[str, ...]
 
 
-def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
-    """The model as the step trains it, on the meta device."""
+def assemble(asked: TraceRequest, depth: Mapping[str, int] | None, autocast: Autocast | None = None) -> Assembled:
+    """The model as the step trains it, on the meta device, its forward pass under `autocast`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
         attached = attach_and_tell(model, asked.spec, asked.workload, asked.recipe)
         model = attached.model
+        cast_trained(model, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
         setting: Any = model.config
@@ -161,11 +165,14 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None) -> Assembled:
     if asked.recipe.gradient_checkpointing:
         # random state is kept on the host and costs no device memory; meta has none to keep
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        settings = {"use_reentrant": False, "preserve_rng_state": False}
+        settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        if autocast is not None:
+            settings["context_fn"] = autocast.recomputing
         enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
     return Assembled(model, base, (*layer_drop(asked.spec), *attached.notices), attached.tied)
+        cast_trained(model, asked.recipe)
 
 
 @contextmanager
@@ -187,7 +194,7 @@ def _collected_between_steps() -> Generator[None]:
 
 
 @contextmanager
-def _as_on_gpu(asked: TraceRequest, recorder: Recorder) -> Generator[None]:
+def _as_on_gpu(asked: TraceRequest, recorder: Recorder, autocast: Autocast | None) -> Generator[None]:
     """The modes that make meta behave as CUDA would; innermost the recorder."""
     force = {"eager": None, "sdpa": None, "flash_attention_2": "flash"}[asked.recipe.attention]
     foreach = importlib.import_module("torch.utils._foreach_utils")
@@ -202,8 +209,8 @@ def _as_on_gpu(asked: TraceRequest, recorder: Recorder) -> Generator[None]:
         modes.enter_context(mock.patch.object(torch, "autocast", _autocast))
         modes.enter_context(fused_delta_rule(recorder))
         modes.enter_context(AsOnCuda(asked.capability, force))
-        if asked.recipe.autocast:
-            recorder.autocast = modes.enter_context(Autocast(torch_dtype(asked.recipe.dtype)))
+        if autocast is not None:
+            modes.enter_context(autocast)
         modes.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         modes.enter_context(recorder)
@@ -214,7 +221,7 @@ _real_autocast = torch.autocast
 
 
 def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
-    # meta knows no autocast; where the recipe asks for one, Autocast stands in for it
+    # meta knows no autocast; where the recipe asks for one, our own stands in for it
     return nullcontext() if device_type == "meta" else _real_autocast(device_type, *args, **kwargs)
 
 
@@ -263,8 +270,6 @@ def _two_steps(
     def mark(phase: str) -> None:
         recorder.mark(phase)
         if phase in ("clip", "optimizer"):
-            if recorder.autocast is not None:
-                recorder.autocast.clear()
             for p in stepper.parameters:
                 if p.grad is not None:
                     recorder.adopt(p.grad, recorder.home_of(p), "gradients")
@@ -272,14 +277,14 @@ def _two_steps(
     def inputs() -> dict[str, torch.Tensor]:
         batch = make_batch(
             asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta",
-            dtype=torch_dtype(storage_dtype(asked.recipe)),
+            dtype=torch_dtype(asked.recipe.dtype),
         )  # fmt: skip
         for tensor in batch.values():
             recorder.adopt(tensor, None, "inputs")
             recorder.note("batch", "h2d", "int64", 0, (tensor.numel() * tensor.element_size(),), 1)
         return batch
 
-    head = fused_head(recorder, asked.recipe) if asked.recipe.trainer == "trl" and _has_head(asked) else None
+    head = fused_head(recorder, asked.recipe) if _fuses_head(asked) else None
     stepper = Stepper(model, optimizer, asked.recipe, mark=mark, fused_head=head, backward=_backward)
     for number in (1, 2):
         recorder.begin_step(number)
@@ -306,8 +311,10 @@ def _backward(loss: torch.Tensor) -> None:
     _engine_run_backward((loss,), seed, False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
-def _has_head(asked: TraceRequest) -> bool:
-    return asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
+def _fuses_head(asked: TraceRequest) -> bool:
+    """Whether the trainer takes the loss without logits: its outputs are float32 already."""
+    causal = asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
+    return asked.recipe.trainer == "trl" and causal
 
 
 def _cut_stacks(

@@ -14,7 +14,7 @@ from advisor.catalog.methods import find_method, prompt_length
 from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
+from advisor.domain.recipe import Recipe, as_said_before
 from advisor.domain.trace.expand import expand
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
@@ -43,6 +43,14 @@ NOTICES = 2
 
 NAMED_TARGETS = 1
 """The same for targets that are named one by one, which may lie in some layers only."""
+
+MIXED = 2
+"""The same for mixed precision: 2 ends autocast with the forward pass, takes sums in float32 without a copy, and hands
+outputs on in float32 where accelerate does."""
+SOFTMAX = 2
+"""The same for eager attention: 2 writes the float32 softmax of 16-bit scores without a copy, as CUDA's kernel does."""
+CASTS = 1
+"""The same for what a trainer casts beside a quantised base."""
 
 BASE_MODEL = 3
 """The same for the base model but for those of `_AS_BEFORE`: 3 builds it as its checkpoint loads (output embeddings
@@ -78,8 +86,7 @@ def settings(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | Non
         "adapter_config": json.dumps(recipe.adapter_config, sort_keys=True) if recipe.adapter_config else None,
         "task": workload.task,
         "num_labels": workload.num_labels if workload.task == "sequence-classification" else None,
-        "dtype": recipe.dtype,
-        "autocast": recipe.autocast,
+        **as_said_before(recipe),
         "base": recipe.base,
         "optimizer": recipe.optimizer,
         "gradient_checkpointing": recipe.gradient_checkpointing,
@@ -116,6 +123,12 @@ def trace_key(
         asked["notices"] = NOTICES
     if isinstance(recipe.options.get("target_modules"), list):
         asked["targets"] = NAMED_TARGETS
+    if recipe.attention == "eager":
+        asked["softmax"] = SOFTMAX
+    if recipe.mixed:
+        asked["mixed"] = MIXED
+    if recipe.trainer == "trl" and recipe.base != "dtype":
+        asked["casts"] = CASTS
     if recipe.method == "adalora":
         asked["pruning"] = PRUNING
     if recipe.optimizer not in OF_TORCH:

@@ -223,7 +223,7 @@ def _read_back(
         return f"the folder {folder.name}, as written, could not be loaded again: {error}"
     found = _loss(prepared, job, few)
     prepared.scorer.model = None
-    if abs(found - wanted) <= SAME[job.recipe.dtype] * max(1.0, abs(wanted)):
+    if abs(found - wanted) <= SAME[job.recipe.compute_dtype] * max(1.0, abs(wanted)):
         return ""
     return f"the folder {folder.name}, loaded again, has a loss of {found:.6g} where the trained model had {wanted:.6g}"
 

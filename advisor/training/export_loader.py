@@ -72,12 +72,11 @@ def loader_of(job: TrainingSpec, *, plain: bool, whole: bool) -> ModelLoader:
         whole: it is a whole model, not an adapter.
     """
     from advisor.assembly.base_model import auto_class
-    from advisor.assembly.dtypes import storage_dtype
     from advisor.catalog.models.tasks import peft_task_type
 
     if not plain:
         return ModelLoader("advisor.training.export", "load_exported")
-    dtype = {"dtype": storage_dtype(job.recipe)}
+    dtype = {"dtype": job.recipe.dtype}
     if whole:
         return ModelLoader("transformers", auto_class(job.spec, job.workload.task).__name__, dtype)
     task_type = peft_task_type(job.spec, job.workload.task)
@@ -116,5 +115,9 @@ def quantization_fields(job: TrainingSpec) -> dict[str, Any]:
     heads = {"llm_int8_skip_modules": unquantised(plain)}
     if base == "int8":
         return {"load_in_8bit": True, **heads}
-    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": job.recipe.dtype}
+    nf4 = {
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": job.recipe.compute_dtype,
+    }
     return {"load_in_4bit": True, **nf4, **heads}

@@ -171,7 +171,8 @@ def base_model(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> 
 def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> tuple[Any, tuple[str, ...]]:
     """The base model, and the names of its parameters that the weights lack."""
     from advisor.assembly.base_model import auto_class
-    from advisor.assembly.dtypes import storage_dtype, torch_dtype
+    from advisor.assembly.dtypes import torch_dtype
+    from advisor.assembly.trainer_casts import prepare_base
 
     recipe = job.recipe
     extra: dict[str, Any] = {}
@@ -188,7 +189,7 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
         model, loading = load_model(
             auto_class(job.spec, job.workload.task),
             folder,
-            dtype=torch_dtype(storage_dtype(recipe)),
+            dtype=torch_dtype(recipe.dtype),
             attn_implementation=recipe.attention,
             output_loading_info=True,
             **extra,
@@ -203,6 +204,7 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
         # on a CPU a scoring would repack 4-bit weights for inference, in a form that no gradient passes
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    model = prepare_base(model, recipe)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
     if recipe.gradient_checkpointing:
@@ -283,13 +285,13 @@ def new_head(prepared: Prepared) -> list[Any]:
 
 
 def _autocast(job: TrainingSpec, device: str) -> Callable[[], Any]:
-    if not job.recipe.autocast:
+    if not job.recipe.mixed:
         return contextlib.nullcontext
     import torch
 
     from advisor.assembly.dtypes import torch_dtype
 
-    dtype = torch_dtype(job.recipe.dtype)
+    dtype = torch_dtype(job.recipe.compute_dtype)
     return lambda: torch.autocast(device, dtype=dtype)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from advisor.catalog.methods import find_method
-from advisor.catalog.training_precision import needs_float32_weights
+from advisor.catalog.training_precision import usual_precision
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation, Setting
+from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import (
@@ -53,17 +54,34 @@ def plain_recipe(
     fields = {"schedule": PLAIN_SCHEDULE, **training_fields(method, known)}
     fields, options = fields_for_short_training(method, fields, options, workload, spec.hidden)
     like = told.choice.recipe if told else None
-    dtype, rate = like.dtype if like else "float32", fields.get("learning_rate")
+    half, rate = like.compute_dtype if like else "float32", fields.get("learning_rate")
     return Recipe.model_validate(
         {
             "method": name,
             "options": options,
             "micro_batch_size": like.micro_batch_size if like else min(8, workload.effective_batch_size),
-            "dtype": dtype,
-            "autocast": method.default_base == "dtype" and needs_float32_weights(method, dtype, workload.task, rate),
+            **usual_precision(method, method.default_base, workload.task, half=half, rate=rate),
             "base": method.default_base,
             "gradient_checkpointing": bool(like and like.gradient_checkpointing and method.checkpointing),
             "trainer": like.trainer if like else "hf",
             **fields,
         }
     )
+
+
+PRECISION: Final = ("dtype", "mixed_precision", "prepare_kbit_training")
+"""Arguments that say in what precision to train."""
+
+
+def in_precision(recipe: Recipe, task: Task, asked: Mapping[str, Any]) -> Recipe:
+    """The recipe with what the user left open of its precision taken as usual for the method.
+
+    Args:
+        asked: the user's own of `PRECISION`; without the first two of them the recipe stays as it is.
+    """
+    dtype, mixed = asked.get("dtype"), asked.get("mixed_precision")
+    if dtype is None and mixed is None:
+        return recipe
+    method, half = find_method(recipe.method), recipe.compute_dtype
+    usual = usual_precision(method, recipe.base, task, half=half, rate=recipe.learning_rate, dtype=dtype, mixed=mixed)
+    return recipe.model_copy(update=usual)

@@ -14,8 +14,8 @@ from typing import Any, Final, ParamSpec, Unpack
 from pydantic import ValidationError
 
 from advisor import store
+from advisor.catalog.library_support import check_support
 from advisor.catalog.methods import check_recipe, find_method
-from advisor.catalog.training_precision import needs_float32_weights
 from advisor.dataset.splits import SPLITS, Row, Splits, load_splits, write_splits
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -37,7 +37,7 @@ from advisor.training.trainers import check_trainer
 from advisor.tuner.local_device import check_device
 from advisor.tuner.search.samplers_and_pruners import PRUNERS, SAMPLERS
 from advisor.tuner.search.space import make_dimensions
-from advisor.tuner.starting_recipe import converging, plain_recipe
+from advisor.tuner.starting_recipe import PRECISION, converging, in_precision, plain_recipe
 from advisor.tuner.tune_query import TuneQuery, checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, Start, TuneRequest
 
@@ -320,10 +320,9 @@ def _starts(
         settings = told.settings if told and found is told.choice else published
         recipe = found.recipe if found else plain_recipe(name, spec, workload, told, published)
         recipe = Recipe.model_validate(recipe.model_dump() | fields)
-        if "dtype" in fields and recipe.base == "dtype":
-            mixed = needs_float32_weights(find_method(name), recipe.dtype, workload.task, recipe.learning_rate)
-            recipe = recipe.model_copy(update={"autocast": mixed})
+        recipe = in_precision(recipe, workload.task, fields)
         check_recipe(spec, recipe, workload)
+        check_support(told.hardware.gpu if told else None, recipe, find_method(name), workload.task)
         check_trainer(spec, workload, recipe)
         starts.append(Start(recipe=recipe, settings=settings, predicted=found))
     return tuple(starts), notes
@@ -359,7 +358,7 @@ def _recipe_fields(query: TuneQuery, task: Task) -> dict[str, Any]:
         raise BadRequest(
             f"--head-learning-rate is of a new classification head, and {task} has none", hints=["--learning-rate RATE"]
         )
-    names = ("learning_rate", "head_learning_rate", "trainer", "dtype", "base")
+    names = ("learning_rate", "head_learning_rate", "trainer", *PRECISION, "base")
     return {name: value for name in names if (value := getattr(query, name)) is not None}
 
 

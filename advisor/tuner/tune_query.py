@@ -14,8 +14,10 @@ from advisor.domain.request.verb_options import (
     Epochs,
     LearningRate,
     MetricName,
+    MixedPrecisionFlag,
     OneBase,
     Precision,
+    PrepareKbitTraining,
     SeqLen,
     TaskName,
     TrainerName,
@@ -62,6 +64,8 @@ class TuneQuery(Value):
     head_learning_rate: float | None = None
     trainer: TrainerName | None = None
     dtype: Precision | None = None
+    mixed_precision: MixedPrecisionFlag | None = None
+    prepare_kbit_training: PrepareKbitTraining | None = None
     base: OneBase | None = None
     report_to: tuple[str, ...] | None = None
     seed: int = 0

@@ -81,7 +81,7 @@ def test_a_gpu_with_other_memory_than_sold_keeps_its_rates():
 @pytest.mark.parametrize(
     "name", one_in(3, ["T4", "V100", "P100-16GB", "RTX-2080-Ti", "Quadro-RTX-8000", "GTX-1080-Ti"])
 )
-def test_bfloat16_on_a_card_without_it_is_never_priced_in_silence(name: str):
+def test_bfloat16_on_a_card_without_it_is_refused_with_the_way_out(name: str):
     gpu = find_gpu(name)[0]
     chosen, notes = dtype_asked(None, gpu)
     assert chosen == "float16"
@@ -89,9 +89,12 @@ def test_bfloat16_on_a_card_without_it_is_never_priced_in_silence(name: str):
     half = advisor.estimate(MODEL, name, **ASKED)
     assert half.recipe.dtype == "float16"
     assert any("no bfloat16" in said for said in half.assumptions)
-    asked = advisor.estimate(MODEL, name, dtype="bfloat16", **ASKED)
-    assert any("no bfloat16" in said for said in asked.assumptions)
-    assert asked.time.step.mid >= half.time.step.mid, "emulated: no tensor cores"
+    for fields in ({"dtype": "bfloat16"}, {"mixed_precision": "bf16"}):
+        with pytest.raises(IllegalRecipe, match="no bfloat16") as caught:
+            advisor.estimate(MODEL, name, **ASKED, **fields)
+        assert "--dtype float16" in caught.value.hints[0]
+        with pytest.raises(IllegalRecipe, match="no bfloat16"):
+            advisor.recommend(MODEL, name, seq_len=128, **fields)
     assert not any(
         "no bfloat16" in said for said in advisor.estimate(MODEL, name, dtype="float32", **ASKED).assumptions
     )
@@ -118,7 +121,7 @@ def test_what_a_card_supports_follows_from_its_compute_capability(gpu):
         assert third
 
 
-@pytest.mark.parametrize("name", ["Tesla T4", "V100", "RTX 2080 Ti", "Apple-M4-Max-64GB", "TPU-v5e", "Gaudi3"])
+@pytest.mark.parametrize("name", ["Tesla T4", "V100", "RTX 2080 Ti", "Apple-M4-Max-64GB"])
 def test_flash_attention_is_refused_where_it_cannot_run(name: str):
     with pytest.raises(IllegalRecipe, match="FlashAttention-2") as caught:
         advisor.estimate(MODEL, name, attn_implementation="flash_attention_2", **ASKED)
@@ -127,6 +130,24 @@ def test_flash_attention_is_refused_where_it_cannot_run(name: str):
         advisor.recommend(MODEL, name, attn_implementation="flash_attention_2", seq_len=128)
     with pytest.raises(IllegalRecipe):
         check_attention(find_gpu(name)[0], "kernels-community/flash_attention_2")
+
+
+@pytest.mark.parametrize("name", ["TPU-v5e", "TPU-v6e", "Gaudi2", "Gaudi3", "Trainium1", "Trainium2"])
+def test_a_device_whose_memory_a_compiler_plans_is_refused(name: str):
+    for verb in (advisor.estimate, advisor.recommend):
+        fields = ASKED if verb is advisor.estimate else {"seq_len": 128}
+        with pytest.raises(IllegalRecipe, match="cannot be predicted") as caught:
+            verb(MODEL, name, **fields)
+        assert "NVIDIA or AMD" in caught.value.hints[0]
+
+
+@pytest.mark.parametrize("name", ["Apple-M4-Max-64GB", "Apple-M1-16GB"])
+def test_another_allocator_than_cudas_is_said_and_widens_what_is_reserved(name: str):
+    found = advisor.estimate(MODEL, name, **ASKED)
+    assert any("reserved memory" in said and "allocator" in said for said in found.assumptions)
+    memory = found.memory
+    assert memory.peak_reserved.low <= memory.peak_allocated.mid
+    assert memory.peak_reserved.high > 1.1 * memory.peak_reserved.mid
 
 
 def test_a_slice_and_a_described_card_run_what_their_chip_runs():

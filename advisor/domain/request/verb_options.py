@@ -17,6 +17,7 @@ from advisor.domain.request.vocabulary import (
     Batching,
     DType,
     Launcher,
+    MixedPrecision,
     Objective,
     Task,
     TaskType,
@@ -123,7 +124,27 @@ Epochs = Annotated[float, Argument("Passes over the samples.", gt=0, le=10**6)]
 EffectiveBatchSize = Annotated[int, Argument("Samples of one optimizer step.", ge=1, le=10**7)]
 
 Precision = Annotated[
-    DType, Argument("bfloat16, float16 or float32.", metavar="DTYPE", shown_default="the GPU's 16-bit type")
+    DType,
+    Argument(
+        "Weights are loaded in bfloat16, float16 or float32.",
+        metavar="DTYPE",
+        shown_default="the GPU's 16-bit type; float32 for what would lose its updates in it",
+    ),
+]
+MixedPrecisionFlag = Annotated[
+    MixedPrecision,
+    Argument(
+        "The trainer's flag: bf16, fp16 or no.",
+        metavar="FLAG",
+        shown_default="no; the GPU's 16-bit type over float32 weights",
+    ),
+]
+PrepareKbitTraining = Annotated[
+    bool,
+    Argument(
+        "A quantised base's norms, embeddings and head in float32, as peft's guide does.",
+        shown_default="as the trainer does: no",
+    ),
 ]
 Optimizer = Annotated[str, Argument("As transformers names them.", metavar="NAME", shown_default="adamw_torch")]
 TrainerName = Annotated[
@@ -175,7 +196,9 @@ MaxGradNorm = Annotated[float, Argument("Clip gradients to this norm; 0: never."
 WeightDecay = Annotated[
     float, Argument("Of the optimizer; above 0 each step has one more operation.", shown_default="0", ge=0, lt=1)
 ]
-Autocast = Annotated[bool, Argument("Mixed precision: float32 weights, products in --dtype.")]
+Autocast = Annotated[
+    bool, Argument("Earlier word for --mixed-precision: float32 weights, products in --dtype.", hidden=True)
+]
 BatchingName = Annotated[
     Batching, Argument("padded, grouped (by length), packed or padding-free.", metavar="HOW", shown_default="padded")
 ]
@@ -223,6 +246,8 @@ class TrainingOptions(TypedDict, total=False):
     """How it is trained, whatever the method."""
 
     dtype: Precision | None
+    mixed_precision: MixedPrecisionFlag | None
+    prepare_kbit_training: PrepareKbitTraining | None
     optimizer: Optimizer | None
     trainer: TrainerName | None
     gradient_checkpointing: GradientCheckpointing | None
@@ -361,6 +386,8 @@ class TuneOptions(TypedDict, total=False):
     head_learning_rate: HeadLearningRate | None
     trainer: TrainerName | None
     dtype: Precision | None
+    mixed_precision: MixedPrecisionFlag | None
+    prepare_kbit_training: PrepareKbitTraining | None
     base: OneBase | None
     report_to: (
         Annotated[Names, Argument("mlflow, wandb, tensorboard, trackio ...", metavar="NAMES", repeated=True)] | None

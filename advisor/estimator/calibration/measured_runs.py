@@ -93,7 +93,9 @@ def question(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
     lengths = lengths_of(workload, recipe, points=points)
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets, causal=is_causal(spec))
-    return TracedCase(workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu, recipe.dtype))
+    return TracedCase(
+        workload, recipe, hardware.gpu, timeline, lengths, ops, rates_of(hardware.gpu, recipe.compute_dtype)
+    )
 
 
 def prepare(

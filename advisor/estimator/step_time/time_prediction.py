@@ -56,7 +56,7 @@ def time_of(
     Raises:
         BadRequest: the catalogue lacks the device's bandwidth or compute rates.
     """
-    rates = rates_of(gpu, recipe.dtype)
+    rates = rates_of(gpu, recipe.compute_dtype)
     ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets, causal=causal)
     clocks = accumulate(run_clocks(ops, rates, constants_of(calibration, gpu.generation)), recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())

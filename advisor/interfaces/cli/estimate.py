@@ -146,15 +146,8 @@ def candidate_table(candidate: Candidate) -> Iterator[Any]:
     memory, time, money = candidate.memory, candidate.time, candidate.money
     recipe, workload = candidate.recipe, candidate.workload
     share = candidate.trainable_parameters / max(1, candidate.total_parameters)
-    base = f" on {recipe.base}" if recipe.base != "dtype" else f" in {recipe.dtype}"
-    if recipe.autocast:
-        base = (
-            f"{base} with {recipe.dtype} autocast"
-            if recipe.base != "dtype"
-            else f" in float32 with {recipe.dtype} autocast"
-        )
     yield (
-        f"{workload.model} · {recipe.method}{base} · {recipe.micro_batch_size} x {workload.seq_len} tokens"
+        f"{workload.model} · {recipe.method} in {recipe.precision} · {recipe.micro_batch_size} x {workload.seq_len} tokens"
         f"{f' x {recipe.gradient_accumulation} accumulated' if recipe.gradient_accumulation > 1 else ''} · "
         f"{candidate.gpu} · trains {candidate.trainable_parameters:,} parameters ({share:.3%})"
     )

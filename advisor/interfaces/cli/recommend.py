@@ -78,7 +78,7 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
     """The choice in a sentence, the ranking, its settings, why, and what would change it."""
     choice, recipe = found.choice, found.choice.recipe
     base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
-    mixed = f" in float32 with {recipe.dtype} autocast" if recipe.autocast and not base else ""
+    mixed = f" in {recipe.precision}" if recipe.mixed and not base else ""
     optimizer = "" if recipe.optimizer == "adamw_torch" else f" with {recipe.optimizer}"
     checkpointing = "with" if recipe.gradient_checkpointing else "without"
     yield (
@@ -133,10 +133,11 @@ def _cells(candidate: Candidate, *, spot: bool) -> dict[str, str]:
 
 
 def _stored(recipe: Recipe) -> str:
-    """What the base's weights are stored in; `fp32, bf16 math` under autocast."""
+    """What the base's weights are loaded in; `fp32, bf16 math` under autocast."""
     if recipe.base != "dtype":
         return recipe.base
-    return f"fp32, {SHORT[recipe.dtype]} math" if recipe.autocast else SHORT[recipe.dtype]
+    stored, math = SHORT[recipe.dtype], SHORT[recipe.compute_dtype]
+    return stored if not recipe.mixed else f"{stored}, {math} {'math' if stored != math else 'autocast'}"
 
 
 def _merges(candidate: Candidate) -> str:

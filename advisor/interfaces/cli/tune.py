@@ -97,8 +97,9 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
 
 
 def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
-    names = ("columns", "task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "dtype", "trainer")
-    return {name: asked[name] for name in names if name in asked}
+    names = ("columns", "task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "trainer")
+    precision = ("dtype", "mixed_precision", "prepare_kbit_training")
+    return {name: asked[name] for name in (*names, *precision) if name in asked}
 
 
 def _join(name: str, asked: dict[str, Any], view: TuneDisplay | None) -> TunedStudy:

@@ -1,7 +1,6 @@
-"""Attention and autocast as a GPU would choose them, while the tensors lie on the meta device.
+"""Attention and dropout as a GPU would choose them, while the tensors lie on the meta device.
 
-On meta, torch would fall back to its unfused attention, its unfused dropout, and no autocast at all. These
-modes send each call to the op that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
+On meta, torch would fall back to its unfused attention and its unfused dropout. This mode sends each call to the op that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
 """
 
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -44,6 +43,8 @@ class AsOnCuda(TorchFunctionMode):
             return self.attention(*args, **kwargs)
         if func in (F.dropout, torch.dropout):
             return _dropout(*args, **kwargs)
+        if func in _SOFTMAX and _widens(args, kwargs):
+            return aten._softmax(args[0], kwargs["dim"] if "dim" in kwargs else args[1], True)
         if func is torch.sparse_coo_tensor and len(args) >= 3 and "meta" in (args[0].device.type, args[1].device.type):
             return Coo(*args[:3])
         return func(*args, **kwargs)
@@ -111,70 +112,20 @@ class AsOnCuda(TorchFunctionMode):
         return out[0]
 
 
+_SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
+"""CUDA's kernel reads 16 bits and writes float32 where that is asked for; on meta torch would make a wide copy first."""
+
+
+def _widens(args: Any, kwargs: Any) -> bool:
+    asked = kwargs.get("dtype") or next((a for a in args if isinstance(a, torch.dtype)), None)
+    half = args and isinstance(args[0], torch.Tensor) and args[0].dtype in (torch.bfloat16, torch.float16)
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return bool(half and args[0].device.type == "meta" and asked == torch.float32 and isinstance(dim, int))
+
+
 def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
     if input.device.type != "meta" or inplace:
         return F.dropout(input, p, training, inplace)
     if not training or p == 0:
         return input
     return torch.native_dropout(input, p, True)[0]
-
-
-_LOWER = {F.linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.mm,
-          torch.bmm, torch.addmm, torch.baddbmm, torch.einsum, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d,
-          torch.Tensor.mm, torch.Tensor.bmm, F.scaled_dot_product_attention, F.bilinear}  # fmt: skip
-_UPPER: Final[set[Any]] = {
-    F.softmax, torch.softmax, torch.Tensor.softmax, F.log_softmax, F.layer_norm, F.cross_entropy, F.nll_loss,
-    F.mse_loss, torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.exp, torch.Tensor.exp, torch.log,
-    torch.Tensor.log, torch.sum, torch.Tensor.sum, torch.rsqrt, torch.Tensor.rsqrt, torch.norm, torch.cumsum,
-    torch.Tensor.cumsum, torch.prod, torch.Tensor.norm, F.normalize, torch.layer_norm, F.group_norm,
-}  # fmt: skip
-
-
-class Autocast(TorchFunctionMode):
-    """What torch.autocast("cuda") would cast, done by hand because a CPU build's autocast ignores meta.
-
-    Matmuls take their float32 inputs in the lower dtype, trainable weights once a step; softmax, norms, losses
-    and powers take float32. Source: torch's autocast op lists.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.cache: dict[int, torch.Tensor] = {}
-
-    def clear(self) -> None:
-        """The end of the autocast block: cached weights die."""
-        self.cache.clear()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _LOWER:
-            args, kwargs = self._cast(args, kwargs, self._lower)
-        elif func in _UPPER:
-            args, kwargs = self._cast(args, kwargs, self._upper)
-        return func(*args, **kwargs)
-
-    @staticmethod
-    def _cast(args: Any, kwargs: Any, one: Any) -> tuple[Any, Any]:
-        def cast(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                return one(value)
-            if is_sequence(value):
-                return type(value)(cast(v) for v in value)
-            return value
-
-        return tuple(cast(a) for a in args), {k: cast(v) for k, v in kwargs.items()}
-
-    def _lower(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.dtype != torch.float32 or tensor.device.type == "cpu":
-            return tensor
-        if tensor.is_leaf and tensor.requires_grad and not tensor._is_view():
-            if id(tensor) not in self.cache:
-                self.cache[id(tensor)] = tensor.to(self.dtype)
-            return self.cache[id(tensor)]
-        return tensor.to(self.dtype)
-
-    def _upper(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.dtype in (torch.bfloat16, torch.float16) and tensor.device.type != "cpu":
-            return tensor.float()
-        return tensor

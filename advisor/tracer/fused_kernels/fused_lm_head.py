@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from advisor.assembly.dtypes import torch_dtype
 from advisor.domain.recipe import Recipe
 from advisor.tracer.op_costs import dtype_name
 
@@ -40,7 +41,8 @@ def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[
         head = base.get_output_embeddings()
         hidden = _backbone_output(model, base, inputs)
         hidden = hidden.reshape(-1, hidden.shape[-1])
-        log_probs = cast("torch.Tensor", _Head.apply(hidden, head.weight, labels.reshape(-1), recorder))
+        tile_dtype = torch_dtype(recipe.compute_dtype) if recipe.mixed else hidden.dtype
+        log_probs = cast("torch.Tensor", _Head.apply(hidden, head.weight, labels.reshape(-1), recorder, tile_dtype))
         return -log_probs.sum() / 1.0
 
     return loss
@@ -72,20 +74,20 @@ class _Head(torch.autograd.Function):
     """hidden[N,H], weight[V,H], targets[N] -> log-probabilities[N] in float32."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any) -> Any:
+    def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any, tile_dtype: Any) -> Any:
         tokens, width = hidden.shape
         sums = [torch.empty(tokens, dtype=torch.float32, device="meta") for _ in range(7)]
-        tile = torch.empty(TOKEN_TILE, min(VOCABULARY_TILE, weight.shape[0]), dtype=hidden.dtype, device="meta")
+        tile = _tiles(hidden, weight, tile_dtype)
         flop = 2 * tokens * width * weight.shape[0]
-        traffic = 2 * tokens * weight.shape[0] * hidden.element_size()
-        dtype, whole = dtype_name(hidden.dtype), weight.numel() * weight.element_size()
+        traffic = 2 * tokens * weight.shape[0] * tile_dtype.itemsize
+        dtype, whole = dtype_name(tile_dtype), weight.numel() * weight.element_size()
         recorder.note("fused_head", "matmul", dtype, flop, (whole,), 1)
         recorder.note("fused_head_fold", "elementwise", dtype, 0, (traffic,), 1)
         log_z = sums[0] + torch.log(sums[1])
         entropy = log_z - sums[2] / sums[1]
         top = (sums[6] >= sums[0]) & (sums[6] > sums[5])
         ctx.save_for_backward(hidden, weight, targets, log_z, entropy)
-        ctx.recorder = recorder
+        ctx.recorder, ctx.tile_dtype = recorder, tile_dtype
         ctx.kept = (entropy, top)
         del tile
         return sums[6] - log_z
@@ -93,21 +95,31 @@ class _Head(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         hidden, weight, _, _, _ = ctx.saved_tensors
-        recorder = ctx.recorder
+        recorder, tile_dtype = ctx.recorder, ctx.tile_dtype
         tokens, width = hidden.shape
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         hidden_grad = torch.zeros(hidden.shape, dtype=torch.float32, device="meta") if wants_hidden else None
         weight_grad = torch.zeros(weight.shape, dtype=torch.float32, device="meta") if wants_weight else None
-        tile = torch.empty(TOKEN_TILE, min(VOCABULARY_TILE, weight.shape[0]), dtype=hidden.dtype, device="meta")
+        tile = _tiles(hidden, weight, tile_dtype)
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
-        traffic = 4 * tokens * weight.shape[0] * hidden.element_size()
-        dtype, whole = dtype_name(hidden.dtype), weight.numel() * weight.element_size()
+        traffic = 4 * tokens * weight.shape[0] * tile_dtype.itemsize
+        dtype, whole = dtype_name(tile_dtype), weight.numel() * weight.element_size()
         recorder.note("fused_head_backward", "matmul", dtype, flop, (whole,), 2)
         recorder.note("fused_head_fold", "elementwise", dtype, 0, (traffic,), 1)
         del tile
         return (
             hidden_grad.to(hidden.dtype) if hidden_grad is not None else None,
             weight_grad.to(weight.dtype) if weight_grad is not None else None,
-            None, None,
+            None, None, None,
         )  # fmt: skip
+
+
+def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+    """The buffer of one projected tile, and the parts of both factors that are cast to its dtype where they differ."""
+    rows = min(VOCABULARY_TILE, weight.shape[0])
+    made = [torch.empty(TOKEN_TILE, rows, dtype=dtype, device="meta")]
+    for whole, part in ((hidden, TOKEN_TILE), (weight, rows)):
+        if whole.dtype != dtype:
+            made.append(torch.empty(part, whole.shape[1], dtype=dtype, device="meta"))
+    return made

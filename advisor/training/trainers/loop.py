@@ -67,7 +67,7 @@ class Loop:
 
 
 def _scales(work: Work) -> bool:
-    return work.device.startswith("cuda") and work.job.recipe.autocast and work.job.recipe.dtype == "float16"
+    return work.device.startswith("cuda") and work.job.recipe.mixed_precision == "fp16"
 
 
 def _batches(work: Work, steps: int) -> Iterator[list[list[EncodedExample]]]:

@@ -62,15 +62,17 @@ class Runs:
 
 
 BITSANDBYTES: Final = "bitsandbytes 0.50.2, README (accelerator support) and docs/source/installation.mdx"
+PAGES: Final = "bitsandbytes 0.50.2, functional.get_paged, and its optimizers, which page nothing on a CPU"
+ON_CPU_TOO: Final = frozenset({"nvidia", "amd", "cpu"})
 SUPPORT: Final[Mapping[str, Runs]] = {
-    "nf4": Runs(frozenset({"nvidia", "amd", "apple", "cpu"}), 6.0, BITSANDBYTES),
-    "int8": Runs(frozenset({"nvidia", "amd", "apple", "cpu"}), 7.5, BITSANDBYTES),
-    "8-bit optimizers": Runs(frozenset({"nvidia", "amd", "cpu"}), 6.0, BITSANDBYTES),
-    "paged optimizers": Runs(frozenset({"nvidia", "amd", "cpu"}), 6.0, "bitsandbytes 0.50.2, functional.get_paged and optim (on a CPU they page nothing)"),
+    "nf4": Runs(ON_CPU_TOO | {"apple"}, 6.0, BITSANDBYTES),
+    "int8": Runs(ON_CPU_TOO | {"apple"}, 7.5, BITSANDBYTES),
+    "8-bit optimizers": Runs(ON_CPU_TOO, 6.0, BITSANDBYTES),
+    "paged optimizers": Runs(ON_CPU_TOO, 6.0, PAGES),
     "fp16 mixed precision": Runs(
         frozenset({"nvidia", "amd", "apple", "huawei"}), 0.0, "accelerate 1.15, Accelerator.__init__, supported_device"
     ),
-}  # fmt: skip
+}
 
 SCALER_SOURCE: Final = "https://github.com/huggingface/peft/issues/1249"
 BF16_SCALER_SOURCE: Final = "https://github.com/pytorch/pytorch/issues/127176"
@@ -82,7 +84,7 @@ STATE_IN_WEIGHT_DTYPE: Final = frozenset(
 """Optimizers whose second moment is stored in the weight's own type and divided by.
 
 In float16 the square of a gradient below 2.4e-4 is 0 there, and so is AdamW's epsilon, 1e-8: the update is infinite.
-bitsandbytes' and Adafactor compute in float32 (bitsandbytes 0.50.2, kernels; transformers 5.23, optimization.Adafactor).
+bitsandbytes' and Adafactor compute in float32 (bitsandbytes 0.50.2, kernels; transformers 5.23, its own Adafactor).
 """
 
 

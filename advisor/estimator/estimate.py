@@ -72,9 +72,7 @@ def answer(request: EstimateRequest) -> Candidate:
     return answer_on(request, hardware_of(request), resolve_model(request.model))
 
 
-def answer_on(
-    request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, use_measured: bool = True
-) -> Candidate:
+def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, use_measured: bool = True) -> Candidate:
     """The candidate of a request whose machine and model are known already, with every check of a user's question.
 
     Args:

@@ -1,4 +1,4 @@
-"""In what precision a recipe is priced: what was said, what the trainer does, and what is taken where neither is told."""
+"""In what precision a recipe is priced: what was said, what the trainer does, and what is taken where neither says."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PREPARES: Final[dict[Trainer, tuple[bool, str]]] = {
     "trl": (False, "TRL 1.16's SFTTrainer"),
     "loop": (False, "a plain loop"),
 }
-"""Whether a trainer calls peft's prepare_model_for_kbit_training by itself. Read in trl 1.16, `SFTTrainer.__init__`, and
-transformers 5.23, `Trainer`; peft's guide (docs, "Quantization") has the user call it."""
+"""Whether a trainer calls peft's prepare_model_for_kbit_training by itself. Read in trl 1.16, `SFTTrainer.__init__`,
+and transformers 5.23, `Trainer`; peft's guide (docs, "Quantization") has the user call it."""
 
 
 def with_precision(

@@ -101,7 +101,8 @@ def test_the_way_out_leads_to_what_runs(card: str):
     for setup in setups(card):
         recipe, at, seen = setup.recipe, setup, 0
         while (found := refused(at)) is not None:
-            assert found.reason and found.source
+            assert found.reason
+            assert found.source
             assert found.way_out
             if found.instead is None:
                 assert not CARDS[card].memory
@@ -126,14 +127,14 @@ def test_the_error_says_reason_source_and_way_out():
         check_support(t4, full, find_method("full"), "causal-lm")
     assert "--dtype float32 --mixed-precision fp16" in str(caught.value)
     assert "https://" in caught.value.cause
+    scaled = full.model_copy(update={"mixed_precision": "fp16"})
     with pytest.raises(IllegalRecipe, match="GradScaler"):
-        scaled = full.model_copy(update={"mixed_precision": "fp16"})
         check_support(t4, scaled, find_method("full"), "causal-lm")
+    flash = Recipe(method="full", dtype="float32", attention="flash_attention_2")
     with pytest.raises(IllegalRecipe, match="16 bits only"):
-        flash = Recipe(method="full", dtype="float32", attention="flash_attention_2")
         check_support(find_gpu("A100")[0], flash, find_method("full"), "causal-lm")
+    plain = Recipe(method="lora", prepare_kbit_training=True)
     with pytest.raises(IllegalRecipe, match="quantised base"):
-        plain = Recipe(method="lora", prepare_kbit_training=True)
         check_support(find_gpu("A100")[0], plain, find_method("lora"), "causal-lm")
 
 

@@ -90,7 +90,7 @@ class TextbookCosts:
         self.asked: list[tuple[str, str, bool, int]] = []
 
     def _bytes(self, workload, recipe, spec) -> float:
-        each = 4.0 if recipe.base == "dtype" and (recipe.autocast or recipe.dtype == "float32") else 2.0
+        each = 4.0 if recipe.base == "dtype" and recipe.dtype == "float32" else 2.0
         base = spec.parameters * (each if recipe.base == "dtype" else self.BYTES[recipe.base])
         moments = 2.0 if "8bit" in recipe.optimizer else 2 * each
         states = spec.parameters * ((each + moments) if recipe.method == "full" else 0.01)

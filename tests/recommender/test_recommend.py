@@ -95,13 +95,16 @@ def full_of(costs, gpu, **more):
 def test_full_tuning_keeps_float32_weights_while_they_fit_then_a_smaller_state_then_bfloat16_with_its_warning(costs):
     """1.24 billion parameters: 16, 10 and 8 bytes each are 18.4, 11.5 and 9.2 GiB."""
     roomy = full_of(costs, "A100")
-    assert (roomy.choice.recipe.autocast, roomy.choice.recipe.optimizer) == (True, "adamw_torch")
+    assert (roomy.choice.recipe.precision, roomy.choice.recipe.optimizer) == (
+        "float32 with bf16 autocast",
+        "adamw_torch",
+    )
     assert any("float32 weights" in text for text in roomy.why)
-    tight = full_of(costs, "Tesla P100 16GB", dtype="bfloat16")
-    assert (tight.choice.recipe.autocast, tight.choice.recipe.optimizer) == (True, "adamw_bnb_8bit")
+    tight = full_of(costs, "RTX 4080")
+    assert (tight.choice.recipe.mixed, tight.choice.recipe.optimizer) == (True, "adamw_bnb_8bit")
     assert any("16 bytes a parameter" in text for text in tight.why)
     full = full_of(costs, "RTX 3060", headroom=0.1)
-    assert (full.choice.recipe.autocast, full.choice.recipe.dtype) == (False, "bfloat16")
+    assert full.choice.recipe.precision == "bfloat16"
     assert any("0.570 against 0.747" in text for text in full.why)
     assert any("--gpu" in text and "galore" in text for text in full.why)
 
@@ -109,7 +112,21 @@ def test_full_tuning_keeps_float32_weights_while_they_fit_then_a_smaller_state_t
 def test_an_optimizer_asked_for_is_kept_and_float16_is_never_trained_alone(costs):
     assert full_of(costs, "A100", optimizer="adafactor").choice.recipe.optimizer == "adafactor"
     with pytest.raises(DoesNotFit):
-        full_of(costs, "RTX 2080", dtype="float16", headroom=0.1)
+        full_of(costs, "RTX 2080", headroom=0.1)
+    with pytest.raises(BadRequest, match="updates become infinite"):
+        full_of(costs, "A100", dtype="float16")
+
+
+def test_the_precision_asked_for_is_the_precision_of_every_recipe(costs):
+    plain = full_of(costs, "A100", dtype="bfloat16")
+    assert plain.choice.recipe.precision == "bfloat16"
+    assert any("0.570 against 0.747" in text for text in plain.why)
+    assert full_of(costs, "A100", mixed_precision="no").choice.recipe.precision == "float32"
+    mixed = ask(costs, method=["lora"], mixed_precision="bf16", gpu="H100")
+    assert mixed.choice.recipe.precision == "bfloat16 with bf16 autocast"
+    prepared = ask(costs, method=["qlora"], prepare_kbit_training=True)
+    assert prepared.choice.recipe.prepare_kbit_training
+    assert not ask(costs, method=["qlora"]).choice.recipe.prepare_kbit_training
 
 
 def test_few_samples_turn_the_choice_to_full_tuning_where_it_fits(costs):

@@ -12,7 +12,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.literature.hyperparameters.suggest import settings_published_for
 from advisor.literature.hyperparameters.training_length import HIGHEST_RANK, RAISED_WARM_UP, UNDECAYED
-from advisor.tuner.starting_recipe import converging, plain_recipe
+from advisor.tuner.starting_recipe import converging, in_precision, plain_recipe
 
 SPEC = ModelSpec(
     name="small",
@@ -94,5 +94,15 @@ def test_weights_that_are_trained_start_in_float32_beside_a_recommendation_in_16
     told = SimpleNamespace(choice=SimpleNamespace(recipe=Recipe(method="lora", dtype=dtype)))
     workload = Workload(model="tiny", samples=2000)
     recipe = plain_recipe(name, SPEC, workload, told, ())
-    assert recipe.dtype == dtype
-    assert recipe.autocast == (name != "lora")
+    assert recipe.compute_dtype == dtype
+    assert recipe.dtype == (dtype if name == "lora" else "float32")
+
+
+def test_a_precision_asked_for_is_taken_and_what_it_leaves_open_is_usual():
+    lora, full = (Recipe(method=name, dtype="float32") for name in ("lora", "full"))
+    assert in_precision(full, "causal-lm", {"prepare_kbit_training": True}) == full
+    assert in_precision(full, "causal-lm", {"dtype": "bfloat16"}).precision == "bfloat16"
+    assert in_precision(full, "causal-lm", {"mixed_precision": "bf16"}).precision == "float32 with bf16 autocast"
+    assert in_precision(lora, "causal-lm", {"mixed_precision": "bf16"}).precision == "bfloat16 with bf16 autocast"
+    both = {"mixed_precision": "fp16", "dtype": "float32"}
+    assert in_precision(lora, "causal-lm", both).precision == "float32 with fp16 autocast"

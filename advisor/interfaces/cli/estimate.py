@@ -147,7 +147,8 @@ def candidate_table(candidate: Candidate) -> Iterator[Any]:
     recipe, workload = candidate.recipe, candidate.workload
     share = candidate.trainable_parameters / max(1, candidate.total_parameters)
     yield (
-        f"{workload.model} · {recipe.method} in {recipe.precision} · {recipe.micro_batch_size} x {workload.seq_len} tokens"
+        f"{workload.model} · {recipe.method} in {recipe.precision} · "
+        f"{recipe.micro_batch_size} x {workload.seq_len} tokens"
         f"{f' x {recipe.gradient_accumulation} accumulated' if recipe.gradient_accumulation > 1 else ''} · "
         f"{candidate.gpu} · trains {candidate.trainable_parameters:,} parameters ({share:.3%})"
     )

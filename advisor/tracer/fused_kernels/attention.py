@@ -1,6 +1,7 @@
-"""Attention and dropout as a GPU would choose them, while the tensors lie on the meta device.
+"""Attention, dropout and softmax as a GPU would choose them, while the tensors lie on the meta device.
 
-On meta, torch would fall back to its unfused attention and its unfused dropout. This mode sends each call to the op that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
+On meta, torch would fall back to its unfused attention and its unfused dropout. This mode sends each call to the op
+that CUDA would run, so that shapes, saved tensors and temporaries are the real ones.
 """
 
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -113,7 +114,7 @@ class AsOnCuda(TorchFunctionMode):
 
 
 _SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
-"""CUDA's kernel reads 16 bits and writes float32 where that is asked for; on meta torch would make a wide copy first."""
+"""CUDA's kernel reads 16 bits and writes float32 where asked to; on meta torch would make a wide copy first."""
 
 
 def _widens(args: Any, kwargs: Any) -> bool:

@@ -1,0 +1,112 @@
+"""What is priced where precision is said in part or not at all, and what the answer says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+import advisor
+from advisor.domain.public_run import PublicRun
+from advisor.errors import BadRequest, IllegalRecipe
+from advisor.estimator import public_audit
+from advisor.estimator.estimate import answer_on
+from advisor.estimator.estimate_request import from_case, hardware_of
+
+MODEL = "EleutherAI/pythia-14m"
+LLAMA = "HuggingFaceTB/SmolLM2-135M"
+ASKED = {"seq_len": 64, "batch_size": 2}
+
+
+def said(candidate, *words: str) -> bool:
+    return any(all(word in note for word in words) for note in candidate.assumptions)
+
+
+def test_nothing_said_prices_what_recommend_takes_and_names_it():
+    full = advisor.estimate(MODEL, "A100", method="full", **ASKED)
+    assert full.recipe.precision == "float32 with bf16 autocast"
+    assert said(full, "float32 weights", "recommend", "--dtype bfloat16")
+    lora = advisor.estimate(MODEL, "A100", method="lora", **ASKED)
+    assert lora.recipe.precision == "bfloat16"
+    assert not said(lora, "float32 weights")
+    turing = advisor.estimate(MODEL, "T4", method="full", **ASKED)
+    assert turing.recipe.precision == "float32 with fp16 autocast"
+    chosen = advisor.recommend(MODEL, "A100", method=["full"], samples=200, seq_len=64).choice.recipe
+    assert chosen.precision == full.recipe.precision
+
+
+@pytest.mark.parametrize(
+    ("fields", "precision"),
+    [
+        ({"dtype": "bf16"}, "bfloat16"),
+        ({"dtype": "bfloat16", "mixed_precision": "bf16"}, "bfloat16 with bf16 autocast"),
+        ({"mixed_precision": "bf16"}, "float32 with bf16 autocast"),
+        ({"mixed_precision": "no"}, "float32"),
+        ({"dtype": "float32", "mixed_precision": "fp16"}, "float32 with fp16 autocast"),
+        ({"autocast": True}, "float32 with bf16 autocast"),
+        ({"autocast": True, "dtype": "float16"}, "float32 with fp16 autocast"),
+        ({"autocast": False, "dtype": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_what_is_said_is_priced(fields, precision):
+    found = advisor.estimate(MODEL, "A100", method="full", **ASKED, **fields)
+    assert found.recipe.precision == precision
+
+
+def test_autocast_saves_the_inputs_of_adapters_in_16_bits():
+    """Adapters are float32: without autocast peft keeps a float32 copy of every adapted layer's input for backward."""
+    plain, mixed = (
+        advisor.estimate(
+            LLAMA, "A100", method="lora", dtype="bfloat16", mixed_precision=flag, seq_len=512, batch_size=8
+        )
+        for flag in ("no", "bf16")
+    )
+    assert mixed.memory.breakdown["saved activations"] < 0.8 * plain.memory.breakdown["saved activations"]
+    assert mixed.memory.breakdown["base weights"] == plain.memory.breakdown["base weights"]
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(BadRequest, match="say the same thing"):
+        advisor.estimate(MODEL, "A100", method="full", autocast=True, mixed_precision="bf16", **ASKED)
+    with pytest.raises(IllegalRecipe, match="quantised base") as caught:
+        advisor.estimate(MODEL, "A100", method="lora", prepare_kbit_training=True, **ASKED)
+    assert "--no-prepare-kbit-training" in caught.value.hints[0]
+    with pytest.raises(BadRequest, match="mixed_precision"):
+        advisor.estimate(MODEL, "A100", method="lora", mixed_precision="fp8", **ASKED)
+
+
+def test_preparation_is_the_trainers_own_unless_said_and_the_answer_says_which():
+    usual = advisor.estimate(MODEL, "A100", method="qlora", **ASKED)
+    assert not usual.recipe.prepare_kbit_training
+    assert said(usual, "Trainer", "--prepare-kbit-training")
+    trl = advisor.estimate(MODEL, "A100", method="qlora", trainer="trl", **ASKED)
+    assert said(trl, "SFTTrainer", "--prepare-kbit-training")
+    assert said(trl, "SFTConfig", "bf16")
+    prepared = advisor.estimate(MODEL, "A100", method="qlora", prepare_kbit_training=True, **ASKED)
+    assert not said(prepared, "--prepare-kbit-training")
+    more = prepared.memory.breakdown["base weights"] - usual.memory.breakdown["base weights"]
+    # embeddings and head, 50,304 x 128 each, and norms and biases, from two to four bytes
+    assert more == pytest.approx(2 * 2 * 50304 * 128, rel=0.05)
+
+
+def test_a_public_run_is_priced_with_every_check_of_a_users_question(monkeypatch):
+    asked = {"model": MODEL, "gpu": "A100-80GB", "method": "qlora", "seq_len": 64, "batch_size": 2}
+    asked |= {"dtype": "bfloat16", "mixed_precision": "bf16", "prepare_kbit_training": True}
+    source = next(s for s in public_audit.public_runs() if s.runs)
+    run = source.runs[0].model_copy(update={"asked": asked})
+    monkeypatch.setattr(public_audit, "spec_for", lambda *_: _spec())
+    request = from_case({"headroom": 0.0, **asked})
+    assert public_audit.priced(source, run) == answer_on(request, hardware_of(request), _spec(), use_measured=False)
+    assert public_audit.request_of(run).prepare_kbit_training
+    with pytest.raises(IllegalRecipe):
+        public_audit.priced(source, _with(run, method="full", dtype="float16"))
+    with pytest.raises(IllegalRecipe, match="FlashAttention"):
+        public_audit.priced(source, _with(run, gpu="T4", dtype="float16", mixed_precision="fp16", attn_implementation="flash_attention_2"))  # fmt: skip  # noqa: E501
+
+
+def _with(run: PublicRun, **fields: object) -> PublicRun:
+    return run.model_copy(update={"asked": {**(run.asked or {}), "prepare_kbit_training": None, **fields}})
+
+
+def _spec():
+    from advisor.catalog.models import resolve_model
+
+    return resolve_model(MODEL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Final
 
 from advisor.catalog.constants import load_constants
 from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods.method import Method
+from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
@@ -73,8 +75,8 @@ def with_precision(
     check_support(gpu, settled, method, task)
     if settled.trainer == "trl" and mixed is None and autocast is None and not settled.mixed:
         said += ("mixed precision: no; SFTConfig's own default is bf16: --mixed-precision bf16 prices it",)
-    whose = allocator_note(gpu)
-    return settled, (*notes, *said, *([whose] if whose else ()))
+    more = (allocator_note(gpu), to_train_here(settled))
+    return settled, (*notes, *said, *(note for note in more if note))
 
 
 def _taken(
@@ -93,6 +95,22 @@ def _taken(
         f"precision: float32 weights {how}, as recommend takes for {method.name}: in {narrow} {why}; "
         f"--dtype {narrow} prices that",
     )
+
+
+def to_train_here(recipe: Recipe) -> str:
+    """What to install before this machine could train the recipe; "" where nothing is missing. A plan needs none."""
+    if recipe.base == "dtype" and not _of_bitsandbytes(recipe.optimizer):
+        return ""
+    if find_spec("bitsandbytes") is not None:
+        return ""
+    return (
+        "planned without bitsandbytes, which is not installed here; to train it on this machine: "
+        "pip install 'advisor[quant]'"
+    )
+
+
+def _of_bitsandbytes(optimizer: str) -> bool:
+    return any(one.name == optimizer and one.package == "bitsandbytes" for one in OPTIMIZERS)
 
 
 def _prepared(recipe: Recipe, asked: bool | None) -> tuple[bool, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.optimizers import make_optimizer
 from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
+from advisor.assembly.without_bitsandbytes.stand_in import stand_in
 from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -81,6 +82,11 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
+    with stand_in():
+        return _recorded(asked, shape, depth)
+
+
+def _recorded(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | None) -> Recording:
     autocast = Autocast(torch_dtype(asked.recipe.compute_dtype)) if asked.recipe.mixed else None
     assembled = assemble(asked, depth, autocast)
     model = assembled.model
@@ -132,7 +138,8 @@ def whole_census(asked: TraceRequest) -> Census:
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    assembled = assemble(asked, None)
+    with stand_in():
+        assembled = assemble(asked, None)
     return census_of(assembled.model, assembled.base)
 
 

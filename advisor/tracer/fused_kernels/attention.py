@@ -10,13 +10,12 @@ that CUDA would run, so that shapes, saved tensors and temporaries are the real 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from advisor.domain.plain_values import is_sequence
 from advisor.tracer.fused_kernels.sparse_tensor import Coo
 
 aten = torch.ops.aten

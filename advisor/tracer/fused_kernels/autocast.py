@@ -4,8 +4,8 @@ Source of the lists: torch 2.13, ATen/autocast_mode.h (AT_FORALL_LOWER_PRECISION
 AT_FORALL_FP32_SET_OPT_DTYPE and the norms), which are those of CUDA.
 """
 
-# pyright: reportPrivateUsage=false
-# torch tells which tensors are views only through names it keeps to itself
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+# torch tells which tensors are views only through names it keeps to itself, and says few of their types
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from advisor.domain.plain_values import is_sequence
 
 _LOWER_NAMES: Final = (
     "conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d prelu addmm addmv addr matmul "
@@ -124,7 +126,7 @@ def _cast(args: Any, kwargs: Any, one: Callable[[torch.Tensor], torch.Tensor]) -
     def cast(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return one(value)
-        if isinstance(value, (list, tuple)):
+        if is_sequence(value):
             return type(value)(cast(v) for v in value)
         return value
 

@@ -126,7 +126,7 @@ def _mixed_dtypes(asked: TraceRequest, error: RuntimeError) -> IllegalRecipe:
         f"{recipe.method} cannot fine-tune {asked.spec.name} so: its float32 outputs meet {recipe.dtype} ones in the "
         "model's attention, and nothing casts them",
         cause=str(error).strip().splitlines()[0],
-        hints=[] if recipe.autocast else ["to go on: --autocast, as trainers do with bf16=True or fp16=True"],
+        hints=[] if recipe.mixed else ["to go on: --mixed-precision bf16, as trainers do with bf16=True"],
         method=recipe.method,
         model=asked.spec.name,
     )

@@ -179,7 +179,6 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None, autocast: Aut
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
     return Assembled(model, base, (*layer_drop(asked.spec), *attached.notices), attached.tied)
-        cast_trained(model, asked.recipe)
 
 
 @contextmanager

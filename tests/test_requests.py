@@ -12,8 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import advisor
+from advisor.domain.request.tune_options import SearchOptions, TuneOptions
 from advisor.domain.request.validation import RENAMED
-from advisor.domain.request.verb_options import Argument, EstimateOptions, RecommendOptions, SearchOptions, TuneOptions
+from advisor.domain.request.verb_options import Argument, EstimateOptions, RecommendOptions
 from advisor.errors import BadRequest
 from advisor.estimator.estimate_request import EstimateRequest
 from advisor.interfaces.cli.main import load

@@ -1,7 +1,7 @@
 """One run measured in this process: build, warm up, step, evaluate, save. The same step that is traced."""
 
 # pyright: reportUnknownMemberType=false
-# torch's and accelerate's functions name only some of their types
+# torch's functions name only some of their types
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
+from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.validation import refusal_of
-from advisor.domain.request.verb_options import SearchOptions
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from advisor import store
 from advisor.dataset.splits import OTHER_FOLDER
 from advisor.domain.recommendation import Recommendation
-from advisor.domain.request.verb_options import SearchOptions
+from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.vocabulary import Launcher
 from advisor.domain.tuning import Finalist, Plan, TunedStudy
 from advisor.errors import BadRequest, StoreUnavailable, UnknownName

@@ -78,7 +78,7 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        found: object = yaml.load(text, Loader)
+        found: object = Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise _bad(path, "is not YAML as we read it", " ".join(str(error).split())[:300]) from error
     except (RecursionError, ValueError, TypeError) as error:

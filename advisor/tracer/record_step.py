@@ -178,6 +178,10 @@ def assemble(asked: TraceRequest, depth: Mapping[str, int] | None, autocast: Aut
         enable(settings)  # pyright: ignore
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
+    if autocast is not None:
+        autocast.around(model)
+        if not _fuses_head(asked):
+            hand_on_in_float32(model, asked.recipe)
     return Assembled(model, base, (*layer_drop(asked.spec), *attached.notices), attached.tied)
 
 

@@ -9,6 +9,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.request.verb_options import RecommendOptions
 from advisor.errors import BadRequest
+from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
@@ -89,6 +90,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
             *short_training_note(question),
             *_samples_note(question),
             *may_exceed(question, choice),
+            *((missing,) if (missing := to_train_here(choice.recipe)) else ()),
             *_notes(choice, spot=question.request.spot),
         ),
     )

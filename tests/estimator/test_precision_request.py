@@ -6,8 +6,9 @@ import pytest
 
 import advisor
 from advisor.domain.public_run import PublicRun
+from advisor.domain.recipe import Recipe
 from advisor.errors import BadRequest, IllegalRecipe
-from advisor.estimator import public_audit
+from advisor.estimator import precision_request, public_audit
 from advisor.estimator.estimate import answer_on
 from advisor.estimator.estimate_request import from_case, hardware_of
 
@@ -110,3 +111,10 @@ def _spec():
     from advisor.catalog.models import resolve_model
 
     return resolve_model(MODEL)
+
+
+def test_what_this_machine_lacks_to_train_is_said_and_stops_no_plan(monkeypatch):
+    monkeypatch.setattr(precision_request, "find_spec", lambda name: None)
+    for recipe in (Recipe(method="qlora", base="nf4"), Recipe(method="full", optimizer="paged_adamw_8bit")):
+        assert "pip install 'advisor[quant]'" in precision_request.to_train_here(recipe)
+    assert not precision_request.to_train_here(Recipe(method="lora"))

@@ -24,7 +24,7 @@ from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.optimizers import make_optimizer
-from advisor.assembly.trainer_casts import cast_trained
+from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
 from advisor.assembly.without_bitsandbytes.stand_in import stand_in
 from advisor.catalog.methods import find_method

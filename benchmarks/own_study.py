@@ -61,7 +61,7 @@ def main() -> None:
         given.study,
         weights=given.weights,
         out=given.out,
-        time_budget=given.hours,
+        hours=given.hours,
         threads=given.threads,
         device="cpu",
         keep=False,

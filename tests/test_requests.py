@@ -87,7 +87,9 @@ def test_each_argument_has_one_type_in_both(verb, options, request_, named):
 @pytest.mark.parametrize(("verb", "options", "others"), COMMANDS, ids=[c[0] for c in COMMANDS])
 def test_the_command_lines_options_are_the_functions_arguments(verb, options, others):
     command = load(verb)
-    assert {p.name for p in command.params} - {"help"} == set(get_type_hints(options)) | others
+    # earlier spellings are options of their own that nobody is shown
+    shown = [p for p in command.params if "Earlier name" not in (getattr(p, "help", "") or "")]
+    assert {p.name for p in shown} - {"help"} == set(get_type_hints(options)) | others
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name in get_type_hints(options):
             spelt = f"--{parameter.name.replace('_', '-')}"
@@ -141,3 +143,24 @@ def test_an_earlier_name_is_refused_with_the_new_one(earlier, now):
 def test_settings_of_a_search_are_fields_of_the_stored_request():
     assert set(SETTINGS) <= set(TuneRequest.model_fields) & set(TuneQuery.model_fields)
     assert {"seeds", "finalists", "retrain", "report_to"} <= set(SETTINGS)
+
+
+EARLIER = {
+    "recommend": {"--usd": "--budget-usd", "--tolerance": "--tolerance-points"},
+    "tune": {"--usd": "--budget-usd", "--eval": "--eval-data", "--test": "--test-data", "--objective": "--objectives"},
+    "study": {"--eval": "--eval-data", "--test": "--test-data", "--time-budget": "--hours"},
+    "calibrate": {"--into": "--out"},
+    "profile": {"--store": "--out"},
+}
+
+
+@pytest.mark.parametrize(("verb", "was", "now"), [(v, a, b) for v, names in EARLIER.items() for a, b in names.items()])
+def test_an_earlier_spelling_works_is_hidden_and_says_the_new_one(verb, was, now, capsys):
+    command = load(verb)
+    (option,) = [p for p in command.params if now in p.opts]
+    value = "3" if option.type.name in ("float", "integer") else "x"
+    typed = command.make_context(verb, [was, value]).params[option.name]
+    assert f"{was} is now called {now}" in capsys.readouterr().err
+    assert typed == command.make_context(verb, [now, value]).params[option.name]
+    assert was not in option.opts
+    assert capsys.readouterr().err == ""

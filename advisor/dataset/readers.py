@@ -188,7 +188,10 @@ def _rows_in(path: Path, document: dict[str, Any]) -> Iterable[Any]:
         raise bad(
             path,
             f"holds several lists of rows: {listed}",
-            hints=["give one list a file: as JSON lines, or as a JSON array", "the others can be --eval and --test"],
+            hints=[
+                "give one list a file: as JSON lines, or as a JSON array",
+                "the others can be --eval-data and --test-data",
+            ],
         )
     if len(of_rows) == 1:
         return arrays[of_rows[0]]

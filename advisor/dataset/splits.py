@@ -217,7 +217,7 @@ def _cut(rows: list[Row], kind: RowKind, share: float, draw: random.Random) -> t
     if not chosen:
         raise BadRequest(
             "no rows can be set aside to choose by: too few different rows in each class",
-            hints=["give --eval and --test files, or more rows"],
+            hints=["give --eval-data and --test-data files, or more rows"],
         )
     return [r for i, r in enumerate(rows) if i not in chosen], [r for i, r in enumerate(rows) if i in chosen]
 

@@ -34,16 +34,20 @@ def plural(number: float, noun: str) -> str:
     return f"{said} {noun}{'' if number == 1 else 's'}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds for a reader: `117 ms`, `42 s`, `12 m`, `1 h 52 m`, `3 d 4 h`."""
-    if seconds < 1:
+def duration(seconds: float, like: float | None = None) -> str:
+    """Seconds for a reader: `117 ms`, `42 s`, `12 m`, `1 h 52 m`, `3 d 4 h`.
+
+    `like`: another number of seconds, whose units are taken, so that the ends of an interval read like its middle.
+    """
+    kind = seconds if like is None else like
+    if kind < 1:
         return f"{seconds * 1e3:.0f} ms"
-    if seconds < 90:
+    if kind < 90:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} m"
-    if minutes < 48 * 60:
+    if round(kind / 60) < 60:
+        return f"{minutes} m" if like is None or minutes >= 10 else f"{seconds / 60:.2g} m"
+    if round(kind / 60) < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} m"
     hours = round(seconds / HOUR)
     return f"{hours // 24} d {hours % 24} h"

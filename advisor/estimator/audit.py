@@ -54,7 +54,7 @@ class Audit(Value):
     notes: tuple[str, ...] = ()
 
 
-def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", progress: Progress | None = None) -> Audit:
+def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", on_progress: Progress | None = None) -> Audit:
     """Every measured run predicted by a fit that did not see it, nor what it shares with it by `scheme`.
 
     Args:
@@ -69,7 +69,7 @@ def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", progress:
         raise UnknownName.of("scheme", scheme, [*SCHEMES, UNCALIBRATED], list_with="advisor audit --help")
     notes: list[str] = []
     found = _profiles(gpu)
-    runs = prepare(found, progress=progress, left_out=lambda p, why: notes.append(f"left out {p.id}: {why}"))
+    runs = prepare(found, progress=on_progress, left_out=lambda p, why: notes.append(f"left out {p.id}: {why}"))
     if not runs:
         raise BadRequest("no measured run is in the store to audit by", cause="; ".join(notes[:3]))
     if scheme == UNCALIBRATED:
@@ -79,7 +79,7 @@ def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", progress:
         for run in runs:
             by_device.setdefault("all" if scheme == "leave-one-device" else run.profile.device, []).append(run)
         missed = [
-            m for own in by_device.values() for m in leave_out(own, scheme, whole=fit_time(own), progress=progress)
+            m for own in by_device.values() for m in leave_out(own, scheme, whole=fit_time(own), progress=on_progress)
         ]
         if not missed:
             shared = scheme.removeprefix("leave-one-")

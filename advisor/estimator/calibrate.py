@@ -42,8 +42,8 @@ def calibrate(
     gpu: str | None = None,
     *,
     write: bool = True,
-    into: str | Path | None = None,
-    progress: Progress | None = None,
+    out: str | Path | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[Calibration, ...]:
     """A calibration per device with enough measured runs, and one pooled over accelerators where there are several.
 
@@ -51,7 +51,7 @@ def calibrate(
 
     Args:
         gpu: fit only this device.
-        write: store the result; `into` names the folder, else the user's own calibration folder.
+        write: store the result; `out` names the folder, else the user's own calibration folder.
     Raises:
         BadRequest: no device has enough complete profiles whose recipes can still be traced.
         BadFile: a profile is damaged or of another schema; names the file and field.
@@ -60,12 +60,12 @@ def calibrate(
     chosen = _chosen(gpu)
     notes: list[str] = []
     runs = prepare(
-        chosen, progress=progress, left_out=lambda profile, why: notes.append(f"left out {profile.id}: {why}")
+        chosen, progress=on_progress, left_out=lambda profile, why: notes.append(f"left out {profile.id}: {why}")
     )
     by_device: dict[str, list[Run]] = {}
     for run in runs:
         by_device.setdefault(run.profile.device, []).append(run)
-    fits = [fit_device(name, own, notes, progress) for name, own in by_device.items() if len(own) >= FEWEST]
+    fits = [fit_device(name, own, notes, on_progress) for name, own in by_device.items() if len(own) >= FEWEST]
     if not fits:
         raise BadRequest(
             f"no device has {FEWEST} complete profiles to fit",
@@ -75,9 +75,9 @@ def calibrate(
     # a processor reaches other shares of its rates than any accelerator: not one family
     cards = [run for run in runs if not run.profile.device.startswith(PREFIX)]
     if gpu is None and len({run.profile.device for run in cards}) > 1:
-        fits.append(fit_device(POOLED, cards, notes, progress))
+        fits.append(fit_device(POOLED, cards, notes, on_progress))
     if write:
-        folder = Path(into) if into is not None else store.home("data") / known.CALIBRATION
+        folder = Path(out) if out is not None else store.home("data") / known.CALIBRATION
         for fitted in fits:
             store.write(fitted, folder / f"{fitted.device.lower().replace(' ', '-')}.json")
         known.forget()

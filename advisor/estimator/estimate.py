@@ -128,7 +128,7 @@ def price(
             times the usual fragmentation, which is a hundred times faster and serves to compare many recipes.
         use_measured: where this very run is in the store, its measured figures stand instead of predictions.
     """
-    from advisor.catalog.methods import find_method
+    from advisor.catalog.methods import find_method, options_of
     from advisor.catalog.prices import offers
 
     trace = trace_of(workload, recipe, hardware, spec)
@@ -176,6 +176,9 @@ def price(
         ),
         versions=trace.versions,
         facts={
+            "model_asked": spec.asked,
+            # what the recipe leaves open stands at the method's defaults: rank, alpha, dropout ...
+            "options": {} if recipe.adapter_config is not None else options_of(method, recipe.options),
             "family": method.family,
             # merging into a weight that two modules share would change both
             "mergeable": method.mergeable and not trace.settings.get("tied"),

@@ -95,7 +95,7 @@ def audit_public(
     *,
     source: str | None = None,
     least: Comparable = "partly",
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> PublicAudit:
     """Every public run priced, and what was measured beside it.
 
@@ -126,8 +126,8 @@ def audit_public(
     verdicts: list[FitVerdict] = []
     refused: list[str] = []
     for number, (at, run) in enumerate(chosen):
-        if progress:
-            progress(number, len(chosen), run.id)
+        if on_progress:
+            on_progress(number, len(chosen), run.id)
         try:
             candidate = priced(at, run)
         except AdvisorError as error:

@@ -27,7 +27,7 @@ def study(
     model: str | None = None,
     weights: str | None = None,
     out: str | None = None,
-    time_budget: float | None = None,
+    hours: float | None = None,
     dry_run: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
@@ -43,7 +43,7 @@ def study(
         model: another model than the plan's: a folder with weights or a cached Hub id.
         weights: where the weights of the plan's own model lie on this machine.
         out: folder of the study (default `advisor-study/<id>`); the same folder goes on.
-        time_budget: hours of this session; then the study stops, keeps what is whole and says how to go on.
+        hours: of this session; then the study stops, keeps what is whole and says how to go on.
         dry_run: check everything and return the plan with its trainings; nothing is written.
         keep: write the findings into the user's own store, where `advisor evidence` and every estimate read them.
         changes: fields of the plan to replace: methods, sizes, seeds, rates, data ...
@@ -54,8 +54,10 @@ def study(
         DoesNotFit: no training of the grid came to its end.
         KeyboardInterrupt: passed on; the same call goes on.
     """
-    if time_budget is not None and not time_budget > 0:
-        raise BadRequest(f"--time-budget must be above 0 hours, not {time_budget}")
+    if "time_budget" in changes:
+        raise BadRequest("unknown argument: 'time_budget'", hints=["it is called hours"])
+    if hours is not None and not hours > 0:
+        raise BadRequest(f"--hours must be above 0, not {hours}")
     asked = _changed(plan if isinstance(plan, ExperimentPlan) else find_plan(plan), model, changes)
     folder = Path(out or f"{OUT}/{asked.id}").resolve()
     session = Session(asked, folder, device=device, threads=threads, keep=keep, on_progress=on_progress)
@@ -65,7 +67,7 @@ def study(
     if dry_run:
         return planned
     with store.locked(folder / "session", 1.0):
-        session.deadline = None if time_budget is None else time.monotonic() + time_budget * HOUR
+        session.deadline = None if hours is None else time.monotonic() + hours * HOUR
         return session.run()
 
 

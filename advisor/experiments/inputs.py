@@ -90,7 +90,7 @@ def _file(name: str | None, plan: ExperimentPlan) -> str | None:
         raise BadRequest(
             f"there is no data file {name}",
             cause=plan.data_note,
-            hints=["to give yours: --data FILE, and --eval and --test where you have them"],
+            hints=["to give yours: --data FILE, and --eval-data and --test-data where you have them"],
             path=name,
         )
     return str(path)

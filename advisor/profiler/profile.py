@@ -80,15 +80,15 @@ def profile(
     steps: int | None = None,
     warmup: int | None = None,
     threads: int | None = None,
-    largest: bool = False,
+    largest_batch: bool = False,
     time_budget_seconds: float | None = None,
     run_timeout_seconds: float | None = None,
     memory_limit_bytes: int | None = None,
-    folder: str | Path | None = None,
+    out: str | Path | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
     score: Score | None = None,
-    progress: Callable[[ProfilingProgress], None] | None = None,
+    on_progress: Callable[[ProfilingProgress], None] | None = None,
     **axes: Any,
 ) -> Profiling:
     """Measure every combination of the axes, or the runs of a campaign, each in a process of its own.
@@ -99,10 +99,10 @@ def profile(
     Args:
         model, method: one or several; `axes` are the other fields of a campaign's `Grid`, each one value or a list.
         campaign: a campaign file, a shipped campaign's name, or a `Campaign`; then without model, method and axes.
-        largest: bisect besides for the largest batch of each setting.
+        largest_batch: bisect besides for the largest batch of each setting.
         time_budget_seconds: no run is started that would probably end later; runs that tell most come first.
         memory_limit_bytes: what a run may allocate, below what the device has.
-        folder: where profiles go, below a folder named after the device; the user's own store by default.
+        out: where profiles go, below a folder named after the device; the user's own store by default.
         score: how much each run would tell; without it, runs are spread evenly over the choices.
     Raises:
         UnknownName, BadRequest, BadFile: the plan is wrong; nothing was measured.
@@ -115,7 +115,7 @@ def profile(
         "steps": steps,
         "warmup": warmup,
         "threads": threads,
-        "largest_batch": largest or None,
+        "largest_batch": largest_batch or None,
         "time_budget_seconds": time_budget_seconds,
         "run_timeout_seconds": run_timeout_seconds,
     }
@@ -124,8 +124,8 @@ def profile(
     if described.largest_batch and memory_limit_bytes is None and at.kind == "cpu":
         memory_limit_bytes = _cpu_limit()
     jobs, left_out = plan_jobs(described, at, memory_limit_bytes)
-    session = _Session(described, at, Path(folder) if folder is not None else store.home("data") / FOLDER, retry_failed)
-    session.progress = progress
+    session = _Session(described, at, Path(out) if out is not None else store.home("data") / FOLDER, retry_failed)
+    session.progress = on_progress
     todo = [job for job in jobs if session.finished(job) is None]
     known = [job for job in jobs if session.finished(job) is not None]
     ordered = order_runs(todo, score(todo) if score is not None and todo else None, known=known)

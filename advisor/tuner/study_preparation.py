@@ -179,7 +179,7 @@ def rebuild(request: TuneRequest, folder: Path, data: dict[str, str]) -> None:
     if absent:
         raise BadRequest(
             f"this machine has no {absent[0]}",
-            hints=["give the study's files as they lie here: --data, --eval, --test"],
+            hints=["give the study's files as they lie here: --data, --eval-data, --test-data"],
             missing=absent,
         )
     rows, splits, _ = load_splits(

@@ -123,7 +123,7 @@ def test_a_killed_study_goes_on_without_repeating_a_finished_training(
 
 
 def test_a_spent_time_budget_stops_and_says_how_to_go_on(asked: dict[str, Any]):
-    run = advisor.study(**asked, time_budget=1e-9)
+    run = advisor.study(**asked, hours=1e-9)
     assert run.stopped == "time budget"
     assert run.trainings_left == run.trainings == 7
     assert run.resume == f"advisor study --resume {asked['out']}"
@@ -184,7 +184,7 @@ def test_a_folder_with_another_question_is_refused(asked: dict[str, Any]):
         ({"metric": "rougeL"}, "rougeL"),
         ({"data": "nowhere.jsonl"}, "nowhere.jsonl"),
         ({"model": "nobody/nothing"}, "nobody/nothing"),
-        ({"time_budget": 0}, "time-budget"),
+        ({"hours": 0}, "hours"),
     ],
 )
 def test_a_study_that_makes_no_sense_is_refused_before_anything_is_written(

@@ -73,7 +73,7 @@ def test_the_traced_step_allocates_what_the_gpu_allocated(measured: tuple[Profil
 
 
 def test_a_calibration_is_fitted_to_what_was_measured(measured: tuple[Profile, ...], tmp_path: Path):
-    fitted = advisor.calibrate(measured[0].device, into=tmp_path)
+    fitted = advisor.calibrate(measured[0].device, out=tmp_path)
     assert fitted
     assert list(tmp_path.rglob("*.json"))
     assert store.read(type(fitted[0]), next(tmp_path.rglob("*.json"))) == fitted[0]

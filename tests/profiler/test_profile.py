@@ -82,7 +82,7 @@ def test_a_real_run_is_kept_and_not_repeated_and_memory_that_runs_out_is_a_resul
 
 
 def test_a_dry_run_measures_nothing_and_touches_no_store(stand, tmp_path):
-    found = profile(**ASKED, batch_size=[1, 2], folder=tmp_path / "new", dry_run=True)
+    found = profile(**ASKED, batch_size=[1, 2], out=tmp_path / "new", dry_run=True)
     assert stand.ran == []
     assert len(found.plan) == 4
     assert not (tmp_path / "new").exists()
@@ -134,7 +134,7 @@ def test_the_callers_scores_decide_what_is_measured_first(stand, tmp_path):
     def score(jobs):
         return [job.recipe.micro_batch_size + 100 * (job.recipe.method == "ia3") for job in jobs]
 
-    found = profile(**ASKED, batch_size=[1, 2], folder=tmp_path, score=score)
+    found = profile(**ASKED, batch_size=[1, 2], out=tmp_path, score=score)
     assert [(one.recipe.method, one.recipe.micro_batch_size) for one in found.profiles] == [
         ("ia3", 2),
         ("ia3", 1),
@@ -145,7 +145,7 @@ def test_the_callers_scores_decide_what_is_measured_first(stand, tmp_path):
 
 def test_progress_counts_every_run_and_tells_the_time_left(stand, tmp_path):
     told = []
-    profile(**ASKED, batch_size=[1, 2], folder=tmp_path, progress=told.append)
+    profile(**ASKED, batch_size=[1, 2], out=tmp_path, on_progress=told.append)
     assert [now.done for now in told] == [0, 1, 2, 3, 4]
     assert {now.total for now in told} == {4}
     assert told[0].seconds_left is None
@@ -169,7 +169,7 @@ def test_a_campaign_in_a_file_is_run(stand, tmp_path):
     path = tmp_path / "mine.json"
     grid = {"model": "EleutherAI/pythia-14m", "method": "lora"}
     store.write(Campaign.model_validate({"name": "mine", "device": "cpu", "steps": 7, "grids": [grid]}), path)
-    found = profile(campaign=str(path), folder=tmp_path / "kept")
+    found = profile(campaign=str(path), out=tmp_path / "kept")
     assert [one.status for one in found.profiles] == ["complete"]
 
 
@@ -194,7 +194,7 @@ def test_a_campaign_in_a_file_is_run(stand, tmp_path):
 )
 def test_a_wrong_request_is_refused_before_anything_runs(stand, tmp_path, asked, kind, says):
     with pytest.raises(kind, match=says):
-        profile(**asked, folder=tmp_path)
+        profile(**asked, out=tmp_path)
     assert stand.ran == []
 
 

@@ -54,7 +54,7 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
         _public(gpu, plot_path, as_json)
         return
     with progress("auditing") as advance:
-        result = audit(gpu, scheme=scheme, progress=advance)
+        result = audit(gpu, scheme=scheme, on_progress=advance)
     if plot_path:
         plot(result, plot_path)
     emit(result, as_json, table=_shown)
@@ -64,7 +64,7 @@ def _public(gpu: str | None, plot_path: str | None, as_json: bool) -> None:
     from advisor.estimator.public_audit import audit_public, plot_public
 
     with progress("pricing public runs") as advance:
-        result = audit_public(gpu, progress=advance)
+        result = audit_public(gpu, on_progress=advance)
     if plot_path:
         plot_public(result, plot_path)
     emit(result, as_json, table=_shown_public)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.click_options import gpu_option, json_option
+from advisor.interfaces.cli.click_options import gpu_option, json_option, named
 from advisor.interfaces.cli.output import emit, grid, progress
 
 if TYPE_CHECKING:
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("calibrate")
 @gpu_option
-@click.option("--into", type=click.Path(file_okay=False), help="Folder to write to.  [default: your data folder]")
+@named(
+    "--out",
+    "out",
+    ("--into",),
+    type=click.Path(file_okay=False),
+    help="Folder to write to.  [default: your data folder]",
+)
 @click.option("--dry-run", is_flag=True, help="Fit and show, write nothing.")
 @json_option
-def command(gpu: str | None, into: str | None, dry_run: bool, as_json: bool) -> None:
+def command(gpu: str | None, out: str | None, dry_run: bool, as_json: bool) -> None:
     """Fit the cost model to measured runs.
 
     Reads every profile in the store, fits the physical constants of each device, and reports the error on
@@ -33,7 +39,7 @@ def command(gpu: str | None, into: str | None, dry_run: bool, as_json: bool) -> 
     from advisor.estimator.calibrate import calibrate
 
     with progress("calibrating") as advance:
-        fits = calibrate(gpu, write=not dry_run, into=into, progress=advance)
+        fits = calibrate(gpu, write=not dry_run, out=out, on_progress=advance)
     emit(list(fits), as_json, table=_shown)
 
 

@@ -42,13 +42,45 @@ def option(name: str, hint: Any) -> Callable[[Function], Function]:
     more: dict[str, Any] = {"help": text, "hidden": about.hidden, "default": None}
     if kind is bool:
         if about.switch:
-            return click.option(flag, *about.earlier, name, is_flag=True, **more)
+            return named(flag, name, about.earlier, is_flag=True, **more)
         return click.option(f"{flag}/--no-{flag.removeprefix('--')}", name, **more)
     if kind in (int, float):
         more["type"] = kind
     if about.metavar:
         more["metavar"] = about.metavar
-    return click.option(flag, *about.earlier, name, multiple=about.repeated, **more)
+    return named(flag, name, about.earlier, multiple=about.repeated, **more)
+
+
+def named(flag: str, name: str, earlier: Sequence[str] = (), **settings: Any) -> Callable[[Function], Function]:
+    """A click option, whose earlier spellings still work, are shown nowhere, and say the present one.
+
+    Args:
+        name: of the parameter.
+        settings: as `click.option` takes them.
+    """
+    if not earlier:
+        return click.option(flag, name, **settings)
+    key = f"{__name__}.{name}"
+
+    def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None and value != () and value is not False:
+            click.echo(f"{parameter.opts[0]} is now called {flag}", err=True)
+            context.meta[key] = value
+
+    def taken(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        return context.meta.get(key, value) if value is None or value == () or value is False else value
+
+    def decorate(function: Function) -> Function:
+        for spelling in earlier:
+            old = {**settings, "hidden": True, "help": f"Earlier name of {flag}."}
+            # eager: read before the option that takes its value
+            function = click.option(
+                spelling, spelling.strip("-").replace("-", "_"), is_eager=True, expose_value=False,
+                callback=remember, **old,
+            )(function)  # fmt: skip
+        return click.option(flag, name, callback=taken, **settings)(function)
+
+    return decorate
 
 
 def _taken_apart(hint: Any) -> tuple[Any, Argument]:

@@ -175,12 +175,16 @@ def progress(text: str) -> Generator[Callable[[int, int, str], None]]:
         yield advance
 
 
-def amount(value: float, unit: str) -> str:
-    """One number with its unit for a reader: `21.0 GiB`, `1 h 52 m`, `5.60 USD`, `+0.3`."""
+def amount(value: float, unit: str, like: float | None = None) -> str:
+    """One number with its unit for a reader: `21.0 GiB`, `1 h 52 m`, `5.60 USD`, `+0.3`.
+
+    `like`: another amount, in whose kind of unit this one is said: the middle of an interval for its ends.
+    """
     if unit == "B":
-        return f"{value / GIB:.1f} GiB" if abs(value) >= GIB else f"{value / MIB:.0f} MiB"
+        large = abs(value if like is None else like) >= GIB
+        return f"{value / GIB:.1f} GiB" if large else f"{value / MIB:.0f} MiB"
     if unit == "s":
-        return duration(value)
+        return duration(value, like)
     if unit == "USD":
         if 0 < abs(value) < 0.01:
             return f"{value:.1g} USD"
@@ -195,7 +199,7 @@ def amount(value: float, unit: str) -> str:
 
 def span(quantity: Quantity) -> str:
     """The interval without repeating the unit where both ends share it: `20.3–21.8`."""
-    low, high = amount(quantity.low, quantity.unit), amount(quantity.high, quantity.unit)
+    low, high = (amount(end, quantity.unit, quantity.mid) for end in (quantity.low, quantity.high))
     low_number, _, low_unit = low.rpartition(" ")
     high_number, _, high_unit = high.rpartition(" ")
     if low_unit == high_unit and low_number and " " not in low_number + high_number:

@@ -13,7 +13,7 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import AdvisorError, BadRequest, UnknownName
-from advisor.interfaces.cli.click_options import given, json_option, names_in
+from advisor.interfaces.cli.click_options import given, json_option, named, names_in
 from advisor.interfaces.cli.output import amount, console, emit, grid
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
     "--campaign", metavar="FILE", help="Runs described in a file, or gpu-10-minutes, gpu-25-minutes, cpu-5-minutes."
 )
 @click.option("--steps", type=int, help="Timed steps of a run.  [default: 5]")
-@click.option("--largest-batch", "largest", is_flag=True, help="Search the largest batch that fits, besides.")
+@click.option("--largest-batch", is_flag=True, help="Search the largest batch that fits, besides.")
 @click.option("--time-budget", metavar="TIME", help="Such as 90s, 10m, 1h: the runs that tell most come first.")
 @click.option("--run-timeout", metavar="TIME", help="The longest one run may take.  [default: 10m]")
 @click.option("--memory-limit", metavar="SIZE", help="Let a run allocate no more, such as 8GiB.")
@@ -55,9 +55,7 @@ _BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
     help="First what differs most, or what the cost model learns most from.  [default: design within a time budget]",
 )
 @click.option("--device", metavar="NAME", help="auto, cuda, cpu or mps.  [default: auto]")
-@click.option(
-    "--store", "folder", type=click.Path(file_okay=False), help="Where profiles go.  [default: your own store]"
-)
+@named("--out", "out", ("--store",), type=click.Path(file_okay=False), help="Where profiles go.  [default: your data]")
 @click.option("--dry-run", is_flag=True, help="List the runs in their order and measure nothing.")
 @click.option("--retry-failed", is_flag=True, help="Measure runs again that failed before.")
 @json_option
@@ -71,13 +69,13 @@ def command(as_json: bool, order: str | None, **arguments: Any) -> int:
     Examples:
       advisor profile --model EleutherAI/pythia-14m --method lora,ia3 --seq-len 64 --device cpu --dry-run
       advisor profile --campaign gpu-25-minutes --device cpu --dry-run --json
-      advisor profile --campaign gpu-10-minutes --order design --store profiles
+      advisor profile --campaign gpu-10-minutes --order design --out profiles
     """
     asked = _asked(arguments)
     try:
         with _bar() as progress:
             found = advisor.profile(
-                **asked, progress=progress, score=by_design if _wants_design(order, asked) else None
+                **asked, on_progress=progress, score=by_design if _wants_design(order, asked) else None
             )
     except KeyboardInterrupt:
         told = "Interrupted; finished runs are kept, and the same command goes on with the others."

@@ -17,6 +17,7 @@ from advisor.interfaces.cli.click_options import (
     given,
     json_option,
     metric_option,
+    named,
     rows_option,
     seq_len_option,
     task_option,
@@ -35,8 +36,20 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="FOLDER", help="Where the weights of the study's own model lie.")
 @rows_option
 @columns_option
-@click.option("--eval", "eval_data", metavar="FILE", help="Rows to choose the rate by.  [default: a tenth of --data]")
-@click.option("--test", "test_data", metavar="FILE", help="Rows for the reported score.  [default: a tenth of --data]")
+@named(
+    "--eval-data",
+    "eval_data",
+    ("--eval",),
+    metavar="FILE",
+    help="Rows to choose the rate by.  [default: a tenth of --data]",
+)
+@named(
+    "--test-data",
+    "test_data",
+    ("--test",),
+    metavar="FILE",
+    help="Rows for the reported score.  [default: a tenth of --data]",
+)
 @click.option("--method", "methods", metavar="NAMES", multiple=True, help="Methods to compare, comma separated.")
 @click.option("--size", "sizes", metavar="ROWS", multiple=True, help="Training rows, comma separated.")
 @click.option("--seeds", type=int, help="Trainings of each method and size.  [default: 3]")
@@ -52,7 +65,7 @@ if TYPE_CHECKING:
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="To train on."
 )
 @click.option("--threads", type=int, help="Cores of a training on a CPU.  [default: torch's]")
-@click.option("--time-budget", type=float, metavar="HOURS", help="Stop after so long; what is whole is kept.")
+@named("--hours", "hours", ("--time-budget",), type=float, help="Most hours of this sitting; what is whole is kept.")
 @click.option("--out", metavar="FOLDER", help="Where the trainings lie.  [default: advisor-study/NAME]")
 @click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
 @click.option("--no-store", is_flag=True, help="Leave the findings out of your own store.")
@@ -75,7 +88,7 @@ def command(
     \b
     Examples:
       advisor study --list
-      advisor study minilm-spam --weights ./all-MiniLM-L6-v2 --time-budget 8
+      advisor study minilm-spam --weights ./all-MiniLM-L6-v2 --hours 8
       advisor study --name mine --model ./all-MiniLM-L6-v2 --data train.jsonl --method full,lora --size 100,1000
       advisor study --resume advisor-study/mine
     """

@@ -25,8 +25,12 @@ def test_a_quantity_reads_as_number_interval_and_basis():
     assert show(quantity(20.3 * GIB, 21 * GIB, 21.8 * GIB)) == "21.0 GiB (20.3–21.8) calibrated"
 
 
-def test_ends_of_different_units_keep_them():
-    assert show(quantity(900 * MIB, 1.1 * GIB, 1.3 * GIB)) == "1.1 GiB (900 MiB–1.3 GiB) calibrated"
+def test_the_ends_are_said_in_the_unit_of_the_middle():
+    assert show(quantity(900 * MIB, 1.1 * GIB, 1.3 * GIB)) == "1.1 GiB (0.9–1.3) calibrated"
+    assert show(quantity(900 * MIB, 1000 * MIB, 1.3 * GIB)) == "1000 MiB (900–1331) calibrated"
+    assert show(quantity(0.8, 1.2, 95, "s"), basis=False) == "1.2 s (0.8–95)"
+    assert show(quantity(45, 120, 5400, "s"), basis=False) == "2 m (0.75–90)"
+    assert show(quantity(3000, 6720, 9000, "s"), basis=False) == "1 h 52 m (0 h 50 m to 2 h 30 m)"
 
 
 def test_an_exact_number_has_no_interval():

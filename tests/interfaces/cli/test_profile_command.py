@@ -38,7 +38,7 @@ def launched(monkeypatch):
 
 
 def test_results_are_printed_for_people(launched, capsys, tmp_path):
-    assert run([*RUNS, "--store", str(tmp_path)]) == 0
+    assert run([*RUNS, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "3.0 GiB" in told.out
     assert "250 ms" in told.out
@@ -48,7 +48,7 @@ def test_results_are_printed_for_people(launched, capsys, tmp_path):
 
 
 def test_results_are_one_document_for_programs(launched, capsys, tmp_path):
-    assert run([*RUNS, "--batch-size", "1,2", "--store", str(tmp_path), "--json"]) == 0
+    assert run([*RUNS, "--batch-size", "1,2", "--out", str(tmp_path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["profiles"]) == len(told["plan"]) == 4
     assert {Profile.model_validate(one).status for one in told["profiles"]} == {"complete", "oom"}
@@ -56,7 +56,7 @@ def test_results_are_one_document_for_programs(launched, capsys, tmp_path):
 
 def test_a_dry_run_lists_the_runs_and_measures_none(launched, capsys, tmp_path):
     every = ["--gradient-checkpointing", "both", "--seq-len", "64,128", "--dtype", "float32,bfloat16", "--dry-run"]
-    assert run([*RUNS, *every, "--store", str(tmp_path), "--json"]) == 0
+    assert run([*RUNS, *every, "--out", str(tmp_path), "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert len(plan) == len({one["id"] for one in plan}) == 16
     assert launched == []
@@ -67,7 +67,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(door, "launch", launch)
-    assert run([*RUNS, "--store", str(tmp_path)]) == INTERRUPTED
+    assert run([*RUNS, "--out", str(tmp_path)]) == INTERRUPTED
     assert "the same command goes on" in capsys.readouterr().err
 
 
@@ -90,7 +90,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     ],
 )
 def test_a_wrong_option_ends_with_its_exit_code_before_anything_runs(launched, capsys, tmp_path, typed, code):
-    assert run([*RUNS, *typed, "--store", str(tmp_path)]) == code
+    assert run([*RUNS, *typed, "--out", str(tmp_path)]) == code
     assert capsys.readouterr().err.startswith("Error:")
     assert launched == []
 

@@ -46,7 +46,7 @@ def duration(seconds: float, like: float | None = None) -> str:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
     if round(kind / 60) < 60:
-        return f"{minutes} m" if like is None or minutes >= 10 else f"{seconds / 60:.2g} m"
+        return f"{minutes} m" if like is None or seconds >= 90 else f"{seconds / 60:.2g} m"
     if round(kind / 60) < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} m"
     hours = round(seconds / HOUR)

@@ -34,10 +34,10 @@ def money_of(
         notes.append(f"no price is known for {hardware.count} x {hardware.gpu.name}")
     if training is None:
         notes.append("without a number of samples there is no training time and so no cost")
-    for kind, found in (("on-demand", on_demand), ("spot", spot)):
-        if found and found[0].stale:
-            read = found[0].read_on or "on an unknown day"
-            notes.append(f"the {kind} price is older than 90 days (read {read}); to read prices anew: {REFRESH}")
+    asked = on_demand or spot
+    if asked and asked[0].stale:
+        kind, read = "on-demand" if on_demand else "spot", asked[0].read_on or "on an unknown day"
+        notes.append(f"the {kind} price is older than 90 days (read {read}); to read prices anew: {REFRESH}")
     return Money(
         on_demand=on_demand[0].cost if on_demand else None,
         on_demand_read_on=on_demand[0].read_on if on_demand else None,

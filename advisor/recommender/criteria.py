@@ -99,9 +99,9 @@ def why_dominated(one: Candidate, other: Candidate) -> str:
 
 
 def _other_rank(one: Candidate, other: Candidate) -> str:
-    """`at rank 64 instead of 16 ` where they differ: much of the difference in cost is then the rank's."""
+    """`at rank 64 instead of 16, ` where they differ: much of the difference in cost is then the rank's."""
     mine, its = _rank(one), _rank(other)
-    return f"at rank {its} instead of {mine} " if mine is not None and its is not None and mine != its else ""
+    return f"at rank {its} instead of {mine}, " if mine is not None and its is not None and mine != its else ""
 
 
 def _rank(candidate: Candidate) -> int | None:

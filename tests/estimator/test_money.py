@@ -81,7 +81,7 @@ def test_an_old_price_says_so_beside_the_money_and_how_to_read_it_anew():
     money = money_of(HOURS_10, hardware(), [old], today=TODAY)
     assert "over 90 days old" in money.on_demand.why
     assert "over 90 days old" in money.spot.why
-    assert money.note.count("advisor prices --refresh") == 2
+    assert money.note.count("advisor prices --refresh") == 1
     undated = money_of(HOURS_10, hardware(), [price(on_demand_usd_h=1.0, read_on=None)], today=TODAY)
     assert undated.on_demand_read_on is None
     assert "on an unknown day" in undated.on_demand.why

@@ -142,10 +142,10 @@ def test_what_other_data_would_choose_is_computed(costs):
 
 def test_another_tolerance_named_does_change_the_choice(costs):
     found = ask(costs, gpu="H200", policy="cheapest", tolerance_points=0)
-    named = [text for text in found.would_change if "--tolerance" in text]
+    named = [text for text in found.would_change if "--tolerance-points" in text]
     assert named
     for text in named:
-        tolerance = float(text.split("--tolerance ")[1].split(":")[0])
+        tolerance = float(text.split("--tolerance-points ")[1].split(":")[0])
         other = ask(costs, gpu="H200", policy="cheapest", tolerance_points=tolerance).choice.recipe.method
         assert other == text.split(": ")[1].split(" ")[0]
         assert other != found.choice.recipe.method

@@ -36,7 +36,10 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
         "methods": ([*many.split(","), "--model", model, "--gpu", "A100"], "compare_worker"),
         "estimate": (["--from", "-"], WAITS),
         "evidence": (["--predict", "-"], WAITS),
-        "profile": (["--model", model, "--method", "lora,ia3", "--device", "cpu", "--steps", "99"], "profiling_worker"),
+        "profile": (
+            ["--model", model, "--method", "lora,ia3", "--device", "cpu", "--seq-len", "64"],
+            "profiling_worker",
+        ),
         "tune": ([*train, "--gpu", "cpu", "--trials", "9", "--out", str(place / "tune")], "training_worker"),
         "study": (
             [*train, "--method", "lora,ia3", "--size", "40", "--device", "cpu", "--out", str(place / "study")],
@@ -60,8 +63,14 @@ def below(process: psutil.Process) -> list[psutil.Process]:
 
 def at_work(process: Any, sign: str) -> bool:
     """Whether the verb has begun what is to be interrupted."""
-    if sign in ("", WAITS):
-        # every library is loaded, and the verb reads or computes
+    if sign == WAITS:
+        # a second in which it computes nothing: it has come to its line
+        found = psutil.Process(process.pid)
+        before = sum(found.cpu_times()[:2])
+        time.sleep(1.0)
+        return before > 0.2 and sum(found.cpu_times()[:2]) == before
+    if sign == "":
+        # every library is loaded, and the verb computes
         return Path(f"/proc/{process.pid}/maps").read_text().count("pydantic_core") > 0
     return any(sign in " ".join(_words(child)) for child in below(psutil.Process(process.pid)))
 

@@ -38,7 +38,7 @@ def against_method(job: ExportJob, *, optimizers: Collection[str] = ()) -> str |
     return None
 
 
-def against_recipe(job: ExportJob, tasks: Collection[Task]) -> str | None:
+def against_recipe(job: ExportJob, tasks: Collection[Task], *, prepares: bool = False) -> str | None:
     """Why the tool cannot run a recipe, its method apart, or None."""
     recipe, workload = job.recipe, job.workload
     if workload.task not in tasks:
@@ -47,12 +47,14 @@ def against_recipe(job: ExportJob, tasks: Collection[Task]) -> str | None:
         return f"{job.spec.name} takes pixels or sound, and its exports read text"
     if recipe.head_learning_rate is not None:
         return "it knows one learning rate, and the recipe gives a new head one of its own: --to script has both"
-    return against_optimizer(job)
+    return against_optimizer(job, prepares=prepares)
 
 
-def against_optimizer(job: ExportJob) -> str | None:
-    """Why no config can name the optimizer, or the warm-up."""
+def against_optimizer(job: ExportJob, *, prepares: bool = False) -> str | None:
+    """Why no config can name the optimizer or the warm-up, or, unless it `prepares`, a quantised base's preparation."""
     recipe = job.recipe
+    if recipe.prepare_kbit_training and not prepares:
+        return "it does not call peft's prepare_model_for_kbit_training, and the recipe does"
     if recipe.optimizer in OURS_ALONE:
         return f"transformers has no optimizer {recipe.optimizer}"
     if job.method.optimizer is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.domain.units import plural
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.settings import Settings
@@ -41,8 +42,8 @@ def training_arguments(job: ExportJob, *, checkpointing: str = "activation_check
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
         "optim": recipe.optimizer,
-        "bf16": recipe.autocast and recipe.dtype == "bfloat16",
-        "fp16": recipe.autocast and recipe.dtype == "float16",
+        "bf16": recipe.mixed_precision == "bf16",
+        "fp16": recipe.mixed_precision == "fp16",
         checkpointing: recipe.gradient_checkpointing,
     }
     if recipe.gradient_checkpointing:
@@ -128,8 +129,8 @@ def read_warmup(settings: Settings, notes: list[str]) -> dict[str, Any]:
     return {"warmup_ratio": 0.0}
 
 
-def read_precision(settings: Settings, weights: str | None, notes: list[str], *, quantised: bool) -> dict[str, Any]:
-    """`dtype` and `autocast` from the switches of mixed precision and the dtype in which weights are loaded.
+def read_precision(settings: Settings, weights: str | None) -> dict[str, Any]:
+    """`dtype` and `mixed_precision` from the trainer's two switches and the dtype in which weights are loaded.
 
     Args:
         weights: bfloat16, float16 or float32; None where the config leaves it to the model's own.
@@ -141,15 +142,6 @@ def read_precision(settings: Settings, weights: str | None, notes: list[str], *,
     if bf16 and fp16 and settings.has("bf16"):
         settings.refuse("bf16", "it contradicts fp16: at most one of them can be set")
     mixed = "float16" if fp16 else "bfloat16" if bf16 else None
-    if mixed is None:
-        return {"dtype": weights, "autocast": False}
-    if quantised:
-        if weights not in (None, mixed):
-            notes.append(f"mixed precision in {mixed} beside parts in {weights}: all of them are taken in {mixed}")
-        return {"dtype": mixed, "autocast": True}
-    if weights == "float32":
-        return {"dtype": mixed, "autocast": True}
-    if weights is not None and weights != mixed:
+    if mixed is not None and weights not in (None, "float32", mixed):
         settings.refuse("bf16" if bf16 else "fp16", f"mixed precision in {mixed} over weights in {weights}")
-    notes.append(f"mixed precision over weights in {mixed} already is estimated as training in {mixed} without it")
-    return {"dtype": mixed, "autocast": False}
+    return {"dtype": weights, "mixed_precision": "no" if mixed is None else MIXED_FLAGS[mixed]}

@@ -32,7 +32,12 @@ def write(found, folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"method": "lora"}, {"method": "qlora"}, {"method": "full", "autocast": True}, {"target_modules": ["q_proj"]}],
+    [
+        {"method": "lora"},
+        {"method": "qlora"},
+        {"method": "full", "dtype": "float32", "mixed_precision": "bf16"},
+        {"target_modules": ["q_proj"]},
+    ],
     ids=["lora", "qlora", "full", "one-target"],
 )
 def test_trls_own_parser_takes_every_key(changes, tmp_path, monkeypatch):
@@ -54,10 +59,10 @@ def test_trls_own_parser_takes_every_key(changes, tmp_path, monkeypatch):
     assert training.per_device_train_batch_size == recipe.micro_batch_size
     assert training.gradient_accumulation_steps == recipe.gradient_accumulation
     assert training.warmup_steps == recipe.warmup_ratio
-    assert (training.bf16, training.fp16) == (recipe.autocast and recipe.dtype == "bfloat16", False)
+    assert (training.bf16, training.fp16) == (recipe.mixed_precision == "bf16", False)
     assert training.gradient_checkpointing is recipe.gradient_checkpointing
     assert training.gradient_checkpointing_kwargs == {"use_reentrant": False}
-    assert model.dtype == ("float32" if recipe.autocast else "bfloat16")
+    assert model.dtype == recipe.dtype
     assert (model.load_in_4bit, model.use_peft) == (recipe.base == "nf4", method != "full")
     assert data.datasets[0].data_files == {"train": "train.jsonl"}
     assert script.dataset_name is None
@@ -110,7 +115,7 @@ def test_pefts_own_parser_takes_every_key(tiny, method, tmp_path):
 def test_accelerates_own_loader_takes_every_key(tmp_path):
     from accelerate.commands.config.config_args import load_config_from_file
 
-    files = write(exported(published("lora", autocast=True), find_exporter("accelerate")), tmp_path)
+    files = write(exported(published("lora", mixed_precision="bf16"), find_exporter("accelerate")), tmp_path)
     config = load_config_from_file(str(files["accelerate.yaml"]))
     assert (config.mixed_precision, config.num_processes) == ("bf16", 1)
 

@@ -75,10 +75,12 @@ def test_every_method_comes_back_as_it_was(exporter, architecture):
 
 
 CHANGES = [
-    {"base": "nf4", "autocast": True},
+    {"base": "nf4", "mixed_precision": "bf16"},
     {"dtype": "float32"},
-    {"dtype": "float16", "autocast": True},
-    {"autocast": True},
+    {"dtype": "float16", "mixed_precision": "fp16"},
+    {"dtype": "float32", "mixed_precision": "bf16"},
+    {"dtype": "bfloat16", "mixed_precision": "bf16"},
+    {"base": "nf4", "prepare_kbit_training": True},
     {"optimizer": "paged_adamw_8bit", "schedule": "linear", "weight_decay": 0.1, "warmup_ratio": 0.0},
     {"attn_implementation": "flash_attention_2", "batching": "packed", "trainer": "trl"},
     {"attn_implementation": "eager", "max_grad_norm": 0.0, "gradient_checkpointing": False},

@@ -25,14 +25,13 @@ class Accelerate(Exporter):
 
     def files(self, job: ExportJob) -> tuple[ExportedFile, ...]:
         recipe = job.recipe
-        mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(recipe.dtype, "no") if recipe.autocast else "no"
         document: dict[str, Any] = {
             "compute_environment": "LOCAL_MACHINE",
             "distributed_type": "NO",
             "num_processes": 1,
             "num_machines": 1,
             "machine_rank": 0,
-            "mixed_precision": mixed,
+            "mixed_precision": recipe.mixed_precision,
             "downcast_bf16": False,
             "use_cpu": False,
             "main_training_function": "main",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import stanza, yaml_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
@@ -77,13 +78,13 @@ class Axolotl(Exporter):
         recipe = job.recipe
         if job.spec.architecture != "decoder":
             return "axolotl trains causal language models"
-        reason = against_method(job, optimizers=("loraplus",)) or against_recipe(job, ("causal-lm",))
+        reason = against_method(job, optimizers=("loraplus",)) or against_recipe(job, ("causal-lm",), prepares=True)
         if reason:
             return reason
         if recipe.batching == "padding-free" or (recipe.batching == "packed" and recipe.attention == "eager"):
             return f"it has no {recipe.batching} batches with {recipe.attention} attention"
-        if recipe.autocast and recipe.base == "dtype":
-            return "it loads weights in 16 bits wherever it mixes precisions; the recipe keeps them in float32"
+        if recipe.mixed_precision != "no" and recipe.dtype != MIXED_DTYPES[recipe.mixed_precision]:
+            return f"it loads weights in the type that it mixes in; the recipe keeps them in {recipe.dtype}"
         if job.method.name == "full":
             return None
         return _lora(job)[1] or None
@@ -91,15 +92,13 @@ class Axolotl(Exporter):
     def as_run(self, job: ExportJob) -> tuple[ExportJob, tuple[str, ...]]:
         job, notes = with_trainer(job, "hf", "axolotl")
         more: list[str] = []
-        if job.recipe.dtype != "float32" and not job.recipe.autocast:
-            if job.recipe.base != "dtype":
-                job = job.with_recipe(autocast=True)
-            more.append(
-                f"axolotl mixes precisions whenever it computes in {job.recipe.dtype}: estimated without, beside a "
-                "base that is not quantised"
-            )
-        if job.recipe.base != "dtype":
-            more.append("axolotl prepares a quantised base as peft does: norms in float32, not in the estimate")
+        recipe = job.recipe
+        if recipe.dtype != "float32" and recipe.mixed_precision == "no":
+            job = job.with_recipe(mixed_precision=MIXED_FLAGS[recipe.dtype])
+            more.append(f"axolotl mixes precisions whenever it computes in {recipe.dtype}; the recipe does not")
+        if recipe.base != "dtype" and not recipe.prepare_kbit_training:
+            job = job.with_recipe(prepare_kbit_training=True)
+            more.append("axolotl prepares a quantised base as peft does, norms in float32; the recipe does not")
         return job, (*notes, *more)
 
     def files(self, job: ExportJob) -> tuple[ExportedFile, ...]:
@@ -176,7 +175,8 @@ class Axolotl(Exporter):
             "base": base,
             "trainer": "hf",
             "attn_implementation": _attention(settings),
-            **_precision(settings, notes, quantised=base != "dtype"),
+            **_precision(settings, notes),
+            "prepare_kbit_training": base != "dtype",
             **read_warmup(settings, notes),
             **_read_adapter(settings, base),
         }
@@ -233,7 +233,7 @@ def _attention(settings: Settings) -> str:
     return settings.text("attn_implementation") or "sdpa"
 
 
-def _precision(settings: Settings, notes: list[str], *, quantised: bool) -> dict[str, Any]:
+def _precision(settings: Settings, notes: list[str]) -> dict[str, Any]:
     """16 bits as axolotl means them: weights and mixed precision; `auto` is bfloat16 where the GPU has it."""
     bf16: Any = settings.get("bfloat16") or settings.get("bf16")
     fp16 = bool(settings.flag("fp16") or settings.flag("float16"))
@@ -242,12 +242,9 @@ def _precision(settings: Settings, notes: list[str], *, quantised: bool) -> dict
     if bf16 == "auto" and not fp16:
         notes.append("bf16: auto is taken as bfloat16, which a GPU older than Ampere lacks")
     if not fp16 and not bf16:
-        return {"dtype": "float32", "autocast": False}
+        return {"dtype": "float32", "mixed_precision": "no"}
     dtype = "float16" if fp16 else "bfloat16"
-    if quantised:
-        return {"dtype": dtype, "autocast": True}
-    notes.append(f"mixed precision over weights in {dtype} already is estimated as training in {dtype} without it")
-    return {"dtype": dtype, "autocast": False}
+    return {"dtype": dtype, "mixed_precision": MIXED_FLAGS[dtype]}
 
 
 def _read_adapter(settings: Settings, base: str) -> dict[str, Any]:

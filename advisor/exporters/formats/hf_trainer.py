@@ -75,7 +75,7 @@ class HfTrainer(Exporter):
             "base": base,
             "trainer": "hf",
             "attn_implementation": model.get("attn_implementation"),
-            **read_precision(settings, model.get("dtype"), notes, quantised=base != "dtype"),
+            **read_precision(settings, model.get("dtype")),
         }
         if not model:
             notes.append("TrainingArguments say nothing of model, length or adapter: they are asked of the options")

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from advisor.catalog.methods import options_of
+from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import json_text, stanza, yaml_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
@@ -61,14 +62,15 @@ class LlamaFactory(Exporter):
             return "it has no padding-free batches without packing"
         if recipe.batching == "packed" and recipe.attention != "flash_attention_2":
             return "packed rows see each other without flash_attention_2"
-        if recipe.dtype == "float32":
-            return "without 16 bits it takes whatever dtype the checkpoint is stored in"
-        if recipe.dtype == "float16" and not recipe.autocast:
-            return "in float16 it mixes precisions, and the recipe does not"
-        if job.method.name == "full":
+        full = job.method.name == "full"
+        if recipe.mixed_precision == "no" and recipe.dtype != "bfloat16":
+            return f"it trains in {recipe.dtype} only by mixing precisions, and the recipe does not"
+        mixed = MIXED_DTYPES.get(recipe.mixed_precision)
+        if mixed is not None and recipe.dtype != ("float32" if full else mixed):
+            held = "float32" if full else mixed
+            return f"mixing in {mixed} it holds weights in {held}, and the recipe in {recipe.dtype}"
+        if full:
             return None
-        if recipe.autocast and recipe.base == "dtype":
-            return "it loads the frozen weights in 16 bits; the recipe keeps them in float32"
         return _lora(job)[1] or None
 
     def as_run(self, job: ExportJob) -> tuple[ExportJob, tuple[str, ...]]:
@@ -91,7 +93,7 @@ class LlamaFactory(Exporter):
             "flash_attn": _ATTENTION[recipe.attention],
             "disable_gradient_checkpointing": not recipe.gradient_checkpointing,
             "use_reentrant_gc": False,
-            "pure_bf16": recipe.dtype == "bfloat16" and not recipe.autocast,
+            "pure_bf16": recipe.mixed_precision == "no",
             **dict.fromkeys(_OFF, False),
         }
         if recipe.base != "dtype":
@@ -154,7 +156,7 @@ class LlamaFactory(Exporter):
             "trainer": "hf",
             "attn_implementation": attention[asked],
             "gradient_checkpointing": not settings.flag("disable_gradient_checkpointing"),
-            **_precision(settings, notes, kind, base),
+            **_precision(settings, notes, kind),
             **_read_adapter(settings, kind),
         }
         if case["gradient_checkpointing"] and settings.flag("use_reentrant_gc"):
@@ -207,21 +209,18 @@ def _adapter_keys(job: ExportJob) -> dict[str, Any]:
     return keys
 
 
-def _precision(settings: Settings, notes: list[str], kind: str, base: str) -> dict[str, Any]:
+def _precision(settings: Settings, notes: list[str], kind: str) -> dict[str, Any]:
     """16 bits as LLaMA-Factory means them: full fine-tuning keeps float32 weights unless `pure_bf16`."""
     bf16, fp16, pure = settings.flag("bf16"), settings.flag("fp16"), settings.flag("pure_bf16")
     if bf16 and fp16:
         settings.refuse("bf16", "it contradicts fp16: at most one of them can be set")
     if pure:
-        return {"dtype": "bfloat16", "autocast": False}
+        return {"dtype": "bfloat16", "mixed_precision": "no"}
     if not bf16 and not fp16:
         notes.append("neither bf16 nor fp16: weights stay in the checkpoint's own dtype, here taken as the GPU's")
-        return {"dtype": None, "autocast": False}
+        return {"dtype": None, "mixed_precision": "no"}
     dtype = "bfloat16" if bf16 else "float16"
-    if kind == "full" or base != "dtype":
-        return {"dtype": dtype, "autocast": True}
-    notes.append(f"mixed precision over weights in {dtype} already is estimated as training in {dtype} without it")
-    return {"dtype": dtype, "autocast": False}
+    return {"dtype": "float32" if kind == "full" else dtype, "mixed_precision": MIXED_FLAGS[dtype]}
 
 
 def _read_adapter(settings: Settings, kind: str) -> dict[str, Any]:

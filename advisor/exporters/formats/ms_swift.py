@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from advisor.catalog.methods import options_of
+from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import stanza, yaml_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
@@ -69,7 +70,7 @@ class MsSwift(Exporter):
             "model": job.model,
             "use_hf": True,
             **_adapter_keys(job),
-            "torch_dtype": "float32" if recipe.autocast and recipe.base == "dtype" else recipe.dtype,
+            "torch_dtype": recipe.dtype,
             "attn_impl": recipe.attention,
             "dataset": [job.data],
             "split_dataset_ratio": 0.0,
@@ -113,7 +114,7 @@ class MsSwift(Exporter):
         case, notes = read_arguments(settings)
         base = _base(settings)
         weights = settings.text("torch_dtype")
-        case |= _precision(settings, weights, notes, quantised=base != "dtype")
+        case |= _precision(settings, weights)
         packing = settings.flag("packing")
         case |= {
             "model": settings.text("model"),
@@ -171,15 +172,13 @@ def _base(settings: Settings) -> str:
     return "nf4" if bits == 4 else "int8"
 
 
-def _precision(settings: Settings, weights: str | None, notes: list[str], *, quantised: bool) -> dict[str, Any]:
+def _precision(settings: Settings, weights: str | None) -> dict[str, Any]:
     """ms-swift mixes precisions in the weights' own 16 bits where no switch is written, in float16 over float32."""
     if settings.has("bf16") or settings.has("fp16"):
-        return read_precision(settings, weights, notes, quantised=quantised)
+        return read_precision(settings, weights)
     if weights == "float32":
-        return {"dtype": "float16", "autocast": True}
-    if weights is not None and not quantised:
-        notes.append(f"mixed precision over weights in {weights} already is estimated as {weights} without it")
-    return {"dtype": weights, "autocast": quantised}
+        return {"dtype": "float32", "mixed_precision": "fp16"}
+    return {"dtype": weights, "mixed_precision": MIXED_FLAGS.get(weights or "")}
 
 
 def _read_adapter(settings: Settings, base: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Torchtune(Exporter):
             return f"it has no config of {job.spec.name}"
         if known[self._kind(job)] is None:
             return f"it shipped no {self._kind(job)} config of {job.spec.name}"
-        if recipe.base == "int8" or recipe.autocast or recipe.dtype == "float16":
+        if recipe.base == "int8" or recipe.mixed_precision != "no" or recipe.dtype == "float16":
             return "it trains in bfloat16 or float32, on a 4-bit base or none"
         if recipe.batching in ("padding-free", "grouped"):
             return f"it has no {recipe.batching} batches"

@@ -62,7 +62,7 @@ class TrlCli(Exporter):
         recipe = job.recipe
         document: dict[str, Any] = {
             "model_name_or_path": job.model,
-            "dtype": "float32" if recipe.autocast and recipe.base == "dtype" else recipe.dtype,
+            "dtype": recipe.dtype,
             "attn_implementation": recipe.attention,
             "datasets": [{"path": builder_of(job.data), "data_files": {"train": job.data}, "split": "train"}],
             "max_length": job.workload.seq_len,
@@ -96,7 +96,7 @@ class TrlCli(Exporter):
         if base == "nf4":
             _check_nf4(settings, notes)
         weights: Any = settings.get("torch_dtype") or settings.get("dtype")
-        case |= read_precision(settings, None if weights == "auto" else weights, notes, quantised=base != "dtype")
+        case |= read_precision(settings, None if weights == "auto" else weights)
         if (settings.whole("num_processes", 1) or 1) > 1:
             case["count"] = settings.whole("num_processes")
         packing = settings.flag("packing")

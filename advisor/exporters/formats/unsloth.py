@@ -42,7 +42,7 @@ class Unsloth(Exporter):
             return reason
         if recipe.base == "int8":
             return "it has no 8-bit base, only a 4-bit one"
-        if recipe.dtype != "bfloat16" or recipe.autocast:
+        if recipe.dtype != "bfloat16" or recipe.mixed_precision != "no":
             return "it chooses the precision itself: bfloat16 where the GPU has it"
         if recipe.batching in ("padding-free", "grouped"):
             return f"it has no {recipe.batching} batches"

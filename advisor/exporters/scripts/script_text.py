@@ -30,7 +30,7 @@ def model_settings(job: ExportJob) -> dict[str, Any]:
     """How the base model is loaded: dtype, attention, quantisation."""
     recipe = job.recipe
     made: dict[str, Any] = {
-        "dtype": "float32" if recipe.autocast and recipe.base == "dtype" else recipe.dtype,
+        "dtype": recipe.dtype,
         "attn_implementation": recipe.attention,
     }
     quantization: dict[str, Any] = {"load_in_8bit": True} if recipe.base == "int8" else {}

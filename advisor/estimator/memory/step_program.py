@@ -115,19 +115,23 @@ class StepProgram:
         alloc = line.mem_alloc[chosen]
         size = np.where(alloc, line.mem_poly[chosen], _DEATH)
         gradient = (line.mem_category[chosen] == _GRADIENTS) & alloc
-        slots, phases, at = line.mem_storage[chosen], line.mem_phase[chosen], line.mem_at[chosen]
+        columns: list[Ints] = [
+            line.mem_storage[chosen],
+            size,
+            line.mem_phase[chosen],
+            gradient.astype(np.int64),
+            line.mem_at[chosen],
+        ]
         if step == 1 and self._workspace_units:
             for slot, phase in zip(self._workspaces, ((_FORWARD, _LOSS), (_BACKWARD,)), strict=True):
                 first = first_product(line, 1, phase)
                 if first is not None:
-                    where = int(np.searchsorted(at, first))
+                    where = int(np.searchsorted(columns[-1], first))
                     # the last column of the units holds the workspace
-                    rows = (slot, self._polynomials.count, phase[0], 0, first)
-                    slots, size, phases, gradient, at = (
-                        np.insert(part, where, value)
-                        for part, value in zip((slots, size, phases, gradient, at), rows, strict=True)
-                    )
-        return slots, size, phases, gradient.astype(np.int64), at
+                    row = (slot, self._polynomials.count, phase[0], 0, first)
+                    columns = [_inserted(part, where, value) for part, value in zip(columns, row, strict=True)]
+        slots, sizes, phases, born, at = columns
+        return slots, sizes, phases, born, at
 
     def _stretches(self, step: int) -> Stretches:
         slots, size, phases, gradient, _ = self._chosen(step)
@@ -169,3 +173,7 @@ class StepProgram:
             else:
                 born[slot] = position
         return Events(slots, size, born_at, np.isin(slots, self._lasting))
+
+
+def _inserted(part: Ints, where: int, value: int) -> Ints:
+    return np.asarray(np.insert(part, where, value), dtype=part.dtype)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from advisor import store
+from advisor.domain.plain_values import is_object
 from advisor.errors import BadFile
 
 LARGEST_CONFIG_BYTES: Final = 2**20
@@ -50,7 +51,7 @@ def parse_json(text: str, path: Path) -> dict[str, Any]:
         found: object = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise _bad(path, "is not JSON as we read it", str(error)[:300]) from error
-    if not isinstance(found, dict):
+    if not is_object(found):
         raise _bad(path, "is not a JSON object", f"found {type(found).__name__}")
     return found
 
@@ -63,9 +64,10 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
         """SafeLoader that refuses what it would otherwise resolve in silence."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                mark = self.peek_event().start_mark
-                raise yaml.YAMLError(f"line {mark.line + 1}: an alias (*name); write the value out")
+            events: Any = self
+            if events.check_event(yaml.AliasEvent):
+                line = events.peek_event().start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: an alias (*name); write the value out")
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -83,7 +85,7 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
         raise _bad(path, "is not YAML as we read it", " ".join(str(error).split())[:300]) from error
     except (RecursionError, ValueError, TypeError) as error:
         raise _bad(path, "is not YAML as we read it", type(error).__name__) from error
-    if not isinstance(found, dict):
+    if not is_object(found):
         raise _bad(path, "is not a mapping of keys to values", f"found {type(found).__name__}")
     return {str(key): value for key, value in found.items()}
 

@@ -5,9 +5,12 @@ quantised model go to bfloat16, but for DoRA's magnitudes); accelerate 1.15, `Ac
 forward pass under autocast are handed on in float32).
 """
 
+# pyright: reportUnknownMemberType=false
+# peft and accelerate name only some of their types
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from advisor.domain.recipe import Recipe
 
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
 def prepare_base(model: nn.Module, recipe: Recipe) -> nn.Module:
     """A quantised base frozen and what it holds in 16 bits cast to float32, where the recipe asks for it, by peft."""
     if recipe.prepare_kbit_training:
-        from peft import prepare_model_for_kbit_training
+        import peft
 
         # checkpointing is the recipe's own choice and set elsewhere
-        prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        prepare = cast("Any", peft.prepare_model_for_kbit_training)
+        prepare(model, use_gradient_checkpointing=False)
     return model
 
 
@@ -40,7 +44,7 @@ def hand_on_in_float32(model: nn.Module, recipe: Recipe) -> None:
     """Wrap the forward pass so that its 16-bit outputs come in float32, as trainers built on accelerate give them."""
     if not recipe.mixed or recipe.trainer == "loop":
         return
-    from accelerate.utils import convert_outputs_to_fp32
+    import accelerate.utils
 
-    wrapped: Any = convert_outputs_to_fp32(model.forward)
-    model.forward = wrapped
+    wrap = cast("Any", accelerate.utils.convert_outputs_to_fp32)
+    model.forward = wrap(model.forward)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from advisor.domain.plain_values import is_object
 from advisor.domain.request.vocabulary import (
     MIXED_DTYPES,
     MIXED_FLAGS,
@@ -62,9 +63,9 @@ class Recipe(Value):
     @classmethod
     def _of_earlier_files(cls, fields: Any) -> Any:
         """Files before `mixed_precision` said `autocast`: float32 weights of a plain base, products in `dtype`."""
-        if not isinstance(fields, dict) or "autocast" not in fields:
+        if not is_object(fields) or "autocast" not in fields:
             return fields
-        known = {str(name): value for name, value in fields.items() if name != "autocast"}  # pyright: ignore
+        known = {name: value for name, value in fields.items() if name != "autocast"}
         return {**known, **autocast_fields(known)} if fields["autocast"] is True else known
 
     @property

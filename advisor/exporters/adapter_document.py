@@ -15,6 +15,7 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.models.target_names import group_of, target_names
 from advisor.catalog.models.tasks import peft_task_type
 from advisor.domain.model import ModelSpec
+from advisor.domain.plain_values import is_list
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Task
 from advisor.errors import AdvisorError, IllegalRecipe
@@ -102,7 +103,7 @@ def options_from(document: Mapping[str, Any], spec: ModelSpec, task: Task) -> tu
         elif method.options[option].default is not None:
             return None  # peft's own default stands there, and it may be another than ours
     targets = options.get("target_modules")
-    if isinstance(targets, list | str):
+    if isinstance(targets, str) or is_list(targets):
         options["target_modules"] = group_of(spec, targets) or targets
     try:
         again = adapter_document(spec, task, Recipe.model_validate({"method": method.name, "options": options}))
@@ -154,7 +155,7 @@ def _comparable(document: Mapping[str, Any]) -> dict[str, Any]:
         empty = value is None or value is False or value == [] or (value == {} and key not in _ASKED_BY_EMPTY)
         if empty or _SAME_AS_ABSENT.get(key) == value:
             continue
-        kept[key] = sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
+        kept[key] = sorted(value) if key.endswith("_modules") and is_list(value) else value
     return kept
 
 

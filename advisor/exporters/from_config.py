@@ -12,6 +12,7 @@ from advisor.catalog.methods import find_method, methods
 from advisor.catalog.models import resolve_model
 from advisor.config_reader import read_config_file
 from advisor.domain.candidate import Candidate
+from advisor.domain.plain_values import is_object
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.estimator.estimate import answer, from_case
 from advisor.exporters.adapter_document import options_from
@@ -100,7 +101,7 @@ def estimate_config(path: str | Path, **given: Any) -> Candidate:
 def _with_options(case: dict[str, Any]) -> dict[str, Any]:
     """The case with a method and its options in the place of an adapter config that says no more than they do."""
     document, model = case.get("adapter_config"), case.get("model")
-    if not isinstance(document, dict) or not model:
+    if not is_object(document) or not model:
         return _tidy(case)
     try:
         spec = resolve_model(model)

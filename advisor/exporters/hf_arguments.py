@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advisor.domain.plain_values import is_object
 from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.domain.units import plural
 from advisor.exporters.export_job import ExportJob
@@ -107,7 +108,7 @@ def _checkpointing(settings: Settings, notes: list[str]) -> bool:
         on = settings.flag(old)
     for key in (f"{old}_kwargs", f"{new}_kwargs"):
         kwargs = settings.get(key)
-        if on and isinstance(kwargs, dict) and kwargs.get("use_reentrant"):
+        if on and is_object(kwargs) and kwargs.get("use_reentrant"):
             notes.append("use_reentrant: true is estimated as false, which keeps other tensors")
     return on
 

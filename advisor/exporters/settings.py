@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any, NoReturn
 
 from advisor.catalog.trainer_formats import TrainerFormat
+from advisor.domain.plain_values import is_list, is_mapping
 from advisor.errors import IllegalRecipe
 
 
@@ -91,7 +92,7 @@ class Settings:
             value = [part.strip() for part in value.split(",") if part.strip()]
         if value is None or isinstance(value, str):
             return value
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        if not is_list(value) or not value or not all(isinstance(one, str) for one in value):
             self.refuse(key, f"{value!r} is no list of names")
         return value[0] if len(value) == 1 else value
 
@@ -138,7 +139,7 @@ class Settings:
 
 def _flat(document: Mapping[str, Any], sections: set[str]) -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
-        if key in sections and isinstance(value, Mapping):
+        if key in sections and is_mapping(value):
             for inner, one in value.items():
                 yield f"{key}.{inner}", one
         else:

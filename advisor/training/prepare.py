@@ -204,7 +204,7 @@ def load_base(job: TrainingSpec, folder: Path, tokenizer: Any, device: str) -> t
         # on a CPU a scoring would repack 4-bit weights for inference, in a form that no gradient passes
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    model = prepare_base(model, recipe)
+    prepare_base(model, recipe)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
     if recipe.gradient_checkpointing:

@@ -14,6 +14,7 @@ from click import Context as Context
 from click import Group as Group
 from click import IntRange as IntRange
 from click import Option as Option
+from click import Parameter as Parameter
 from click import Path as Path
 from click import echo as echo
 from click import get_current_context as get_current_context

@@ -33,9 +33,14 @@ SIGNATURES: Final = {
 @cache
 def define_updates() -> None:
     """Make the two kernels known to torch; they change their arguments and give nothing."""
+    library: Any = torch.library
     for name, signature in SIGNATURES.items():
-        torch.library.define(f"bitsandbytes::{name}", signature)
-        torch.library.register_fake(f"bitsandbytes::{name}", lambda *_, **__: None)
+        library.define(f"bitsandbytes::{name}", signature)
+        library.register_fake(f"bitsandbytes::{name}", _gives_nothing)
+
+
+def _gives_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 class Blockwise(torch.optim.Optimizer):

@@ -5,6 +5,9 @@ Source: bitsandbytes 0.50.2, nn/modules.py (Linear4bit, Linear8bitLt), autograd/
 MatMul8bitLt), functional.py (QuantState, dequantize_4bit) and _ops.py (the operators' signatures).
 """
 
+# pyright: reportUnknownMemberType=false
+# torch names only some of the types of its layers
+
 from __future__ import annotations
 
 from functools import cache
@@ -54,10 +57,11 @@ def define_operators() -> None:
 
     Those of int8 products have none: what they give the tracer answers itself (`meta_kernels`).
     """
+    library: Any = torch.library
     for name, signature in SIGNATURES.items():
-        torch.library.define(f"bitsandbytes::{name}", signature)
+        library.define(f"bitsandbytes::{name}", signature)
     for name, answer in _answers().items():
-        torch.library.register_fake(f"bitsandbytes::{name}", answer)
+        library.register_fake(f"bitsandbytes::{name}", answer)
 
 
 class QuantState:
@@ -85,7 +89,7 @@ class QuantState:
 class Params4bit(nn.Parameter):
     """Two weights a byte, with their scales beside them."""
 
-    def __new__(
+    def __new__(  # pyright: ignore[reportInconsistentConstructor]
         cls,
         data: torch.Tensor,
         requires_grad: bool = False,
@@ -107,7 +111,7 @@ class Params4bit(nn.Parameter):
 class Int8Params(nn.Parameter):
     """A byte a weight, one scale a row."""
 
-    def __new__(
+    def __new__(  # pyright: ignore[reportInconsistentConstructor]
         cls,
         data: torch.Tensor,
         requires_grad: bool = True,
@@ -118,6 +122,11 @@ class Int8Params(nn.Parameter):
         made: Any = torch.Tensor._make_subclass(cls, data, requires_grad)
         made.CB, made.SCB, made.has_fp16_weights = CB, SCB, has_fp16_weights
         return made
+
+
+def _apply(product: Any, *given: Any) -> Any:
+    """`torch.autograd.Function.apply`, whose types torch does not name."""
+    return product.apply(*given)
 
 
 def dequantize_4bit(packed: torch.Tensor, state: QuantState) -> torch.Tensor:
@@ -181,7 +190,8 @@ class Linear4bit(nn.Linear):
         device: Any = None,
     ) -> None:
         super().__init__(input_features, output_features, bias, device)
-        self.weight = Params4bit(
+        packed: Any = Params4bit
+        self.weight = packed(
             self.weight.data, compress_statistics=compress_statistics, quant_type=quant_type, module=self
         )
         self.compute_dtype = compute_dtype
@@ -198,10 +208,10 @@ class Linear4bit(nn.Linear):
             bias = bias.to(self.compute_dtype)
         needs = torch.is_grad_enabled() and (given.requires_grad or (bias is not None and bias.requires_grad))
         if needs:
-            out = MatMul4Bit.apply(given, weight.view(-1, 1), bias, weight.quant_state)
+            out: Any = _apply(MatMul4Bit, given, weight.view(-1, 1), bias, weight.quant_state)
         else:
             out = _four_bit_product(given, weight.view(-1, 1), bias, weight.quant_state)
-        return out.to(input.dtype)  # pyright: ignore
+        return out.to(input.dtype)
 
 
 class Int8State:
@@ -265,7 +275,8 @@ class Linear8bitLt(nn.Linear):
     ) -> None:
         super().__init__(input_features, output_features, bias, device)
         self.state, self.index = Int8State(threshold), index
-        self.weight = Int8Params(self.weight.data, requires_grad=has_fp16_weights, has_fp16_weights=has_fp16_weights)
+        packed: Any = Int8Params
+        self.weight = packed(self.weight.data, requires_grad=has_fp16_weights, has_fp16_weights=has_fp16_weights)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         weight: Any = self.weight
@@ -276,7 +287,7 @@ class Linear8bitLt(nn.Linear):
         bias: Any = self.bias
         if bias is not None and bias.dtype != input.dtype:
             bias.data = bias.data.to(input.dtype)
-        out: Any = MatMul8bitLt.apply(input, self.weight, bias, self.state)
+        out: Any = _apply(MatMul8bitLt, input, self.weight, bias, self.state)
         if self.state.CB is not None:
             weight.data = self.state.CB
         return out

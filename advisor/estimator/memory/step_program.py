@@ -49,7 +49,7 @@ class Events:
         mine = (sizes > 0) & ((sizes <= SMALL_SIZE // UNIT) == small)
         # a name bound anew in the other pool is no longer what it stood for in this one
         sizes = np.where(birth & ~mine, _DEATH, sizes)
-        kept = np.where(birth, mine | self.lasting, (self.born_at < 0) | mine[self.born_at])
+        kept = np.asarray(np.where(birth, mine | self.lasting, (self.born_at < 0) | mine[self.born_at]), dtype=np.bool_)
         return self.slots[kept].tolist(), sizes[kept].tolist()
 
 

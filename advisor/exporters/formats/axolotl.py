@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from advisor.domain.plain_values import is_object
 from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import stanza, yaml_text
@@ -158,7 +159,7 @@ class Axolotl(Exporter):
         if isinstance(checkpointing, str) and checkpointing not in ("true", "false"):
             settings.refuse("gradient_checkpointing", f"{checkpointing!r}: activations moved away are not modelled")
         kwargs: Any = settings.get("gradient_checkpointing_kwargs")
-        if checkpointing and isinstance(kwargs, dict) and kwargs.get("use_reentrant"):
+        if checkpointing and is_object(kwargs) and kwargs.get("use_reentrant"):
             notes.append("use_reentrant: true is estimated as false, which keeps other tensors")
         case: dict[str, Any] = {
             "model": settings.text("base_model"),

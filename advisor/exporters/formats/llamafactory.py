@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from advisor.catalog.methods import options_of
+from advisor.domain.plain_values import is_list
 from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import json_text, stanza, yaml_text
@@ -200,7 +201,7 @@ def _adapter_keys(job: ExportJob) -> dict[str, Any]:
     keys |= {theirs: settings[ours] for ours, theirs in _LORA.items() if ours in settings}
     targets = settings.get("target_modules", "all")
     named = "all" if targets == "all-linear" else targets
-    keys["lora_target"] = ",".join(named) if isinstance(named, list) else named
+    keys["lora_target"] = ",".join(named) if is_list(named) else named
     start = str(settings.get("init_lora_weights", ""))
     if start:
         keys |= {"pissa_init": True, "pissa_iter": int(start.rpartition("_")[2]) if "niter" in start else -1}

@@ -162,7 +162,7 @@ def _targets(job: ExportJob) -> tuple[dict[str, Any], str]:
     settings, reason = lora_settings(job.spec, job.workload.task, job.recipe, _LORA)
     if reason:
         return {}, reason
-    named: list[str] = settings.get("target_modules", [])
+    named: str | list[str] = settings.get("target_modules", [])
     names = {named} if isinstance(named, str) else set(named)
     mlp = names & _MLP
     if (mlp and mlp != _MLP) or names - _MLP - set(_ATTENTION):

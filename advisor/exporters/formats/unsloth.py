@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from advisor.domain.plain_values import is_list
 from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import stanza, yaml_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
@@ -91,7 +92,7 @@ class Unsloth(Exporter):
             settings, _ = lora_settings(job.spec, workload.task, recipe, _LORA)
             keys = {theirs: settings[ours] for ours, theirs in _LORA.items() if ours in settings}
             targets = keys.get("target_modules")
-            if isinstance(targets, list):
+            if is_list(targets):
                 keys["target_modules"] = ",".join(targets)
             document["lora"] = {"use_rslora": False, "use_dora": False, "use_loftq": False, **keys}
         document["logging"] = {"enable_wandb": False, "enable_tensorboard": False}

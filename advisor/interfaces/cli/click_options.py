@@ -72,7 +72,7 @@ def named(flag: str, name: str, earlier: Sequence[str] = (), **settings: Any) ->
 
     def decorate(function: Function) -> Function:
         for spelling in earlier:
-            old = {**settings, "hidden": True, "help": f"Earlier name of {flag}."}
+            old: dict[str, Any] = {**settings, "hidden": True, "help": f"Earlier name of {flag}."}
             # eager: read before the option that takes its value
             function = click.option(
                 spelling, spelling.strip("-").replace("-", "_"), is_eager=True, expose_value=False,

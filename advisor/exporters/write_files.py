@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 
 from advisor import store
 from advisor.errors import BadFile, BadRequest
 from advisor.exporters.export_job import Export
+
+
+def placed_at(found: Export, path: str | Path) -> Export:
+    """The export as it is written to `path`: a single file has that name, and the commands ask for it by it."""
+    place = store.expanded(path)
+    if len(found.files) != 1 or place.is_dir() or str(path).endswith(("/", "\\")):
+        return found
+    name, said = found.files[0].name, shlex.quote(str(place))
+    texts = {field: getattr(found, field).replace(name, said) for field in ("command", "launch")}
+    file = found.files[0].model_copy(update={"name": place.name, "text": found.files[0].text.replace(name, said)})
+    return found.model_copy(update={"files": (file,), **texts})
 
 
 def write_export(found: Export, path: str | Path, *, force: bool = False) -> tuple[Path, ...]:

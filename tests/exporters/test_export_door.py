@@ -17,7 +17,7 @@ import advisor
 from advisor.errors import BadFile, BadRequest, IllegalRecipe, UnknownName
 from advisor.exporters.export import exported
 from advisor.exporters.formats import EXPORTERS, find_exporter
-from advisor.exporters.write_files import write_export
+from advisor.exporters.write_files import placed_at, write_export
 from advisor.interfaces.cli.main import run
 from tests.exporters.jobs import published
 
@@ -154,3 +154,11 @@ def test_it_imports_no_torch(tmp_path):
         [sys.executable, "-c", program, str(tmp_path / "case.json")], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_commands_name_the_file_as_it_was_written(tmp_path):
+    found = advisor.export(CASE, to="trl")
+    mine = placed_at(found, tmp_path / "mine.yaml")
+    assert mine.command == f"trl sft --config {tmp_path / 'mine.yaml'}"
+    assert "trl.yaml" not in mine.files[0].text + mine.command
+    assert placed_at(found, tmp_path) == found, "into a folder under its own name"

@@ -40,8 +40,9 @@ def command(source: str, out: str | None, force: bool, as_json: bool, **argument
 def deliver(found: Export, out: str | None, *, force: bool, as_json: bool) -> None:
     """Write an export to its files or to stdout, and tell a person on stderr what to know of it."""
     if out is not None:
-        from advisor.exporters.write_files import write_export
+        from advisor.exporters.write_files import placed_at, write_export
 
+        found = placed_at(found, out)
         for path in write_export(found, out, force=force):
             click.echo(clean(f"wrote {path}"), err=True)
     if as_json:

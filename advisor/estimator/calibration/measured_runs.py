@@ -14,7 +14,7 @@ import numpy as np
 from advisor.domain.hardware import Gpu, Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Profile
-from advisor.domain.recipe import Recipe
+from advisor.domain.recipe import Recipe, as_said_before
 from advisor.domain.trace.timeline import Timeline
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, BadFile
@@ -74,12 +74,15 @@ class Run:
 
 ADDED_SINCE: Final = ("head_learning_rate", "expandable_segments")
 """Fields of a recipe that came after the first calibrations were fitted; unsaid, they change no digest."""
+RENAMED: Final = ("mixed_precision", "prepare_kbit_training")
+"""Fields that stand in a digest as earlier files have them."""
 
 
 def sha256_of(profile: Profile) -> str:
     """Digest of a profile's content, the same however the file is laid out, and with each version that can read it."""
     document = profile.to_document()
-    recipe = {k: v for k, v in document["recipe"].items() if k not in ADDED_SINCE or v not in (None, False)}
+    said = {k: v for k, v in document["recipe"].items() if k not in ADDED_SINCE or v not in (None, False)}
+    recipe = {k: v for k, v in said.items() if k not in RENAMED} | as_said_before(profile.recipe)
     text = json.dumps(document | {"recipe": recipe}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

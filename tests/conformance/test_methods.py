@@ -182,9 +182,9 @@ def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     optimizer = make_optimizer(model, recipe, method.optimizer)
 
     def mean_loss() -> float:
-        """Over the batches trained on: batches differ by more than some methods learn in so few steps."""
+        """Over a third of the batches trained on: batches differ by more than some methods learn in so few steps."""
         with torch.no_grad():
-            return sum(model(**tiny.batch(1000 + step)).loss.item() for step in range(STEPS)) / STEPS
+            return sum(model(**tiny.batch(1000 + step)).loss.item() for step in range(0, STEPS, 3))
 
     first = mean_loss()
     for step in range(STEPS):

@@ -97,7 +97,7 @@ advisor.study(store.read(ExperimentPlan, sys.argv[1]), out=sys.argv[2], threads=
 """
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_study_goes_on_without_repeating_a_finished_training(
     asked: dict[str, Any], tmp_path: Path, signal_number: int
 ):

@@ -136,6 +136,7 @@ def owners(study):
 
 
 @with_ray
+@pytest.mark.slow
 def test_trials_run_on_both_nodes_and_none_twice(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=6), neighbours=3)
     out = ends_well(on_nodes(tmp_path, nodes), 200)
@@ -150,7 +151,7 @@ def test_trials_run_on_both_nodes_and_none_twice(tmp_path, nodes):
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_finals_run_on_the_nodes_too(tmp_path, nodes):
     begin(tmp_path, budget=Budget(trials=2), neighbours=1, finalists=2, final_seeds=2)
     one = on_nodes(tmp_path, nodes)
@@ -191,7 +192,7 @@ def test_a_trial_that_no_node_can_hold_is_not_launched(tmp_path, nodes, monkeypa
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_brings_every_trial_back_into_the_study_with_its_checkpoint(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=3), neighbours=2)
     one = on_nodes(tmp_path, nodes)
@@ -210,7 +211,7 @@ def test_ctrl_c_brings_every_trial_back_into_the_study_with_its_checkpoint(tmp_p
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_trial_of_a_node_that_dies_is_run_on_another(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=4), neighbours=3)
     extra = nodes.add_node(num_cpus=1, memory=4 * 2**30, object_store_memory=100 * 2**20)

@@ -58,6 +58,7 @@ def test_a_killed_parent_takes_its_processes_along_and_a_resume_repeats_nothing(
     no_settings_twice(study)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_its_trial_goes_on_from_its_checkpoint(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2))
     one = resuming(tmp_path, **SLOW)
@@ -84,6 +85,7 @@ def test_a_killed_trial_is_retried_and_the_study_goes_on(tmp_path):
     assert "killed by signal 9" in lost.user_attrs["advisor:outcome"]["reason"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_interrupted_trial_continues(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2))
     one = resuming(tmp_path, **SLOW)
@@ -136,6 +138,7 @@ def test_two_workers_share_the_finals_and_a_killed_one_goes_on_from_its_checkpoi
     assert len(completed(study)) == 2
 
 
+@pytest.mark.slow
 def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_path):
     """Power gone between a training's result and its commit to the storage."""
     study = begin(tmp_path, budget=Budget(trials=1))
@@ -155,6 +158,7 @@ def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_p
     assert len(started) == 1
 
 
+@pytest.mark.slow
 def test_two_workers_never_run_the_same_trial(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=8), neighbours=4)
     ends_well(resuming(tmp_path, workers=2, steps="4", seconds="0.05"))

@@ -241,7 +241,7 @@ def test_a_hopeless_trial_is_pruned_on_its_way(tmp_path, pruner):
     assert not {1e-2, 1e-3, 1.1e-3} & rates
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_wilcoxon_compares_seeds_and_a_trial_is_their_mean(tmp_path):
     study = begin(tmp_path, pruner="wilcoxon", seeds=3, budget=Budget(trials=2), neighbours=1)
     ends_well(resuming(tmp_path))
@@ -251,7 +251,7 @@ def test_wilcoxon_compares_seeds_and_a_trial_is_their_mean(tmp_path):
     assert len(set(first.intermediate_values.values())) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_several_objectives_give_a_front_and_no_pruning(tmp_path):
     study = begin(tmp_path, objectives=("quality", "time", "memory"), budget=Budget(trials=3))
     ends_well(resuming(tmp_path))

@@ -82,7 +82,7 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - AT_ONCE))
 def test_a_signal_ends_a_verb_in_order(

@@ -91,7 +91,7 @@ def stand(job, path, timeout):
     return found
 door.launch = stand
 door.profile(model=sys.argv[1], method=["lora", "ia3"], batch_size=[1, 2, 4, 8], seq_len=[16, 32], device="cpu",
-             folder=sys.argv[2])
+             out=sys.argv[2])
 """
 
 
@@ -126,7 +126,7 @@ def stand(job: Any, path: Path, timeout_seconds: float) -> Profile:
 def test_a_disk_that_fills_midway_ends_the_campaign_and_keeps_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    asked = {**ASKED, "model": tiny_model(tmp_path), "folder": tmp_path / "store"}
+    asked = {**ASKED, "model": tiny_model(tmp_path), "out": tmp_path / "store"}
     monkeypatch.setattr(door, "launch", stand)
     real, written = os.fsync, list[int]()
 
@@ -156,7 +156,7 @@ def test_a_disk_that_fills_midway_ends_the_campaign_and_keeps_what_was_measured(
 def test_ctrl_c_at_any_run_loses_none_that_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, written: bool
 ):
-    asked = {**ASKED, "model": tiny_model(tmp_path), "folder": tmp_path / "store"}
+    asked = {**ASKED, "model": tiny_model(tmp_path), "out": tmp_path / "store"}
     ran: list[str] = []
 
     def interrupted(job: Any, path: Path, timeout_seconds: float) -> Profile:

@@ -63,7 +63,7 @@ def stand(monkeypatch):
 
 
 def test_a_real_run_is_kept_and_not_repeated_and_memory_that_runs_out_is_a_result(tiny_folder, tmp_path):
-    asked = {"model": tiny_folder, "method": "lora", "device": "cpu", "dtype": "float32", "folder": tmp_path / "kept"}
+    asked = {"model": tiny_folder, "method": "lora", "device": "cpu", "dtype": "float32", "out": tmp_path / "kept"}
     asked |= {"steps": 2, "threads": 1, "batch_size": 2, "seq_len": 64}
     first = profile(**asked)
     (one,) = first.profiles
@@ -89,7 +89,7 @@ def test_a_dry_run_measures_nothing_and_touches_no_store(stand, tmp_path):
 
 
 def test_an_interrupted_campaign_goes_on_where_it_stopped(stand, tmp_path):
-    asked = {**ASKED, "batch_size": [1, 2, 4], "folder": tmp_path}
+    asked = {**ASKED, "batch_size": [1, 2, 4], "out": tmp_path}
     stand.interrupt_at = 2
     with pytest.raises(KeyboardInterrupt):
         profile(**asked)
@@ -100,7 +100,7 @@ def test_an_interrupted_campaign_goes_on_where_it_stopped(stand, tmp_path):
 
 
 def test_a_damaged_profile_is_measured_again(stand, tmp_path):
-    asked = {**ASKED, "folder": tmp_path}
+    asked = {**ASKED, "out": tmp_path}
     profile(**asked)
     broken = sorted(tmp_path.rglob("*.json"))[0]
     broken.write_text('{"schema": "profile/1", "id"')
@@ -109,7 +109,7 @@ def test_a_damaged_profile_is_measured_again(stand, tmp_path):
 
 
 def test_failed_runs_are_finished_unless_asked_to_try_again(stand, tmp_path):
-    asked = {**ASKED, "folder": tmp_path}
+    asked = {**ASKED, "out": tmp_path}
     stand.status = {"lora": "failed", "ia3": "oom"}
     profile(**asked)
     assert profile(**asked).finished_before == 2
@@ -120,7 +120,7 @@ def test_failed_runs_are_finished_unless_asked_to_try_again(stand, tmp_path):
 
 def test_a_time_budget_starts_no_run_that_would_end_later(stand, tmp_path):
     stand.seconds = 0.3
-    asked = {**ASKED, "batch_size": [1, 2, 4, 8], "folder": tmp_path}
+    asked = {**ASKED, "batch_size": [1, 2, 4, 8], "out": tmp_path}
     found = profile(**asked, time_budget_seconds=1.0)
     assert 1 <= len(found.profiles) <= 3
     assert len(found.profiles) + len(found.not_started) == 8
@@ -154,7 +154,7 @@ def test_progress_counts_every_run_and_tells_the_time_left(stand, tmp_path):
 
 def test_the_largest_batch_is_searched_once_a_setting_and_resumed(stand, tmp_path):
     stand.largest_fitting = 5
-    asked = {**ASKED, "batch_size": [1, 2], "folder": tmp_path, "largest": True}
+    asked = {**ASKED, "batch_size": [1, 2], "out": tmp_path, "largest_batch": True}
     found = profile(**asked)
     assert [(one.method, one.fits, one.fails) for one in found.largest] == [("lora", 5, 6), ("ia3", 5, 6)]
     ran = len(stand.ran)

@@ -18,7 +18,7 @@ from advisor.interfaces.cli.main import VERBS, load
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-CHEAP = {"gpus", "models", "methods", "evidence"}
+CHEAP = {"gpus", "prices", "models", "methods", "evidence"}
 """Verbs that only read the catalogue."""
 
 

@@ -45,8 +45,8 @@ def card(study: TunedStudy) -> str:
         _table(
             ("setting", "value"), [(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in best.params.items()]
         ),
-        f"Micro-batch {recipe.micro_batch_size} x {recipe.gradient_accumulation}, {recipe.precision}, "
-        f"optimizer {recipe.optimizer}, "
+        f"Micro-batch {recipe.micro_batch_size} x {recipe.gradient_accumulation}, "
+        f"{'' if recipe.base == 'dtype' else 'base weights in '}{recipe.precision}, optimizer {recipe.optimizer}, "
         f"schedule {recipe.schedule}, trainer {recipe.trainer}; rows cut to {workload.seq_len} tokens.",
         "## Cost",
         f"{study.device}: one training {duration(best.seconds.get('train', 0.0))}"

@@ -15,12 +15,13 @@ _number = count()
 
 
 def keep_traceback(error: BaseException) -> Path | None:
-    """Write an exception's traceback into a file of its own; None where no file can be written."""
+    """Write an exception's traceback into a file of its own; None, and no file, where none can be written."""
     try:
         folder = store.cache_dir() / "logs"
         path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_number)}.log"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        told = "".join(traceback.format_exception(error))
+        store.durable(path, lambda temporary: store.write_bytes(temporary, told.encode("utf-8", "backslashreplace")))
     except (OSError, AdvisorError):
         return None
     return path

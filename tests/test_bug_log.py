@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,15 @@ def test_where_no_file_can_be_written_the_line_names_none(own_home: Path) -> Non
     (own_home / "cache").write_text("in the way")
     assert bug_line(ValueError("x")) == "ValueError: x"
     assert bug_line(ValueError()) == "ValueError: "
+
+
+def test_a_disk_without_room_keeps_no_half_of_a_traceback(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    assert bug_line(ValueError("x")) == "ValueError: x"
+    assert [path for path in own_home.rglob("*") if path.is_file()] == []
 
 
 def test_a_bug_in_one_method_of_a_recommendation_is_one_line(

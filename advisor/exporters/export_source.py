@@ -91,7 +91,7 @@ def _one_line(path: Path) -> dict[str, Any] | None:
     try:
         lines = [line for line in store.content(path).decode("utf-8").splitlines() if line.strip()]
         cases: list[Any] = [json.loads(line) for line in lines]
-    except (OSError, ValueError, BadFile):
+    except (OSError, ValueError, RecursionError, BadFile):
         return None
     if len(cases) > 1 and all(isinstance(case, dict) for case in cases):
         raise BadRequest(

@@ -67,7 +67,7 @@ def test_several_cases_are_not_one_recipe(tmp_path):
         advisor.export(tmp_path / "cases.jsonl", to="trl")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "not json", '{"schema": "profile/1"}'])
+@pytest.mark.parametrize("text", ["", "[]", "not json", '{"schema": "profile/1"}', 100_000 * "["], ids=range(5))
 def test_a_file_without_a_recipe_is_a_bad_file(text, tmp_path):
     (tmp_path / "file.json").write_text(text)
     with pytest.raises((BadFile, BadRequest)):

@@ -200,11 +200,11 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
 
     notes: list[str] = []
     task = task_for(spec, request.task)
-    seq_len, from_file = request.seq_len, {}
+    seq_len, of_the_file = request.seq_len, {}
     if request.length_file is not None:
         refuse_beside(request.length_file, mean_seq_len=request.mean_seq_len)
-        from_file, notes = lengths_from(request.length_file, seq_len, spec.context_length)
-        seq_len = from_file["seq_len"]
+        of_the_file, notes = lengths_from(request.length_file, seq_len, spec.context_length)
+        seq_len = of_the_file["seq_len"]
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
         seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
@@ -223,7 +223,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "epochs": request.epochs,
         "effective_batch_size": request.batch_size * request.gradient_accumulation,
         "lengths": "given" if request.seq_len else "assumed: no data given",
-        **from_file,
+        **of_the_file,
     }
     if request.samples is not None:
         fields["samples"] = request.samples

@@ -235,6 +235,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_storage_gone_for_longer_than_the_patience_ends_the_search_with_its_reason(tmp_path):
     import sqlite3
 

@@ -86,6 +86,12 @@ def test_a_storage_that_cannot_be_reached_says_so_and_how_to_go_on(tmp_path):
     assert "--resume" in caught.value.hints[0]
 
 
+@pytest.mark.parametrize(("query", "milliseconds"), [("", 60_000), ("?timeout=0.2", 200)])
+def test_sqlite_waits_for_a_lock_as_long_as_its_url_says(tmp_path, query: str, milliseconds: int):
+    with open_storage(f"sqlite:///{tmp_path / 'x.db'}{query}").engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == milliseconds
+
+
 def test_waiting_helps_against_connections_and_not_against_bugs():
     from sqlalchemy.exc import OperationalError, ProgrammingError
 

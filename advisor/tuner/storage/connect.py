@@ -116,6 +116,7 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
     """
     import optuna
     from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from sqlalchemy import make_url
 
     from advisor.tuner.storage.claiming_rdb import ClaimingStorage
 
@@ -127,8 +128,8 @@ def open_storage(url: str, *, max_retries: int = 2) -> BaseStorage:
         if scheme == "grpc":
             return _grpc(rest.removeprefix("//"))
         arguments: dict[str, Any] = {"pool_pre_ping": True}
-        if scheme.startswith("sqlite"):
-            # waits for another worker's write instead of failing at once
+        if scheme.startswith("sqlite") and "timeout" not in make_url(url).query:
+            # waits for another worker's write instead of failing at once; `connect_args` would overrule the URL
             arguments["connect_args"] = {"timeout": 60}
         return ClaimingStorage(
             url,

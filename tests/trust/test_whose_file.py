@@ -22,15 +22,17 @@ from advisor.errors import BadFile, StoreUnavailable
 from advisor.estimator import measurements
 
 ROOT = Path(__file__).parents[2]
-READS = """
-import resource, sys
+READS = r"""
+import re, sys
+from pathlib import Path
 from advisor import store
 from advisor.errors import BadFile
 try:
     store.read_document(sys.argv[1])
 except BadFile as error:
     print(error.message)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# not ru_maxrss: on Linux that counts what the process was before exec, a copy of the one that runs the tests
+print(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2}
 
@@ -121,6 +123,7 @@ def test_the_store_is_the_users_own(own_home):
                 assert not path.stat().st_mode & 0o077, path
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read as Linux tells it")
 def test_a_gzip_bomb_is_refused_in_bounded_memory(tmp_path):
     path = tmp_path / "a.json.gz"
     with gzip.open(path, "wb", compresslevel=9) as stream:

@@ -35,8 +35,9 @@ STATE = 2
 """The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with layers."""
 OF_TORCH = frozenset(one.name for one in OPTIMIZERS if not one.package)
 
-FUSED_HEAD = 2
-"""The same for the stand-in of TRL's head alone, which only that trainer's traces contain."""
+FUSED_HEAD = 3
+"""The same for the stand-in of TRL's head alone, which only that trainer's traces contain: 3 makes its tile as wide for
+a small vocabulary as for a large one."""
 
 NOTICES = 2
 """The same for a user's own adapter config: 2 counts layers that the config does not treat alike."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 TOKEN_TILE = 4096
 VOCABULARY_TILE = 32768
-"""One projected tile: TRL 1.16, kernels/chunked_logprob.py and trainer/utils.py. Fewer tokens take a smaller one."""
+"""One projected tile: TRL 1.16, kernels/chunked_logprob.py and trainer/utils.py. Fewer tokens take a smaller one, a
+smaller vocabulary does not: its buffer is that wide whatever the vocabulary."""
 
 
 def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
@@ -118,7 +119,7 @@ class _Head(torch.autograd.Function):
 def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
     """The buffer of one projected tile, and the parts of both factors that are cast to its dtype where they differ."""
     rows = min(VOCABULARY_TILE, weight.shape[0])
-    made = [torch.empty(TOKEN_TILE, rows, dtype=dtype, device="meta")]
+    made = [torch.empty(TOKEN_TILE, VOCABULARY_TILE, dtype=dtype, device="meta")]
     for whole, part in ((hidden, TOKEN_TILE), (weight, rows)):
         if whole.dtype != dtype:
             made.append(torch.empty(part, whole.shape[1], dtype=dtype, device="meta"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import socket
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, Final
 
@@ -28,6 +30,8 @@ PROVIDERS: Final = {
 }
 """What gpuhunt calls a provider whose list it publishes, so that no account is needed -> what we do."""
 ADDRESS: Final = "https://github.com/dstackai/gpuhunt"
+SILENCE_SECONDS: Final = 10.0
+"""How long a server may say nothing before its list counts as one that cannot be read."""
 _NEAR: Final = 0.15
 """Share by which two figures for one card's memory may differ: drivers, vendors and clouds count it differently."""
 
@@ -86,7 +90,8 @@ def _catalog() -> Any:
     catalog = gpuhunt.Catalog(auto_reload=False)
     if not os.environ.get("GPUHUNT_CATALOG_DIR"):
         try:
-            catalog.load()
+            with _impatient():
+                catalog.load()
         except (OSError, ValueError, gpuhunt.GPUHuntError) as error:
             raise BadFile(
                 "no provider's prices could be read",
@@ -94,6 +99,26 @@ def _catalog() -> Any:
                 hints=["is there a connection? Prices of your own need none: see advisor prices --help"],
             ) from error
     return catalog
+
+
+@contextmanager
+def _impatient() -> Generator[None]:
+    """Connections opened meanwhile end after SILENCE_SECONDS without a byte.
+
+    gpuhunt sets no limit, and Python waits for the threads it reads in before it leaves: without one, neither a
+    silent server nor Ctrl-C would end the command.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_SECONDS)
+    try:
+        yield
+    except KeyboardInterrupt:
+        # gpuhunt's threads go on to lists that they have not begun: the limit has to stay for them
+        raise
+    except BaseException:
+        socket.setdefaulttimeout(before)
+        raise
+    socket.setdefaulttimeout(before)
 
 
 def _as_prices(provider: str, items: Iterable[Any], day: date) -> tuple[list[Price], list[str]]:

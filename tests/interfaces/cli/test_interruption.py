@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,16 @@ from tests.tiny_models import labelled, put_rows, tiny_bert, tiny_llama
 __all__ = ["tiny_bert", "tiny_llama"]
 ROOT = Path(__file__).parents[3]
 WAITS = "(waits for a line of standard input)"
+CONNECTED = "(waits for a server's answer)"
 AT_ONCE = {"gpus", "models"}
 """Verbs that read the catalogue and print: over before anybody could interrupt them."""
 
 
 def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[list[str], str]]:
-    """A command line of each verb that takes a while, and what tells that it is at work: a child's module, or WAITS."""
+    """A command line of each verb that takes a while, and what tells that it is at work.
+
+    The sign is a child's module, WAITS, CONNECTED, or "" for a verb that computes by itself.
+    """
     rows = str(put_rows(place / "rows.jsonl", labelled(80)))
     model, encoder = str(llama.weights), str(bert.weights)
     many = "lora,dora,ia3,vera,full,bitfit,oft,boft"
@@ -36,6 +42,8 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
         "methods": ([*many.split(","), "--model", model, "--gpu", "A100"], "compare_worker"),
         "estimate": (["--from", "-"], WAITS),
         "evidence": (["--predict", "-"], WAITS),
+        "export": (["/dev/stdin", "--to", "trl"], WAITS),
+        "prices": (["--refresh"], CONNECTED),
         "profile": (
             ["--model", model, "--method", "lora,ia3", "--device", "cpu", "--seq-len", "64"],
             "profiling_worker",
@@ -69,6 +77,8 @@ def at_work(process: Any, sign: str) -> bool:
         before = sum(found.cpu_times()[:2])
         time.sleep(1.0)
         return before > 0.2 and sum(found.cpu_times()[:2]) == before
+    if sign == CONNECTED:
+        return bool(psutil.Process(process.pid).net_connections("tcp"))
     if sign == "":
         # every library is loaded, and the verb computes
         return Path(f"/proc/{process.pid}/maps").read_text().count("pydantic_core") > 0
@@ -82,14 +92,23 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - AT_ONCE))
 def test_a_signal_ends_a_verb_in_order(
-    verb: str, number: str, tmp_path: Path, tiny_llama: ModelSpec, tiny_bert: ModelSpec
+    verb: str, number: str, tmp_path: Path, tiny_llama: ModelSpec, tiny_bert: ModelSpec, silent_server: str
 ):
     arguments, sign = commands(tiny_llama, tiny_bert, tmp_path)[verb]
     own = os.environ | {"PYTHONPATH": str(ROOT), "ADVISOR_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    own |= {"GPUHUNT_CATALOG_URL": silent_server, "NO_PROXY": "127.0.0.1"}
+    own.pop("GPUHUNT_CATALOG_DIR", None)
     process = subprocess.Popen(
         [sys.executable, "-m", "advisor", verb, *arguments],
         env=own,

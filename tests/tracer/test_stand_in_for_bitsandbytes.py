@@ -75,7 +75,7 @@ def traced(cases: list[dict[str, object]], how: str) -> list[str]:
     return json.loads(answers)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("cases", [LAYERS, OPTIMIZERS], ids=["layers", "optimizers"])
 def test_without_the_library_a_step_is_traced_to_the_byte_as_with_it(cases: list[dict[str, object]]):
     pytest.importorskip("bitsandbytes")

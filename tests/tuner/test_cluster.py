@@ -136,7 +136,7 @@ def owners(study):
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_trials_run_on_both_nodes_and_none_twice(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=6), neighbours=3)
     out = ends_well(on_nodes(tmp_path, nodes), 200)

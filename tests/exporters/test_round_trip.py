@@ -102,7 +102,7 @@ def test_every_setting_comes_back_or_is_refused(exporter, changes):
     assert plain(again, without=without) == plain(written, without=without)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("exporter", READ, ids=lambda e: e.name)
 def test_it_costs_the_same(exporter, method):

@@ -225,7 +225,7 @@ def test_the_trial_of_a_node_that_dies_is_run_on_another(tmp_path, nodes):
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_driver_loses_no_trial(tmp_path, nodes):
     study = begin(tmp_path, budget=Budget(trials=4), neighbours=3)
     one = on_nodes(tmp_path, nodes)

@@ -3,7 +3,7 @@
     python benchmarks/quality_loso.py            # the shipped model and every simpler one: about 10 minutes
     python benchmarks/quality_loso.py --quick    # variances not fitted anew without each study: about 2
 
-Prints a table, writes benchmarks/results/quality_loso.json, and fails (exit 1) when a law of issue 5 does not
+Prints a table, writes benchmarks/results/quality_loso.json, and fails (exit 1) when a law of the model does not
 hold. Every figure is a mean over studies, each study counting once, with a 95 % bootstrap interval over studies.
 
 `told`: the study's own method and whether rates were tuned are known. `blind`: they are not, as in a line of
@@ -209,7 +209,7 @@ SIZES = ((100, "n up to 100"), (1_000, "n up to 1,000"), (10_000, "n up to 10,00
 
 
 def broken_laws(results: Mapping[str, dict]) -> list[str]:
-    """The laws of issue 5, item 3, on the shipped model; empty when all hold."""
+    """The laws of the shipped model; empty when all hold."""
     shipped = results[SHIPPED]
     broken = [
         f"{key} below 0.80"

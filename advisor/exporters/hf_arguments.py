@@ -25,6 +25,18 @@ NOT_MODELLED = {
 """Keys of TrainingArguments that decide memory and that no estimate covers -> why."""
 
 
+def sft_arguments(job: ExportJob) -> dict[str, Any]:
+    """What TRL's SFTConfig adds to TrainingArguments, as far as it decides memory."""
+    return {
+        "max_length": job.workload.seq_len,
+        "packing": job.recipe.batching == "packed",
+        "packing_strategy": "bfd",
+        "padding_free": job.recipe.batching == "padding-free",
+        "loss_type": "nll",
+        "activation_offloading": False,
+    }
+
+
 def training_arguments(job: ExportJob, *, checkpointing: str = "activation_checkpointing") -> dict[str, Any]:
     """The arguments that make transformers' Trainer run a recipe, every one that decides memory written out.
 

@@ -14,7 +14,7 @@ from advisor.exporters.export_job import Export
 def placed_at(found: Export, path: str | Path) -> Export:
     """The export as it is written to `path`: a single file has that name, and the commands ask for it by it."""
     place = store.expanded(path)
-    if len(found.files) != 1 or place.is_dir() or str(path).endswith(("/", "\\")):
+    if not _is_one_file(found, path, place):
         return found
     name, said = found.files[0].name, shlex.quote(str(place))
     texts = {field: getattr(found, field).replace(name, said) for field in ("command", "launch")}
@@ -33,8 +33,7 @@ def write_export(found: Export, path: str | Path, *, force: bool = False) -> tup
         BadFile: the folder cannot be made or written.
     """
     place = store.expanded(path)
-    single = len(found.files) == 1 and not place.is_dir() and not str(path).endswith(("/", "\\"))
-    targets = {place if single else place / file.name: file for file in found.files}
+    targets = {place if _is_one_file(found, path, place) else place / file.name: file for file in found.files}
     there = [target for target in targets if target.exists()]
     if there and not force:
         raise BadRequest(f"{there[0]} is there already", hints=["to overwrite it: --force"], path=str(there[0]))
@@ -47,3 +46,7 @@ def write_export(found: Export, path: str | Path, *, force: bool = False) -> tup
                 f"{target} cannot be written", cause=error.strerror or str(error), path=str(target)
             ) from error
     return tuple(targets)
+
+
+def _is_one_file(found: Export, path: str | Path, place: Path) -> bool:
+    return len(found.files) == 1 and not place.is_dir() and not str(path).endswith(("/", "\\"))

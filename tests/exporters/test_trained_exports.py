@@ -133,21 +133,12 @@ def test_transformers_trainer_takes_what_was_estimated(changes, tiny_llama, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("to", ["hf", "sentence-transformers"])
 @pytest.mark.parametrize("changes", CHANGES[:3], ids=NAMES[:3])
-def test_classifiers_take_what_was_estimated(changes, tiny_bert, tmp_path, monkeypatch):
+def test_classifiers_take_what_was_estimated(changes, to, tiny_bert, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = long_rows(tmp_path, classes=True)
-    job = write(job_of(tiny_bert, "hf", data, tmp_path, **changes), "hf", tmp_path)
-    peak = measured(lambda: runpy.run_path(str(tmp_path / "train.py"), run_name="__main__"))
-    assert_near(peak, job)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("changes", CHANGES[:3], ids=NAMES[:3])
-def test_sentence_transformers_take_what_was_estimated(changes, tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = long_rows(tmp_path, classes=True)
-    job = write(job_of(tiny_bert, "hf", data, tmp_path, **changes), "sentence-transformers", tmp_path)
+    job = write(job_of(tiny_bert, "hf", data, tmp_path, **changes), to, tmp_path)
     peak = measured(lambda: runpy.run_path(str(tmp_path / "train.py"), run_name="__main__"))
     assert_near(peak, job)
 

@@ -12,7 +12,7 @@ from advisor.exporters.adapter_document import lora_settings, module_names
 from advisor.exporters.config_text import stanza, yaml_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
 from advisor.exporters.expressible import LORA_CASTS, against_method, against_recipe, with_trainer
-from advisor.exporters.hf_arguments import read_arguments, read_precision, training_arguments
+from advisor.exporters.hf_arguments import read_arguments, read_precision, sft_arguments, training_arguments
 from advisor.exporters.settings import Settings
 
 _LORA: Final = {
@@ -65,12 +65,7 @@ class TrlCli(Exporter):
             "dtype": recipe.dtype,
             "attn_implementation": recipe.attention,
             "datasets": [{"path": builder_of(job.data), "data_files": {"train": job.data}, "split": "train"}],
-            "max_length": job.workload.seq_len,
-            "packing": recipe.batching == "packed",
-            "packing_strategy": "bfd",
-            "padding_free": recipe.batching == "padding-free",
-            "loss_type": "nll",
-            "activation_offloading": False,
+            **sft_arguments(job),
             **_adapter_keys(job),
             "load_in_8bit": recipe.base == "int8",
             "load_in_4bit": recipe.base == "nf4",

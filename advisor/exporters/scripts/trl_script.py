@@ -8,7 +8,7 @@ from advisor.catalog.trainer_formats import TrainerFormat
 from advisor.exporters.config_text import stanza
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.formats.trl_cli import builder_of
-from advisor.exporters.hf_arguments import training_arguments
+from advisor.exporters.hf_arguments import sft_arguments, training_arguments
 from advisor.exporters.scripts.literals import assembled, python_literal
 from advisor.exporters.scripts.script_text import (
     FREEZE_A,
@@ -24,16 +24,11 @@ from advisor.exporters.scripts.script_text import (
 
 def trl_script(job: ExportJob, format: TrainerFormat, command: str) -> str:
     """The script, its settings within."""
-    recipe, adapter, optimizer = job.recipe, adapter_settings(job), optimizer_settings(job)
+    adapter, optimizer = adapter_settings(job), optimizer_settings(job)
     model = model_settings(job)
     arguments: dict[str, Any] = {
         **training_arguments(job, checkpointing="gradient_checkpointing"),
-        "max_length": job.workload.seq_len,
-        "packing": recipe.batching == "packed",
-        "packing_strategy": "bfd",
-        "padding_free": recipe.batching == "padding-free",
-        "loss_type": "nll",
-        "activation_offloading": False,
+        **sft_arguments(job),
         "model_init_kwargs": {key: model[key] for key in ("dtype", "attn_implementation")},
     }
     if optimizer is not None:

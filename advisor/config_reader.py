@@ -41,11 +41,12 @@ def parse_json(text: str, path: Path) -> dict[str, Any]:
     """The object in a JSON text; `path` is for the error. Raises as `read_config_file`."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
+        made: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in made:
                 raise ValueError(f"the key {name!r} stands there twice")
-        return dict(pairs)
+            made[name] = value
+        return made
 
     try:
         found: object = json.loads(text, object_pairs_hook=once)

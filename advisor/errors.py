@@ -29,6 +29,7 @@ OF_FILES: Final = frozenset(
 )
 """What the system says of files and folders; the user's matter and no bug of ours."""
 DISK_FULL: Final = "the disk is full"
+QUOTA_FULL: Final = "the disk quota is used up"
 """The reason of a write that found no room, and of a training that ended so."""
 
 

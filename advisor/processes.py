@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
-from advisor.errors import DISK_FULL
+from advisor.errors import DISK_FULL, QUOTA_FULL
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ORPHAN_SECONDS: Final = 0.5
@@ -219,7 +219,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
 
 
-DISK_WORDS = ("no space left on device", "disk quota exceeded", DISK_FULL, "pytorchstreamwriter failed writing")
+DISK_WORDS = (
+    "no space left on device",
+    "disk quota exceeded",
+    DISK_FULL,
+    QUOTA_FULL,
+    "pytorchstreamwriter failed writing",
+)
 """How the system, the Rust library of safetensors, advisor's store and torch.save say that a write found no room."""
 
 

@@ -34,7 +34,7 @@ from pydantic import ValidationError
 from advisor.domain.plain_values import is_object
 from advisor.domain.request.validation import first_problem
 from advisor.domain.stored import Stored
-from advisor.errors import DISK_FULL, BadFile, StoreUnavailable
+from advisor.errors import DISK_FULL, QUOTA_FULL, BadFile, StoreUnavailable
 
 
 def durable(path: Path, write: Callable[[Path], None]) -> None:
@@ -375,7 +375,7 @@ def unwritable(
     code = getattr(error, "errno", None)
     reason = {
         errno.ENOSPC: DISK_FULL,
-        errno.EDQUOT: "the disk quota is used up",
+        errno.EDQUOT: QUOTA_FULL,
         errno.EFBIG: "it would be larger than a file may be here (ulimit -f)",
         errno.EROFS: "the file system is read-only",
         errno.EACCES: "permission denied",

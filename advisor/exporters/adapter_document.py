@@ -181,7 +181,8 @@ def lora_settings(
         return {}, error.message
     if document.get("peft_type") != "LORA":
         return {}, f"it trains LoRA and its variants only, not {recipe.method}"
-    said = _comparable(document)
+    # where a config is silent peft's own defaults hold (peft 0.21, LoraConfig), not the tool's
+    said = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0, **_comparable(document)}
     strange = [key for key in said if key not in known]
     if strange:
         return {}, f"it has no word for {strange[0]} = {said[strange[0]]!r}"

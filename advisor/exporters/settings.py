@@ -44,7 +44,7 @@ class Settings:
             return None
         try:
             made = float(value) if not isinstance(value, bool) else float("nan")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             made = float("nan")
         if not isfinite(made):
             self.refuse(key, f"{value!r} is not a number")

@@ -18,7 +18,9 @@ def placed_at(found: Export, path: str | Path) -> Export:
         return found
     name, said = found.files[0].name, shlex.quote(str(place))
     texts = {field: getattr(found, field).replace(name, said) for field in ("command", "launch")}
-    file = found.files[0].model_copy(update={"name": place.name, "text": found.files[0].text.replace(name, said)})
+    # in the file the name stands in the comment that says how to run it, which is one line
+    text = found.files[0].text.replace(found.command, " ".join(texts["command"].split()))
+    file = found.files[0].model_copy(update={"name": place.name, "text": text})
     return found.model_copy(update={"files": (file,), **texts})
 
 

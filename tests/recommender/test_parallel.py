@@ -11,7 +11,7 @@ from advisor.domain.recommendation import Refusal
 from advisor.recommender.recommend_request import checked, resolve
 from advisor.recommender.sizing import Estimator, MethodOutcome
 from advisor.recommender.workers import pool as crew
-from advisor.recommender.workers.pool import fit_all
+from advisor.recommender.workers.pool import fit_all, opening_line
 
 ECHO = """
 import json, sys
@@ -92,7 +92,7 @@ def test_few_methods_are_fitted_here(question, echo, monkeypatch):
 
 def test_the_real_worker_keeps_stdout_for_answers(question):
     """One process, one method that is refused without a trace: what libraries print must not mix in."""
-    worker = crew._Worker("advisor.recommender.workers.method_worker", question.model_dump_json())
+    worker = crew._Worker("advisor.recommender.workers.method_worker", opening_line(question))
     try:
         answer, reason = worker.ask("no-such-method")
     finally:
@@ -101,3 +101,11 @@ def test_the_real_worker_keeps_stdout_for_answers(question):
     found = MethodOutcome.model_validate_json(answer)
     assert found.refusal.kind == "cannot-run"
     assert "no-such-method" in found.refusal.reason
+
+
+def test_a_worker_is_told_the_lengths_of_the_rows(question):
+    from advisor.recommender.workers.method_worker import asked_of_us
+
+    workload = question.workload.model_copy(update={"length_quantiles": (10, 20, 30)})
+    asked = question.model_copy(update={"workload": workload})
+    assert asked_of_us(opening_line(asked)).workload.length_quantiles == (10, 20, 30)

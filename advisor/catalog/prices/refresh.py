@@ -59,14 +59,15 @@ def refresh_prices(today: date | None = None) -> PricesRead:
     notes: list[str] = []
     reason = ""
     for theirs, ours in PROVIDERS.items():
+        failed = ""
         try:
             items: list[Any] = catalog.query(provider=theirs)
         except (OSError, ValueError, KeyError) as error:
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            failed = reason = f"{type(error).__name__}: {str(error)[:200]}"
             items = []
         found, left_out = _as_prices(ours, items, day)
         if not found:
-            notes.append(f"{ours}: not read{f', {reason}' if reason else ''}; the prices known before stay")
+            notes.append(f"{ours}: not read{f', {failed}' if failed else ''}; the prices known before stay")
             continue
         if left_out:
             notes.append(f"{ours}: left out, not in the catalogue of GPUs: {', '.join(left_out)}")
@@ -139,10 +140,10 @@ def _as_prices(provider: str, items: Iterable[Any], day: date) -> tuple[list[Pri
     found: list[Price] = []
     for (instance, gpu, count, spot), item in cheapest.items():
         other = cheapest.get((instance, gpu, count, not spot))
-        together = other is not None and other.location == item.location
-        if spot and together:
+        beside = other.price if other is not None and other.location == item.location else None
+        if spot and beside is not None:
             continue  # it stands beside the price on demand
-        found.append(_price(provider, item, gpu, day, spot_too=other.price if together and other is not None else None))
+        found.append(_price(provider, item, gpu, day, spot_too=beside))
     return sorted(found, key=lambda p: (p.gpu, p.gpu_count, p.instance_type, p.region)), sorted(left_out)
 
 

@@ -85,7 +85,7 @@ class MsSwift(Exporter):
             document |= {
                 "bnb_4bit_quant_type": "nf4",
                 "bnb_4bit_use_double_quant": True,
-                "bnb_4bit_compute_dtype": recipe.dtype,
+                "bnb_4bit_compute_dtype": recipe.compute_dtype,
             }
         arguments = training_arguments(job, checkpointing="gradient_checkpointing")
         arguments["warmup_ratio"] = arguments.pop("warmup_steps")

@@ -39,7 +39,7 @@ def model_settings(job: ExportJob) -> dict[str, Any]:
             "load_in_4bit": True,
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": True,
-            "bnb_4bit_compute_dtype": recipe.dtype,
+            "bnb_4bit_compute_dtype": recipe.compute_dtype,
         }
     if recipe.base != "dtype" and job.workload.task == "sequence-classification":
         # a list of one's own replaces transformers' own finding of heads, and a new head cannot be quantised

@@ -28,11 +28,19 @@ def fit_or_say(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutc
         return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
 
 
+def asked_of_us(line: str) -> ResolvedRequest:
+    """The question that the parent wrote, with the lengths of the rows, which stand beside it."""
+    text, quantiles = json.loads(line)
+    asked = ResolvedRequest.model_validate_json(text)
+    workload = asked.workload.model_copy(update={"length_quantiles": tuple(quantiles)})
+    return asked.model_copy(update={"workload": workload})
+
+
 def main() -> None:
     """Serve until stdin ends; libraries that print must not reach stdout."""
     processes.leave_with_parent()
     answers, sys.stdout = sys.stdout, sys.stderr
-    question = ResolvedRequest.model_validate_json(sys.stdin.readline())
+    question = asked_of_us(sys.stdin.readline())
     for line in sys.stdin:
         found = fit_or_say(question, json.loads(line), Estimator())
         print(found.model_dump_json(), file=answers, flush=True)

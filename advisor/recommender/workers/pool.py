@@ -74,9 +74,13 @@ def _in_processes(
             return MethodOutcome.model_validate_json(answer)
         return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
 
-    return map_in_processes(
-        names, "advisor.recommender.workers.method_worker", question.model_dump_json(), read, workers, tell
-    )
+    opening = opening_line(question)
+    return map_in_processes(names, "advisor.recommender.workers.method_worker", opening, read, workers, tell)
+
+
+def opening_line(question: ResolvedRequest) -> str:
+    """What a worker is told first. No dump of a workload holds the lengths of its rows, so they go beside it."""
+    return json.dumps([question.model_dump_json(), question.workload.length_quantiles])
 
 
 def map_in_processes(

@@ -395,7 +395,7 @@ def test_no_step_takes_more_rows_than_there_are_unless_the_user_says(costs, samp
 def test_spot_asked_for_is_spot_quoted(costs):
     from rich.console import Console
 
-    from advisor.interfaces.cli.output import stacked
+    from advisor.interfaces.amounts import stacked
     from advisor.interfaces.cli.recommend import recommendation_table
 
     priced = costs.price

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.errors import BadRequest
+from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.click_options import gpu_option, json_option
-from advisor.interfaces.cli.output import amount, emit, grid, progress
+from advisor.interfaces.cli.output import emit, grid, progress
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit

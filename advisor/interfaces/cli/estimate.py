@@ -12,6 +12,7 @@ import rich_click as click
 import advisor
 from advisor.domain.request.verb_options import EstimateOptions, names_in
 from advisor.errors import AdvisorError, BadFile, BadRequest
+from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import (
     given,
     gpu_option,
@@ -21,7 +22,7 @@ from advisor.interfaces.cli.click_options import (
     pair,
     required,
 )
-from advisor.interfaces.cli.output import amount, emit, grid, plain, show
+from advisor.interfaces.cli.output import emit, grid, plain
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor.errors import BadFile, BadRequest
+from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import json_option
-from advisor.interfaces.cli.output import emit, grid, show
+from advisor.interfaces.cli.output import emit, grid
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Quality

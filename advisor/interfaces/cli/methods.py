@@ -10,8 +10,9 @@ import rich_click as click
 from advisor.catalog.methods import find_method, methods
 from advisor.catalog.methods.describe import FAMILIES, Description, describe, family_tree, select_methods
 from advisor.errors import BadRequest
+from advisor.interfaces.amounts import amount, stacked
 from advisor.interfaces.cli.click_options import json_option
-from advisor.interfaces.cli.output import amount, emit, fitted, grid, progress, stacked
+from advisor.interfaces.cli.output import emit, fitted, grid, progress
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate

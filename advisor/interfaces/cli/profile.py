@@ -13,8 +13,9 @@ import rich_click as click
 import advisor
 from advisor.domain.units import duration
 from advisor.errors import AdvisorError, BadRequest, UnknownName
+from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.click_options import given, json_option, named, names_in
-from advisor.interfaces.cli.output import amount, console, emit, grid
+from advisor.interfaces.cli.output import console, emit, grid
 
 if TYPE_CHECKING:
     from advisor.domain.profile import Profile

@@ -11,6 +11,7 @@ import advisor
 from advisor.domain.request.verb_options import RecommendOptions
 from advisor.domain.units import weakest
 from advisor.errors import BadRequest
+from advisor.interfaces.amounts import amount, stacked
 from advisor.interfaces.cli.click_options import (
     given,
     gpu_option,
@@ -21,7 +22,7 @@ from advisor.interfaces.cli.click_options import (
     split_names,
 )
 from advisor.interfaces.cli.export import deliver
-from advisor.interfaces.cli.output import amount, emit, fitted, grid, progress, stacked
+from advisor.interfaces.cli.output import emit, fitted, grid, progress
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate

@@ -12,6 +12,7 @@ import advisor
 from advisor.domain.request.tune_options import TuneOptions
 from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
+from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import (
     given,
     json_option,
@@ -21,7 +22,7 @@ from advisor.interfaces.cli.click_options import (
     split_names,
     weights_option,
 )
-from advisor.interfaces.cli.output import console, emit, fitted, grid, show
+from advisor.interfaces.cli.output import console, emit, fitted, grid
 
 if TYPE_CHECKING:
     from advisor.domain.tuning import Plan, TunedStudy, TunedTrial

@@ -13,8 +13,9 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import GIB, MIB
+from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given as typed
-from advisor.interfaces.cli.output import amount, emit, plain, show
+from advisor.interfaces.cli.output import emit, plain
 
 
 def quantity(low, mid, high, unit="B", basis="calibrated"):

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from advisor.domain.recommendation import Recommendation
+from advisor.interfaces.amounts import stacked
 from advisor.interfaces.cli.main import run
-from advisor.interfaces.cli.output import stacked
 
 TINY = {
     "model_type": "llama",

@@ -8,11 +8,8 @@ from pydantic import Field, model_validator
 
 from advisor.domain.model import Architecture
 from advisor.domain.plain_values import is_object, is_sequence
+from advisor.domain.request.vocabulary import Aspect
 from advisor.domain.stored import Stored, Value
-
-Aspect = Literal["quality", "forgetting", "cost", "law", "curve"]
-"""What a value says: how good the result is, what was forgotten, what it cost, a fitted law's constant, or
-a score met on the way through one run (`curve`: samples seen so far, not samples there were)."""
 
 
 class Finding(Value):

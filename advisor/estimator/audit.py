@@ -8,8 +8,9 @@ from typing import Any, Final
 from pydantic import Field
 
 from advisor.domain.profile import HeldOut, Profile
+from advisor.domain.request.validation import check_choice
 from advisor.domain.stored import Value
-from advisor.errors import BadRequest, MissingExtra, UnknownName
+from advisor.errors import BadRequest, MissingExtra
 from advisor.estimator import measurements as known
 from advisor.estimator.calibration.cross_validation import (
     SCHEMES,
@@ -65,8 +66,7 @@ def audit(gpu: str | None = None, *, scheme: str = "leave-one-method", on_progre
         BadRequest: no profiles, or all of one group, so that nothing can be left out.
         BadFile: a profile is damaged.
     """
-    if scheme not in SCHEMES and scheme != UNCALIBRATED:
-        raise UnknownName.of("scheme", scheme, [*SCHEMES, UNCALIBRATED], list_with="advisor audit --help")
+    check_choice("scheme", scheme, [*SCHEMES, UNCALIBRATED])
     notes: list[str] = []
     found = _profiles(gpu)
     runs = prepare(found, progress=on_progress, left_out=lambda p, why: notes.append(f"left out {p.id}: {why}"))

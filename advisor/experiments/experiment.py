@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from advisor import store
-from advisor.domain.request.validation import first_problem
+from advisor.domain.request.validation import check_choice, first_problem
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest
 from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, checked, find_plan
@@ -49,13 +49,14 @@ def study(
         changes: fields of the plan to replace: methods, sizes, seeds, rates, data ...
 
     Raises:
-        BadRequest: the plan, its data or its model make no sense; nothing was written.
+        BadRequest: the plan, its data, its model or the device make no sense; nothing was written.
         BadFile: a data file or a plan cannot be read.
         DoesNotFit: no training of the grid came to its end.
         KeyboardInterrupt: passed on; the same call goes on.
     """
     if "time_budget" in changes:
         raise BadRequest("unknown argument: 'time_budget'", hints=["it is called hours"])
+    check_choice("device", device, ("auto", "cpu", "cuda"))
     if hours is not None and not hours > 0:
         raise BadRequest(f"--hours must be above 0, not {hours}")
     asked = _changed(plan if isinstance(plan, ExperimentPlan) else find_plan(plan), model, changes)

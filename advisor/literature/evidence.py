@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 
@@ -16,6 +15,10 @@ from advisor.catalog.findings.task_types import task_type_of
 from advisor.domain.candidate import Quality
 from advisor.domain.findings import Finding, Study
 from advisor.domain.plain_values import is_object
+from advisor.domain.request.catalogue_options import FINDINGS_SHOWN
+from advisor.domain.request.typed_numbers import short, size_of
+from advisor.domain.request.validation import check_choice
+from advisor.domain.request.vocabulary import Aspect
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, BadRequest
 from advisor.literature.quality.features import architecture_of
@@ -50,14 +53,15 @@ def evidence(
     samples: int | None = None,
     study: str | None = None,
     aspect: str = "quality",
-    limit: int | None = 40,
+    limit: int | None = FINDINGS_SHOWN,
 ) -> Evidence:
     """Findings that match, nearest to the question first; with a method and an architecture, the prediction too.
 
     Raises:
-        UnknownName: the method, task type, architecture or study is unknown.
+        UnknownName: the method, task type, architecture, aspect or study is unknown.
         BadRequest: a size is not positive.
     """
+    check_choice("aspect", aspect, get_args(Aspect))
     _positive(model_parameters=model_parameters, samples=samples)
     name = our_name(method) if method else None
     kind = task_type_of(task_type) if task_type else None
@@ -141,49 +145,6 @@ def _nearness(
     return math.exp(-away)
 
 
-_SIZE = re.compile(r"~?\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
-_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-MOST = 10**15
-"""No model has as many parameters and no data set as many samples: a size above is a slip of the pen."""
-
-
-def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
-    """A size as people write it: 8e9, "8B", "125M", "20-70" and "1-3B" (their middles), "406M (not stated)".
-
-    None and an empty text stay unknown.
-
-    Raises:
-        BadRequest: not a size, or not between `least` and MOST.
-    """
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise BadRequest(f"{name} must be a number, not {_short(value)}", field=name)
-    if isinstance(value, str):
-        plain = re.sub(r"\s*\(.*\)$", "", value.strip()).replace(",", "")
-        ends = [_SIZE.fullmatch(end.strip()) for end in plain.split("-")]
-        if not 1 <= len(ends) <= 2 or None in ends:
-            raise BadRequest(f"{name} must be a number like 2000, 8e9 or 8B, not {_short(value)}", field=name)
-        units = [end[2].upper() for end in ends if end]
-        numbers = [
-            float(end[1]) * _UNITS[unit or units[-1]] for end, unit in zip(ends, units, strict=True) if end is not None
-        ]
-        value = math.prod(numbers) ** (1 / len(numbers))
-    if not least <= value <= MOST:
-        raise BadRequest(f"{name} must be at least {least} and below 1e15, not {_short(value)}", field=name)
-    return round(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if _digits(value) < 40 else "a number of too many digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _digits(value: Any) -> int:
-    """Digits of a whole number, roughly and without writing it out; 0 for anything else."""
-    return int(value.bit_length() * 0.30103) if isinstance(value, int) else 0
-
-
 def _share_or_size(value: Any, name: str, of: int | None) -> int | None:
     """A size, or a percentage of the model's ("0.29%"), which is unknown where the model's is."""
     if not isinstance(value, str) or not value.strip().endswith("%"):
@@ -191,9 +152,9 @@ def _share_or_size(value: Any, name: str, of: int | None) -> int | None:
     try:
         share = float(value.strip()[:-1]) / 100
     except ValueError as problem:
-        raise BadRequest(f"{name} must be a number or a percentage, not {_short(value)}", field=name) from problem
+        raise BadRequest(f"{name} must be a number or a percentage, not {short(value)}", field=name) from problem
     if not 0 < share <= 1:
-        raise BadRequest(f"{name} must be above 0 % and at most 100 %, not {_short(value)}", field=name)
+        raise BadRequest(f"{name} must be above 0 % and at most 100 %, not {short(value)}", field=name)
     return None if of is None else max(1, round(of * share))
 
 

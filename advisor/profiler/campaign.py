@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from advisor import store
 from advisor.domain.plain_values import is_sequence
-from advisor.domain.request.vocabulary import Attention, Base, Batching, DType, Task, Trainer
+from advisor.domain.request.vocabulary import Attention, Base, Batching, DeviceKind, DType, Task, Trainer
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
 
@@ -113,7 +113,7 @@ class Campaign(Stored):
 
     name: str = Field(min_length=1)
     says: str = ""
-    device: Literal["auto", "cuda", "cpu", "mps"] = "auto"
+    device: DeviceKind = "auto"
     time_budget_seconds: float | None = Field(None, gt=0)
     run_timeout_seconds: float = Field(600, gt=0)
     steps: int = Field(5, ge=1, le=10**5)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+from typing import get_type_hints
 
 import pytest
 import yaml
 
 from advisor.catalog.methods import methods
 from advisor.catalog.trainer_formats import trainer_format
+from advisor.domain.request.argument import described
+from advisor.domain.request.export_options import ExportOptions
 from advisor.errors import IllegalRecipe
 from advisor.exporters.export import exported
 from advisor.exporters.export_job import Export
@@ -76,6 +79,11 @@ def test_the_usual_methods_are_written_by_all_that_train_decoders(name):
     for method in methods():
         if method.name in ("full", "lora", "rslora", "dora", "qlora"):
             check(exported(job_for(method, DECODER), exporter))
+
+
+@EVERY_EXPORTER
+def test_the_help_names_it(exporter):
+    assert exporter.name in described(get_type_hints(ExportOptions, include_extras=True)["to"]).text.split(", ")
 
 
 def test_each_file_of_the_folder_is_in_the_tuple():

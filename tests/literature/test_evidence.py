@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.findings.study_files import load_studies
+from advisor.domain.request.typed_numbers import size_of
 from advisor.errors import BadRequest, UnknownName
-from advisor.literature.evidence import evidence, predict_case, predict_lines, size_of
+from advisor.literature.evidence import evidence, predict_case, predict_lines
 
 CASE = {
     "architecture": "decoder",

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from advisor.catalog.methods.literature_only import PLACED
-from advisor.catalog.methods.method import Family, Method, Option
+from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import capabilities, installed_peft_types, peft_version
 from advisor.catalog.methods.registry import methods
+from advisor.domain.model import Architecture
+from advisor.domain.request.validation import check_choice
+from advisor.domain.request.vocabulary import Base, Family
 
 FAMILIES: tuple[str, ...] = get_args(Family)
+ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,14 @@ def select_methods(
     search: str | None = None,
     core: bool = False,
 ) -> tuple[Method, ...]:
-    """The methods that meet every condition given, in the catalogue's order."""
+    """The methods that meet every condition given, in the catalogue's order.
+
+    Raises:
+        UnknownName: no such family, base or architecture.
+    """
+    check_choice("family", family, FAMILIES)
+    check_choice("base", base, get_args(Base))
+    check_choice("architecture", architecture, ARCHITECTURES)
     return tuple(
         m
         for m in methods()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.catalog.methods.method import Family
+from advisor.domain.request.vocabulary import Family
 
 
 @dataclass(frozen=True, slots=True)

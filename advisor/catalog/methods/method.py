@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from advisor.domain.model import Architecture, ModelSpec
     from advisor.domain.recipe import Recipe
-    from advisor.domain.request.vocabulary import Base, Task
-
-Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
-"""The families of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
+    from advisor.domain.request.vocabulary import Base, Family, Task
 
 OptionValue = int | float | str | bool | list[str] | list[int] | None
 

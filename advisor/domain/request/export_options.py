@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from advisor.domain.request.verb_options import Argument
+from advisor.domain.request.argument import Argument, VerbDetail
+from advisor.domain.request.verb_options import Data, Model, OneMethod, Seed
 
 ExportTarget = Annotated[
     str,
@@ -20,13 +21,13 @@ class ExportOptions(TypedDict, total=False):
     """The arguments of `advisor.export` beside the source."""
 
     to: ExportTarget | None
-    data: Annotated[str, Argument("Rows that the export names.", metavar="FILE", shown_default="train.jsonl")] | None
+    data: Annotated[Data, VerbDetail("Named, not read.", shown_default="train.jsonl")] | None
     output_dir: (
         Annotated[str, Argument("Folder that the training writes.", metavar="FOLDER", shown_default="out")] | None
     )
-    method: Annotated[str, Argument("Of the ranking's, another than the first.", metavar="NAME")] | None
-    model: Annotated[str, Argument("What is loaded: another of the same definition.", metavar="NAME")] | None
-    seed: Annotated[int, Argument("Of the training.", shown_default="42", ge=0)] | None
+    method: Annotated[OneMethod, VerbDetail("Of the ranking's, another than the first.")] | None
+    model: Annotated[Model, VerbDetail("Loaded instead: another of the same definition.")] | None
+    seed: Annotated[Seed, VerbDetail(shown_default="42")] | None
     launch: (
         Annotated[
             Literal["slurm", "skypilot", "dstack", "hf-jobs"],

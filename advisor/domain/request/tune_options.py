@@ -5,58 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
+from advisor.domain.request.argument import Argument, VerbDetail
 from advisor.domain.request.verb_options import (
-    Argument,
     BudgetUsd,
     ColumnsNamed,
+    DryRun,
     EffectiveBatchSize,
     Epochs,
+    EvalData,
+    Gpu,
     HeadLearningRate,
+    Hours,
     LearningRate,
     MetricName,
     MixedPrecisionFlag,
-    Names,
     OneBase,
+    OneMethod,
+    Out,
     Precision,
     PrepareKbitTraining,
+    Seed,
+    Seeds,
     SeqLen,
+    StudyName,
     TaskName,
+    TestData,
+    Threads,
     TrainerName,
-    TunedMethods,
     UsdPerHour,
 )
 from advisor.domain.request.vocabulary import Launcher, Objective
+
+OneObjective = Annotated[
+    Objective,
+    Argument(
+        "quality, time or memory; several give a Pareto front.",
+        metavar="NAME",
+        shown_default="quality",
+        earlier=("--objective",),
+    ),
+]
+SearchedSetting = Annotated[str, Argument("A setting to search.", metavar="NAME")]
+ReportTo = Annotated[str, Argument("mlflow, wandb, tensorboard, trackio ...", metavar="NAME")]
 
 
 class TuneOptions(TypedDict, total=False):
     """The arguments of `advisor.tune` beside model, data and the recommendation."""
 
     columns: ColumnsNamed | None
-    eval_data: (
-        Annotated[
-            str,
-            Argument("Rows to choose by.", metavar="FILE", shown_default="a tenth of --data", earlier=("--eval",)),
-        ]
-        | None
-    )
-    test_data: (
-        Annotated[
-            str,
-            Argument(
-                "Rows for the last score.", metavar="FILE", shown_default="a tenth of --data", earlier=("--test",)
-            ),
-        ]
-        | None
-    )
-    method: TunedMethods | None
-    gpu: (
-        Annotated[str, Argument("Search for this GPU, or on the cpu.", metavar="NAME", shown_default="this machine's")]
-        | None
-    )
+    eval_data: EvalData | None
+    test_data: TestData | None
+    method: Annotated[OneMethod | Sequence[OneMethod], VerbDetail("auto: the recommended ones.", "auto")] | None
+    gpu: Annotated[Gpu, VerbDetail("cpu: the processor.", "this machine's")] | None
     task: TaskName | None
     metric: MetricName | None
     trials: Annotated[int, Argument("Most trials.", shown_default="16")] | None
-    hours: Annotated[float, Argument("Most hours of the whole search.")] | None
+    hours: Annotated[Hours, VerbDetail("Of the whole search.")] | None
     budget_usd: BudgetUsd | None
     usd_per_hour: UsdPerHour | None
     workers: (
@@ -82,33 +86,21 @@ class TuneOptions(TypedDict, total=False):
         | None
     )
     share_gpus: Annotated[bool, Argument("With Ray: trials that fit together share a GPU.", switch=True)] | None
-    objectives: (
-        Annotated[
-            Objective | Sequence[Objective],
-            Argument(
-                "quality, time, memory, comma separated; several give a Pareto front.",
-                metavar="NAMES",
-                shown_default="quality",
-                earlier=("--objective",),
-                repeated=True,
-            ),
-        ]
-        | None
-    )
-    search: Annotated[Names, Argument("Settings to search, comma separated.", metavar="NAMES", repeated=True)] | None
+    objectives: OneObjective | Sequence[OneObjective] | None
+    search: SearchedSetting | Sequence[SearchedSetting] | None
     sampler: Annotated[str, Argument("tpe, gp or random.", metavar="NAME", shown_default="tpe")] | None
     pruner: (
         Annotated[str, Argument("median, hyperband, wilcoxon or none.", metavar="NAME", shown_default="by the budget")]
         | None
     )
-    seeds: Annotated[int, Argument("Trainings of each trial.", shown_default="1")] | None
+    seeds: Annotated[Seeds, VerbDetail(shown_default="1")] | None
     finalists: Annotated[int, Argument("Best trials trained again with other seeds.", shown_default="3")] | None
     final_seeds: Annotated[int, Argument("Seeds of each finalist; 1 trains none again.", shown_default="3")] | None
     early_stopping: (
         Annotated[int, Argument("Scorings without a gain that end a training.", shown_default="never")] | None
     )
     retrain: Annotated[bool, Argument("Train the best settings on evaluation rows too.", switch=True)] | None
-    dry_run: Annotated[bool, Argument("Measure a few steps, print the plan, begin nothing.", switch=True)] | None
+    dry_run: Annotated[DryRun, VerbDetail("A few steps are measured.")] | None
     merge: Annotated[bool, Argument("Write the best model with its adapter merged, too.", switch=True)] | None
     seq_len: SeqLen | None
     epochs: Epochs | None
@@ -120,15 +112,10 @@ class TuneOptions(TypedDict, total=False):
     mixed_precision: MixedPrecisionFlag | None
     prepare_kbit_training: PrepareKbitTraining | None
     base: OneBase | None
-    report_to: (
-        Annotated[Names, Argument("mlflow, wandb, tensorboard, trackio ...", metavar="NAMES", repeated=True)] | None
-    )
-    seed: Annotated[int, Argument("Of splits, training and sampler.", shown_default="0")] | None
-    name: Annotated[str, Argument("Of the study.", metavar="NAME", shown_default="model-data")] | None
-    out: (
-        Annotated[str, Argument("Where everything is written.", metavar="FOLDER", shown_default="advisor-tune/NAME")]
-        | None
-    )
+    report_to: ReportTo | Sequence[ReportTo] | None
+    seed: Annotated[Seed, VerbDetail(shown_default="0")] | None
+    name: Annotated[StudyName, VerbDetail(shown_default="model-data")] | None
+    out: Annotated[Out, VerbDetail("The study's folder.", "advisor-tune/NAME")] | None
     storage: (
         Annotated[
             str,
@@ -148,7 +135,7 @@ class SearchOptions(TuneOptions, total=False):
         Annotated[int, Argument("Trials without a gain that end the search.", shown_default="by the space")] | None
     )
     memory_bytes: Annotated[int, Argument("What a trial may use, in bytes.")] | None
-    threads: Annotated[int, Argument("CPU threads of a trial.")] | None
+    threads: Threads | None
     trial_seconds: Annotated[float, Argument("A trial that runs longer is ended.")] | None
     checkpoint_seconds: Annotated[float, Argument("Seconds between checkpoints.", shown_default="60")] | None
     max_retries: Annotated[int, Argument("Times an interrupted trial is begun again.", shown_default="2")] | None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from advisor.domain.request.argument import bounds_said
 from advisor.errors import BadRequest, UnknownName
 
 RENAMED: Final = {
@@ -30,10 +31,20 @@ def refusal_of(error: ValidationError, given: Mapping[str, Any]) -> BadRequest:
     if first["type"] == "literal_error":
         known = [choice.strip("' ") for choice in bounds["expected"].replace(" or ", ", ").split(",")]
         return UnknownName.of(field.replace("_", " "), str(value), known, list_with=f"one of {', '.join(known)}")
-    limits = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    said = " and ".join(f"{words} {bounds[key]:g}" for key, words in limits.items() if key in bounds)
+    said = bounds_said(bounds)
     cause = f"{option} must be {said}" if said else str(first["msg"])
     return BadRequest(f"{option} {value!r} cannot be", cause=cause, field=field, value=value)
+
+
+def check_choice(what: str, name: str | None, known: Iterable[str]) -> None:
+    """Refuse a name outside a closed set; None is none.
+
+    Raises:
+        UnknownName: with near names, and all there are.
+    """
+    names = list(known)
+    if name is not None and name not in names:
+        raise UnknownName.of(what, name, names, list_with=f"one of {', '.join(names)}")
 
 
 def first_problem(error: ValidationError, whole: str = "(whole)") -> tuple[str, str, Any]:

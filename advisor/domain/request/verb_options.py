@@ -8,9 +8,9 @@ imported, so that `--help` answers at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
+from advisor.domain.request.argument import Argument, VerbDetail
 from advisor.domain.request.vocabulary import (
     Attention,
     Base,
@@ -21,39 +21,6 @@ from advisor.domain.request.vocabulary import (
     TaskType,
     Trainer,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """What the command line, the JSON schema and the validation say of one argument.
-
-    `shown_default` is for the help alone: where a request leaves the value open, what is taken is decided later.
-    `earlier` are spellings of the command line that people's scripts still use.
-    """
-
-    help: str
-    metavar: str = ""
-    shown_default: str = ""
-    flag: str = ""
-    earlier: tuple[str, ...] = ()
-    switch: bool = False
-    """True: the option can only be turned on; False: a bool is `--name/--no-name`."""
-    repeated: bool = False
-    hidden: bool = False
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    lt: float | None = None
-    least_length: int | None = None
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        schema = handler(source)
-        bounds = {"ge": self.ge, "gt": self.gt, "le": self.le, "lt": self.lt, "min_length": self.least_length}
-        return {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        return {**handler(schema), "description": self.help}
-
 
 Names = str | Sequence[str]
 """One name, several separated by commas, or a sequence of them."""
@@ -72,16 +39,20 @@ Gpu = Annotated[
     str,
     Argument("A GPU of the catalogue (see `advisor gpus`), or auto: this machine's.", metavar="NAME", least_length=1),
 ]
-Data = Annotated[
+Data = Annotated[str, Argument("Training rows: JSONL, JSON, CSV, Arrow, Parquet or a folder of them.", metavar="FILE")]
+EvalData = Annotated[
     str,
-    Argument("Your rows, JSONL, JSON, CSV, Parquet or a folder: number, lengths and task from it.", metavar="FILE"),
+    Argument("Rows to choose by.", metavar="FILE", shown_default="a tenth of --data", earlier=("--eval",)),
+]
+TestData = Annotated[
+    str,
+    Argument("Rows for the reported score.", metavar="FILE", shown_default="a tenth of --data", earlier=("--test",)),
 ]
 ColumnsNamed = Annotated[
     str | Mapping[str, str],
     Argument("Columns of --data named otherwise: text=utterance,label=intent.", metavar="ROLE=COLUMN"),
 ]
 """Which column is read as what; in Python `{"text": "utterance", "label": "intent"}` too."""
-TrainingRows = Annotated[str, Argument("Training rows: JSONL, JSON, CSV, Parquet or a folder of them.", metavar="FILE")]
 
 MetricName = Annotated[
     str,
@@ -91,9 +62,7 @@ MetricName = Annotated[
         shown_default="by the task",
     ),
 ]
-WeightsFolder = Annotated[
-    str, Argument("A local folder with weights, or a Hub id whose weights are cached.", metavar="NAME", least_length=1)
-]
+LocalModel = Annotated[Model, VerbDetail("Its weights must lie there, or in the Hub's cache.")]
 GpuMemory = Annotated[str | float, Argument("Of a card that is not listed: 24GB, 24564MiB ...", metavar="SIZE")]
 GpuLike = Annotated[
     str, Argument("... and the GPU of the catalogue whose rates it shares.", metavar="NAME", least_length=1)
@@ -108,7 +77,7 @@ TaskName = Annotated[
 TaskTypeName = Annotated[
     TaskType, Argument("NLU, NLG, instruction, math, code, reasoning ...: for evidence.", metavar="TYPE")
 ]
-Samples = Annotated[int, Argument("Training samples.", ge=1, le=10**12)]
+Samples = Annotated[int, Argument("Training samples.", metavar="N", reads="count", ge=1, le=10**12)]
 SeqLen = Annotated[int, Argument("Tokens of the longest sample; longer ones are cut. Decides memory.", ge=1, le=10**7)]
 MeanSeqLen = Annotated[
     float, Argument("Mean tokens of a sample, padding counted: decides time.", shown_default="--seq-len", gt=0)
@@ -155,17 +124,8 @@ AttnImplementation = Annotated[
 LearningRate = Annotated[float, Argument("Of the optimizer; a search starts there.", gt=0)]
 
 OneMethod = Annotated[str, Argument("A method of the catalogue: see `advisor methods`.", metavar="NAME")]
-MethodNames = Annotated[Names, Argument("Choose among these only, comma separated.", metavar="NAMES", repeated=True)]
-TunedMethods = Annotated[
-    Names,
-    Argument("auto, or methods to search, comma separated.", metavar="NAMES", shown_default="auto", repeated=True),
-]
 OneBase = Annotated[
     Base, Argument("How frozen weights are held: dtype, int8 or nf4.", metavar="BASE", shown_default="by method")
-]
-BaseNames = Annotated[
-    Names,
-    Argument("Hold frozen weights so only: dtype, int8, nf4; comma separated.", metavar="BASES", repeated=True),
 ]
 BudgetUsd = Annotated[float, Argument("Most USD that it may be expected to cost.", earlier=("--usd",), gt=0)]
 
@@ -176,7 +136,7 @@ AdapterConfig = Annotated[
 Rank = Annotated[int, Argument("Rank of the method, if it has one.", ge=1)]
 Alpha = Annotated[float, Argument("Scaling of the method, if it has one.", gt=0)]
 Dropout = Annotated[float, Argument("Dropout of the method, if it has one.", ge=0, lt=1)]
-TargetModules = Annotated[Names, Argument("Modules to adapt, comma separated.", metavar="NAMES", repeated=True)]
+TargetModule = Annotated[str, Argument("A module to adapt.", metavar="NAME")]
 MethodOptions = Annotated[
     Mapping[str, Any],
     Argument("Any other option of the method.", metavar="NAME=VALUE", flag="--option", repeated=True),
@@ -205,15 +165,22 @@ TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen
 UseLigerKernel = Annotated[bool, Argument("Not modelled: refused.", switch=True, hidden=True)]
 DeadlineHours = Annotated[float, Argument("Most hours that the training may be expected to take.", gt=0)]
 SpotPrices = Annotated[bool, Argument("Count the budget at spot prices.", switch=True)]
-ExcludedMethods = Annotated[
-    Names, Argument("Leave these methods out, comma separated.", metavar="NAMES", repeated=True)
-]
+ExcludedMethod = Annotated[str, Argument("A method to leave out.", metavar="NAME")]
 MustMerge = Annotated[bool, Argument("Only methods that merge into the base weights.", switch=True)]
 TolerancePoints = Annotated[
     float,
     Argument("Points worth giving up for cost.", shown_default="1", earlier=("--tolerance",), ge=0, le=100),
 ]
 PolicyName = Annotated[str, Argument("balanced, cheapest or best-quality.", metavar="NAME", shown_default="balanced")]
+
+Seeds = Annotated[int, Argument("Trainings of each setting, which differ in the seed.")]
+Seed = Annotated[int, Argument("Of all that is drawn at random.", ge=0)]
+Threads = Annotated[int, Argument("CPU threads of a run.", shown_default="torch's own")]
+Hours = Annotated[float, Argument("Most hours to spend.")]
+StudyName = Annotated[str, Argument("Of the study.", metavar="NAME")]
+Out = Annotated[str, Argument("Where to write.", metavar="PATH", short="-o")]
+DryRun = Annotated[bool, Argument("Show what would be done, begin nothing.", switch=True)]
+AsJson = Annotated[bool, Argument("Print one JSON document on stdout.", flag="--json", switch=True)]
 
 
 class MachineOptions(TypedDict, total=False):
@@ -261,7 +228,7 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     rank: Rank | None
     alpha: Alpha | None
     dropout: Dropout | None
-    target_modules: TargetModules | None
+    target_modules: TargetModule | Sequence[TargetModule] | None
     options: MethodOptions | None
     batch_size: BatchSize | None
     gradient_accumulation: GradientAccumulation | None
@@ -281,15 +248,15 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
 class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
     """The arguments of `advisor.recommend` beside model and gpu."""
 
-    data: Data | None
+    data: Annotated[Data, VerbDetail("Their number, lengths and task are taken.")] | None
     columns: ColumnsNamed | None
     effective_batch_size: EffectiveBatchSize | None
     budget_usd: BudgetUsd | None
     deadline_hours: DeadlineHours | None
     spot: SpotPrices | None
-    method: MethodNames | None
-    exclude: ExcludedMethods | None
-    base: BaseNames | None
+    method: Annotated[OneMethod | Sequence[OneMethod], VerbDetail("Only these are considered.")] | None
+    exclude: ExcludedMethod | Sequence[ExcludedMethod] | None
+    base: Annotated[OneBase | Sequence[OneBase], VerbDetail("Only so.")] | None
     must_merge: MustMerge | None
     tolerance_points: TolerancePoints | None
     policy: PolicyName | None

@@ -21,6 +21,15 @@ with samples · `padding-free`: all samples of a batch in one row."""
 Objective = Literal["quality", "time", "memory"]
 """What a search optimises; more than one gives a Pareto front."""
 Launcher = Literal["local", "ray"]
+DeviceKind = Literal["auto", "cuda", "cpu", "mps"]
+RunOrder = Literal["spread", "design"]
+AuditScheme = Literal["leave-one-run", "leave-one-method", "leave-one-model", "leave-one-device", "uncalibrated"]
+"""What is left out of a fit before it predicts a run: the run, or all that share its method, model or device."""
+Aspect = Literal["quality", "forgetting", "cost", "law", "curve"]
+"""What a finding says: how good the result is, what was forgotten, what it cost, a fitted law's constant, or
+a score met on the way through one run (`curve`: samples seen so far, not samples there were)."""
+Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
+"""The families of methods of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
 
 Task = Literal["causal-lm", "sequence-classification", "seq2seq"]
 TASKS: tuple[Task, ...] = get_args(Task)

@@ -6,31 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from advisor.domain.request.measuring_options import AuditCommand
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount
-from advisor.interfaces.cli.click_options import gpu_option, json_option
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import emit, grid, progress
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit
     from advisor.estimator.public_audit import PublicAudit
 
-SCHEMES = ("leave-one-run", "leave-one-method", "leave-one-model", "leave-one-device", "uncalibrated")
-
 
 @click.command("audit")
-@gpu_option
-@click.option(
-    "--scheme",
-    type=click.Choice(SCHEMES),
-    default="leave-one-method",
-    show_default=True,
-    help="What a prediction must not have seen.",
-)
-@click.option("--plot", "plot_path", type=click.Path(dir_okay=False), help="Also draw it: FILE.html, .png or .svg.")
-@click.option("--public", is_flag=True, help="Price the runs that others published, with nothing fitted to them.")
-@json_option
-def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, as_json: bool) -> None:
+@options_of(AuditCommand)
+def command(gpu: str | None, scheme: str | None, plot: str | None, public: bool, as_json: bool) -> None:
     """Score predictions on measured runs that the fit did not see.
 
     \b
@@ -39,25 +28,24 @@ def command(gpu: str | None, scheme: str, plot_path: str | None, public: bool, a
       advisor audit --gpu L40S --plot audit.html
       advisor audit --public --gpu RTX-3080
     """
-    from advisor.estimator.audit import audit, plot, plotting
+    from advisor.estimator.audit import audit, plotting
+    from advisor.estimator.audit import plot as draw
 
-    if plot_path:
+    if plot:
         # refused before the minutes that an audit takes
-        plotting(plot_path)
+        plotting(plot)
     if public:
-        context = click.get_current_context(silent=True)
-        source = context.get_parameter_source("scheme") if context is not None else None
-        if source is not None and source.name == "COMMANDLINE":
+        if scheme is not None:
             raise BadRequest(
                 "--scheme is for your own measured runs; --public fits nothing that could be left out",
                 hints=["leave out --scheme"],
             )
-        _public(gpu, plot_path, as_json)
+        _public(gpu, plot, as_json)
         return
     with progress("auditing") as advance:
-        result = audit(gpu, scheme=scheme, on_progress=advance)
-    if plot_path:
-        plot(result, plot_path)
+        result = audit(gpu, **given({"scheme": scheme}), on_progress=advance)
+    if plot:
+        draw(result, plot)
     emit(result, as_json, table=_shown)
 
 

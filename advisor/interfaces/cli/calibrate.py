@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.click_options import gpu_option, json_option, named
+from advisor.domain.request.measuring_options import CalibrateCommand
+from advisor.interfaces.cli.click_options import options_of
 from advisor.interfaces.cli.output import emit, grid, progress
 
 if TYPE_CHECKING:
@@ -15,16 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("calibrate")
-@gpu_option
-@named(
-    "--out",
-    "out",
-    ("--into",),
-    type=click.Path(file_okay=False),
-    help="Folder to write to.  [default: your data folder]",
-)
-@click.option("--dry-run", is_flag=True, help="Fit and show, write nothing.")
-@json_option
+@options_of(CalibrateCommand)
 def command(gpu: str | None, out: str | None, dry_run: bool, as_json: bool) -> None:
     """Fit the cost model to measured runs.
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import rich_click as click
 
-from advisor.domain.request import verb_options as arguments
-from advisor.domain.request.verb_options import Argument, names_in
+from advisor.domain.request.argument import Described, Reading, described
+from advisor.domain.request.typed_numbers import bytes_of, seconds_of, size_of, whole_of
+from advisor.domain.request.verb_options import names_in
 from advisor.errors import BadRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+BOTH: Final = {"off": (False,), "on": (True,), "both": (False, True)}
+"""A bool that may be asked for both ways."""
 
 
-def json_option(function: Function) -> Function:
-    """`--json`, as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
-
-
-def options_of(group: type, *, without: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """Every argument of a verb as an option, in the order of its TypedDict."""
-    hints = get_type_hints(group, include_extras=True)
-    made = [option(name, hint) for name, hint in hints.items() if name not in without]
+def options_of(group: type) -> Callable[[Function], Function]:
+    """Every argument of a verb as an option, in the order of its TypedDict. No option is made in any other way."""
+    made = [_option(name, described(hint)) for name, hint in get_type_hints(group, include_extras=True).items()]
 
     def decorate(function: Function) -> Function:
         for one in reversed(made):
@@ -34,72 +30,111 @@ def options_of(group: type, *, without: Sequence[str] = ()) -> Callable[[Functio
     return decorate
 
 
-def option(name: str, hint: Any) -> Callable[[Function], Function]:
-    """The click option of one argument, whose hint is `Annotated[type, Argument(...)]`, perhaps with `| None`."""
-    kind, about = _taken_apart(hint)
+def _option(name: str, what: Described) -> Callable[[Function], Function]:
+    """The click option of one argument."""
+    about = what.about
     flag = about.flag or f"--{name.replace('_', '-')}"
-    text = about.help + (f"  [default: {about.shown_default}]" if about.shown_default else "")
-    more: dict[str, Any] = {"help": text, "hidden": about.hidden, "default": None}
-    if kind is bool:
+    settings: dict[str, Any] = {"help": what.text, "hidden": about.hidden, "default": None}
+    if what.kind is bool and not what.several:
         if about.switch:
-            return named(flag, name, about.earlier, is_flag=True, **more)
-        return click.option(f"{flag}/--no-{flag.removeprefix('--')}", name, **more)
-    if kind in (int, float):
-        more["type"] = kind
-    if about.metavar:
-        more["metavar"] = about.metavar
-    return named(flag, name, about.earlier, multiple=about.repeated, **more)
+            settings |= {"is_flag": True, "default": None if what.may_be_unsaid else False}
+        else:
+            flag += f"/--no-{flag.removeprefix('--')}"
+    else:
+        settings |= {"metavar": what.metavar, "multiple": about.repeated or what.several}
+        if what.kind in (int, float) and not what.several and not about.reads:
+            settings["type"] = what.kind
+    spelt = (flag, about.short) if about.short else (flag,)
+    return _named(spelt, name, what.detail.earlier or about.earlier, _reader(flag, name, what), **settings)
 
 
-def named(flag: str, name: str, earlier: Sequence[str] = (), **settings: Any) -> Callable[[Function], Function]:
+def _reader(flag: str, name: str, what: Described) -> Callable[[Any], Any]:
+    """From what was typed to the argument's value: several split at commas, numbers with units, bounds checked."""
+
+    def read(typed: Any) -> Any:
+        if typed is None or typed == ():
+            return typed
+        if not what.several:
+            return within(_number(what.about.reads, flag, typed))
+        names = names_in(typed)
+        if not names:
+            raise BadRequest(f"{flag} names nothing", hints=[f"for example: {flag} {what.metavar}"], field=name)
+        if what.kind is bool:
+            return tuple(dict.fromkeys(value for one in names for value in _both(flag, one)))
+        return tuple(within(whole_of(one, flag)) for one in names) if what.kind is int else names
+
+    def within(value: Any) -> Any:
+        said = what.about.refusal(value) if isinstance(value, int | float) else ""
+        if said:
+            raise BadRequest(f"{flag} {value!r} cannot be", cause=f"{flag} must be {said}", field=name, value=value)
+        return value
+
+    return read
+
+
+def _number(reads: Reading, flag: str, typed: Any) -> Any:
+    """A text with a unit as a number; whatever is none as it is."""
+    if reads == "time":
+        return seconds_of(typed)
+    if reads == "size":
+        return bytes_of(typed)
+    if reads == "count":
+        count = size_of(typed, flag)
+        if count is None:
+            raise BadRequest(f"{flag} must be a number like 2000, 8e9 or 8B, not {typed!r}", option=flag)
+        return count
+    return typed
+
+
+def _both(flag: str, typed: str) -> tuple[bool, ...]:
+    from advisor.domain.request.validation import check_choice
+
+    check_choice(flag, typed, BOTH)
+    return BOTH[typed]
+
+
+def _named(
+    spelt: Sequence[str], name: str, earlier: Sequence[str], read: Callable[[Any], Any], **settings: Any
+) -> Callable[[Function], Function]:
     """A click option, whose earlier spellings still work, are shown nowhere, and say the present one.
 
     Args:
+        spelt: how it is typed, the long form first.
         name: of the parameter.
+        read: makes the value of what was typed.
         settings: as `click.option` takes them.
     """
-    if not earlier:
-        return click.option(flag, name, **settings)
     key = f"{__name__}.{name}"
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value is not None and value != () and value is not False:
-            click.echo(f"{parameter.opts[0]} is now called {flag}", err=True)
+        if _said(value):
+            click.echo(f"{parameter.opts[0]} is now called {spelt[0]}", err=True)
             context.meta[key] = value
 
     def taken(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        return context.meta.get(key, value) if value is None or value == () or value is False else value
+        return read(value if _said(value) else context.meta.get(key, value))
 
     def decorate(function: Function) -> Function:
         for spelling in earlier:
-            old: dict[str, Any] = {**settings, "hidden": True, "help": f"Earlier name of {flag}."}
+            old: dict[str, Any] = {**settings, "hidden": True, "help": f"Earlier name of {spelt[0]}."}
             # eager: read before the option that takes its value
             function = click.option(
                 spelling, spelling.strip("-").replace("-", "_"), is_eager=True, expose_value=False,
                 callback=remember, **old,
             )(function)  # fmt: skip
-        return click.option(flag, name, callback=taken, **settings)(function)
+        return click.option(*spelt, name, callback=taken, **settings)(function)
 
     return decorate
 
 
-def _taken_apart(hint: Any) -> tuple[Any, Argument]:
-    """The plain type and the Argument of a hint."""
-    if get_origin(hint) in (Union, UnionType):
-        (hint,) = [part for part in get_args(hint) if part is not NoneType]
-    assert get_origin(hint) is Annotated, hint
-    kind, about = get_args(hint)
-    return (str if get_origin(kind) is Literal else kind), about
+def _said(value: Any) -> bool:
+    """Whether an option was typed."""
+    return value is not None and value != () and value is not False
 
 
 def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were typed: what is None or an empty repeated option takes its default behind the verb."""
     return {name: value for name, value in arguments.items() if value is not None and value != ()}
-
-
-def split_names(asked: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The same, with repeated options of names as one tuple each."""
-    return {key: names_in(value) if key in names else value for key, value in asked.items()}
 
 
 def pair(text: str) -> tuple[str, Any]:
@@ -124,13 +159,3 @@ def required(asked: Mapping[str, Any], *names: str) -> None:
         if name not in asked and not (name == "gpu" and "gpu_like" in asked):
             hint = f"to list what there is: {lists[name]}" if name in lists else "to see all options: --help"
             raise BadRequest(f"--{name.replace('_', '-')} is missing", hints=[hint])
-
-
-model_option = option("model", arguments.Model)
-gpu_option = option("gpu", arguments.Gpu)
-task_option = option("task", arguments.TaskName)
-metric_option = option("metric", arguments.MetricName)
-seq_len_option = option("seq_len", arguments.SeqLen)
-columns_option = option("columns", arguments.ColumnsNamed)
-rows_option = option("data", arguments.TrainingRows)
-weights_option = option("model", arguments.WeightsFolder)

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.verb_options import EstimateOptions, names_in
+from advisor.domain.request.command_options import EstimateCommand
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
-from advisor.interfaces.cli.click_options import (
-    given,
-    gpu_option,
-    json_option,
-    model_option,
-    options_of,
-    pair,
-    required,
-)
+from advisor.interfaces.cli.click_options import given, options_of, pair, required
 from advisor.interfaces.cli.output import emit, grid, plain
 
 if TYPE_CHECKING:
@@ -29,18 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("estimate")
-@model_option
-@gpu_option
-@options_of(EstimateOptions)
-@click.option(
-    "--from-config",
-    "config",
-    type=click.Path(),
-    metavar="FILE",
-    help="A trainer's config: TRL, transformers, peft, axolotl, LLaMA-Factory, unsloth, ms-swift.",
-)
-@click.option("--from", "cases", type=click.Path(allow_dash=True), help="Cases, one JSON object a line; - is stdin.")
-@json_option
+@options_of(EstimateCommand)
 def command(cases: str | None, config: str | None, as_json: bool, **arguments: Any) -> int:
     """Memory, time, money and quality of one recipe on one machine, or of many from a file.
 
@@ -78,7 +59,7 @@ def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
     """The options typed, as keywords of `advisor.estimate`."""
     asked = given(arguments)
     if "target_modules" in asked:
-        modules = names_in(asked["target_modules"])
+        modules = asked["target_modules"]
         asked["target_modules"] = modules[0] if len(modules) == 1 else list(modules)
     if "options" in asked:
         asked["options"] = dict(pair(text) for text in asked["options"])

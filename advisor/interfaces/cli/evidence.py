@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from advisor.domain.request.catalogue_options import EvidenceCommand
 from advisor.errors import BadFile, BadRequest
 from advisor.interfaces.amounts import show
-from advisor.interfaces.cli.click_options import json_option
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import emit, grid
 
 if TYPE_CHECKING:
@@ -23,24 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("evidence")
-@click.option("--method", metavar="NAME", help="A method, by our name, a study's or peft's.")
-@click.option("--task-type", metavar="TYPE", help="NLU, NLG, instruction, math, code, reasoning, QA, vision ...")
-@click.option("--architecture", metavar="SHAPE", help="decoder, encoder, encoder-decoder or vision.")
-@click.option("--model-params", metavar="SIZE", help="Parameters of the model: 8e9 or 8B.")
-@click.option("--samples", metavar="N", help="Training samples.")
-@click.option("--study", metavar="ID", help="Only this study's findings.")
-@click.option("--aspect", default="quality", show_default=True, help="quality, forgetting, cost, law or curve.")
-@click.option("--limit", type=click.IntRange(1), default=25, show_default=True, help="Findings shown.")
-@click.option("--studies", "list_studies", is_flag=True, help="List the studies instead.")
-@click.option("--task-types", "list_task_types", is_flag=True, help="List the task types instead.")
-@click.option("--predict", metavar="FILE", help="Predict a JSONL file (- is stdin), see above.")
-@click.option("--settings", is_flag=True, help="Recommend hyperparameters for --method, with their sources.")
-@click.option("--curve", metavar="METHOD", help="The expected effect at sizes from 30 to a million samples.")
-@click.option("--forgetting", metavar="METHOD", help="What each study measured it to forget, against full fine-tuning.")
-@click.option("--pilot", metavar="N:SCORE,...", help="Your scores at two or more sizes, with --target.")
-@click.option("--target", type=float, help="The score you want, on the pilots' scale.")
-@click.option("--fit", is_flag=True, help="Fit the quality model anew to all studies (minutes).")
-@json_option
+@options_of(EvidenceCommand)
 def command(as_json: bool, **asked: Any) -> None:
     """What published studies found, and what it predicts.
 
@@ -64,10 +48,6 @@ def command(as_json: bool, **asked: Any) -> None:
     The sizes and trainable_parameters (a number or "0.3%") may be null or missing, as may
     own_method and learning_rate_tuned, which then stand at their averages over studies.
     """
-    from advisor.literature.evidence import size_of
-
-    asked["model_params"] = size_of(asked["model_params"], "--model-params")
-    asked["samples"] = size_of(asked["samples"], "--samples")
     if asked["fit"]:
         _fit(as_json)
     elif asked["predict"]:
@@ -110,16 +90,9 @@ def _forgetting_table(method: str, studies: Sequence[Forgetting]) -> Any:
 def _list(asked: dict[str, Any], as_json: bool) -> None:
     from advisor.literature.evidence import evidence
 
-    found = evidence(
-        asked["method"],
-        task_type=asked["task_type"],
-        architecture=asked["architecture"],
-        model_parameters=asked["model_params"],
-        samples=asked["samples"],
-        study=asked["study"],
-        aspect=asked["aspect"],
-        limit=asked["limit"],
-    )
+    names = ("method", "task_type", "architecture", "samples", "study", "aspect", "limit")
+    question = {name: asked[name] for name in names} | {"model_parameters": asked["model_params"]}
+    found = evidence(**given(question))
     emit(found, as_json, table=_evidence_table)
 
 
@@ -191,7 +164,7 @@ def parse_pilot(text: str) -> dict[int, float]:
     Raises:
         BadRequest: a part is not SIZE:SCORE, or a size is there twice.
     """
-    from advisor.literature.evidence import size_of
+    from advisor.domain.request.typed_numbers import size_of
 
     found: dict[int, float] = {}
     for part in text.split(","):

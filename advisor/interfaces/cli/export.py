@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.export_options import ExportOptions
-from advisor.interfaces.cli.click_options import given, json_option, options_of
+from advisor.domain.request.command_options import ExportCommand
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import clean, emit
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("source", type=click.Path(), metavar="SOURCE")
-@options_of(ExportOptions)
-@click.option("--out", "-o", metavar="PATH", help="File, or folder of several files.  [default: printed]")
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
-@json_option
+@options_of(ExportCommand)
 def command(source: str, out: str | None, force: bool, as_json: bool, **arguments: Any) -> None:
     """Write a recipe as a trainer's own config, or as a script, with every setting that decides memory.
 

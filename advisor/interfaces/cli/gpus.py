@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from advisor.domain.request.catalogue_options import GpusCommand
 from advisor.domain.units import gib
-from advisor.interfaces.cli.click_options import json_option
+from advisor.interfaces.cli.click_options import options_of
 from advisor.interfaces.cli.output import emit, fitted
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ RIGHT = "memory,usable,bandwidth,bf16,tf32,watt,from USD/h"
 
 @click.command("gpus")
 @click.argument("search", required=False, default="")
-@click.option("--template", is_flag=True, help="Print a file to fill in for a card that is not listed.")
-@click.option("--add", metavar="FILE", help="Check such a file and keep it among your own cards.")
-@json_option
+@options_of(GpusCommand)
 def command(search: str, template: bool, add: str | None, as_json: bool) -> None:
     """List and search the GPUs of the catalogue, and add your own.
 

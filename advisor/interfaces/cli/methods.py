@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 
 from advisor.catalog.methods import find_method, methods
-from advisor.catalog.methods.describe import FAMILIES, Description, describe, family_tree, select_methods
+from advisor.catalog.methods.describe import Description, describe, family_tree, select_methods
+from advisor.domain.request.catalogue_options import MethodsCommand
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
-from advisor.interfaces.cli.click_options import json_option
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import emit, fitted, grid, progress
 
 if TYPE_CHECKING:
@@ -24,27 +25,7 @@ FIRST_OUT: Final = ("at inference", "family", "basis", "merges", "cost", "traini
 
 @click.command("methods")
 @click.argument("names", nargs=-1)
-@click.option("--family", type=click.Choice(FAMILIES), help="Only this family of Han et al.")
-@click.option("--mergeable", is_flag=True, help="Only methods that merge into the base weights.")
-@click.option("--base", type=click.Choice(["dtype", "int8", "nf4"]), help="Only methods that run on this base.")
-@click.option(
-    "--architecture", type=click.Choice(["decoder", "encoder", "encoder-decoder"]), help="Only for this kind."
-)
-@click.option("--search", metavar="TEXT", help="Only methods whose name or description holds TEXT.")
-@click.option("--core", is_flag=True, help="Only what `recommend` considers without being asked.")
-@click.option("--tree", is_flag=True, help="Draw the taxonomy, methods that are only placed in it included.")
-@click.option("--model", metavar="NAME", help="Price the methods named, or all, on this model ...")
-@click.option("--gpu", metavar="NAME", help="... and this GPU.")
-@click.option("--gpu-memory", metavar="SIZE", help="Of a card that is not listed: 24GB, 24564MiB ...")
-@click.option("--gpu-like", metavar="NAME", help="... and the GPU of the catalogue whose rates it shares.")
-@click.option(
-    "--batch-size", type=int, default=1, show_default=True, help="Samples of a micro-batch, for a comparison."
-)
-@click.option(
-    "--seq-len", type=int, default=1024, show_default=True, help="Longest sample in tokens, for a comparison."
-)
-@click.option("--samples", type=int, help="Training samples, for a comparison's time, cost and quality.")
-@json_option
+@options_of(MethodsCommand)
 def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> None:
     """List, filter, explain and compare fine-tuning methods.
 
@@ -72,7 +53,7 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
         from advisor.recommender.compare import compare
 
         with progress("pricing") as advance:
-            priced = compare(model, gpu, [m.name for m in chosen], on_progress=advance, **sizes)
+            priced = compare(model, gpu, [m.name for m in chosen], on_progress=advance, **given(sizes))
         emit(_facts(priced), as_json, table=lambda _: _comparison(priced, in_order=bool(names)))
     elif len(names) == 1:
         emit(describe(chosen[0]), as_json, table=_explanation)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.click_options import json_option
+from advisor.domain.request.command_options import JsonAnswer
+from advisor.interfaces.cli.click_options import options_of
 from advisor.interfaces.cli.output import emit, fitted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ FIRST_OUT = ("other names", "gated", "licence", "task class", "context", "type")
 
 @click.command("models")
 @click.argument("search", required=False, default="")
-@json_option
+@options_of(JsonAnswer)
 def command(search: str, as_json: bool) -> None:
     """List and search the models of the catalogue.
 

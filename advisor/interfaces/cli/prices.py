@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor.interfaces.cli.click_options import json_option
+from advisor.domain.request.catalogue_options import PricesCommand
+from advisor.interfaces.cli.click_options import options_of
 from advisor.interfaces.cli.output import emit, fitted
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ FIRST_OUT = ("region", "instance")
 
 @click.command("prices")
 @click.argument("gpu", required=False, default="")
-@click.option("--refresh", is_flag=True, help="Read the clouds' published lists anew (needs advisor[prices]).")
-@json_option
+@options_of(PricesCommand)
 def command(gpu: str, refresh: bool, as_json: bool) -> None:
     """What a machine with a GPU costs an hour, on which day that was read, and how to read it anew.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import rich_click as click
 
 import advisor
+from advisor.domain.request.measuring_options import ProfileCommand
+from advisor.domain.request.vocabulary import RunOrder
 from advisor.domain.units import duration
-from advisor.errors import AdvisorError, BadRequest, UnknownName
+from advisor.errors import AdvisorError, UnknownName
 from advisor.interfaces.amounts import amount
-from advisor.interfaces.cli.click_options import given, json_option, named, names_in
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import console, emit, grid
 
 if TYPE_CHECKING:
@@ -22,44 +23,12 @@ if TYPE_CHECKING:
     from advisor.profiler.profile import Profiling, ProfilingProgress
     from advisor.profiler.profile_job import ProfileJob
 
-_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 PLANNING_SECONDS: Final = 240.0
 """Making traces costs time that measuring could use: a sixth of the longest campaign that ships."""
-_BOTH: Final = {"off": [False], "on": [True], "both": [False, True]}
 
 
 @click.command("profile")
-@click.option("--model", metavar="NAMES", multiple=True, help="Models, comma separated: random weights are used.")
-@click.option("--method", metavar="NAMES", multiple=True, help="Methods, comma separated: see `advisor methods`.")
-@click.option("--batch-size", metavar="SIZES", help="Samples of one forward pass, comma separated.  [default: 1]")
-@click.option("--seq-len", metavar="LENGTHS", help="Tokens of a sample, comma separated.  [default: 512]")
-@click.option("--target-len", type=int, help="Tokens of a target (seq2seq).  [default: a quarter of --seq-len]")
-@click.option("--gradient-checkpointing", type=click.Choice(list(_BOTH)), help="off, on or both.  [default: off]")
-@click.option("--dtype", metavar="NAMES", multiple=True, help="bfloat16, float16, float32.  [default: bfloat16]")
-@click.option("--base", metavar="NAMES", multiple=True, help="dtype, int8 or nf4.  [default: by method]")
-@click.option("--optimizer", metavar="NAMES", multiple=True, help="As transformers names them.  [default: by method]")
-@click.option("--trainer", metavar="NAMES", multiple=True, help="loop, hf, trl.  [default: hf]")
-@click.option("--layers", type=int, help="Cut models down to so many layers.")
-@click.option(
-    "--campaign", metavar="FILE", help="Runs described in a file, or gpu-10-minutes, gpu-25-minutes, cpu-5-minutes."
-)
-@click.option("--steps", type=int, help="Timed steps of a run.  [default: 5]")
-@click.option("--largest-batch", is_flag=True, help="Search the largest batch that fits, besides.")
-@click.option("--time-budget", metavar="TIME", help="Such as 90s, 10m, 1h: the runs that tell most come first.")
-@click.option("--run-timeout", metavar="TIME", help="The longest one run may take.  [default: 10m]")
-@click.option("--memory-limit", metavar="SIZE", help="Let a run allocate no more, such as 8GiB.")
-@click.option("--threads", type=int, help="Threads of a run on the processor.  [default: torch's own]")
-@click.option(
-    "--order",
-    type=click.Choice(["spread", "design"]),
-    help="First what differs most, or what the cost model learns most from.  [default: design within a time budget]",
-)
-@click.option("--device", metavar="NAME", help="auto, cuda, cpu or mps.  [default: auto]")
-@named("--out", "out", ("--store",), type=click.Path(file_okay=False), help="Where profiles go.  [default: your data]")
-@click.option("--dry-run", is_flag=True, help="List the runs in their order and measure nothing.")
-@click.option("--retry-failed", is_flag=True, help="Measure runs again that failed before.")
-@json_option
+@options_of(ProfileCommand)
 def command(as_json: bool, order: str | None, **arguments: Any) -> int:
     """Measure real training steps on this machine: memory, time by phase, power; one process a run.
 
@@ -87,61 +56,24 @@ def command(as_json: bool, order: str | None, **arguments: Any) -> int:
 
 def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
     """The options typed, as keywords of `advisor.profile`."""
-    asked = given(arguments)
-    for name in ("model", "method", "dtype", "base", "optimizer", "trainer"):
-        if name in asked:
-            asked[name] = names_in(asked[name])
-    for name in ("batch_size", "seq_len"):
-        if name in asked:
-            asked[name] = [_whole(name, text) for text in names_in((asked[name],))]
-    if "gradient_checkpointing" in asked:
-        asked["gradient_checkpointing"] = _BOTH[asked["gradient_checkpointing"]]
-    for name in ("time_budget", "run_timeout"):
-        if name in asked:
-            asked[f"{name}_seconds"] = seconds_of(asked.pop(name))
-    if "memory_limit" in asked:
-        asked["memory_limit_bytes"] = bytes_of(asked.pop("memory_limit"))
-    return asked
+    units = {
+        "time_budget": "time_budget_seconds",
+        "run_timeout": "run_timeout_seconds",
+        "memory_limit": "memory_limit_bytes",
+    }
+    return {units.get(name, name): value for name, value in given(arguments).items()}
 
 
 def _wants_design(order: str | None, asked: dict[str, Any]) -> bool:
     """Whether traces are worth making first: where time may not suffice for all runs."""
+    from advisor.domain.request.validation import check_choice
     from advisor.profiler.campaign import load_campaign
 
+    check_choice("order", order, get_args(RunOrder))
     if order is not None:
         return order == "design"
     campaign = asked.get("campaign")
     return "time_budget_seconds" in asked or bool(campaign and load_campaign(campaign).time_budget_seconds)
-
-
-def _whole(name: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise BadRequest(f"--{name.replace('_', '-')} {text!r} is no whole number", hints=["for example: 1,4,16"])
-    return int(text)
-
-
-def seconds_of(text: str) -> float:
-    """`90`, `90s`, `1.5m` or `1h` in seconds.
-
-    Raises:
-        BadRequest: anything else, and nothing or less.
-    """
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smh]?)", text.strip().lower())
-    if found is None or float(found[1]) <= 0:
-        raise BadRequest(f"{text!r} is no length of time", hints=["for example: 90s, 10m, 1h"])
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def bytes_of(text: str) -> int:
-    """`8GiB`, `500 MB` in bytes; a unit is needed.
-
-    Raises:
-        BadRequest: anything else, and nothing or less.
-    """
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([kmg]i?b)", text.strip().lower())
-    if found is None or float(found[1]) <= 0:
-        raise BadRequest(f"{text!r} is no size of memory", hints=["for example: 8GiB, 500MB"])
-    return int(float(found[1]) * _BYTES[found[2]])
 
 
 def by_design(jobs: Sequence[ProfileJob]) -> list[float]:

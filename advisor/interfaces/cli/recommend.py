@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.verb_options import RecommendOptions
+from advisor.domain.request.command_options import RecommendCommand
 from advisor.domain.units import weakest
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
-from advisor.interfaces.cli.click_options import (
-    given,
-    gpu_option,
-    json_option,
-    model_option,
-    options_of,
-    required,
-    split_names,
-)
+from advisor.interfaces.cli.click_options import given, options_of, required
 from advisor.interfaces.cli.export import deliver
 from advisor.interfaces.cli.output import emit, fitted, grid, progress
 
@@ -36,16 +28,7 @@ SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 @click.command("recommend")
-@model_option
-@gpu_option
-@options_of(RecommendOptions)
-@click.option("--explain", is_flag=True, help="Print the studies behind the answer, all refusals and assumptions.")
-@click.option("--export", "target", metavar="TOOL", help="Write the choice as this tool's files: see advisor export.")
-@click.option(
-    "--out", "-o", metavar="PATH", help="With --export: file, or folder of several files.  [default: printed]"
-)
-@click.option("--force", is_flag=True, help="With --export: overwrite files that are there.")
-@json_option
+@options_of(RecommendCommand)
 def command(explain: bool, target: str | None, out: str | None, force: bool, as_json: bool, **arguments: Any) -> None:
     """The method, batch, precision and settings to use, with reasons and what would change them.
 
@@ -58,7 +41,7 @@ def command(explain: bool, target: str | None, out: str | None, force: bool, as_
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --data train.jsonl --export trl -o trl.yaml
     """
-    asked = split_names(given(arguments), "method", "exclude", "base")
+    asked = given(arguments)
     required(asked, "model", "gpu")
     if (out is not None or force) and target is None:
         raise BadRequest("--out and --force go with --export", hints=["for example: --export trl -o trl.yaml"])

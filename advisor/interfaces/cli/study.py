@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
+from advisor.domain.request.measuring_options import StudyCommand
 from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
-from advisor.interfaces.cli.click_options import (
-    columns_option,
-    given,
-    json_option,
-    metric_option,
-    named,
-    rows_option,
-    seq_len_option,
-    task_option,
-    weights_option,
-)
+from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import console, emit, grid
 
 if TYPE_CHECKING:
@@ -31,46 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("study")
 @click.argument("plan", required=False, metavar="[STUDY]")
-@click.option("--list", "as_list", is_flag=True, help="List the studies that are described and ready to run.")
-@weights_option
-@click.option("--weights", metavar="FOLDER", help="Where the weights of the study's own model lie.")
-@rows_option
-@columns_option
-@named(
-    "--eval-data",
-    "eval_data",
-    ("--eval",),
-    metavar="FILE",
-    help="Rows to choose the rate by.  [default: a tenth of --data]",
-)
-@named(
-    "--test-data",
-    "test_data",
-    ("--test",),
-    metavar="FILE",
-    help="Rows for the reported score.  [default: a tenth of --data]",
-)
-@click.option("--method", "methods", metavar="NAMES", multiple=True, help="Methods to compare, comma separated.")
-@click.option("--size", "sizes", metavar="ROWS", multiple=True, help="Training rows, comma separated.")
-@click.option("--seeds", type=int, help="Trainings of each method and size.  [default: 3]")
-@click.option("--rates", metavar="METHOD=RATES", multiple=True, help="Rates to try: --rates lora=5e-4,2e-3.")
-@click.option("--steps", type=int, help="Optimizer steps of every training.")
-@click.option("--epochs", type=float, help="Passes over the rows, instead of --steps.  [default: 3]")
-@click.option("--effective-batch-size", type=int, help="Rows of one optimizer step.  [default: 16]")
-@seq_len_option
-@task_option
-@metric_option
-@click.option("--name", metavar="NAME", help="Of a study of your own; its findings are kept as own-NAME.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="To train on."
-)
-@click.option("--threads", type=int, help="Cores of a training on a CPU.  [default: torch's]")
-@named("--hours", "hours", ("--time-budget",), type=float, help="Most hours of this sitting; what is whole is kept.")
-@click.option("--out", metavar="FOLDER", help="Where the trainings lie.  [default: advisor-study/NAME]")
-@click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
-@click.option("--no-store", is_flag=True, help="Leave the findings out of your own store.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and its trainings; write nothing.")
-@json_option
+@options_of(StudyCommand)
 def command(
     plan: str | None,
     as_list: bool,
@@ -113,10 +65,10 @@ def command(
 def _grid(asked: dict[str, Any]) -> dict[str, Any]:
     """Methods, sizes and rates as the door takes them."""
     found: dict[str, Any] = {}
-    if "methods" in asked:
-        found["methods"] = names_in(asked["methods"])
-    if "sizes" in asked:
-        found["sizes"] = tuple(_number(text, "--size", int) for text in names_in(asked["sizes"]))
+    if "method" in asked:
+        found["methods"] = asked.pop("method")
+    if "size" in asked:
+        found["sizes"] = asked.pop("size")
     if "rates" in asked:
         found["rates"] = dict(_rates(text) for text in asked["rates"])
     return found
@@ -124,14 +76,14 @@ def _grid(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _rates(text: str) -> tuple[str, tuple[float, ...]]:
     method, _, values = text.partition("=")
-    return method.strip(), tuple(_number(value, "--rates", float) for value in names_in([values]))
+    return method.strip(), tuple(_rate(value) for value in names_in(values))
 
 
-def _number(text: str, option: str, kind: Any) -> Any:
+def _rate(text: str) -> float:
     try:
-        return kind(text)
+        return float(text)
     except ValueError as error:
-        raise BadRequest(f"{option}: {text!r} is not a number", option=option) from error
+        raise BadRequest(f"--rates: {text!r} is not a number", option="--rates") from error
 
 
 def _plan(plan: str | None, name: str | None, asked: dict[str, Any]) -> Any:

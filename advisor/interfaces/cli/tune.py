@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.tune_options import TuneOptions
+from advisor.domain.request.command_options import TuneCommand
 from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
-from advisor.interfaces.cli.click_options import (
-    given,
-    json_option,
-    options_of,
-    required,
-    rows_option,
-    split_names,
-    weights_option,
-)
+from advisor.interfaces.cli.click_options import given, options_of, required
 from advisor.interfaces.cli.output import console, emit, fitted, grid
 
 if TYPE_CHECKING:
@@ -31,12 +23,7 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 
 
 @click.command("tune")
-@weights_option
-@rows_option
-@options_of(TuneOptions)
-@click.option("--resume", metavar="FOLDER", help="Go on with the study in a folder.")
-@click.option("--join", metavar="STUDY", help="Help with a study in --storage that another machine began.")
-@json_option
+@options_of(TuneCommand)
 def command(resume: str | None, join: str | None, as_json: bool, **arguments: Any) -> None:
     """Search the settings on your data, from the recommendation on; keep the best adapter.
 
@@ -52,7 +39,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     """
     if resume is not None and join is not None:
         raise BadRequest("--resume goes on with a study of this machine, --join helps with another's: give one of them")
-    asked = split_names(given(arguments), "method", "search", "report_to", "objectives")
+    asked = given(arguments)
     view = None if as_json else TuneDisplay()
     told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
     try:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from advisor import store
 from advisor.domain.profile import Profile
+from advisor.domain.request.typed_numbers import bytes_of, seconds_of
 from advisor.errors import BadRequest
 from advisor.interfaces.cli.main import INTERRUPTED, run
-from advisor.interfaces.cli.profile import by_design, bytes_of, seconds_of
+from advisor.interfaces.cli.profile import by_design
 from advisor.profiler import profile as door
 from advisor.profiler.measure_run import as_profile
 from tests.profiler.conftest import make_job

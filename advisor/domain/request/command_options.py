@@ -1,0 +1,109 @@
+"""The command line of the verbs that plan and train: the arguments of their functions, and what only a person types.
+
+Each verb's options are one TypedDict, from which `advisor.interfaces.cli.click_options.options_of` makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from advisor.domain.request.argument import Argument, VerbDetail
+from advisor.domain.request.export_options import ExportOptions
+from advisor.domain.request.tune_options import TuneOptions
+from advisor.domain.request.verb_options import (
+    AsJson,
+    Data,
+    EstimateOptions,
+    Gpu,
+    LocalModel,
+    Model,
+    Out,
+    RecommendOptions,
+)
+
+Force = Annotated[bool, Argument("Overwrite files that are there.", switch=True)]
+ResumedFolder = Annotated[str, Argument("Go on with the study in a folder.", metavar="FOLDER")]
+
+
+class ModelOnGpu(TypedDict, total=False):
+    """What is asked about."""
+
+    model: Model | None
+    gpu: Gpu | None
+
+
+class JsonAnswer(TypedDict, total=False):
+    """How every verb answers."""
+
+    as_json: AsJson
+
+
+class CaseFiles(TypedDict, total=False):
+    """Where a recipe, or many, are read from."""
+
+    config: (
+        Annotated[
+            str,
+            Argument(
+                "A trainer's config: TRL, transformers, peft, axolotl, LLaMA-Factory, unsloth, ms-swift.",
+                metavar="FILE",
+                flag="--from-config",
+            ),
+        ]
+        | None
+    )
+    cases: Annotated[str, Argument("Cases, one JSON object a line; - is stdin.", metavar="FILE", flag="--from")] | None
+
+
+class EstimateCommand(ModelOnGpu, EstimateOptions, CaseFiles, JsonAnswer, total=False):
+    """`advisor estimate`."""
+
+
+class ChoiceExport(TypedDict, total=False):
+    """What becomes of a recommendation beside being printed."""
+
+    explain: Annotated[
+        bool, Argument("Print the studies behind the answer, all refusals and assumptions.", switch=True)
+    ]
+    target: (
+        Annotated[
+            str,
+            Argument("Write the choice as this tool's files: see advisor export.", metavar="TOOL", flag="--export"),
+        ]
+        | None
+    )
+    out: Annotated[Out, VerbDetail("With --export: a file, or a folder of several files.", "printed")] | None
+    force: Annotated[Force, VerbDetail("With --export.")]
+
+
+class RecommendCommand(ModelOnGpu, RecommendOptions, ChoiceExport, JsonAnswer, total=False):
+    """`advisor recommend`."""
+
+
+class LocalTraining(TypedDict, total=False):
+    """What is trained on this machine."""
+
+    model: LocalModel | None
+    data: Data | None
+
+
+class OtherSearch(TypedDict, total=False):
+    """Instead of a new search."""
+
+    resume: ResumedFolder | None
+    join: Annotated[str, Argument("Help with a study in --storage that another machine began.", metavar="STUDY")] | None
+
+
+class TuneCommand(LocalTraining, TuneOptions, OtherSearch, JsonAnswer, total=False):
+    """`advisor tune`."""
+
+
+class WrittenFiles(TypedDict, total=False):
+    """Where an export goes."""
+
+    out: Annotated[Out, VerbDetail("A file, or a folder of several files.", "printed")] | None
+    force: Force
+
+
+class ExportCommand(ExportOptions, WrittenFiles, JsonAnswer, total=False):
+    """`advisor export`, beside the source."""

@@ -27,8 +27,13 @@ def keep_traceback(error: BaseException) -> Path | None:
     return path
 
 
-def bug_line(error: BaseException) -> str:
-    """What is told of a bug, on one line: its type, its first line, and the file with its traceback."""
+def bug_told(error: BaseException) -> tuple[str, Path | None]:
+    """What is told of a bug: its type and its first line, and the file with its traceback where one can be written."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")[:300]
-    path = keep_traceback(error)
-    return f"{type(error).__name__}: {first}" + (f"; its traceback: {path}" if path is not None else "")
+    return f"{type(error).__name__}: {first}", keep_traceback(error)
+
+
+def bug_line(error: BaseException) -> str:
+    """The same on one line."""
+    said, path = bug_told(error)
+    return said + (f"; its traceback: {path}" if path is not None else "")

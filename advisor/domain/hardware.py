@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from advisor.domain.stored import Stored, Value
+
+STALE_DAYS: Final = 90
+"""Days after which a price counts as old."""
+REFRESH_PRICES: Final = "advisor prices --refresh"
+"""What reads prices anew."""
 
 
 class Source(Value):
@@ -75,7 +80,7 @@ class Price(Value):
         whole = self.spot_usd_h if spot else self.on_demand_usd_h
         return None if whole is None else whole / self.gpu_count
 
-    def stale(self, today: date, days: int = 90, *, spot: bool = False) -> bool:
+    def stale(self, today: date, days: int = STALE_DAYS, *, spot: bool = False) -> bool:
         """Older than `days`, or undated: an undated price is never fresh. `spot` asks about the spot price."""
         read_on = self.spot_read_on or self.read_on if spot else self.read_on
         return read_on is None or (today - read_on).days > days

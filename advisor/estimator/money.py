@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Final
 
 from advisor.domain.candidate import Money, Offer
-from advisor.domain.hardware import Hardware, Price
+from advisor.domain.hardware import REFRESH_PRICES, STALE_DAYS, Hardware, Price
 from advisor.domain.quantity import Quantity
 from advisor.domain.units import HOUR
-
-REFRESH: Final = "advisor prices --refresh"
 
 
 def money_of(
@@ -37,7 +34,9 @@ def money_of(
     asked = on_demand or spot
     if asked and asked[0].stale:
         kind, read = "on-demand" if on_demand else "spot", asked[0].read_on or "on an unknown day"
-        notes.append(f"the {kind} price is older than 90 days (read {read}); to read prices anew: {REFRESH}")
+        notes.append(
+            f"the {kind} price is older than {STALE_DAYS} days (read {read}); to read prices anew: {REFRESH_PRICES}"
+        )
     return Money(
         on_demand=on_demand[0].cost if on_demand else None,
         on_demand_read_on=on_demand[0].read_on if on_demand else None,
@@ -76,7 +75,7 @@ def _offers(prices: Sequence[Price], training: Quantity | None, today: date, *, 
         read_on = (price.spot_read_on if spot else None) or price.read_on
         stale = price.stale(today, spot=spot)
         why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
-        why += ", over 90 days old" if stale and read_on else ""
+        why += f", over {STALE_DAYS} days old" if stale and read_on else ""
         cost = None if training is None else training.times(hourly / HOUR, "USD", why)
         made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale, read_on=read_on))
     return sorted(made, key=lambda offer: (not offer.price.override, offer.stale, offer.usd_per_hour))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from advisor import store
 from advisor.domain.profile import Profile
-from advisor.domain.request.validation import first_problem
+from advisor.domain.request.validation import check_names, first_problem
 from advisor.domain.stored import Value
 from advisor.errors import BadFile, BadRequest
 from advisor.profiler.campaign import Campaign, Grid, load_campaign, shipped_campaigns
@@ -244,6 +245,7 @@ def _campaign(given: str | Campaign | None, model: Any, method: Any, axes: dict[
             f"--{missing} is missing",
             hints=[f"to list what there is: advisor {missing}s", f"or --campaign {' | '.join(shipped_campaigns())}"],
         )
+    check_names(axes, {*Grid.model_fields, *inspect.signature(profile).parameters} - {"axes"})
     grid = _checked(Grid, {"model": model, "method": method, **axes})
     return Campaign.model_validate({"name": "command line", "grids": (grid,)})
 

@@ -69,10 +69,6 @@ def plain_recipe(
     )
 
 
-PRECISION: Final = ("dtype", "mixed_precision", "prepare_kbit_training")
-"""Arguments that say in what precision to train."""
-
-
 def in_precision(recipe: Recipe, task: Task, asked: Mapping[str, Any]) -> Recipe:
     """The recipe with what the user left open of its precision taken as usual for the method.
 

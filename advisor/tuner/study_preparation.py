@@ -23,7 +23,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.validation import refusal_of
-from advisor.domain.request.vocabulary import Task
+from advisor.domain.request.vocabulary import PRECISION, Task
 from advisor.domain.tuning import Budget
 from advisor.domain.units import HOUR
 from advisor.domain.workload import Workload
@@ -37,7 +37,7 @@ from advisor.training.trainers import check_trainer
 from advisor.tuner.local_device import check_device
 from advisor.tuner.search.samplers_and_pruners import PRUNERS, SAMPLERS
 from advisor.tuner.search.space import make_dimensions
-from advisor.tuner.starting_recipe import PRECISION, converging, in_precision, plain_recipe
+from advisor.tuner.starting_recipe import converging, in_precision, plain_recipe
 from advisor.tuner.tune_query import TuneQuery, checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, Start, TuneRequest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -13,7 +14,7 @@ from typing import Any, Final
 from advisor import store
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.prices.price_lookup import PriceList, refreshed_folder, shipped_prices
-from advisor.domain.hardware import Price
+from advisor.domain.hardware import REFRESH_PRICES, Price
 from advisor.domain.stored import Value
 from advisor.domain.units import GIB
 from advisor.errors import BadFile, BadRequest, MissingExtra
@@ -109,17 +110,26 @@ def _impatient() -> Generator[None]:
     gpuhunt sets no limit, and Python waits for the threads it reads in before it leaves: without one, neither a
     silent server nor Ctrl-C would end the command.
     """
-    before = socket.getdefaulttimeout()
+    before, others = socket.getdefaulttimeout(), set(threading.enumerate())
     socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
         yield
     except KeyboardInterrupt:
-        # gpuhunt's threads go on to lists that they have not begun: the limit has to stay for them
+        # gpuhunt's threads go on to lists that they have not begun: the limit has to stay as long as they do
+        begun = [thread for thread in threading.enumerate() if thread not in others]
+        threading.Thread(target=_patient_after, args=(begun, before), daemon=True).start()
         raise
     except BaseException:
         socket.setdefaulttimeout(before)
         raise
     socket.setdefaulttimeout(before)
+
+
+def _patient_after(threads: Iterable[threading.Thread], seconds: float | None) -> None:
+    """Give connections their earlier limit back once these threads have ended."""
+    for thread in threads:
+        thread.join()
+    socket.setdefaulttimeout(seconds)
 
 
 def _as_prices(provider: str, items: Iterable[Any], day: date) -> tuple[list[Price], list[str]]:
@@ -159,7 +169,7 @@ def _price(provider: str, item: Any, gpu: str, day: date, *, spot_too: float | N
             "on_demand_usd_h": None if item.spot else item.price,
             "spot_usd_h": item.price if item.spot else spot_too,
             "read_on": day,
-            "source": {"address": ADDRESS, "where": f"its list of {provider}, read by advisor prices --refresh"},
+            "source": {"address": ADDRESS, "where": f"its list of {provider}, read by {REFRESH_PRICES}"},
         }
     )
 

@@ -17,6 +17,7 @@ RENAMED: Final = {
     "attention": "attn_implementation",
     "usd": "budget_usd",
     "tolerance": "tolerance_points",
+    "folder": "out",
 }
 """Earlier names of arguments -> what they are called in every verb now."""
 

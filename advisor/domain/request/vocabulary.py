@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 DType = Literal["bfloat16", "float16", "float32"]
 MixedPrecision = Literal["bf16", "fp16", "no"]
 """The trainer's flag, as accelerate names its values: products in that type, whatever the weights are loaded in."""
 MIXED_DTYPES: dict[str, DType] = {"bf16": "bfloat16", "fp16": "float16"}
 MIXED_FLAGS: dict[str, MixedPrecision] = {"bfloat16": "bf16", "float16": "fp16"}
+PRECISION: Final = ("dtype", "mixed_precision", "prepare_kbit_training")
+"""Arguments that say in what precision to train."""
 Base = Literal["dtype", "int8", "nf4"]
 """How the frozen base weights are held: in `dtype`, or quantised by bitsandbytes."""
 Attention = Literal["sdpa", "eager", "flash_attention_2"]

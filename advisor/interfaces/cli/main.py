@@ -121,10 +121,10 @@ def _told_of_bug(error: Exception) -> str:
     """What a person is told; the traceback lies in the file named, or follows where none can be written."""
     import traceback
 
-    from advisor.bug_log import keep_traceback
+    from advisor.bug_log import bug_told
 
-    what = clean(f"Error: advisor failed on this, which is a bug: {type(error).__name__}: {error}".splitlines()[0])
-    path = keep_traceback(error)
+    said, path = bug_told(error)
+    what = clean(f"Error: advisor failed on this, which is a bug: {said}")
     if path is None:
         return f"{what}\n{''.join(traceback.format_exception(error))}"
     return f"{what}\n  its traceback: {path}"

@@ -63,6 +63,7 @@ def prices_of(gpu: str) -> list[Price]:
 
 def _shown(rows: Sequence[Price], today: date) -> Iterator[Any]:
     from advisor.catalog.prices import override_path
+    from advisor.domain.hardware import REFRESH_PRICES, STALE_DAYS
 
     cells = [
         (
@@ -80,9 +81,9 @@ def _shown(rows: Sequence[Price], today: date) -> Iterator[Any]:
     ]
     yield from fitted(HEADINGS, cells, first_out=FIRST_OUT, right="count,USD/h,spot")
     old = sum(row.stale(today) for row in rows)
-    yield f"{len(rows)} prices, {old} of them older than 90 days or undated"
+    yield f"{len(rows)} prices, {old} of them older than {STALE_DAYS} days or undated"
     if old:
-        yield "to read them anew: advisor prices --refresh"
+        yield f"to read them anew: {REFRESH_PRICES}"
     yield f"your own prices: {override_path()}"
 
 

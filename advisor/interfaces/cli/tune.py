@@ -10,6 +10,7 @@ import rich_click as click
 
 import advisor
 from advisor.domain.request.command_options import TuneCommand
+from advisor.domain.request.vocabulary import PRECISION
 from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
@@ -86,8 +87,7 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
 
 def _of_workload(asked: dict[str, Any]) -> dict[str, Any]:
     names = ("columns", "task", "seq_len", "epochs", "effective_batch_size", "usd_per_hour", "trainer")
-    precision = ("dtype", "mixed_precision", "prepare_kbit_training")
-    return {name: asked[name] for name in (*names, *precision) if name in asked}
+    return {name: asked[name] for name in (*names, *PRECISION) if name in asked}
 
 
 def _join(name: str, asked: dict[str, Any], view: TuneDisplay | None) -> TunedStudy:

@@ -143,4 +143,4 @@ def test_what_is_added_as_it_says_is_there(copy: Path, follow: Callable[[Path], 
 def test_every_recipe_is_followed():
     _, _, recipes = TEXT.partition("\n## How to add\n")
     headings = re.findall(r"^### (.+)$", recipes.partition("\n## ")[0], re.MULTILINE)
-    assert [heading.replace(" ", "_") for heading in headings] == [follow.__name__ for follow in RECIPES]
+    assert [heading.lower().replace(" ", "_") for heading in headings] == [follow.__name__ for follow in RECIPES]

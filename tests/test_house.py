@@ -93,6 +93,13 @@ def test_every_wing_has_its_floor():
     assert {wing(name) for name in MODULES} - {"__init__", "__main__", "_data"} <= set(FLOORS)
 
 
+def test_the_document_shows_these_floors():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    named = re.compile(r"(?:advisor/)?(\w+)(?:\.py|/)?`?")
+    assert {name: int(floor) for floor, names in rows for name in named.findall(names)} == FLOORS
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if wing(name) in FLOORS])
 def test_imports_run_down_only(name):
     mine = wing(name)

@@ -14,6 +14,7 @@ import numpy as np
 from advisor import store
 from advisor.catalog.constants import load_constants
 from advisor.domain.profile import Calibration, Coefficient, HeldOut, Profile
+from advisor.domain.request.validation import check_folder
 from advisor.errors import BadRequest, UnknownName
 from advisor.estimator import measurements as known
 from advisor.estimator.calibration.cross_validation import (
@@ -53,10 +54,11 @@ def calibrate(
         gpu: fit only this device.
         write: store the result; `out` names the folder, else the user's own calibration folder.
     Raises:
-        BadRequest: no device has enough complete profiles whose recipes can still be traced.
+        BadRequest: `out` is a file; no device has enough complete profiles whose recipes can still be traced.
         BadFile: a profile is damaged or of another schema; names the file and field.
         StoreUnavailable: the folder cannot be written.
     """
+    check_folder(out)
     chosen = _chosen(gpu)
     notes: list[str] = []
     runs = prepare(

@@ -13,6 +13,7 @@ from advisor.catalog.gpus import find_gpu
 from advisor.domain.hardware import Gpu, Source
 from advisor.domain.profile import Profile
 from advisor.errors import UnknownName
+from advisor.estimator.gpu_request import gpu_asked
 
 PROCESSOR: Final = "processor"
 """Stands for the vendor in the description of a device that is no accelerator."""
@@ -66,7 +67,7 @@ def measured_name(name: str, found: list[Profile]) -> str:
     if name in processors:
         return name
     try:
-        return find_gpu(name)[0].name
+        return gpu_asked(name)[0].name
     except UnknownName as error:
         if name.startswith(PREFIX):
             raise UnknownName.of("processor", name, processors, list_with="advisor profile --dry-run") from error

@@ -107,9 +107,9 @@ def audit_public(
         UnknownName: no such GPU or source.
         BadFile: a file of runs is damaged.
     """
-    from advisor.catalog.gpus import find_gpu
+    from advisor.estimator.gpu_request import gpu_asked
 
-    wanted = None if gpu is None else find_gpu(gpu)[0].name
+    wanted = None if gpu is None else gpu_asked(gpu)[0].name
     sources = public_runs()
     if source is not None and source not in {s.id for s in sources}:
         raise UnknownName.of("source", source, [s.id for s in sources], list_with="advisor audit --public --json")

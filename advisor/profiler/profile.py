@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from advisor import store
 from advisor.domain.profile import Profile
-from advisor.domain.request.validation import check_names, first_problem
+from advisor.domain.request.validation import check_folder, check_names, first_problem
 from advisor.domain.stored import Value
 from advisor.errors import BadFile, BadRequest
 from advisor.profiler.campaign import Campaign, Grid, load_campaign, shipped_campaigns
@@ -110,6 +110,7 @@ def profile(
         StoreUnavailable: profiles cannot be written.
         KeyboardInterrupt: the run under way is dropped, all before are kept.
     """
+    check_folder(out)
     described = _campaign(campaign, model, method, axes)
     changed = {
         "device": device,

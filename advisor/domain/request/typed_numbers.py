@@ -63,6 +63,7 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise BadRequest(f"{name} must be a number, not {short(value)}", field=name)
+    typed = value
     if isinstance(value, str):
         plain = re.sub(r"\s*\(.*\)$", "", value.strip()).replace(",", "")
         ends = [_SIZE.fullmatch(end.strip()) for end in plain.split("-")]
@@ -74,7 +75,7 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         ]
         value = math.prod(numbers) ** (1 / len(numbers))
     if not least <= value <= MOST:
-        raise BadRequest(f"{name} must be at least {least} and below 1e15, not {short(value)}", field=name)
+        raise BadRequest(f"{name} must be at least {least} and below 1e15, not {short(typed)}", field=name)
     return round(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -46,6 +47,16 @@ def check_choice(what: str, name: str | None, known: Iterable[str]) -> None:
     names = list(known)
     if name is not None and name not in names:
         raise UnknownName.of(what, name, names, list_with=f"one of {', '.join(names)}")
+
+
+def check_folder(out: str | Path | None) -> None:
+    """Refuse a file where a folder is written to; None and what is not there yet are none.
+
+    Raises:
+        BadRequest: it is a file.
+    """
+    if out is not None and Path(out).is_file():
+        raise BadRequest(f"--out {out} is a file, not a folder", field="out")
 
 
 def first_problem(error: ValidationError, whole: str = "(whole)") -> tuple[str, str, Any]:

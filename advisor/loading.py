@@ -95,7 +95,7 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Raises:
         UnsupportedModel: it needs code of its own, or its weights are pickled.
-        BadFile: a file of the folder is cut off, garbage, or may not be read.
+        BadFile: a file of the folder is cut off, garbage, or may not be read; fields of its config are no such fields.
         ValueError, KeyError, RuntimeError: as transformers says it.
     """
     from safetensors import SafetensorError
@@ -110,6 +110,9 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
         )
     except (OSError, SafetensorError) as error:
         raise _bad(folder, f"holds no weights that can be loaded: {_line(error)}") from error
+    except (AttributeError, TypeError, IndexError, RecursionError) as error:
+        # what transformers stumbles over in a config whose fields are of the wrong kind
+        raise _bad(folder, f"holds no model that can be loaded: {type(error).__name__}: {_line(error)}") from error
     except ValueError as error:
         if _is_about_code(error):
             raise _foreign(folder, "model") from error
@@ -148,10 +151,26 @@ def load_auto_peft(name: str, folder: str | Path, **options: Any) -> Any:
 
 
 def load_state(path: Path, device: str) -> Any:
-    """An optimizer's state from a checkpoint of our own: tensors and plain values, anything else is refused."""
+    """An optimizer's state from a checkpoint of our own.
+
+    Raises:
+        BadFile: it is cut off, garbage, or holds more than tensors and plain values, which would run code.
+    """
+    from pickle import UnpicklingError
+
     import torch
 
-    return torch.load(path, map_location=device, weights_only=True)
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except (UnpicklingError, EOFError, RuntimeError) as error:
+        raise BadFile(
+            f"{path} is no checkpoint that can be loaded: {_line(error)}",
+            hints=[f"delete {path.parent}: the training goes on from an earlier checkpoint, or begins anew"],
+            path=str(path),
+            reason=_line(error),
+        ) from error
 
 
 def safetensors_of(folder: Path) -> list[Path]:

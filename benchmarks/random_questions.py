@@ -31,7 +31,8 @@ from benchmarks import malformed_questions, well_formed_questions
 RESULTS = Path(__file__).parent / "results" / "random_questions.json"
 LIMIT_SECONDS = 60
 """Of the processor's time: this machine may have other work to do."""
-CODES = {"well-formed": {0, 2, 3}, "malformed": {2, 3, 4}}
+CODES = {"well-formed": {0, 2, 3}, "malformed": {2, 3, 4}, "damaged": {0, 2, 3, 4}, "environment": {0, 2, 3, 4}}
+"""Exit codes that are right: what is damaged, or a bad environment, may be answered all the same."""
 
 
 class TooLong(BaseException):
@@ -159,7 +160,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def counted(lines: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """The counts of each form of question."""
     answer: dict[str, Any] = {"seed": seed}
-    for form in CODES:
+    for form in ("well-formed", "malformed"):
         mine = [line for line in lines if line["form"] == form]
         answer[form] = {
             "asked": len(mine),

@@ -69,6 +69,9 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
 """Every name of transformers, and two of ours: `adamw_torch_loop` (foreach=False) and `sgd_momentum` (0.9)."""
 
 
+OF_BITSANDBYTES: Final = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
+
+
 def find_optimizer(name: str) -> Named:
     """The optimizer of a name.
 

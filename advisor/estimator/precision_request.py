@@ -8,7 +8,7 @@ from typing import Any, Final
 from advisor.catalog.constants import load_constants
 from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods.method import Method
-from advisor.catalog.optimizer_names import OPTIMIZERS
+from advisor.catalog.optimizer_names import OF_BITSANDBYTES
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
@@ -99,7 +99,7 @@ def _taken(
 
 def to_train_here(recipe: Recipe) -> str:
     """What to install before this machine could train the recipe; "" where nothing is missing. A plan needs none."""
-    if recipe.base == "dtype" and not _of_bitsandbytes(recipe.optimizer):
+    if recipe.base == "dtype" and recipe.optimizer not in OF_BITSANDBYTES:
         return ""
     if find_spec("bitsandbytes") is not None:
         return ""
@@ -107,10 +107,6 @@ def to_train_here(recipe: Recipe) -> str:
         "planned without bitsandbytes, which is not installed here; to train it on this machine: "
         "pip install 'advisor[quant]'"
     )
-
-
-def _of_bitsandbytes(optimizer: str) -> bool:
-    return any(one.name == optimizer and one.package == "bitsandbytes" for one in OPTIMIZERS)
 
 
 def _prepared(recipe: Recipe, asked: bool | None) -> tuple[bool, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from advisor.catalog.optimizer_names import OPTIMIZERS
+from advisor.catalog.optimizer_names import OF_BITSANDBYTES
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.trace_schema import Trace
 from advisor.libraries import installed_versions
@@ -37,7 +37,6 @@ ALIKE: Final = {
 }
 """Series in which the shipped traces come out the same: all were made again with each, `test_shipped_streams.py`."""
 
-OF_BITSANDBYTES: Final = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 _FINAL: Final = re.compile(r"(\d+)\.(\d+)(\.\d+)*(\.post\d+)?")
 
 
@@ -69,8 +68,13 @@ def keyed_versions(recipe: Recipe, installed: Mapping[str, str]) -> dict[str, st
 
 def _bears(library: str, recipe: Recipe) -> bool:
     if library == "bitsandbytes":
-        return recipe.base != "dtype" or recipe.optimizer in OF_BITSANDBYTES
+        return needs_bitsandbytes(recipe)
     return library != "trl" or recipe.trainer == "trl"
+
+
+def needs_bitsandbytes(recipe: Recipe) -> bool:
+    """Whether its layers or its optimizer are that library's."""
+    return recipe.base != "dtype" or recipe.optimizer in OF_BITSANDBYTES
 
 
 def other_series(recipe: Recipe) -> list[str]:

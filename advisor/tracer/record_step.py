@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 from unittest import mock
@@ -37,6 +37,7 @@ from advisor.tracer.fused_kernels.attention import AsOnCuda
 from advisor.tracer.fused_kernels.autocast import Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import fused_head
+from advisor.tracer.library_releases import needs_bitsandbytes
 from advisor.tracer.parameter_census import Census, census_of
 
 FROZEN = 10_000
@@ -82,8 +83,13 @@ def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | No
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    with stand_in():
+    with _libraries(asked.recipe):
         return _recorded(asked, shape, depth)
+
+
+def _libraries(recipe: Recipe) -> AbstractContextManager[None]:
+    """bitsandbytes or what stands in for it, where the recipe needs it: others are built as where it is absent."""
+    return stand_in() if needs_bitsandbytes(recipe) else nullcontext()
 
 
 def _recorded(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | None) -> Recording:
@@ -138,7 +144,7 @@ def whole_census(asked: TraceRequest) -> Census:
     Raises:
         AdvisorError: the recipe cannot be built (see assembly).
     """
-    with stand_in():
+    with _libraries(asked.recipe):
         assembled = assemble(asked, None)
     return census_of(assembled.model, assembled.base)
 

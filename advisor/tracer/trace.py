@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,13 +158,20 @@ def trace(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None =
     known = _remembered(key)
     if known is not None:
         return known
-    made = make_trace(spec, workload, recipe, gpu, key=key)
-    store.write_cache(made, cache_path(key))
-    _memory[key] = made
-    return made
+    with _one_at_a_time:
+        # another thread may have made it meanwhile
+        known = _remembered(key)
+        if known is not None:
+            return known
+        made = make_trace(spec, workload, recipe, gpu, key=key)
+        store.write_cache(made, cache_path(key))
+        _memory[key] = made
+        return made
 
 
 _memory: dict[str, Trace] = {}
+_one_at_a_time = threading.RLock()
+"""Held while a step is traced: for so long parts of torch and peft are others, for every thread of the process."""
 
 
 def _remembered(key: str) -> Trace | None:
@@ -201,6 +209,11 @@ def make_trace(
     spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None = None, *, key: str = "", whole: bool = False
 ) -> Trace:
     """Execute and compile, without any cache. `whole` traces every layer even where copying would do."""
+    with _one_at_a_time:
+        return _make(spec, workload, recipe, gpu, key, whole)
+
+
+def _make(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, key: str, whole: bool) -> Trace:
     from advisor.tracer.record_step import TraceRequest, whole_census
     from advisor.tracer.symbolic import Irregular
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-import sys
+import socket
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from advisor.catalog.prices import offers, prices
+from advisor import processes
+from advisor.catalog.prices import list_reader, offers, prices, refresh
 from advisor.catalog.prices.refresh import PROVIDERS, _gpu_of, refresh_prices
 from advisor.errors import BadFile, MissingExtra
 
@@ -19,6 +22,13 @@ FIELDS = (
     "instance_name", "location", "price", "cpu", "memory", "gpu_count", "gpu_name", "gpu_memory", "spot", "disk_size",
     "gpu_vendor", "flags", "cpu_arch", "provider_data",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are files here, and read without a child but in the tests of connections, and in one of the files."""
+    if "server" not in request.node.name and "connection" not in request.node.name:
+        monkeypatch.setattr(refresh, "read_lists", list_reader.query)
 
 
 @pytest.fixture
@@ -160,20 +170,43 @@ def test_where_nothing_can_be_read_nothing_is_written(catalog: Path, tmp_path: P
 
 
 def test_without_gpuhunt_the_extra_is_named(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gpuhunt", None)
+    monkeypatch.setattr(refresh, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="gpuhunt") as refused:
         refresh_prices(TODAY)
     assert "advisor[prices]" in str(refused.value)
 
 
 def test_without_a_connection_the_cause_is_said(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gpuhunt
-
-    def fails(self: Any) -> None:
-        raise gpuhunt.GPUHuntError("Failed to load catalogs of all providers") from OSError("no route to host")
-
     monkeypatch.delenv("GPUHUNT_CATALOG_DIR")
-    monkeypatch.setattr(gpuhunt.Catalog, "load", fails)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("GPUHUNT_CATALOG_URL", nobody)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(BadFile, match="no provider's prices") as refused:
         refresh_prices(TODAY)
-    assert "no route to host" in refused.value.cause
+    assert "refused" in refused.value.cause
+
+
+def test_a_silent_server_ends_when_the_patience_does_and_at_once_when_interrupted(
+    catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves neither a process nor a limit on the caller's own sockets."""
+    monkeypatch.delenv("GPUHUNT_CATALOG_DIR")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
+        monkeypatch.setenv("GPUHUNT_CATALOG_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(list_reader, "ALL_SECONDS", 0.5)
+        with pytest.raises(BadFile, match="no provider's prices"):
+            refresh_prices(TODAY)
+
+        def interrupted(*_: Any) -> bool:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(processes, "wait_until", interrupted)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            refresh_prices(TODAY)
+        assert time.monotonic() - began < 5
+    assert socket.getdefaulttimeout() is None
+    assert not [child for child in psutil.Process().children() if "list_reader" in " ".join(child.cmdline())]

@@ -45,6 +45,7 @@ print("bitsandbytes" in sys.modules and hasattr(sys.modules["bitsandbytes"], "st
 '''
 
 LAYERS = [
+    {"method": "lora"},
     {"method": "qlora", "base": "nf4"},
     {"method": "qlora", "base": "nf4", "gradient_checkpointing": True, "mixed_precision": "bf16"},
     {"method": "qlora", "base": "nf4", "prepare_kbit_training": True, "mixed_precision": "bf16", "trainer": "trl"},

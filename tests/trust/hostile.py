@@ -17,6 +17,11 @@ def _code(mark: Path) -> str:
     return f"import pathlib\npathlib.Path({str(mark)!r}).write_text('foreign code ran')\n"
 
 
+def _pickle_of(mark: Path) -> bytes:
+    """Protocol 0: os.system of the mark."""
+    return f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+
+
 def _update(path: Path, **fields: object) -> None:
     found = json.loads(path.read_text()) if path.is_file() else {}
     path.write_text(json.dumps(found | fields))
@@ -65,8 +70,7 @@ def hub_kernel(folder: Path, mark: Path) -> None:
 def pickled_weights(folder: Path, mark: Path) -> None:
     for path in folder.glob("*.safetensors"):
         path.unlink()
-    # protocol 0: os.system of the mark
-    (folder / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {mark}'\ntR.".encode())
+    (folder / "pytorch_model.bin").write_bytes(_pickle_of(mark))
 
 
 def pickle_behind_an_index(folder: Path, mark: Path) -> None:
@@ -88,6 +92,48 @@ def template_escape(folder: Path, mark: Path) -> None:
     _update(folder / "tokenizer_config.json", chat_template=text)
 
 
+def nested_auto_map(folder: Path, mark: Path) -> None:
+    (folder / "evil.py").write_text(_code(mark) + "class C:\n    pass\n")
+    _update(
+        folder / "config.json", text_config={"auto_map": {"AutoConfig": "evil.C"}}, auto_map={"AutoConfig": "evil.C"}
+    )
+
+
+def adapter_auto_mapping(folder: Path, mark: Path) -> None:
+    (folder / "evil_adapters.py").write_text(_code(mark) + "class M:\n    pass\n")
+    _update(
+        folder / "adapter_config.json", peft_type="LORA", r=4, base_model_name_or_path=str(folder),
+        auto_mapping={"base_model_class": "M", "parent_library": "evil_adapters"},
+    )  # fmt: skip
+
+
+def pickled_adapter(folder: Path, mark: Path) -> None:
+    _update(folder / "adapter_config.json", peft_type="LORA", r=4, task_type="CAUSAL_LM", base_model_name_or_path="x")
+    (folder / "adapter_model.bin").write_bytes(_pickle_of(mark))
+
+
+def pickled_state(folder: Path, mark: Path) -> None:
+    for name in ("optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state.pth"):
+        (folder / name).write_bytes(_pickle_of(mark))
+
+
+def pickled_rows(folder: Path, mark: Path) -> None:
+    for name in ("train.pkl", "train.jsonl", "train.parquet", "train.npy"):
+        (folder / name).write_bytes(_pickle_of(mark))
+
+
+def dataset_script(folder: Path, mark: Path) -> None:
+    (folder / f"{folder.name}.py").write_text(_code(mark))
+    (folder / "dataset_infos.json").write_text("{}")
+    (folder / "train.jsonl").write_text('{"text": "w1 w2"}\n')
+
+
+def yaml_tag(folder: Path, mark: Path) -> None:
+    text = f"base_model: x\nadapter: lora\nrun: !!python/object/apply:os.system ['touch {mark}']\n"
+    for name in ("axolotl.yaml", "accelerate.yaml"):
+        (folder / name).write_text(text)
+
+
 HOSTILE: dict[str, Callable[[Path, Path], None]] = {
     maker.__name__: maker
     for maker in (
@@ -102,6 +148,13 @@ HOSTILE: dict[str, Callable[[Path, Path], None]] = {
         pickle_behind_an_index,
         modules_beside,
         template_escape,
+        nested_auto_map,
+        adapter_auto_mapping,
+        pickled_adapter,
+        pickled_state,
+        pickled_rows,
+        dataset_script,
+        yaml_tag,
     )
 }
 
@@ -147,10 +200,32 @@ def _generate(folder: Path) -> None:
     model.generate(torch.tensor([[5]]), custom_generate=str(folder), trust_remote_code=True, max_new_tokens=1)
 
 
-def _pickle(folder: Path) -> None:
-    import pickle
+def _unpickle(name: str) -> Callable[[Path], None]:
+    def load(folder: Path) -> None:
+        import pickle
 
-    pickle.loads((folder / "pytorch_model.bin").read_bytes())
+        pickle.loads((folder / name).read_bytes())
+
+    return load
+
+
+def _auto_peft(folder: Path) -> None:
+    from peft import AutoPeftModel
+
+    sys.path.insert(0, str(folder))
+    AutoPeftModel.from_pretrained(str(folder), import_allowlist=["evil_adapters"])
+
+
+def _script(folder: Path) -> None:
+    import runpy
+
+    runpy.run_path(str(folder / f"{folder.name}.py"))
+
+
+def _unsafe_yaml(folder: Path) -> None:
+    import yaml
+
+    yaml.unsafe_load((folder / "axolotl.yaml").read_text())
 
 
 def _beside(folder: Path) -> None:
@@ -170,10 +245,17 @@ CARELESS: dict[str, Callable[[Path], None]] = {
     "unknown_type_with_code": _config,
     "processor_auto_map": _processor,
     "custom_generate": _generate,
-    "pickled_weights": _pickle,
-    "pickle_behind_an_index": _pickle,
+    "pickled_weights": _unpickle("pytorch_model.bin"),
+    "pickle_behind_an_index": _unpickle("pytorch_model.bin"),
     "modules_beside": _beside,
     "template_escape": _template,
+    "nested_auto_map": _config,
+    "adapter_auto_mapping": _auto_peft,
+    "pickled_adapter": _unpickle("adapter_model.bin"),
+    "pickled_state": _unpickle("optimizer.pt"),
+    "pickled_rows": _unpickle("train.pkl"),
+    "dataset_script": _script,
+    "yaml_tag": _unsafe_yaml,
 }
 """How each kind's code is run by a program that trusts the folder: a kind that nothing can run would prove nothing.
 `hub_kernel` is fetched from elsewhere, so its refusal is tested instead."""

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from advisor.dataset.lengths import measure_lengths
 from advisor.dataset.rows import read_rows
 from advisor.domain.model import ModelSpec
 from advisor.errors import AdvisorError, BadFile, UnsupportedModel
+from advisor.exporters.from_config import read_config
 from tests.trust.hostile import CARELESS, ENDLESS, HOSTILE, copy_of
 
 
@@ -44,6 +46,11 @@ def attempts(folder: Path, spec: ModelSpec, rows: Path):
     yield lambda: loading.load_tokenizer(folder)
     yield lambda: measure_lengths(read_rows(rows), resolve_model(str(folder)))
     yield lambda: loading.load_model(auto_class(spec, "causal-lm"), folder)
+    yield lambda: loading.load_auto_peft("AutoPeftModelForCausalLM", folder)
+    yield lambda: read_config(folder / "axolotl.yaml")
+    yield lambda: read_rows(folder)
+    yield from (partial(read_rows, file) for file in sorted(folder.glob("train.*")))
+    yield from (partial(loading.load_state, file, "cpu") for file in sorted(folder.glob("*.pt")))
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

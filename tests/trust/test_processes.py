@@ -20,6 +20,7 @@ from tests.trust.hostile import modules_beside
 
 ROOT = Path(advisor.__file__).parent
 CHILDREN = {
+    "advisor.catalog.prices.list_reader": (),
     "advisor.recommender.workers.method_worker": (),
     "advisor.recommender.workers.compare_worker": (),
     "advisor.profiler.profiling_worker": ("none.json", "none-either.json"),

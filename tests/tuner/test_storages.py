@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import optuna
 import pytest
@@ -20,6 +15,7 @@ from advisor.errors import AdvisorError, BadRequest, MissingExtra, StoreUnavaila
 from advisor.tuner.storage import heartbeat as alive
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import open_storage, redact, storage_url, transient, url_to_resume, url_to_store
+from tests.tuner.servers import POSTGRES, grpc_server, postgres_server
 from tests.tuner.studies import (
     ROOT,
     begin,
@@ -31,8 +27,6 @@ from tests.tuner.studies import (
     states,
     until,
 )
-
-POSTGRES = Path(next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/nowhere"))
 
 
 def test_the_default_is_sqlite_in_the_folder_and_the_environment_replaces_it(tmp_path, monkeypatch):
@@ -245,34 +239,12 @@ def test_the_dashboards_and_optunas_own_tools_read_the_study(tmp_path):
 
 @pytest.fixture
 def postgres():
-    """A PostgreSQL server of our own on loopback, as root or not; its URL."""
+    """A PostgreSQL server of our own on loopback: its URL, and what stops and starts it."""
     if not (POSTGRES / "initdb").exists():
         pytest.skip("no PostgreSQL server installed: apt-get install postgresql")
     pytest.importorskip("psycopg")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # not below pytest's own folder, which is closed to the server's user
-    place = Path(tempfile.mkdtemp(prefix="pg-"))
-    user: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(place, "postgres")
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-
-    def run(*command: str) -> None:
-        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-    run(str(POSTGRES / "initdb"), "-D", str(place / "db"), "-U", "tuner", "--auth=trust")
-    start = f"-p {port} -k {place} -c listen_addresses=127.0.0.1"
-    control = [str(POSTGRES / "pg_ctl"), "-D", str(place / "db"), "-w", "-l", str(place / "log")]
-    run(*control, "-o", start, "start")
-    yield (
-        f"postgresql+psycopg://tuner@127.0.0.1:{port}/postgres",
-        lambda: run(*control, "-m", "immediate", "stop"),
-        lambda: run(*control, "-o", start, "start"),
-    )
-    subprocess.run([*user, *control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/")
-    shutil.rmtree(place, ignore_errors=True)
+    with postgres_server() as server:
+        yield server.url(), server.stop, server.start
 
 
 @pytest.mark.parametrize("moment", ["asking", "training"])
@@ -317,21 +289,7 @@ def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
 
 def test_a_grpc_proxy_serves_a_study(tmp_path):
     pytest.importorskip("grpc")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve = (
-        "import sys, optuna; from optuna.storages import RDBStorage, run_grpc_proxy_server as run;"
-        "run(RDBStorage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
-    )
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", serve, f"sqlite:///{tmp_path / 'x.db'}", str(port)]
-    )
-    try:
-        url = f"grpc://127.0.0.1:{port}"
-        study = begin(tmp_path / "one", url, budget=Budget(trials=3))
-        ends_well(resuming(tmp_path / "one", storage=url))
+    with grpc_server(f"sqlite:///{tmp_path / 'x.db'}") as server:
+        study = begin(tmp_path / "one", server.url, budget=Budget(trials=3))
+        ends_well(resuming(tmp_path / "one", storage=server.url))
         assert len(completed(study)) == 3
-    finally:
-        server.kill()
-        server.wait()

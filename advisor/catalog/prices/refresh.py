@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import threading
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import Final
 
 from advisor import store
 from advisor.catalog.gpus import find_gpu
+from advisor.catalog.prices.list_reader import ListedOffer, ProvidersList, read_lists
 from advisor.catalog.prices.price_lookup import PriceList, refreshed_folder, shipped_prices
 from advisor.domain.hardware import REFRESH_PRICES, Price
 from advisor.domain.stored import Value
@@ -31,8 +29,6 @@ PROVIDERS: Final = {
 }
 """What gpuhunt calls a provider whose list it publishes, so that no account is needed -> what we do."""
 ADDRESS: Final = "https://github.com/dstackai/gpuhunt"
-SILENCE_SECONDS: Final = 10.0
-"""How long a server may say nothing before its list counts as one that cannot be read."""
 _NEAR: Final = 0.15
 """Share by which two figures for one card's memory may differ: drivers, vendors and clouds count it differently."""
 
@@ -55,20 +51,20 @@ def refresh_prices(today: date | None = None) -> PricesRead:
         BadFile: no provider's list could be read (no connection), or the data folder cannot be written.
     """
     day = today or date.today()
-    catalog = _catalog()
+    if find_spec("gpuhunt") is None:
+        raise MissingExtra.of("gpuhunt", extra="prices", why="reading prices anew")
+    lists = read_lists(list(PROVIDERS))
     rows: dict[str, int] = {}
     notes: list[str] = []
     reason = ""
     for theirs, ours in PROVIDERS.items():
-        failed = ""
-        try:
-            items: list[Any] = catalog.query(provider=theirs)
-        except (OSError, ValueError, KeyError) as error:
-            failed = reason = f"{type(error).__name__}: {str(error)[:200]}"
-            items = []
-        found, left_out = _as_prices(ours, items, day)
+        listed = lists.get(theirs, ProvidersList(failed="no server answered in time"))
+        reason = listed.failed or reason
+        found, left_out = _as_prices(ours, listed.rows, day)
         if not found:
-            notes.append(f"{ours}: not read{f', {failed}' if failed else ''}; the prices known before stay")
+            notes.append(
+                f"{ours}: not read{f', {listed.failed}' if listed.failed else ''}; the prices known before stay"
+            )
             continue
         if left_out:
             notes.append(f"{ours}: left out, not in the catalogue of GPUs: {', '.join(left_out)}")
@@ -78,73 +74,23 @@ def refresh_prices(today: date | None = None) -> PricesRead:
         raise BadFile(
             "no provider's prices could be read",
             cause=reason or "gpuhunt gave no rows: is there a connection?",
-            hints=["prices of your own need no connection: see advisor prices --help"],
+            hints=["is there a connection? Prices of your own need none: see advisor prices --help"],
             reason=reason,
         )
     return PricesRead(read_on=day, rows=rows, notes=tuple(notes))
 
 
-def _catalog() -> Any:
-    try:
-        import gpuhunt
-    except ImportError as error:
-        raise MissingExtra.of("gpuhunt", extra="prices", why="reading prices anew") from error
-    catalog = gpuhunt.Catalog(auto_reload=False)
-    if not os.environ.get("GPUHUNT_CATALOG_DIR"):
-        try:
-            with _impatient():
-                catalog.load()
-        except (OSError, ValueError, gpuhunt.GPUHuntError) as error:
-            raise BadFile(
-                "no provider's prices could be read",
-                cause=f"{type(error).__name__}: {str(error.__cause__ or error)[:200]}",
-                hints=["is there a connection? Prices of your own need none: see advisor prices --help"],
-            ) from error
-    return catalog
-
-
-@contextmanager
-def _impatient() -> Generator[None]:
-    """Connections opened meanwhile end after SILENCE_SECONDS without a byte.
-
-    gpuhunt sets no limit, and Python waits for the threads it reads in before it leaves: without one, neither a
-    silent server nor Ctrl-C would end the command.
-    """
-    before, others = socket.getdefaulttimeout(), set(threading.enumerate())
-    socket.setdefaulttimeout(SILENCE_SECONDS)
-    try:
-        yield
-    except KeyboardInterrupt:
-        # gpuhunt's threads go on to lists that they have not begun: the limit has to stay as long as they do
-        begun = [thread for thread in threading.enumerate() if thread not in others]
-        threading.Thread(target=_patient_after, args=(begun, before), daemon=True).start()
-        raise
-    except BaseException:
-        socket.setdefaulttimeout(before)
-        raise
-    socket.setdefaulttimeout(before)
-
-
-def _patient_after(threads: Iterable[threading.Thread], seconds: float | None) -> None:
-    """Give connections their earlier limit back once these threads have ended."""
-    for thread in threads:
-        thread.join()
-    socket.setdefaulttimeout(seconds)
-
-
-def _as_prices(provider: str, items: Iterable[Any], day: date) -> tuple[list[Price], list[str]]:
+def _as_prices(provider: str, items: Iterable[ListedOffer], day: date) -> tuple[list[Price], list[str]]:
     """The cheapest region of each instance on demand and at spot, and the names of cards that we do not know."""
     known = {p.instance_type: p.gpu for p in shipped_prices() if p.provider == provider}
-    cheapest: dict[tuple[str, str, int, bool], Any] = {}
+    cheapest: dict[tuple[str, str, int, bool], ListedOffer] = {}
     left_out: set[str] = set()
     for item in items:
-        if not item.gpu_count or not item.price:
-            continue
         gpu = known.get(item.instance_name) or _gpu_of(item.gpu_name, item.gpu_memory)
         if gpu is None:
             left_out.add(str(item.gpu_name))
             continue
-        key = (item.instance_name, gpu, item.gpu_count, bool(item.spot))
+        key = (item.instance_name, gpu, item.gpu_count, item.spot)
         if key not in cheapest or item.price < cheapest[key].price:
             cheapest[key] = item
     found: list[Price] = []
@@ -157,7 +103,7 @@ def _as_prices(provider: str, items: Iterable[Any], day: date) -> tuple[list[Pri
     return sorted(found, key=lambda p: (p.gpu, p.gpu_count, p.instance_type, p.region)), sorted(left_out)
 
 
-def _price(provider: str, item: Any, gpu: str, day: date, *, spot_too: float | None) -> Price:
+def _price(provider: str, item: ListedOffer, gpu: str, day: date, *, spot_too: float | None) -> Price:
     return Price.model_validate(
         {
             "provider": provider,

@@ -30,9 +30,9 @@ _UPPER_NAMES: Final = (
     "rms_norm group_norm cosine_similarity poisson_nll_loss cosine_embedding_loss cross_entropy nll_loss "
     "hinge_embedding_loss kl_div l1_loss smooth_l1_loss huber_loss mse_loss margin_ranking_loss "
     "multilabel_margin_loss soft_margin_loss triplet_margin_loss multi_margin_loss binary_cross_entropy_with_logits "
-    "dist pdist cdist renorm logsumexp interpolate"
+    "dist pdist cdist renorm logsumexp interpolate norm normalize"
 )
-_IN_FLOAT32_NAMES: Final = "prod softmax log_softmax cumprod cumsum sum norm normalize"
+_IN_FLOAT32_NAMES: Final = "prod softmax log_softmax cumprod cumsum sum"
 
 
 def _functions(names: str) -> frozenset[Any]:
@@ -46,7 +46,6 @@ _LOWER: Final = _functions(_LOWER_NAMES)
 _UPPER: Final = _functions(_UPPER_NAMES)
 _IN_FLOAT32: Final = _functions(_IN_FLOAT32_NAMES)
 """These are given float32 as the type to compute and answer in: their kernels read 16 bits, and no copy is made."""
-_TAKES_NO_TYPE: Final = _functions("norm normalize")
 _HALF: Final = (torch.bfloat16, torch.float16)
 _CAST: Final = (torch.float32, *_HALF)
 
@@ -95,7 +94,7 @@ class Autocast(TorchFunctionMode):
         if self._inside:
             if func in _LOWER:
                 args, kwargs = _cast(args, kwargs, self._lower)
-            elif func in _UPPER or (func in _TAKES_NO_TYPE):
+            elif func in _UPPER:
                 args, kwargs = _cast(args, kwargs, _upper)
             elif func in _IN_FLOAT32 and kwargs.get("dtype") is None and _is_half(args, kwargs):
                 kwargs = {**kwargs, "dtype": torch.float32}

@@ -31,6 +31,7 @@ def errors(pairs):
     return np.array([abs(p / m - 1) for p, m in pairs])
 
 
+@pytest.mark.slow
 def test_trainable_parameters_are_pefts_own_count(runs):
     from advisor.catalog.gpus import find_gpu
     from advisor.catalog.models import resolve_model

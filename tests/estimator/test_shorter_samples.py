@@ -15,6 +15,8 @@ from advisor.estimator.memory.replay import replay
 from advisor.tracer.timelines import timeline_of, trace_of
 from tests.selection import one_in
 
+pytestmark = pytest.mark.slow
+
 MODEL = "EleutherAI/pythia-14m"
 BLOCK = 2**20
 """A large block may stay a mebibyte too long, unsplit: so much each of the largest tensors may differ by."""

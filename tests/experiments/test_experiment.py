@@ -26,6 +26,8 @@ from advisor.interfaces.cli.study import command
 from tests.tiny_models import labelled, put_rows
 from tests.tuner.studies import TOY, environment, until
 
+pytestmark = pytest.mark.slow
+
 RATES = {"lora": (1e-4, 2e-3, 1e-2), "full": (1e-5, 1e-4)}
 
 

@@ -24,6 +24,8 @@ from tests.conformance.tiny import ENCODER, ENCODER_DECODER, Tiny
 from tests.profiler.conftest import make_job
 from tests.selection import one_in
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 PEAK_ERROR = 0.03

@@ -186,6 +186,7 @@ def test_what_is_attached_is_what_peft_builds_name_by_name(drawn: tuple[str, dic
 
 @settings(_DRAWS, max_examples=max(4, EXAMPLES // 8), phases=(Phase.explicit, Phase.generate))
 @given(drawn=adapter_configs(models=("tiny-llama", "tiny-qwen3-moe", "tiny-bert")))
+@pytest.mark.slow
 def test_what_is_traced_is_the_whole_model(drawn: tuple[str, dict[str, Any]]):
     request = asked(*drawn)
     try:

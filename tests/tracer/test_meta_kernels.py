@@ -54,6 +54,7 @@ def test_what_is_distinct_is_bounded_by_all_of_it():
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3, 5])
+@pytest.mark.slow
 def test_a_method_that_picks_its_layers_by_their_number_trains_as_many_as_in_the_whole_model(blocks: int):
     asked = recipe(method="partial", options={"blocks": blocks})
     short, whole = (make_trace(DECODER, workload(DECODER), asked, whole=flag) for flag in (False, True))

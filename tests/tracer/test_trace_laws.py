@@ -24,6 +24,8 @@ from advisor.tracer.trace import make_trace, trace, trace_key
 from tests.selection import one_in
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 

@@ -89,6 +89,18 @@ def test_a_dry_run_measures_nothing_and_touches_no_store(stand, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_an_argument_of_another_name_is_refused_with_the_near_one(stand, tmp_path):
+    with pytest.raises(BadRequest) as refused:
+        profile(**ASKED, folder=tmp_path)
+    assert refused.value.fields["near"] == ["out"]
+
+
+def test_a_file_is_no_folder_of_profiles(stand, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadRequest, match="is a file"):
+        profile(**ASKED, out=tmp_path / "file", dry_run=True)
+
+
 def test_an_interrupted_campaign_goes_on_where_it_stopped(stand, tmp_path):
     asked = {**ASKED, "batch_size": [1, 2, 4], "out": tmp_path}
     stand.interrupt_at = 2

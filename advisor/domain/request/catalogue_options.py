@@ -53,7 +53,7 @@ class MethodsCommand(MethodFilters, total=False):
     gpu_memory: GpuMemory | None
     gpu_like: GpuLike | None
     batch_size: BatchSize | None
-    seq_len: Annotated[SeqLen, VerbDetail(shown_default="1024")] | None
+    seq_len: Annotated[SeqLen, VerbDetail(shown_default="1024, or the most that the model takes")] | None
     samples: Annotated[Samples, VerbDetail("For a comparison's time, cost and quality.")] | None
     as_json: AsJson
 

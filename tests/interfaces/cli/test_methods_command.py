@@ -113,7 +113,7 @@ def test_a_comparison_prices_each_and_gives_reasons_for_refusals(priced: list[tu
     shown = said("lora", "alora", "qlora", "--model", "m", "--gpu", "g", "--batch-size", "2")
     ((model, gpu, names, sizes),) = priced
     assert (model, gpu, names) == ("m", "g", ("lora", "alora", "qlora"))
-    assert {name: value for name, value in sizes.items() if value is not None} == {"batch_size": 2, "seq_len": 1024}
+    assert {name: value for name, value in sizes.items() if value is not None} == {"batch_size": 2}
     assert f"{candidate.trainable_parameters:,}" in shown
     assert f"{candidate.memory.peak_device.mid / 2**30:.1f} GiB" in shown
     assert "alora cannot do this: a reason" in shown

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from advisor.errors import DoesNotFit as DoesNotFit
     from advisor.estimator.audit import audit as audit
     from advisor.estimator.calibrate import calibrate as calibrate
+    from advisor.estimator.doctor import doctor as doctor
     from advisor.estimator.estimate import estimate as estimate
     from advisor.experiments.experiment import study as study
     from advisor.exporters.export import export as export
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 VERBS: Final[dict[str, str]] = {
     "audit": "advisor.estimator.audit",
     "calibrate": "advisor.estimator.calibrate",
+    "doctor": "advisor.estimator.doctor",
     "estimate": "advisor.estimator.estimate",
     "evidence": "advisor.literature.evidence",
     "export": "advisor.exporters.export",

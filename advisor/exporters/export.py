@@ -83,6 +83,17 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     )
 
 
+def tools_for(source: Source) -> tuple[str, ...]:
+    """The tools that can train a source's recipe, one built on the trainer that it was priced for first.
+
+    Raises:
+        BadFile, BadRequest: the source holds no recipe, or several.
+    """
+    job = job_of(source)
+    names = [one.name for one in EXPORTERS if _takes(one, job)]
+    return tuple(sorted(names, key=lambda name: name != job.recipe.trainer))
+
+
 def _takes(exporter: Exporter, job: ExportJob) -> bool:
     """Whether another tool could run the job and holds all of it."""
     if exporter.name in ("peft", "accelerate"):

@@ -22,6 +22,10 @@ from advisor.domain.request.verb_options import (
 )
 
 Force = Annotated[bool, Argument("Overwrite files that are there.", switch=True)]
+ReportFile = Annotated[
+    str, Argument("Write the answer with its pictures as one HTML file that needs no other.", metavar="FILE")
+]
+Explain = Annotated[bool, Argument("Print all that the answer rests on.", switch=True)]
 ResumedFolder = Annotated[str, Argument("Go on with the study in a folder.", metavar="FOLDER")]
 
 
@@ -30,6 +34,13 @@ class ModelOnGpu(TypedDict, total=False):
 
     model: Model | None
     gpu: Gpu | None
+
+
+class WrittenReport(TypedDict, total=False):
+    """Where a report goes."""
+
+    report: ReportFile | None
+    force: Annotated[Force, VerbDetail("With --report.")]
 
 
 class JsonAnswer(TypedDict, total=False):
@@ -55,16 +66,20 @@ class CaseFiles(TypedDict, total=False):
     cases: Annotated[str, Argument("Cases, one JSON object a line; - is stdin.", metavar="FILE", flag="--from")] | None
 
 
-class EstimateCommand(ModelOnGpu, EstimateOptions, CaseFiles, JsonAnswer, total=False):
+class ExplainedAnswer(TypedDict, total=False):
+    """How much is printed."""
+
+    explain: Annotated[Explain, VerbDetail("Each figure's basis, all parts of memory, what fits, all assumptions.")]
+
+
+class EstimateCommand(ModelOnGpu, EstimateOptions, CaseFiles, ExplainedAnswer, WrittenReport, JsonAnswer, total=False):
     """`advisor estimate`."""
 
 
 class ChoiceExport(TypedDict, total=False):
     """What becomes of a recommendation beside being printed."""
 
-    explain: Annotated[
-        bool, Argument("Print the studies behind the answer, all refusals and assumptions.", switch=True)
-    ]
+    explain: Annotated[Explain, VerbDetail("The whole ranking, reasons, refusals, studies, assumptions.")]
     target: (
         Annotated[
             str,
@@ -73,7 +88,8 @@ class ChoiceExport(TypedDict, total=False):
         | None
     )
     out: Annotated[Out, VerbDetail("With --export: a file, or a folder of several files.", "printed")] | None
-    force: Annotated[Force, VerbDetail("With --export.")]
+    report: ReportFile | None
+    force: Annotated[Force, VerbDetail("With --export or --report.")]
 
 
 class RecommendCommand(ModelOnGpu, RecommendOptions, ChoiceExport, JsonAnswer, total=False):
@@ -94,7 +110,7 @@ class OtherSearch(TypedDict, total=False):
     join: Annotated[str, Argument("Help with a study in --storage that another machine began.", metavar="STUDY")] | None
 
 
-class TuneCommand(LocalTraining, TuneOptions, OtherSearch, JsonAnswer, total=False):
+class TuneCommand(LocalTraining, TuneOptions, OtherSearch, WrittenReport, JsonAnswer, total=False):
     """`advisor tune`."""
 
 

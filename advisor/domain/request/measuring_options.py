@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
-from advisor.domain.request.command_options import LocalTraining, ResumedFolder
+from advisor.domain.request.command_options import JsonAnswer, LocalTraining, ResumedFolder, WrittenReport
 from advisor.domain.request.verb_options import (
     AsJson,
     BatchSize,
@@ -114,8 +114,8 @@ class CalibrateCommand(TypedDict, total=False):
     as_json: AsJson
 
 
-class AuditCommand(TypedDict, total=False):
-    """`advisor audit`."""
+class AuditedRuns(TypedDict, total=False):
+    """What is scored, and how."""
 
     gpu: Annotated[Gpu, VerbDetail("Only its runs.")] | None
     scheme: (
@@ -132,7 +132,10 @@ class AuditCommand(TypedDict, total=False):
     )
     plot: Annotated[str, Argument("Also draw it: FILE.html, .png or .svg.", metavar="FILE")] | None
     public: Annotated[bool, Argument("Price the runs that others published, with nothing fitted to them.", switch=True)]
-    as_json: AsJson
+
+
+class AuditCommand(AuditedRuns, WrittenReport, JsonAnswer, total=False):
+    """`advisor audit`."""
 
 
 class StudyCommand(LocalTraining, total=False):

@@ -34,7 +34,8 @@ _FORWARD, _LOSS, _BACKWARD = (PHASES.index(p) for p in ("forward", "loss", "back
 class Replay:
     """What the allocator did. Bytes; `breakdown` adds up to `peak_allocated` exactly.
 
-    `allocated`, `reserved`, `phase` are [E], after each event; `step_ends` the E-index at which each step ended.
+    `allocated`, `reserved`, `phase` are [E], after each event, `part` [E] is whose it was, an index into BREAKDOWN;
+    `step_ends` the E-index at which each step ended.
     `after_steps` is what is allocated after each step.
     `fits` is False when the limit was hit: then the numbers are those up to that moment.
     """
@@ -48,6 +49,7 @@ class Replay:
     allocated: Ints
     reserved: Ints
     phase: Ints
+    part: Ints
     step_ends: tuple[int, ...]
 
 
@@ -246,10 +248,11 @@ def _result(run: _ReplayState, ends: list[int], fits: bool) -> Replay:
     allocated = np.array(run.allocated, dtype=np.int64)
     reserved = np.array(run.reserved, dtype=np.int64)
     phase = np.array(run.phases, dtype=np.int64)
+    part = np.array(run.parts, dtype=np.int64)
     change = np.diff(allocated, prepend=0)
     peak = int(allocated.argmax()) if allocated.size else -1
     sums = np.zeros(len(BREAKDOWN), dtype=np.int64)
-    np.add.at(sums, np.array(run.parts[: peak + 1], dtype=np.int64), change[: peak + 1])
+    np.add.at(sums, part[: peak + 1], change[: peak + 1])
     return Replay(
         peak_allocated=run.allocator.peak_allocated,
         peak_reserved=run.allocator.peak_reserved,
@@ -260,6 +263,7 @@ def _result(run: _ReplayState, ends: list[int], fits: bool) -> Replay:
         allocated=allocated,
         reserved=reserved,
         phase=phase,
+        part=part,
         step_ends=tuple(ends),
     )
 

@@ -10,7 +10,7 @@ from advisor.domain.request.measuring_options import AuditCommand
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.click_options import given, options_of
-from advisor.interfaces.cli.output import emit, grid, progress
+from advisor.interfaces.cli.output import emit, grid, progress, report_writer
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit
@@ -19,18 +19,28 @@ if TYPE_CHECKING:
 
 @click.command("audit")
 @options_of(AuditCommand)
-def command(gpu: str | None, scheme: str | None, plot: str | None, public: bool, as_json: bool) -> None:
+def command(
+    gpu: str | None,
+    scheme: str | None,
+    plot: str | None,
+    public: bool,
+    report: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Score predictions on measured runs that the fit did not see.
 
     \b
     Examples:
       advisor audit --scheme uncalibrated
       advisor audit --gpu L40S --plot audit.html
+      advisor audit --gpu L40S --report audit-report.html
       advisor audit --public --gpu RTX-3080
     """
     from advisor.estimator.audit import audit, plotting
     from advisor.estimator.audit import plot as draw
 
+    write_report = report_writer(report, force=force)
     if plot:
         # refused before the minutes that an audit takes
         plotting(plot)
@@ -40,12 +50,15 @@ def command(gpu: str | None, scheme: str | None, plot: str | None, public: bool,
                 "--scheme is for your own measured runs; --public fits nothing that could be left out",
                 hints=["leave out --scheme"],
             )
+        if report is not None:
+            raise BadRequest("--report is of your own measured runs", hints=["of public ones: --plot FILE.html"])
         _public(gpu, plot, as_json)
         return
     with progress("auditing") as advance:
         result = audit(gpu, **given({"scheme": scheme}), on_progress=advance)
     if plot:
         draw(result, plot)
+    write_report(result)
     emit(result, as_json, table=_shown)
 
 

@@ -14,6 +14,8 @@ from advisor.domain.request.verb_options import names_in
 from advisor.errors import BadRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+CATALOGUED: Final = ("model", "gpu", "method")
+"""Options whose values a shell completes."""
 BOTH: Final = {"off": (False,), "on": (True,), "both": (False, True)}
 """A bool that may be asked for both ways."""
 
@@ -42,6 +44,8 @@ def _option(name: str, what: Described) -> Callable[[Function], Function]:
             flag += f"/--no-{flag.removeprefix('--')}"
     else:
         settings |= {"metavar": what.metavar, "multiple": about.repeated or what.several}
+        if name in CATALOGUED:
+            settings["shell_complete"] = _beginning(name)
         if what.kind in (int, float) and not what.several and not about.reads:
             settings["type"] = what.kind
     spelt = (flag, about.short) if about.short else (flag,)
@@ -159,3 +163,21 @@ def required(asked: Mapping[str, Any], *names: str) -> None:
         if name not in asked and not (name == "gpu" and "gpu_like" in asked):
             hint = f"to list what there is: {lists[name]}" if name in lists else "to see all options: --help"
             raise BadRequest(f"--{name.replace('_', '-')} is missing", hints=[hint])
+
+
+def _beginning(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Names of the catalogue that begin with what was typed, for a shell that completes."""
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        before, comma, last = typed.rpartition(",")
+        return [f"{before}{comma}{name}" for name in _names(kind) if name.lower().startswith(last.lower())]
+
+    return complete
+
+
+def _names(kind: str) -> list[str]:
+    import advisor
+
+    if kind == "model":
+        return [name for one in advisor.models() for name in (one.id, *one.aliases)]
+    return [one.name for one in (advisor.gpus() if kind == "gpu" else advisor.methods())]

@@ -14,7 +14,9 @@ from advisor.domain.request.command_options import EstimateCommand
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of, pair, required
-from advisor.interfaces.cli.output import emit, grid, plain
+from advisor.interfaces.cli.output import emit, grid, plain, report_writer
+from advisor.interfaces.terminal.answer import estimated
+from advisor.interfaces.verdict import of_candidate
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
 
 @click.command("estimate")
 @options_of(EstimateCommand)
-def command(cases: str | None, config: str | None, as_json: bool, **arguments: Any) -> int:
+def command(
+    cases: str | None,
+    config: str | None,
+    explain: bool,
+    report: str | None,
+    force: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> int:
     """Memory, time, money and quality of one recipe on one machine, or of many from a file.
 
     With --from, each line of the file is a JSON object with these options as keys (model, gpu, method or
@@ -38,20 +48,26 @@ def command(cases: str | None, config: str | None, as_json: bool, **arguments: A
       advisor estimate --model meta-llama/Llama-3.2-3B --gpu L40S --method lora --rank 32 --batch-size 4 --seq-len 683
       advisor estimate --model meta-llama/Llama-3.1-8B --gpu H100 --method qlora --seq-len 2048 --samples 2000 --json
       advisor estimate --from cases.jsonl --gpu L40S
+      advisor estimate --model Qwen/Qwen2.5-7B --gpu L4 --method qlora --seq-len 1024 --report report.html
       advisor estimate --from-config axolotl.yaml --gpu L40S --samples 2000
     """
     asked = _asked(arguments)
     if cases is not None and config is not None:
         raise BadRequest("--from and --from-config are two sources", hints=["leave one of them out"])
+    if cases is not None:
+        if report is not None:
+            raise BadRequest("--report is of one recipe, and --from holds many", hints=["leave one of them out"])
+        return _many(cases, asked)
+    write_report = report_writer(report, force=force)
     if config is not None:
         from advisor.exporters.from_config import estimate_config
 
-        emit(estimate_config(config, **asked), as_json, candidate_table)
-        return 0
-    if cases is not None:
-        return _many(cases, asked)
-    required(asked, "model", "gpu")
-    emit(advisor.estimate(**asked), as_json, candidate_table)
+        found = estimate_config(config, **asked)
+    else:
+        required(asked, "model", "gpu")
+        found = advisor.estimate(**asked)
+    write_report(found)
+    emit(found, as_json, explained if explain else estimated)
     return 0
 
 
@@ -121,6 +137,21 @@ def _case(line: str, defaults: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(case, dict):
         raise BadRequest(f"this line is not a JSON object but a {type(case).__name__}")
     return {**defaults, **case}
+
+
+def explained(candidate: Candidate) -> Iterator[Any]:
+    """The verdict, the four answers with their basis, where the memory goes, and the wall."""
+    from advisor.estimator.memory.feasibility import feasibility
+    from advisor.interfaces.asked import machine_of, model_of
+    from advisor.interfaces.terminal.wall import wall
+
+    yield of_candidate(candidate)
+    yield ""
+    yield from candidate_table(candidate)
+    machine, model = machine_of(candidate), model_of(candidate)
+    if machine is not None and model is not None:
+        yield ""
+        yield from wall(feasibility(candidate, machine, model), candidate)
 
 
 def candidate_table(candidate: Candidate) -> Iterator[Any]:

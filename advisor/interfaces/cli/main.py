@@ -20,7 +20,7 @@ from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
 
 from advisor import __version__
 from advisor.errors import OF_FILES, AdvisorError, BadFile, BadRequest, UnknownName
-from advisor.interfaces.cli.output import clean
+from advisor.interfaces.cli.output import clean, keep_quiet
 from advisor.processes import interrupted_by_signals
 
 VERBS: Final[dict[str, tuple[str, str]]] = {
@@ -58,9 +58,18 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     ),
     "calibrate": ("advisor.interfaces.cli.calibrate:command", "Fit the cost model to measured runs."),
     "audit": ("advisor.interfaces.cli.audit:command", "Score predictions on measured runs that the fit did not see."),
+    "doctor": (
+        "advisor.interfaces.cli.doctor:command",
+        "What is installed, which GPU and driver there are, what is out of date, and what to measure next.",
+    ),
+    "completion": (
+        "advisor.interfaces.cli.completion:command",
+        "Print what makes your shell complete verbs, options, and names of models, GPUs and methods.",
+    ),
 }
 """Verb -> ("module:attribute" of its command, its first help line, so that listing imports nothing)."""
 
+QUIET: Final = "--quiet"
 INTERRUPTED: Final = 130
 BUG: Final = 1
 
@@ -92,7 +101,8 @@ def load(verb: str) -> click.Command:
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="advisor")
-def cli() -> None:
+@click.option("--quiet", "-q", is_flag=True, help="The answer alone: no progress, notes or hints. After the verb, too.")
+def cli(quiet: bool) -> None:
     """Which fine-tuning method to use on your GPU, what it costs, how good it will be, and how sure that is.
 
     Results go to stdout, progress to stderr. With --json every verb prints one JSON document, errors
@@ -103,6 +113,8 @@ def cli() -> None:
       advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000
       advisor estimate --model meta-llama/Llama-3.2-3B --gpu L40S --method lora --batch-size 4 --seq-len 683
     """
+    if quiet:
+        keep_quiet()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,11 +145,13 @@ def _told_of_bug(error: Exception) -> str:
 def run(arguments: list[str]) -> int:
     """Run one command line and say its exit code; a bug's exception passes through with its traceback."""
     as_json = "--json" in arguments
+    # one word of every verb, wherever it stands
+    words = [QUIET, *(word for word in arguments if word != QUIET)] if QUIET in arguments else arguments
     # it warns of CPU kernels that no prediction needs
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         with interrupted_by_signals():
-            code = cli.main(args=arguments or ["--help"], prog_name="advisor", standalone_mode=False)
+            code = cli.main(args=words or ["--help"], prog_name="advisor", standalone_mode=False, obj=list(arguments))
         return code if isinstance(code, int) else 0
     except AdvisorError as error:
         _report(error, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,49 @@ def plain(value: Any) -> Any:
     if is_sequence(value) or is_set(value):
         return [plain(item) for item in value]
     return value
+
+
+_QUIET: Final = "advisor.quiet"
+
+
+def keep_quiet() -> None:
+    """From here on `quiet()` is true, in this run."""
+    click.get_current_context().meta[_QUIET] = True
+
+
+def quiet() -> bool:
+    """Whether the answer alone was asked for: no progress, notes or hints."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(_QUIET))
+
+
+def typed(*more: str) -> str:
+    """The command line as it was typed, with more options, to be copied."""
+    context = click.get_current_context(silent=True)
+    words = cast("Sequence[str] | None", context.find_root().obj) if context else None
+    return clean(shlex.join(["advisor", *(words or ["..."]), *more]).replace("'...'", "..."))
+
+
+def report_writer(path: str | None, *, force: bool) -> Callable[[Any], None]:
+    """What writes a result's report, told on stderr; nothing where none was asked for.
+
+    Raises:
+        BadRequest: the file is there already, before anything is computed.
+    """
+    if path is None:
+        return lambda found: None
+    from advisor.interfaces.report.page import check_free, write_html
+
+    place = check_free(path, force=force)
+
+    def write(found: Any) -> None:
+        from advisor.interfaces.report.documents import html_of
+
+        write_html(html_of(found), place)
+        if not quiet():
+            click.echo(clean(f"wrote {place}"), err=True)
+
+    return write
 
 
 def _parts(shown: Any) -> Iterable[Any]:
@@ -159,11 +203,19 @@ def fitted(
 @contextmanager
 def progress(text: str) -> Generator[Callable[[int, int, str], None]]:
     """A progress bar on stderr, silent where stderr is no terminal; yields `advance(done, total, what)`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     screen = console(stderr=True)
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+    with Progress(*columns, console=screen, transient=True, disable=quiet() or not screen.is_terminal) as bar:
         task = bar.add_task(text, total=None)
 
         def advance(done: int, total: int, what: str) -> None:

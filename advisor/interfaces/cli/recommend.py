@@ -14,7 +14,8 @@ from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
 from advisor.interfaces.cli.click_options import given, options_of, required
 from advisor.interfaces.cli.export import deliver
-from advisor.interfaces.cli.output import emit, fitted, grid, progress
+from advisor.interfaces.cli.output import emit, fitted, grid, progress, report_writer
+from advisor.interfaces.terminal.answer import recommended
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
@@ -29,7 +30,15 @@ SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 @click.command("recommend")
 @options_of(RecommendCommand)
-def command(explain: bool, target: str | None, out: str | None, force: bool, as_json: bool, **arguments: Any) -> None:
+def command(
+    explain: bool,
+    target: str | None,
+    out: str | None,
+    report: str | None,
+    force: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
     """The method, batch, precision and settings to use, with reasons and what would change them.
 
     Without --samples or --data there is no training time and no cost, and quality is an average over sizes.
@@ -40,13 +49,16 @@ def command(explain: bool, target: str | None, out: str | None, force: bool, as_
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --samples 5000 --budget-usd 20 --must-merge
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --data train.jsonl --export trl -o trl.yaml
+      advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000 --report report.html
     """
     asked = given(arguments)
     required(asked, "model", "gpu")
-    if (out is not None or force) and target is None:
+    if (out is not None and target is None) or (force and target is None and report is None):
         raise BadRequest("--out and --force go with --export", hints=["for example: --export trl -o trl.yaml"])
+    write_report = report_writer(report, force=force)
     with progress("tracing") as advance:
         found = advisor.recommend(**asked, on_progress=advance)
+    write_report(found)
     if target is not None:
         deliver(
             advisor.export(found, to=target, data=asked.get("data"), model=asked["model"]),
@@ -55,7 +67,7 @@ def command(explain: bool, target: str | None, out: str | None, force: bool, as_
             as_json=as_json,
         )
         return
-    emit(found, as_json, explained if explain else recommendation_table)
+    emit(found, as_json, explained if explain else recommended)
 
 
 def recommendation_table(found: Recommendation) -> Iterator[Any]:

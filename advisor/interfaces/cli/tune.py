@@ -15,7 +15,7 @@ from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import given, options_of, required
-from advisor.interfaces.cli.output import console, emit, fitted, grid
+from advisor.interfaces.cli.output import console, emit, fitted, grid, report_writer
 
 if TYPE_CHECKING:
     from advisor.domain.tuning import Plan, TunedStudy, TunedTrial
@@ -25,7 +25,9 @@ SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 
 @click.command("tune")
 @options_of(TuneCommand)
-def command(resume: str | None, join: str | None, as_json: bool, **arguments: Any) -> None:
+def command(
+    resume: str | None, join: str | None, report: str | None, force: bool, as_json: bool, **arguments: Any
+) -> None:
     """Search the settings on your data, from the recommendation on; keep the best adapter.
 
     The plan is printed before anything starts. Ctrl-C ends cleanly, and --resume goes on from there.
@@ -40,6 +42,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     """
     if resume is not None and join is not None:
         raise BadRequest("--resume goes on with a study of this machine, --join helps with another's: give one of them")
+    write_report = report_writer(report, force=force)
     asked = given(arguments)
     view = None if as_json else TuneDisplay()
     told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
@@ -59,6 +62,7 @@ def command(resume: str | None, join: str | None, as_json: bool, **arguments: An
     finally:
         if view is not None:
             view.close()
+    write_report(found)
     emit(found, as_json, study_table)
 
 

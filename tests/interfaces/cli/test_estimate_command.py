@@ -161,7 +161,7 @@ def test_what_is_missing_is_asked_for(capsys, arguments):
 
 def test_people_see_four_answers_with_intervals(model, capsys):
     asked = ["--model", model, "--gpu", "L40S", "--method", "lora", "--seq-len", "64", "--samples", "500"]
-    assert run(["estimate", *asked, "--target-modules", "q_proj,v_proj"]) == 0
+    assert run(["estimate", *asked, "--target-modules", "q_proj,v_proj", "--explain"]) == 0
     shown = capsys.readouterr().out
     for words in ("peak memory", "one step", "training", "price", "quality vs full", "base weights"):
         assert words in shown

@@ -70,7 +70,7 @@ def test_without_being_asked_the_answer_is_short(tiny, capsys):
     short = capsys.readouterr().out
     assert "conflict" not in short
     assert "learning_rate" in short
-    assert len(short.splitlines()) < 60
+    assert "policy" not in short
 
 
 def test_the_users_file_sets_samples_lengths_and_task(tiny, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_no_figure_of_the_ranking_is_cut_however_narrow_the_terminal(tiny, capsy
     assert run([*tiny, "--samples", "1000", "--json"]) == 0
     found = Recommendation.from_document(json.loads(capsys.readouterr().out))
     monkeypatch.setenv("COLUMNS", str(width))
-    assert run([*tiny, "--samples", "1000"]) == 0
+    assert run([*tiny, "--samples", "1000", "--explain"]) == 0
     shown = capsys.readouterr().out
     table = shown[: shown.index("settings")]
     said = ("Use ", "all ", "narrow ")

@@ -1,0 +1,28 @@
+"""A result's report as one HTML text."""
+
+from __future__ import annotations
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.recommendation import Recommendation
+from advisor.domain.tuning import TunedStudy
+from advisor.estimator.audit import Audit
+from advisor.interfaces.report.page import rendered
+
+Reported = Recommendation | Candidate | Audit | TunedStudy
+
+
+def html_of(found: Reported) -> str:
+    """The page of a recommendation, a candidate or an audit; of a study the one that lies in its folder too."""
+    if isinstance(found, TunedStudy):
+        from advisor.tuner.results.html_report import page
+
+        return page(found)
+    if isinstance(found, Audit):
+        from advisor.interfaces.report.audits import page_of_audit
+
+        return rendered(page_of_audit(found))
+    from advisor.interfaces.report import answers
+
+    if isinstance(found, Recommendation):
+        return rendered(answers.page_of_recommendation(found))
+    return rendered(answers.page_of_candidate(found))

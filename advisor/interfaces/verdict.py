@@ -1,0 +1,112 @@
+"""The answer in words, the same in every face: fits or not and with how much room, hours, money, quality, how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from advisor.domain.candidate import Candidate
+from advisor.domain.quantity import Quantity
+from advisor.domain.recipe import Recipe
+from advisor.domain.recommendation import Recommendation, Setting
+from advisor.domain.units import duration, gib, plural
+from advisor.interfaces.amounts import amount, show, span
+
+Fact = tuple[str, str]
+"""A name of one word and what is said under it."""
+
+SETTINGS_TOLD: Final = ("learning_rate", "rank", "alpha", "target_modules")
+"""Recommended settings that stand in a short answer; batch and epochs are said in words."""
+
+
+def of_recommendation(found: Recommendation) -> str:
+    """One sentence: what to use, whether it fits and with how much room, how long, for how much."""
+    choice = found.choice
+    return f"Use {way(choice.recipe)} for {found.workload.model} on {choice.gpu}: {_in_short(choice, spot=found.spot)}."
+
+
+def of_candidate(candidate: Candidate) -> str:
+    """One sentence: whether a recipe fits and with how much room, how long, for how much."""
+    return f"{way(candidate.recipe)} for {candidate.workload.model} on {candidate.gpu}: {_in_short(candidate)}."
+
+
+def way(recipe: Recipe) -> str:
+    """The method and what is unusual of how it is trained: `lora on a nf4 base`, `full with adafactor`."""
+    base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
+    mixed = f" in {recipe.precision}" if recipe.mixed and not base else ""
+    optimizer = "" if recipe.optimizer == Recipe.model_fields["optimizer"].default else f" with {recipe.optimizer}"
+    return f"{recipe.method}{base}{mixed}{optimizer}"
+
+
+def fitting(candidate: Candidate) -> str:
+    """`fits, 13.6 GiB to spare`; where the interval reaches beyond the limit, that it may not."""
+    peak, limit = candidate.memory.peak_device, candidate.limit_bytes
+    if not candidate.fits:
+        return f"does not fit, {gib(peak.mid - limit)} too much"
+    spare = f"{gib(limit - peak.mid)} to spare"
+    if peak.high > limit:
+        return f"should fit, {spare}, but may need up to {gib(peak.high)}"
+    return f"fits, {spare}"
+
+
+def _in_short(candidate: Candidate, *, spot: bool = False) -> str:
+    parts = [fitting(candidate)]
+    training, paid = candidate.time.training, candidate.money.at(spot=spot)
+    parts.append(f"{duration(candidate.time.step.mid)} a step" if training is None else duration(training.mid))
+    parts.extend([amount(paid.mid, paid.unit)] if paid is not None else [])
+    return ", ".join(parts)
+
+
+def facts(candidate: Candidate, *, spot: bool = False) -> Iterator[Fact]:
+    """What the sentence rests on, each with its interval: memory, time, money, quality, batch, basis."""
+    yield "memory", f"{show(candidate.memory.peak_device, basis=False)} of {gib(candidate.limit_bytes)} allowed"
+    yield "time", _time(candidate)
+    paid = candidate.money.at(spot=spot)
+    if paid is not None:
+        yield "money", f"{show(paid, basis=False)}, {paid.why}"
+    elif candidate.time.training is not None:
+        yield "money", f"unknown: {candidate.money.note or 'no price'}"
+    if candidate.quality is not None:
+        effect, within = candidate.quality.effect, candidate.quality.within_one_point
+        interval = f" ({span(effect)})" if effect.low < effect.high else ""
+        yield "quality", f"{amount(effect.mid, 'score')} points against full{interval}, {within:.0%} to lose under 1"
+    recipe, longest = candidate.recipe, candidate.workload.seq_len
+    batch = f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples of up to {longest} tokens"
+    yield "train", f"{batch}, {recipe.precision}, {'' if recipe.gradient_checkpointing else 'no '}checkpointing"
+    yield "sure", sureness(candidate)
+
+
+def _time(candidate: Candidate) -> str:
+    time, workload = candidate.time, candidate.workload
+    steps = workload.optimizer_steps()
+    if time.training is None or steps is None:
+        return f"{show(time.step, basis=False)} a step; hours and money need a number of samples"
+    said = f"{plural(workload.epochs, 'epoch')}, {plural(steps, 'step')} of {amount(time.step.mid, 's')}"
+    return f"{show(time.training, basis=False)}, {said}"
+
+
+def sureness(candidate: Candidate) -> str:
+    """On what memory and time stand, and the last reason given for the time."""
+    memory, time = candidate.memory.peak_device, candidate.time.step
+    return f"memory {memory.basis}, time {time.basis} ({time.why.rpartition('; ')[2]})"
+
+
+def settings(found: Recommendation) -> str:
+    """The settings to start with, in one line; their ranges and sources belong to the long answer."""
+    told = [setting for setting in found.settings if setting.name in SETTINGS_TOLD]
+    return ", ".join(f"{setting.name} {said_value(setting)}" for setting in told)
+
+
+def said_value(setting: Setting) -> str:
+    """A setting's value for a reader."""
+    return f"{setting.value:g}" if isinstance(setting.value, float) else str(setting.value)
+
+
+def quality_of(candidate: Candidate) -> Quantity | None:
+    """Expected points against full fine-tuning; None where nothing is known."""
+    return None if candidate.quality is None else candidate.quality.effect
+
+
+def unresolved(notes: tuple[str, ...]) -> Iterator[str]:
+    """Notes that a short answer keeps: all but how the model was found and what the figures are based on."""
+    yield from (note for note in notes if not note.startswith(("assumed: ", "memory: ", "time: ", "model: ")))

@@ -73,8 +73,6 @@ def doctor() -> Checkup:
     Example:
         advisor.doctor().to_do
     """
-    from advisor import __version__
-
     problems: list[str] = []
     libraries = tuple(_libraries())
     gpu, note = _gpu()
@@ -86,7 +84,7 @@ def doctor() -> Checkup:
     old = sum(price.stale(today) for price in found)
     problems.extend(_of_libraries(libraries))
     return Checkup(
-        advisor=__version__,
+        advisor=installed_versions(["advisor"]).get("advisor", "not installed"),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         libraries=libraries,

@@ -10,7 +10,8 @@ from advisor.domain.request.measuring_options import AuditCommand
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.click_options import given, options_of
-from advisor.interfaces.cli.output import emit, grid, progress, report_writer
+from advisor.interfaces.cli.output import emit, grid, progress
+from advisor.interfaces.report.report_writer import report_writer
 
 if TYPE_CHECKING:
     from advisor.estimator.audit import Audit

@@ -14,7 +14,8 @@ from advisor.domain.request.command_options import EstimateCommand
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of, pair, required
-from advisor.interfaces.cli.output import emit, grid, plain, report_writer
+from advisor.interfaces.cli.output import emit, grid, plain
+from advisor.interfaces.report.report_writer import report_writer
 from advisor.interfaces.terminal.answer import estimated
 from advisor.interfaces.verdict import of_candidate
 

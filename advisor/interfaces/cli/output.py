@@ -69,28 +69,6 @@ def typed(*more: str) -> str:
     return clean(shlex.join(["advisor", *(words or ["..."]), *more]).replace("'...'", "..."))
 
 
-def report_writer(path: str | None, *, force: bool) -> Callable[[Any], None]:
-    """What writes a result's report, told on stderr; nothing where none was asked for.
-
-    Raises:
-        BadRequest: the file is there already, before anything is computed.
-    """
-    if path is None:
-        return lambda found: None
-    from advisor.interfaces.report.page import check_free, write_html
-
-    place = check_free(path, force=force)
-
-    def write(found: Any) -> None:
-        from advisor.interfaces.report.documents import html_of
-
-        write_html(html_of(found), place)
-        if not quiet():
-            click.echo(clean(f"wrote {place}"), err=True)
-
-    return write
-
-
 def _parts(shown: Any) -> Iterable[Any]:
     if isinstance(shown, str) or not isinstance(shown, Iterable):
         return [shown]

@@ -14,7 +14,8 @@ from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
 from advisor.interfaces.cli.click_options import given, options_of, required
 from advisor.interfaces.cli.export import deliver
-from advisor.interfaces.cli.output import emit, fitted, grid, progress, report_writer
+from advisor.interfaces.cli.output import emit, fitted, grid, progress
+from advisor.interfaces.report.report_writer import report_writer
 from advisor.interfaces.terminal.answer import recommended
 
 if TYPE_CHECKING:

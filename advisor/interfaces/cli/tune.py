@@ -15,7 +15,8 @@ from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import given, options_of, required
-from advisor.interfaces.cli.output import console, emit, fitted, grid, report_writer
+from advisor.interfaces.cli.output import console, emit, fitted, grid
+from advisor.interfaces.report.report_writer import report_writer
 
 if TYPE_CHECKING:
     from advisor.domain.tuning import Plan, TunedStudy, TunedTrial

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from advisor.assembly.objectives.preference_batch import preference_batch
 from advisor.domain.model import ModelSpec
+from advisor.domain.request.vocabulary import Reference
 from advisor.domain.workload import Workload
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ def make_batch(
     device: str,
     dtype: torch.dtype | None = None,
     seed: int = 0,
+    reference: Reference | None = None,
 ) -> dict[str, torch.Tensor]:
     """Model inputs of B = `batch` samples of S = `length` tokens (T = `target` for an encoder-decoder).
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
     so that no model takes the shortcut it has for full batches. Images: pixel_values; audio:
-    input_features; both in `dtype`.
+    input_features; both in `dtype`. Preference objectives have batches of their own (`preference_batch`).
     """
     import torch
 
@@ -45,6 +48,8 @@ def make_batch(
         return torch.randn(*shape, generator=make).to(device=device, dtype=dtype)
 
     inputs: dict[str, torch.Tensor] = {}
+    if workload.objective != "sft":
+        return preference_batch(workload.objective, reference, tokens, batch, length, padded=padded)
     if spec.task_class == "ImageClassification":
         size = int(spec.config.get("image_size") or 224)
         inputs["pixel_values"] = floats(batch, int(spec.config.get("num_channels") or 3), size, size)

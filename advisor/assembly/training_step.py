@@ -23,8 +23,8 @@ Mark = Callable[[str], None]
 class Stepper:
     """Takes training steps of one recipe on one model.
 
-    `mark` is called as each phase begins. `fused_head` replaces model forward and loss where the trainer
-    never builds logits: it takes (model, inputs) and returns the loss. `backward` runs the backward pass.
+    `mark` is called as each phase begins. `loss_of` takes (model, inputs) and returns the loss, where it is another
+    than the model's own. `backward` runs the backward pass.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Stepper:
         recipe: Recipe,
         *,
         mark: Mark,
-        fused_head: Callable[[nn.Module, dict[str, Any]], torch.Tensor] | None = None,
+        loss_of: Callable[[nn.Module, dict[str, Any]], torch.Tensor] | None = None,
         backward: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         import torch
@@ -43,7 +43,7 @@ class Stepper:
         self.optimizer = optimizer
         self.recipe = recipe
         self.mark = mark
-        self.fused_head = fused_head
+        self.loss_of = loss_of
         self.backward = backward or torch.autograd.backward
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.outputs: Any = None
@@ -63,7 +63,8 @@ class Stepper:
             self.inputs = make_inputs()
             self.mark("forward")
             self.loss = self._trainer_loss(dict(self.inputs))
-            self.inputs = {}
+            if self.recipe.trainer != "trl":
+                self.inputs = {}
         self.mark("backward")
         assert self.loss is not None
         self.backward(self.loss)
@@ -100,8 +101,8 @@ class Stepper:
         reallocate(first + self.taken)
 
     def _trainer_loss(self, inputs: dict[str, Any]) -> torch.Tensor:
-        if self.fused_head is not None:
-            return self.fused_head(self.model, inputs)
+        if self.loss_of is not None:
+            return self.loss_of(self.model, inputs)
         return self.model(**inputs).loss
 
     def _loop_forward(self, make_inputs: Callable[[], dict[str, Any]]) -> None:

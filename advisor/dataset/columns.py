@@ -15,7 +15,9 @@ from advisor.errors import BadRequest
 Media = str
 """pictures, sound or video."""
 
-ROLES: Final = ("text", "label", "prompt", "completion", "messages", "system", "context", "history", "tools")
+ROLES: Final = (
+    "text", "label", "prompt", "completion", "messages", "system", "context", "history", "tools", "chosen", "rejected"
+)  # fmt: skip
 """What a column can be named for: `--columns text=utterance,label=intent`."""
 OTHER_ROLES: Final[Mapping[str, str]] = {
     "input": "prompt",

@@ -82,11 +82,20 @@ class Layout:
     roles: Mapping[str, tuple[str, ...]]
     unlabelled: Label | None = None
     """The label that means that a row has none; such rows are left out."""
+    answers: tuple[str, ...] = ()
+    """Roles of the answers of a row that is several sequences: a preferred and a rejected one."""
 
     @property
     def used(self) -> frozenset[str]:
         """Names of the columns that are read."""
         return frozenset(name for names in self.roles.values() for name in names)
+
+    def examples(self, placed: Placed) -> tuple[Example | None, ...]:
+        """A row's sequences in the common form: one, or one for each of its answers. Raises as `example`."""
+        if not self.answers:
+            return (self.example(placed),)
+        row = _Row(placed, self.roles)
+        return tuple(_answered(row, self, role) for role in self.answers)
 
     def example(self, placed: Placed) -> Example | None:
         """A row in the common form; None for a row without a label.
@@ -162,6 +171,20 @@ class _Row:
         if not isinstance(value, (str, int)):
             raise self.fault(f"has {type(value).__name__} in {name!r} where a class is expected")
         return _writable(value, name, self) if isinstance(value, str) else value
+
+
+def _answered(row: _Row, layout: Layout, role: str) -> Example:
+    """A pair's prompt with one of its answers; a conversation's turns with one of two last ones."""
+    if layout.kind != "messages":
+        answer = row.text(role)
+        return Example(row.text("prompt"), answer) if "prompt" in layout.roles else Example(answer)
+    before = [turn for asked in ("prompt", "messages") if asked in layout.roles for turn in _turns(row, asked)]
+    answer = row.value(role)
+    if is_mapping(answer):
+        return Example("", messages=(*before, _message(answer, row)))
+    if isinstance(answer, str) and not _is_json_list(answer):
+        return Example("", messages=(*before, _turn("assistant", row.text(role))))
+    return Example("", messages=(*before, *_turns(row, role)))
 
 
 def _reached(row: Mapping[str, Any], name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from advisor.dataset.files import bad
 from advisor.dataset.folders import Placed, find_files
 from advisor.dataset.readers import plain_suffix, table_of
 from advisor.dataset.recognisers import CHATS, LABELS, PROMPTS, SYSTEMS, TEXTS, Roles, prompt_of, text_of
-from advisor.dataset.row_formats import ROW_FORMATS, RowKind, recognised
+from advisor.dataset.row_formats import ROW_FORMATS, RowFormat, RowKind, recognised
 from advisor.errors import BadRequest
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -35,33 +35,79 @@ MEANINGS: Final[Mapping[str, str]] = {
 UNDERSTOOD: Final = "text; text and label; prompt and completion; instruction and output; messages; input and target"
 FEW_CLASSES: Final = 0.5
 """A column offered as label has fewer different values than this share of the rows."""
+ANSWERS: Final = ("chosen", "rejected")
+"""Roles of a pair, one sequence each."""
 SMALL: Final = 0.005
 """A share of the characters below this is said as less than one per cent."""
 
 
-def find_layout(path: Path, seen: Columns, named: Roles, first: Placed) -> Layout:
+def find_layout(path: Path, seen: Columns, named: Roles, first: Placed, also: Collection[str] = ()) -> Layout:
     """How rows with these columns are read.
+
+    Args:
+        also: formats beside those of supervised training that are read too: `preference`, `kto`.
 
     Raises:
         BadRequest: a format that is not trained on yet, by its name; a column named that is not there.
         BadFile: columns of no known format; says what they may be meant as.
     """
+    if named and set(ANSWERS) <= named.keys():
+        roles = {role: tuple(_existing(path, seen, name) for name in names) for role, names in named.items()}
+        if "preference" in also:
+            return _preference_layout(seen, roles, "preference")
+        raise _not_trained(path, next(entry for entry in ROW_FORMATS if entry.name == "preference"), roles)
     if named:
         return _as_named(path, seen, named)
     found = recognised(seen)
     if found is None:
         raise _unknown(path, seen, first)
     entry, roles = found
+    if entry.name in also:
+        return _preference_layout(seen, roles, entry.name)
     if entry.kind is None:
-        sentence, instead = entry.refusal(roles)
-        raise BadRequest(
-            f"the rows of {path} {sentence}",
-            hints=[*instead, f"what can be trained on: {UNDERSTOOD}"],
-            path=str(path),
-            row_format=entry.name,
-            columns={role: list(names) for role, names in roles.items()},
-        )
+        raise _not_trained(path, entry, roles)
     return _with_unlabelled(path, seen, Layout(entry.name, entry.kind, roles))
+
+
+def _preference_layout(seen: Columns, roles: Roles, path_format: str) -> Layout:
+    """The layout of `preference` and `kto` rows, by the roles that the format found.
+
+    A pair's two answers follow its prompt, or hold it already; turns of a chat may stand in either. Rows of answers
+    marked good or bad are read as prompt and completion.
+    """
+    if path_format == "kto":
+        kind: RowKind = "messages" if "messages" in roles else "prompt-completion"
+        if kind == "prompt-completion" and _chat(seen, roles, "completion"):
+            kind = "messages"
+        return Layout(path_format, kind, roles)
+    kept = {role: roles[role] for role in ANSWERS}
+    if _chat(seen, roles, "chosen"):
+        # a prompt in plain text beside whole conversations is part of them already
+        kept |= {"prompt": roles["prompt"]} if _chat(seen, roles, "prompt") else {}
+        return Layout(path_format, "messages", kept, answers=ANSWERS)
+    if "messages" in roles:
+        return Layout(path_format, "messages", {**kept, "messages": roles["messages"]}, answers=ANSWERS)
+    if "prompt" in roles:
+        return Layout(path_format, "prompt-completion", {**kept, "prompt": roles["prompt"]}, answers=ANSWERS)
+    return Layout(path_format, "text", kept, answers=ANSWERS)
+
+
+def _chat(seen: Columns, roles: Roles, role: str) -> bool:
+    column = seen.by_name.get(roles.get(role, ("",))[0])
+    if column is None:
+        return False
+    return "objects" in column.kinds or (column.filled > 0 and column.json_lists == column.filled)
+
+
+def _not_trained(path: Path, entry: RowFormat, roles: Roles) -> BadRequest:
+    sentence, instead = entry.refusal(roles)
+    return BadRequest(
+        f"the rows of {path} {sentence}",
+        hints=[*instead, f"what can be trained on: {UNDERSTOOD}"],
+        path=str(path),
+        row_format=entry.name,
+        columns={role: list(names) for role, names in roles.items()},
+    )
 
 
 def for_task(layout: Layout, task: str | None) -> Layout:

@@ -66,8 +66,9 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         "preference",
         None,
         recognisers.preference_columns,
-        "are preference pairs ({listed}): DPO and other preference training is not modelled yet",
+        "are preference pairs ({listed}), which supervised training cannot learn from",
         (
+            "to price preference training on them: advisor recommend --objective dpo (or orpo, simpo, reward ...)",
             "to train on the conversation alone (SFT): --columns messages={messages}",
             "to train on the chosen answers alone (SFT): --columns prompt={prompt},completion={answer}",
         ),
@@ -76,9 +77,11 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         "kto",
         None,
         recognisers.kto_columns,
-        "are answers marked good or bad by '{label}' (KTO): this is not modelled yet, and plain training would learn "
-        "the bad answers too",
-        ("to train on the good answers alone (SFT): keep the rows where '{label}' is true, in a file without it",),
+        "are answers marked good or bad by '{label}': plain training would learn the bad answers too",
+        (
+            "to price training on both: advisor recommend --objective kto",
+            "to train on the good answers alone (SFT): keep the rows where '{label}' is true, in a file without it",
+        ),
     ),
     RowFormat(
         "stepwise",
@@ -169,7 +172,7 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         "prompts",
         None,
         recognisers.prompt_only_columns,
-        "are prompts without an answer ({listed}): reinforcement learning on them (GRPO, PPO) is not modelled yet",
+        "are prompts without an answer ({listed}): reinforcement learning on them (GRPO, RLOO) is not priced yet",
         ("to train on the prompts as texts: --columns text={prompt}",),
     ),
     RowFormat("text", "text", recognisers.text_columns),

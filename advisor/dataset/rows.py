@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,15 +69,18 @@ class Rows:
 
     @property
     def usable(self) -> int:
-        """Rows there is something to learn from."""
+        """Sequences there is something to learn from: a row is one, a pair of answers two."""
         return self.count - self.empty
+
+    @property
+    def samples(self) -> int:
+        """Rows there is something to learn from."""
+        return self.usable // max(1, len(self.layout.answers))
 
     def examples(self) -> Iterator[Example]:
         """Every example in the file's order, read again from the file."""
         for placed in find_files(self.path).rows([]):
-            example = self.layout.example(placed)
-            if example is not None:
-                yield example
+            yield from (example for example in self.layout.examples(placed) if example is not None)
 
 
 def read_rows(
@@ -87,6 +90,7 @@ def read_rows(
     columns: Mapping[str, str] | str | None = None,
     usual_task: Task | None = None,
     sample: int = SAMPLE,
+    also: Collection[str] = (),
 ) -> Rows:
     """Read a data file once, in bounded memory.
 
@@ -96,6 +100,7 @@ def read_rows(
             and that is the model's `usual_task`, else `causal-lm`.
         columns: which column is read as what, `{"text": "utterance", "label": "intent"}`; None: by customary names.
         sample: rows to keep, drawn evenly with a fixed seed.
+        also: formats of rows that the caller can use beside those of supervised training: `preference`, `kto`.
     Raises:
         BadRequest: an unknown task, one these rows cannot serve, rows of a format that is not trained on yet.
         BadFile: missing, empty, binary, broken, rows of mixed or unknown kind, a row without a label; the field
@@ -107,7 +112,7 @@ def read_rows(
     first = list(itertools.islice(files.rows([]), PEEK))
 
     def layout_of(seen: Columns) -> Layout:
-        return for_task(find_layout(files.path, seen, named, first[0]), task)
+        return for_task(find_layout(files.path, seen, named, first[0], also), task)
 
     layout = layout_of(Columns([row for _, _, row in first]))
     tally = _read(files, layout, sample)
@@ -147,11 +152,11 @@ def _read(files: DataFiles, layout: Layout, sample: int) -> _Tally:
         tally.columns.add(row)
         if layout.kind == "messages":
             tally.turn_keys |= turn_keys_left_out(row, layout)
-        example = layout.example(placed)
-        if example is None:
-            tally.unlabelled += 1
-        else:
-            tally.add(example)
+        for example in layout.examples(placed):
+            if example is None:
+                tally.unlabelled += 1
+            else:
+                tally.add(example)
     return tally
 
 

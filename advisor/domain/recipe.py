@@ -16,6 +16,7 @@ from advisor.domain.request.vocabulary import (
     Batching,
     DType,
     MixedPrecision,
+    Reference,
     Trainer,
 )
 from advisor.domain.stored import Value
@@ -49,6 +50,9 @@ class Recipe(Value):
     batching: Batching = "padded"
     expandable_segments: bool = Field(
         False, description="PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True: the allocator's segments grow"
+    )
+    reference: Reference | None = Field(
+        None, description="of a preference objective: where the reference's log-probabilities come from"
     )
     learning_rate: float | None = Field(None, gt=0)
     head_learning_rate: float | None = Field(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
-from advisor.domain.request.vocabulary import Objective
+from advisor.domain.request.vocabulary import SearchObjective
 from advisor.domain.stored import Stored, Value
 from advisor.domain.workload import Workload
 
@@ -143,7 +143,7 @@ class TunedStudy(Stored):
     device: str
     metric: str
     higher_is_better: bool
-    objectives: tuple[Objective, ...]
+    objectives: tuple[SearchObjective, ...]
     plan: Plan
     dimensions: tuple[Dimension, ...]
     trials: tuple[TunedTrial, ...]

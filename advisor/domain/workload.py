@@ -6,11 +6,13 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
-from advisor.domain.request.vocabulary import Task, TaskType
+from advisor.domain.request.vocabulary import Objective, Task, TaskType
 from advisor.domain.stored import Value
 
 DEFAULT_SEQ_LEN: Final = 1024
 """Tokens of the longest sample where nobody says: TRL's own default for max_length (SFTConfig, trl 1.16)."""
+PAIRED: Final[frozenset[Objective]] = frozenset({"dpo", "ipo", "orpo", "cpo", "simpo", "reward"})
+"""Objectives whose samples are two sequences each, a preferred and a rejected answer."""
 
 
 class Workload(Value):
@@ -18,7 +20,8 @@ class Workload(Value):
 
     Lengths are in tokens. `seq_len` is the longest sample after truncation and decides memory;
     `mean_seq_len` is the mean padded length of a batch's samples and decides time (default: `seq_len`).
-    `target_len` is the longest target of a seq2seq task.
+    `target_len` is the longest target of a seq2seq task. A sample of a `PAIRED` objective is two sequences, and lengths
+    are those of one of them.
 
     Raises:
         ValidationError: a size is not positive, or the mean exceeds the longest.
@@ -26,6 +29,7 @@ class Workload(Value):
 
     model: str
     task: Task = "causal-lm"
+    objective: Objective = "sft"
     task_type: TaskType | None = None
     samples: int | None = Field(None, ge=1, le=10**12)
     seq_len: int = Field(DEFAULT_SEQ_LEN, ge=1, le=10**7)
@@ -51,6 +55,11 @@ class Workload(Value):
     @property
     def mean_length(self) -> float:
         return self.seq_len if self.mean_seq_len is None else self.mean_seq_len
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that one sample is in a batch."""
+        return 2 if self.objective in PAIRED else 1
 
     def optimizer_steps(self) -> int | None:
         """Optimizer steps of the whole training, the last incomplete batch counted; None without samples."""

@@ -127,7 +127,7 @@ def _law(workload: Workload, recipe: Recipe, points: int) -> tuple[Law | None, F
         return None, np.array([longest]), "every batch is as long as the longest sample"
     if workload.length_quantiles:
         known = np.minimum(np.array(workload.length_quantiles, dtype=np.float64), longest)
-        law = longest_of(known, recipe.micro_batch_size if recipe.batching == "padded" else 1)
+        law = longest_of(known, recipe.micro_batch_size * workload.sequences if recipe.batching == "padded" else 1)
         return law, law(middle(points)), f"batch lengths are drawn from those of the samples, {workload.lengths}"
     free = recipe.batching == "padding-free"
     shape = load_constants("time")["sample_length_shape" if free else "length_shape"].value

@@ -8,6 +8,7 @@ from typing import Final, Unpack
 from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of, with_stored_base
 from advisor.catalog.models.tasks import task_for
+from advisor.catalog.objectives import find_objective, quality_unknown, task_of, under_objective
 from advisor.catalog.training_precision import precision_warning
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
@@ -87,16 +88,19 @@ def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, 
     recipe = recipe_of(request)
     if request.base is None:
         recipe = with_stored_base(spec, recipe)
+    objective = request.objective or "sft"
+    task = task_for(spec, task_of(objective, spec, request.task))
+    recipe, said = under_objective(recipe, find_method(recipe.method), objective, request.reference)
     recipe, precision = with_precision(
         recipe,
         find_method(recipe.method),
         hardware.gpu,
         spec,
-        task_for(spec, request.task),
+        task,
         dtype=request.dtype,
         mixed=request.mixed_precision,
         autocast=request.autocast,
-        prepare=request.prepare_kbit_training,
+        prepare=recipe.prepare_kbit_training or request.prepare_kbit_training,
     )
     check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
@@ -107,7 +111,7 @@ def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, 
     if request.autocast and not recipe.mixed:
         precision = (*precision, "--autocast changes nothing: in float32 the products are in it already")
     candidate = with_own_allocator(candidate, hardware.gpu)
-    resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
+    resolved = [note for note in (hardware.note, *said, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 
 
@@ -152,6 +156,7 @@ def price(
         memory, time = _as_measured(memory, time, measured, workload)
     method = find_method(recipe.method)
     warning = precision_warning(method, recipe, workload.task)
+    unstudied = quality_unknown(workload.objective)
     return Candidate(
         workload=workload,
         recipe=recipe,
@@ -167,6 +172,7 @@ def price(
         quality=_quality(workload, recipe, spec, trace, warning),
         assumptions=(
             *([warning] if warning else ()),
+            *([f"quality: {unstudied}"] if unstudied else ()),
             lengths.says,
             *allocator,
             *notes,
@@ -203,7 +209,8 @@ def largest_micro_batch(
     overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
     usual = load_constants("memory")["fragmentation"].low
     timeline: Timeline | None = None
-    for size in sorted((d for d in range(1, at_most + 1) if at_most % d == 0), reverse=True):
+    fewest = find_objective(workload.objective).fewest_rows
+    for size in sorted((d for d in range(fewest, at_most + 1) if at_most % d == 0), reverse=True):
         tried = recipe.model_copy(update={"micro_batch_size": size, "gradient_accumulation": at_most // size})
         if timeline is None:
             timeline = timeline_of(trace_of(workload, tried, hardware, spec))
@@ -219,8 +226,8 @@ def largest_micro_batch(
 
 
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:
-    """None without a number of samples, which the effect hangs on, and of what does not train at all."""
-    if workload.samples is None or (warning and recipe.dtype == "float16"):
+    """None without a number of samples, which the effect hangs on, of what does not train at all, and unstudied."""
+    if workload.samples is None or quality_unknown(workload.objective) or (warning and recipe.dtype == "float16"):
         return None
     return quality_of(workload, recipe, spec, trace.total_parameters, trace.trainable_parameters, workload.samples)
 

@@ -12,6 +12,7 @@ from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import not_used, target_length, task_for
+from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
 from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -42,12 +43,14 @@ from advisor.domain.request.verb_options import (
     MixedPrecisionFlag,
     Model,
     NumLabels,
+    ObjectiveName,
     OneBase,
     OneMethod,
     Optimizer,
     Precision,
     PrepareKbitTraining,
     Rank,
+    ReferenceModel,
     Samples,
     Schedule,
     SeqLen,
@@ -61,6 +64,7 @@ from advisor.domain.request.verb_options import (
     WarmupRatio,
     WeightDecay,
 )
+from advisor.domain.request.vocabulary import Trainer
 from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
@@ -106,6 +110,7 @@ class EstimateRequest(Value):
     target_len: TargetLen | None = None
     num_labels: NumLabels | None = None
     task: TaskName | None = None
+    objective: ObjectiveName | None = None
     task_type: TaskTypeName | None = None
     samples: Samples | None = None
     epochs: Epochs = 3.0
@@ -125,6 +130,7 @@ class EstimateRequest(Value):
     attn_implementation: AttnImplementation = "sdpa"
     expandable_segments: ExpandableSegments = False
     trainer: TrainerName = "hf"
+    reference: ReferenceModel | None = None
     batching: BatchingName = "padded"
     torch_compile: TorchCompile = False
     use_liger_kernel: UseLigerKernel = False
@@ -142,6 +148,11 @@ class EstimateRequest(Value):
     @classmethod
     def _flag(cls, flag: Any) -> Any:
         return _FLAGS.get(flag, flag) if isinstance(flag, str) else flag
+
+    @property
+    def trainer_said(self) -> Trainer | None:
+        """The trainer where the user named one."""
+        return self.trainer if "trainer" in self.model_fields_set else None
 
 
 def from_case(case: Mapping[str, Any]) -> EstimateRequest:
@@ -199,7 +210,8 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     from advisor.catalog.methods import longest
 
     notes: list[str] = []
-    task = task_for(spec, request.task)
+    objective = request.objective or "sft"
+    task = task_for(spec, task_of(objective, spec, request.task))
     seq_len, of_the_file = request.seq_len, {}
     if request.length_file is not None:
         refuse_beside(request.length_file, mean_seq_len=request.mean_seq_len)
@@ -215,12 +227,13 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     fields = {
         "model": spec.name,
         "task": task,
+        "objective": objective,
         "task_type": request.task_type,
         "samples": request.samples,
         "seq_len": seq_len,
         "mean_seq_len": request.mean_seq_len,
         "target_len": target_len,
-        "epochs": request.epochs,
+        "epochs": request.epochs if "epochs" in request.model_fields_set else usual_epochs(objective)[0] or 3.0,
         "effective_batch_size": request.batch_size * request.gradient_accumulation,
         "lengths": "given" if request.seq_len else "assumed: no data given",
         **of_the_file,
@@ -228,6 +241,8 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     if request.samples is not None:
         fields["samples"] = request.samples
     labels = request.num_labels or head_outputs(spec)
+    if objective == "reward":
+        labels = 1
     if labels is not None and task == "sequence-classification":
         fields["num_labels"] = labels
     try:
@@ -290,7 +305,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "optimizer": optimizer,
             "gradient_checkpointing": request.gradient_checkpointing,
             "attention": request.attn_implementation,
-            "trainer": request.trainer,
+            "trainer": trainer_for(request.objective or "sft", request.trainer_said),
             "batching": request.batching,
             "expandable_segments": request.expandable_segments,
             "learning_rate": request.learning_rate,

@@ -106,6 +106,7 @@ def fingerprint(workload: Workload, recipe: Recipe, gpu: str) -> str:
         "gpu": gpu,
         "model": workload.model,
         "task": task,
+        "objective": workload.objective,
         "seq_len": workload.seq_len,
         "mean": round(workload.mean_length),
         "target_len": workload.target_len if task == "seq2seq" else None,

@@ -74,7 +74,7 @@ def with_precision(
     settled = recipe.model_copy(update={**chosen, "prepare_kbit_training": prepared})
     check_support(gpu, settled, method, task)
     if settled.trainer == "trl" and mixed is None and autocast is None and not settled.mixed:
-        said += ("mixed precision: no; SFTConfig's own default is bf16: --mixed-precision bf16 prices it",)
+        said += ("mixed precision: no; TRL's own default (SFTConfig) is bf16: --mixed-precision bf16 prices it",)
     more = (allocator_note(gpu), to_train_here(settled))
     return settled, (*notes, *said, *(note for note in more if note))
 

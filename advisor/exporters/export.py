@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Unpack
 
+from advisor.catalog.objectives import find_objective
 from advisor.domain.request.export_options import ExportOptions
 from advisor.domain.request.validation import check_names
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
@@ -48,6 +49,14 @@ def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
 
 def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) -> Export:
     """The export of a job. Raises as `export`."""
+    objective = job.workload.objective
+    if objective != "sft":
+        raise IllegalRecipe(
+            f"trainings by {objective} are priced, not exported yet",
+            hints=[f"write the config of {find_objective(objective).trainer} with the settings of advisor recommend"],
+            to=exporter.name,
+            objective=objective,
+        )
     reason = exporter.against(job)
     if reason:
         others = [one.name for one in EXPORTERS if one is not exporter and _takes(one, job)]

@@ -24,6 +24,9 @@ from advisor.assembly.attach import attach
 from advisor.assembly.base_model import build
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.objectives.objective_loss import FUSED_OUTPUTS, fuses_head, loss_of, prepare_policy
+from advisor.assembly.objectives.reference_model import ReferencePass, build_reference
+from advisor.assembly.objectives.referenced_losses import REFERENCE_OUTPUTS
 from advisor.assembly.optimizers import make_optimizer
 from advisor.assembly.parameter_count import total_parameters, trainable_parameters
 from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
@@ -151,9 +154,11 @@ class _MeasuredRun:
         """Model, adapter and optimizer on the device, as a trainer would have them."""
         job, recipe = self.job, self.job.recipe
         model = build(job.spec, job.workload, recipe, device=job.device)
-        head = None
-        if recipe.trainer == "trl":
-            head = _fused_head(model)
+        copy = build_reference(job.spec, job.workload, recipe, device=job.device)
+        if fuses_head(job.spec, job.workload, recipe):
+            _add_trls_head(model, FUSED_OUTPUTS[job.workload.objective])
+        if copy is not None:
+            _add_trls_head(copy, REFERENCE_OUTPUTS)
         model = attach(model, job.spec, job.workload, recipe)
         if any(p.device.type != job.device for p in model.parameters()):
             model = model.to(job.device)
@@ -166,19 +171,24 @@ class _MeasuredRun:
             enable({"use_reentrant": False})
             if hasattr(model, "enable_input_require_grads"):
                 model.enable_input_require_grads()  # pyright: ignore
-        cast_trained(model, recipe)
+        cast_trained(model, job.workload, recipe)
+        prepare_policy(model, job.workload, recipe)
         if recipe.mixed:
-            _autocast(model, job)
+            for one in (model, copy) if copy is not None else (model,):
+                _autocast(one, job)
             if recipe.mixed_precision == "fp16":
                 self.notes.append("float16 without gradient scaling")
         optimizer = make_optimizer(model, recipe, find_method(recipe.method).optimizer)
         self.model, self.optimizer = model, optimizer
-        self.stepper = Stepper(model, optimizer, recipe, mark=self.meter.mark, fused_head=head)
+        reference = ReferencePass(recipe.reference, copy)
+        loss = loss_of(job.spec, job.workload, recipe, reference, _selective_log_softmax)
+        self.stepper = Stepper(model, optimizer, recipe, mark=self.meter.mark, loss_of=loss)
         self.facts["trainable_parameters"] = trainable_parameters(model)
         self.facts["total_parameters"] = total_parameters(model)
         workload = job.workload
         self.facts["lengths"] = (workload.seq_len,)
-        self.facts["tokens_per_step"] = float(recipe.micro_batch_size * recipe.gradient_accumulation * workload.seq_len)
+        rows = recipe.micro_batch_size * recipe.gradient_accumulation * workload.sequences
+        self.facts["tokens_per_step"] = float(rows * workload.seq_len)
 
     def _batch(self, size: int) -> Callable[[], dict[str, Any]]:
         """Makes inputs as a data loader hands them over: drawn beforehand, copied to the device in the step.
@@ -200,9 +210,10 @@ class _MeasuredRun:
             size,
             job.workload.seq_len,
             job.workload.target_len or 1,
-            padded=job.recipe.batching in ("padded", "grouped") and size > 1,
+            padded=job.recipe.batching in ("padded", "grouped") and size * job.workload.sequences > 1,
             device="cpu",
             seed=self.seed,
+            reference=job.recipe.reference,
         )
 
     def _step(self) -> None:
@@ -232,8 +243,8 @@ class _MeasuredRun:
             with self.meter.stage(EVALUATION), torch.no_grad():
                 for _ in range(EVALUATION_BATCHES):
                     inputs = self._batch(size)()
-                    if self.stepper.fused_head is not None:
-                        kept.append(self.stepper.fused_head(self.model, inputs))
+                    if self.stepper.loss_of is not None:
+                        kept.append(self.stepper.loss_of(self.model, inputs))
                     else:
                         kept.append(self.model(**inputs).logits)
                     del inputs
@@ -275,8 +286,8 @@ def _write_checkpoint(model: nn.Module, folder: Path, *, whole: bool) -> None:
     save_file(trained, folder / "adapter.safetensors")
 
 
-def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
-    """TRL's own head on the base model, put there before the adapter, and the loss SFTTrainer takes from it.
+def _add_trls_head(model: nn.Module, outputs: tuple[str, ...]) -> None:
+    """TRL's own head on the base model, put there before the adapter.
 
     Raises:
         MissingExtra: no TRL, or one that builds whole logits.
@@ -285,13 +296,14 @@ def _fused_head(model: nn.Module) -> Callable[[nn.Module, dict[str, Any]], torch
         from trl.trainer.utils import add_fused_lm_head
     except ImportError as error:
         raise MissingExtra.of("trl", extra="trl", why="the loss of TRL's SFTTrainer") from error
-    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))  # type: ignore[arg-type]
+    add_fused_lm_head(model, outputs=outputs)  # type: ignore[arg-type]
 
-    def loss(attached: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        outputs = attached(**inputs, use_cache=False, fused_lm_head=True)
-        return -outputs.log_probs.sum() / outputs.label_mask.sum().clamp(min=1)
 
-    return loss
+def _selective_log_softmax(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """TRL's own, of its ORPO and CPO trainers."""
+    from trl.trainer.utils import selective_log_softmax
+
+    return selective_log_softmax(logits, ids)
 
 
 def _autocast(model: nn.Module, job: ProfileJob) -> None:

@@ -70,8 +70,10 @@ def dominates(one: Candidate, other: Candidate) -> bool:
     """`one` is as good as `other` in cost, expected effect and merging, and better in one of them.
 
     Memory is not among them: each candidate has the largest micro-batch that fits, so its peak says how full
-    the GPU is and not how little the method could do with.
+    the GPU is and not how little the method could do with. Where no quality is known of either, none dominates.
     """
+    if one.quality is None and other.quality is None:
+        return False
     mergeable = (bool(one.facts.get("mergeable")), bool(other.facts.get("mergeable")))
     no_worse = (
         training_seconds(one) <= training_seconds(other)

@@ -165,7 +165,7 @@ def _other_samples(
 ) -> list[str]:
     """The choice made again as if there were a tenth, ten or a hundred times the data."""
     samples = question.workload.samples
-    if samples is None:
+    if samples is None or choice.quality is None:
         return []
     said: list[str] = []
     for factor in SAMPLE_FACTORS:

@@ -15,6 +15,7 @@ from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
+from advisor.literature.hyperparameters.objective_rates import objective_settings
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
@@ -25,6 +26,8 @@ from advisor.literature.hyperparameters.training_length import (
 )
 from advisor.recommender.recommend_request import ResolvedRequest
 
+OF_OBJECTIVES: Final = ("beta", "loss_type", "cpo_alpha", "simpo_gamma")
+"""Settings of an objective's loss, which no recipe holds: they change no cost."""
 YARDSTICK: Final = "lora"
 """The method whose trainings set the length for all."""
 
@@ -51,6 +54,8 @@ def with_usual_length(question: ResolvedRequest) -> ResolvedRequest:
     One length for all methods, so that their costs compare; LoRA's, because most runs are known of it.
     """
     request, workload = question.request, question.workload
+    if workload.objective != "sft":
+        return question
     update: dict[str, Any] = {}
     note = ""
     if request.epochs is None:
@@ -77,13 +82,15 @@ def short_training_note(question: ResolvedRequest) -> tuple[str, ...]:
 
 def _too_short(question: ResolvedRequest) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
-    if question.request.epochs is None:
+    if question.request.epochs is None or question.workload.objective != "sft":
         return False
     own_head = any(setting.name == "head_learning_rate" for setting in _published(question, YARDSTICK))
     return too_short(YARDSTICK, question.workload, own_head=own_head)
 
 
 def _published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
+    if question.workload.objective != "sft":
+        return objective_settings(find_method(name), question.workload.objective)
     # imported here: reading the published settings takes longer than many an answer
     from advisor.literature.hyperparameters.suggest import settings_published_for
 
@@ -121,11 +128,13 @@ def settings_of(question: ResolvedRequest, choice: Candidate) -> tuple[Setting, 
     for name in ("head_learning_rate", "warmup_ratio", "schedule", "weight_decay"):
         used[name] = getattr(recipe, name)
     catalogued = {"learning_rate": method.learning_rate, **method.options}
-    return tuple(
+    own = [known[name] for name in OF_OBJECTIVES if name in known]
+    said = [
         _as_used(name, value, known.get(name), catalogued.get(name))
         for name, value in used.items()
         if value is not None
-    )
+    ]
+    return (*said, *own)
 
 
 def _as_used(name: str, value: Any, setting: Setting | None, option: Option | None) -> Setting:

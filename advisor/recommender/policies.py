@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from advisor.catalog.objectives import quality_unknown
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
 from advisor.recommender.criteria import chance_better, dominates, expected_effect, has_evidence, training_seconds
@@ -46,12 +47,16 @@ class Policy:
     rule: Callable[[Sequence[Candidate], float], Verdict]
 
     def rank(self, candidates: Sequence[Candidate], tolerance: float) -> Verdict:
-        """The rule applied; without any predicted quality it has nothing to weigh, and LoRA stands by default."""
+        """The rule applied; without any predicted quality it has nothing to weigh, and LoRA stands by default.
+
+        So it is of objectives under which no study compares methods.
+        """
         if any(c.quality is not None for c in candidates):
             return self.rule(candidates, tolerance)
         near = _by_cost(candidates)
         first = _incumbent(candidates) or near[0]
-        because = f"{_name(first)} by default: without a number of samples no quality can be predicted"
+        reason = quality_unknown(first.workload.objective) or "without a number of samples no quality can be predicted"
+        because = f"{_name(first)} by default: {reason}"
         return _led_by(first, near, candidates, because)
 
     def sentence(self, tolerance: float) -> str:

@@ -10,6 +10,7 @@ from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
+from advisor.catalog.objectives import find_objective, trainer_for, under_objective
 from advisor.catalog.training_precision import usual_precision
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
@@ -73,8 +74,8 @@ def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) 
         return "cannot-run", not_on_stored(method, question.spec)
     if base is None:
         return "cannot-run", f"runs on a base in {' or '.join(sorted(method.bases))} only"
-    recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
     try:
+        recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
         check_recipe(question.spec, recipe, question.workload)
         check_support(question.hardware.gpu, recipe, method, question.workload.task)
     except IllegalRecipe as error:
@@ -166,8 +167,12 @@ def make_recipe(
     checkpointing: bool,
     precision: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe at a micro-batch of one, with the method's recommended options; None: the first precision to try."""
-    request = question.request
+    """The recipe at the smallest micro-batch, with the method's recommended options; None: the first precision to try.
+
+    Raises:
+        IllegalRecipe: the objective's trainer does not take the method.
+    """
+    request, objective = question.request, question.workload.objective
     fields: dict[str, Any] = {
         "method": method.name,
         "options": question.options.get(method.name, {}),
@@ -175,7 +180,7 @@ def make_recipe(
         "prepare_kbit_training": base != "dtype" and bool(request.prepare_kbit_training),
         "gradient_checkpointing": checkpointing,
         "attention": request.attn_implementation,
-        "trainer": request.trainer,
+        "trainer": trainer_for(objective, request.trainer_said),
         "expandable_segments": request.expandable_segments,
         "gradient_accumulation": question.workload.effective_batch_size,
         **question.training.get(method.name, {}),
@@ -183,7 +188,17 @@ def make_recipe(
     if request.optimizer is not None:
         fields["optimizer"] = request.optimizer
     chosen = next(precisions_to_try(question, method, base)) if precision is None else precision
-    return Recipe.model_validate({**fields, **chosen})
+    recipe = Recipe.model_validate({**fields, **chosen})
+    fewest = smallest_micro_batch(question)
+    if fewest > 1:
+        recipe = with_micro_batch(recipe, fewest, question.workload.effective_batch_size)
+    return under_objective(recipe, method, objective, request.reference)[0]
+
+
+def smallest_micro_batch(question: ResolvedRequest) -> int:
+    """Samples of the smallest micro-batch that the objective's trainer takes, a divisor of the effective batch."""
+    fewest, effective = find_objective(question.workload.objective).fewest_rows, question.workload.effective_batch_size
+    return next(size for size in range(fewest, effective + 1) if effective % size == 0)
 
 
 def with_micro_batch(recipe: Recipe, micro: int, effective: int) -> Recipe:

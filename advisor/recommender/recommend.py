@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+from advisor.catalog.methods import find_method
+from advisor.catalog.objectives import quality_unknown, under_objective
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.request.verb_options import RecommendOptions
@@ -86,6 +88,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
         notes=(
             *question.notes,
+            *_objective_notes(question, choice),
             *excluded_in_vain(question),
             *short_training_note(question),
             *_samples_note(question),
@@ -98,6 +101,8 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
 
 def _with_quality(question: ResolvedRequest, candidate: Candidate, costs: Costs) -> Candidate:
     """The estimator predicts no quality without a number of samples; to compare methods an average over it will do."""
+    if quality_unknown(question.workload.objective):
+        return candidate.model_copy(update={"quality": None})
     if candidate.quality is not None:
         return candidate
     return candidate.model_copy(update={"quality": costs.quality(candidate, question.spec, None)})
@@ -133,7 +138,15 @@ def _within_limits(question: ResolvedRequest, priced: Sequence[Candidate]) -> tu
 def _samples_note(question: ResolvedRequest) -> list[str]:
     if question.workload.samples is not None:
         return []
+    if quality_unknown(question.workload.objective):
+        return ["no number of samples was given (--samples or --data): no time and no cost"]
     return ["quality: over all numbers of samples, since none was given (--samples or --data); no time and no cost"]
+
+
+def _objective_notes(question: ResolvedRequest, choice: Candidate) -> tuple[str, ...]:
+    """Whose step it is, and where the reference of a preference objective comes from."""
+    method, objective = find_method(choice.recipe.method), question.workload.objective
+    return under_objective(choice.recipe, method, objective, question.request.reference)[1]
 
 
 def _notes(choice: Candidate, *, spot: bool) -> list[str]:

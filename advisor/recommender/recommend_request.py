@@ -14,6 +14,7 @@ from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.tasks import not_used, target_length, task_for
+from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Gpu as Card
@@ -41,10 +42,12 @@ from advisor.domain.request.verb_options import (
     Model,
     MustMerge,
     NumLabels,
+    ObjectiveName,
     Optimizer,
     PolicyName,
     Precision,
     PrepareKbitTraining,
+    ReferenceModel,
     Samples,
     SeqLen,
     SpotPrices,
@@ -56,13 +59,19 @@ from advisor.domain.request.verb_options import (
     UsdPerHour,
     names_in,
 )
-from advisor.domain.request.vocabulary import Base, DType
+from advisor.domain.request.vocabulary import Base, DType, Trainer
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
-from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
+from advisor.domain.workload import DEFAULT_SEQ_LEN, PAIRED, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
+from advisor.recommender.objective_rows import (
+    check_effective_batch,
+    formats_for,
+    objective_of,
+    samples_of,
+)
 
 FAR_LONGER: Final = 2
 """Times the length that 95 rows in 100 have, from which the longest row is said to decide the memory."""
@@ -80,6 +89,7 @@ class RecommendRequest(Value):
     data: Data | None = None
     columns: str | dict[str, str] | None = None
     task: TaskName | None = None
+    objective: ObjectiveName | None = None
     task_type: TaskTypeName | None = None
     seq_len: SeqLen | None = None
     mean_seq_len: MeanSeqLen | None = None
@@ -99,6 +109,7 @@ class RecommendRequest(Value):
     gradient_checkpointing: GradientCheckpointing | None = None
     must_merge: MustMerge = False
     trainer: TrainerName = "hf"
+    reference: ReferenceModel | None = None
     dtype: Precision | None = None
     mixed_precision: MixedPrecisionFlag | None = None
     prepare_kbit_training: PrepareKbitTraining | None = None
@@ -112,6 +123,11 @@ class RecommendRequest(Value):
     @classmethod
     def _split(cls, names: Any) -> Any:
         return names_in(names) if isinstance(names, str) else names
+
+    @property
+    def trainer_said(self) -> Trainer | None:
+        """The trainer where the user named one."""
+        return self.trainer if "trainer" in self.model_fields_set else None
 
 
 class ResolvedRequest(Value):
@@ -245,15 +261,25 @@ def _workload(
         value = getattr(request, name)
         if value is not None:
             fields[name] = value
+    objective = fields.setdefault("objective", request.objective or "sft")
+    trainer_for(objective, request.trainer_said)
+    epochs, why = usual_epochs(objective)
+    if epochs is not None and "epochs" not in fields:
+        fields["epochs"] = epochs
+        notes.append(why)
     fields.setdefault("effective_batch_size", _usual_batch(fields.get("samples")))
-    fields["task"] = task_for(spec, request.task or fields.get("task"))
+    check_effective_batch(objective, fields["effective_batch_size"])
+    asked = request.task if objective != "sft" else request.task or fields.get("task")
+    fields["task"] = task_for(spec, task_of(objective, spec, asked))
+    if objective != "sft":
+        fields.setdefault("task_type", "preference")
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
         fields["task_type"] = "classification"
-    labels = head_outputs(spec)
+    labels = 1 if objective == "reward" else head_outputs(spec)
     if fields["task"] != "sequence-classification":
         fields.pop("num_labels", None)
     elif labels is not None:
-        fields.setdefault("num_labels", labels)
+        fields["num_labels"] = labels if objective == "reward" else fields.get("num_labels", labels)
     measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
@@ -301,8 +327,16 @@ def _from_data(
     """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
     from advisor.dataset import measure_lengths, read_rows
 
-    rows = read_rows(str(request.data), request.task, columns=request.columns, usual_task=spec.task)
-    if request.task is None and rows.task not in spec.tasks:
+    path, of_objective = str(request.data), request.objective not in (None, "sft")
+    rows = read_rows(
+        path,
+        None if of_objective else request.task,
+        columns=request.columns,
+        usual_task=spec.task,
+        also=formats_for(request.objective),
+    )
+    objective, said = objective_of(rows, request.objective, path)
+    if request.task is None and objective == "sft" and rows.task not in spec.tasks:
         from advisor.dataset import near_columns
 
         raise BadRequest(
@@ -315,7 +349,8 @@ def _from_data(
         )
     lengths = measure_lengths(rows, spec, request.seq_len or spec.context_length)
     fields: dict[str, Any] = {
-        "samples": rows.usable,
+        "samples": samples_of(rows, objective),
+        "objective": objective,
         "task": rows.task,
         "seq_len": lengths.max,
         "mean_seq_len": lengths.mean,
@@ -326,7 +361,8 @@ def _from_data(
         fields["target_len"] = lengths.target_max
     if rows.task == "sequence-classification" and len(rows.labels) > 1:
         fields["num_labels"] = len(rows.labels)
-    notes = [f"data: {rows.usable:,} {rows.kind} samples of {lengths.mean:.0f} tokens, at most {lengths.max}"]
+    held = "pairs, whose sequences have" if rows.layout.answers else f"{rows.kind} samples of"
+    notes = [f"data: {rows.samples:,} {held} {lengths.mean:.0f} tokens, at most {lengths.max}", *said]
     notes.extend(f"data: {note}" for note in rows.notes)
     notes.append(f"lengths: {lengths.how}")
     notes.extend(f"data: {note}" for note in (*lengths.notes, *rows.warnings))
@@ -335,8 +371,9 @@ def _from_data(
     if lengths.max > FAR_LONGER * lengths.p95:
         said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
         notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
-    effective = request.effective_batch_size or _usual_batch(rows.usable)
-    padded = {size: min(lengths.max, lengths.padded_mean(size)) for size in _divisors(effective)}
+    effective = request.effective_batch_size or _usual_batch(fields["samples"])
+    each = 2 if objective in PAIRED else 1
+    padded = {size: min(lengths.max, lengths.padded_mean(size * each)) for size in _divisors(effective)}
     return fields, notes, padded, lengths
 
 

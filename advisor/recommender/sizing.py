@@ -26,6 +26,7 @@ from advisor.recommender.recipe_space import (
     checkpointing_to_try,
     make_recipe,
     precisions_to_try,
+    smallest_micro_batch,
     with_micro_batch,
 )
 from advisor.recommender.recommend_request import ResolvedRequest
@@ -127,10 +128,10 @@ def _ways_to_store(question: ResolvedRequest, method: Method) -> Iterator[tuple[
 
 
 def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) -> Candidate:
-    """The recipe at the largest micro-batch that fits and divides the effective batch; at one if none fits."""
+    """The recipe at the largest micro-batch that fits and divides the effective batch; at the smallest if none fits."""
     effective = question.workload.effective_batch_size
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
-    chosen = with_micro_batch(recipe, micro or 1, effective)
+    chosen = with_micro_batch(recipe, micro or smallest_micro_batch(question), effective)
     return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
 
 

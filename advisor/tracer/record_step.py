@@ -23,6 +23,9 @@ from advisor.assembly.attach import attach_and_tell
 from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.objectives.objective_loss import FUSED_OUTPUTS, fuses_head, loss_of, prepare_policy
+from advisor.assembly.objectives.reference_model import ReferencePass, build_reference
+from advisor.assembly.objectives.referenced_losses import REFERENCE_OUTPUTS
 from advisor.assembly.optimizers import make_optimizer
 from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
@@ -36,10 +39,12 @@ from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecor
 from advisor.tracer.fused_kernels.attention import AsOnCuda
 from advisor.tracer.fused_kernels.autocast import Autocast
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
-from advisor.tracer.fused_kernels.fused_lm_head import fused_head
+from advisor.tracer.fused_kernels.fused_lm_head import add_fused_head, selective_log_softmax
 from advisor.tracer.library_releases import needs_bitsandbytes
 from advisor.tracer.parameter_census import Census, census_of
 
+REFERENCE = "reference"
+"""What stands before the names of the layers of a frozen reference model."""
 FROZEN = 10_000
 """Objects that Python's collector passes over: with more of them, a program has frozen its own (`gc.freeze`)."""
 
@@ -94,17 +99,23 @@ def _libraries(recipe: Recipe) -> AbstractContextManager[None]:
 
 def _recorded(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | None) -> Recording:
     autocast = Autocast(torch_dtype(asked.recipe.compute_dtype)) if asked.recipe.mixed else None
-    assembled = assemble(asked, depth, autocast)
+    recorder = Recorder(padded=asked.padded)
+    assembled = assemble(asked, depth, autocast, recorder)
     model = assembled.model
     parameters = census_of(model, assembled.base)
-    recorder = Recorder(padded=asked.padded)
+    reference = _reference(asked, depth, autocast, recorder)
     watched = stacks(model)
+    if reference.model is not None:
+        watched |= {f"{REFERENCE}.{path}": layers for path, layers in stacks(reference.model).items()}
     with _collected_between_steps(), _as_on_gpu(asked, recorder, autocast), recorder.watching(watched):
         _adopt(recorder, model, assembled.base)
+        if reference.model is not None:
+            recorder.assume("reference model", "a frozen copy of the base model lies beside it")
+            _adopt(recorder, reference.model, {id(p) for p in reference.model.parameters()}, REFERENCE)
         method = find_method(asked.recipe.method)
         optimizer = make_optimizer(model, asked.recipe, method.optimizer)
         try:
-            _two_steps(asked, shape, model, optimizer, recorder)
+            _two_steps(asked, shape, model, optimizer, recorder, reference)
         except RuntimeError as error:
             if not _of_two_dtypes(error):
                 raise
@@ -162,15 +173,39 @@ class Assembled:
     tied: tuple[str, ...]
 
 
-def assemble(asked: TraceRequest, depth: Mapping[str, int] | None, autocast: Autocast | None = None) -> Assembled:
-    """The model as the step trains it, on the meta device, its forward pass under `autocast`."""
+def _reference(
+    asked: TraceRequest, depth: Mapping[str, int] | None, autocast: Autocast | None, recorder: Recorder
+) -> ReferencePass:
+    """Where the reference's log-probabilities come from; a frozen copy has TRL's head and autocast as the policy."""
+    copy = build_reference(asked.spec, asked.workload, asked.recipe, depth=depth)
+    if copy is not None:
+        add_fused_head(copy, recorder, asked.recipe, REFERENCE_OUTPUTS)
+        if autocast is not None:
+            autocast.around(copy)
+    return ReferencePass(asked.recipe.reference, copy)
+
+
+def assemble(
+    asked: TraceRequest,
+    depth: Mapping[str, int] | None,
+    autocast: Autocast | None = None,
+    recorder: Recorder | None = None,
+) -> Assembled:
+    """The model as the step trains it, on the meta device, its forward pass under `autocast`.
+
+    Args:
+        recorder: told what TRL's head, put on where the trainer has it, does; None: the model is not run.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
+        if recorder is not None and _fuses_head(asked):
+            add_fused_head(model, recorder, asked.recipe, FUSED_OUTPUTS[asked.workload.objective])
         attached = attach_and_tell(model, asked.spec, asked.workload, asked.recipe)
         model = attached.model
-        cast_trained(model, asked.recipe)
+        cast_trained(model, asked.workload, asked.recipe)
+        prepare_policy(model, asked.workload, asked.recipe)
     model.train()
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
         setting: Any = model.config
@@ -241,18 +276,25 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
     return nullcontext() if device_type == "meta" else _real_autocast(device_type, *args, **kwargs)
 
 
-def _adopt(recorder: Recorder, model: nn.Module, base: set[int]) -> None:
-    """Everything that lies on the device before the first step, in loading order: base weights, then the adapter."""
+def _adopt(recorder: Recorder, model: nn.Module, base: set[int], within: str = "") -> None:
+    """Everything that lies on the device before the first step, in loading order: base weights, then the adapter.
+
+    Args:
+        within: what stands before the model's own paths in the names of stacks.
+    """
     layered = _homes(model)
     for mine in (False, True):
         for name, tensor in _named_tensors(model):
             if (id(tensor) in base or not isinstance(tensor, nn.Parameter)) == mine:
                 continue
             kind = "adapter" if mine else "base weights" if isinstance(tensor, nn.Parameter) else "buffers"
-            recorder.adopt(tensor, _home_of(name, layered), kind)
+            home = _home_of(name, layered)
+            if home is not None and within:
+                home = f"{within}.{home[0]}", home[1]
+            recorder.adopt(tensor, home, kind)
             state = getattr(tensor, "quant_state", None)
             for extra in _quantisation_tensors(state):
-                recorder.adopt(extra, _home_of(name, layered), "base weights")
+                recorder.adopt(extra, home, "base weights")
 
 
 def _quantisation_tensors(state: Any) -> Iterator[torch.Tensor]:
@@ -281,7 +323,12 @@ def _home_of(name: str, layered: list[str]) -> Home:
 
 
 def _two_steps(
-    asked: TraceRequest, shape: BatchShape, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
+    asked: TraceRequest,
+    shape: BatchShape,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recorder: Recorder,
+    reference: ReferencePass,
 ) -> None:
     def mark(phase: str) -> None:
         recorder.mark(phase)
@@ -293,15 +340,15 @@ def _two_steps(
     def inputs() -> dict[str, torch.Tensor]:
         batch = make_batch(
             asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta",
-            dtype=torch_dtype(asked.recipe.dtype),
+            dtype=torch_dtype(asked.recipe.dtype), reference=asked.recipe.reference,
         )  # fmt: skip
         for tensor in batch.values():
             recorder.adopt(tensor, None, "inputs")
             recorder.note("batch", "h2d", "int64", 0, (tensor.numel() * tensor.element_size(),), 1)
         return batch
 
-    head = fused_head(recorder, asked.recipe) if _fuses_head(asked) else None
-    stepper = Stepper(model, optimizer, asked.recipe, mark=mark, fused_head=head, backward=_backward)
+    loss = loss_of(asked.spec, asked.workload, asked.recipe, reference, selective_log_softmax(recorder))
+    stepper = Stepper(model, optimizer, asked.recipe, mark=mark, loss_of=loss, backward=_backward)
     for number in (1, 2):
         recorder.begin_step(number)
         gc.collect()
@@ -329,8 +376,7 @@ def _backward(loss: torch.Tensor) -> None:
 
 def _fuses_head(asked: TraceRequest) -> bool:
     """Whether the trainer takes the loss without logits: its outputs are float32 already."""
-    causal = asked.workload.task == "causal-lm" and asked.spec.architecture == "decoder"
-    return asked.recipe.trainer == "trl" and causal
+    return fuses_head(asked.spec, asked.workload, asked.recipe)
 
 
 def _cut_stacks(

@@ -36,9 +36,11 @@ STATE = 2
 """The same for optimizers of others than torch, whose state may be made of a shape alone: 2 copies it with layers."""
 OF_TORCH = frozenset(one.name for one in OPTIMIZERS if not one.package)
 
-FUSED_HEAD = 3
-"""The same for the stand-in of TRL's head alone, which only that trainer's traces contain: 3 makes its tile as wide for
-a small vocabulary as for a large one."""
+FUSED_HEAD = 4
+"""The same for the stand-in of TRL's head alone, which only that trainer's traces contain: 4 takes the learned
+positions out of the hidden states as TRL does on a GPU, and balances experts."""
+OBJECTIVES = 1
+"""The same for steps of other objectives than supervised learning."""
 
 NOTICES = 2
 """The same for a user's own adapter config: 2 counts layers that the config does not treat alike."""
@@ -66,9 +68,9 @@ _LAYERS_A_PERIOD = (4, 6)
 SHIPPED = Path(__file__).with_name("shipped")
 
 
-def is_padded(recipe: Recipe) -> bool:
-    """Whether batches carry a padding mask: more than one sample, neither packed nor padding-free."""
-    return recipe.batching in ("padded", "grouped") and recipe.micro_batch_size > 1
+def is_padded(recipe: Recipe, workload: Workload) -> bool:
+    """Whether batches carry a padding mask: more than one sequence, neither packed nor padding-free."""
+    return recipe.batching in ("padded", "grouped") and recipe.micro_batch_size * workload.sequences > 1
 
 
 def capability_class(gpu: Gpu | None) -> float:
@@ -96,7 +98,7 @@ def settings(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | Non
         "trainer": recipe.trainer,
         "clipping": recipe.max_grad_norm > 0,
         "weight_decay": recipe.weight_decay > 0,
-        "padded": is_padded(recipe),
+        "padded": is_padded(recipe, workload),
         "capability": capability_class(gpu),
     }
 
@@ -117,6 +119,8 @@ def trace_key(
     asked = settings(spec, workload, recipe, gpu)
     if recipe.trainer == "trl":
         asked["head"] = FUSED_HEAD
+    if workload.objective != "sft":
+        asked |= {"objective": workload.objective, "reference": recipe.reference, "loss": OBJECTIVES}
     if spec.model_type not in _AS_BEFORE:
         asked["base_model"] = BASE_MODEL
     if spec.own_head:
@@ -217,7 +221,7 @@ def _make(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, 
     from advisor.tracer.record_step import TraceRequest, whole_census
     from advisor.tracer.symbolic import Irregular
 
-    asked = TraceRequest(spec, workload, recipe, capability_class(gpu), is_padded(recipe))
+    asked = TraceRequest(spec, workload, recipe, capability_class(gpu), is_padded(recipe, workload))
     method = find_method(recipe.method)
     full, period = _depths(asked)
     if method.unrolls and not whole and period:

@@ -91,6 +91,12 @@ def make_request(
     spec = resolve_model(model)
     # absolute, so that a resume from another folder finds it
     spec = spec.model_copy(update={"weights": str(weights_folder(spec).resolve())})
+    if recommendation is not None and recommendation.workload.objective != "sft":
+        raise BadRequest(
+            f"trainings by {recommendation.workload.objective} are priced here, and tuned not yet",
+            hints=["to tune supervised training: a recommendation without --objective"],
+            objective=recommendation.workload.objective,
+        )
     budget = _budget(query, recommendation)
     rows, splits, task = load_splits(
         data,

@@ -24,7 +24,7 @@ from advisor.domain.request.verb_options import (
     UsdPerHour,
     names_in,
 )
-from advisor.domain.request.vocabulary import Launcher, Objective
+from advisor.domain.request.vocabulary import Launcher, SearchObjective
 from advisor.domain.stored import Value
 from advisor.tuner.tune_request import TuneRequest
 
@@ -47,7 +47,7 @@ class TuneQuery(Value):
     launcher: Launcher = "local"
     ray: str | None = None
     share_gpus: bool | None = None
-    objectives: tuple[Objective, ...] = ("quality",)
+    objectives: tuple[SearchObjective, ...] = ("quality",)
     search: tuple[str, ...] | None = None
     sampler: str = "tpe"
     pruner: str = "auto"

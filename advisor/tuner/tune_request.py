@@ -13,7 +13,7 @@ from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
-from advisor.domain.request.vocabulary import Objective
+from advisor.domain.request.vocabulary import SearchObjective
 from advisor.domain.stored import Stored, Value
 from advisor.domain.tuning import Budget, Dimension
 from advisor.domain.workload import Workload
@@ -53,7 +53,7 @@ class TuneRequest(Stored):
     dimensions: tuple[Dimension, ...]
     metric: str
     higher_is_better: bool
-    objectives: tuple[Objective, ...] = ("quality",)
+    objectives: tuple[SearchObjective, ...] = ("quality",)
     budget: Budget
     sampler: str = "tpe"
     pruner: str = "median"

@@ -25,7 +25,7 @@ def dtypes(model: nn.Module) -> dict[str, torch.dtype]:
 def made(recipe: Recipe, device: str) -> nn.Module:
     model = build(DECODER.spec, DECODER.workload, recipe, device=device)
     model = attach(model, DECODER.spec, DECODER.workload, recipe)
-    cast_trained(model, recipe)
+    cast_trained(model, DECODER.workload, recipe)
     return model
 
 

@@ -9,6 +9,7 @@ import torch
 
 from advisor.assembly.base_model import build
 from advisor.assembly.batch import make_batch
+from advisor.assembly.objectives.referenced_losses import SFT_OUTPUTS, sft_loss
 from advisor.assembly.training_step import Stepper
 from advisor.domain.profile import Profile
 from advisor.domain.recipe import Recipe
@@ -148,7 +149,18 @@ def test_trls_fused_head_computes_the_models_own_loss():
     model = build(job.spec, job.workload, job.recipe, device="cpu")
     inputs = make_batch(job.spec, job.workload, 2, 64, 1, padded=False, device="cpu")
     plain = model(**inputs).loss
-    assert measuring._fused_head(model)(model, inputs).item() == pytest.approx(plain.item(), rel=1e-5)
+    measuring._add_trls_head(model, SFT_OUTPUTS)
+    assert sft_loss(model, inputs).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "reference"), [("dpo", "copy"), ("kto", "adapter-off"), ("orpo", None)])
+def test_a_run_of_a_preference_objective_is_measured(objective: str, reference: str | None):
+    job = make_job(trainer="trl")
+    workload = job.workload.model_copy(update={"objective": objective})
+    recipe = job.recipe.model_copy(update={"reference": reference})
+    profile = measure(job.model_copy(update={"workload": workload, "recipe": recipe}))
+    assert profile.status == "complete", profile.reason
 
 
 @pytest.mark.slow

@@ -52,6 +52,6 @@ def test_its_tile_is_trls_whatever_the_vocabulary(
         ].sum().backward()
     with Buffers() as ours:
         recorder = SimpleNamespace(note=lambda *_: None)
-        fused_lm_head._Head.apply(*tensors("meta"), recorder, dtype).sum().backward()  # pyright: ignore
+        fused_lm_head._Head.apply(*tensors("meta"), recorder, dtype, outputs)[0].sum().backward()  # pyright: ignore
     # one in the forward pass, one in the backward pass
     assert ours.made == real.made == [((TOKEN_TILE, 32768), dtype)] * 2

@@ -34,10 +34,10 @@ from advisor.domain.request.verb_options import (
     TrainerName,
     UsdPerHour,
 )
-from advisor.domain.request.vocabulary import Launcher, Objective
+from advisor.domain.request.vocabulary import Launcher, SearchObjective
 
 OneObjective = Annotated[
-    Objective,
+    SearchObjective,
     Argument(
         "quality, time or memory; several give a Pareto front.",
         metavar="NAME",

@@ -17,6 +17,8 @@ from advisor.domain.request.vocabulary import (
     Batching,
     DType,
     MixedPrecision,
+    Objective,
+    Reference,
     Task,
     TaskType,
     Trainer,
@@ -73,6 +75,22 @@ UsdPerHour = Annotated[float, Argument("Your own price for the machine.", shown_
 
 TaskName = Annotated[
     Task, Argument("causal-lm, sequence-classification or seq2seq.", metavar="TASK", shown_default="by model or rows")
+]
+ObjectiveName = Annotated[
+    Objective,
+    Argument(
+        "sft, dpo, ipo, kto, orpo, cpo, simpo or reward; grpo, rloo, ppo, online-dpo, gkd and prm are not priced yet.",
+        metavar="NAME",
+        shown_default="sft, or by the rows",
+    ),
+]
+ReferenceModel = Annotated[
+    Reference,
+    Argument(
+        "Of dpo, ipo and kto: adapter-off, copy or precomputed.",
+        metavar="HOW",
+        shown_default="adapter-off with a peft adapter, else copy",
+    ),
 ]
 TaskTypeName = Annotated[
     TaskType, Argument("NLU, NLG, instruction, math, code, reasoning ...: for evidence.", metavar="TYPE")
@@ -197,6 +215,7 @@ class WorkloadOptions(TypedDict, total=False):
     """What is to be learned, beside the model. Lengths in tokens."""
 
     task: TaskName | None
+    objective: ObjectiveName | None
     task_type: TaskTypeName | None
     samples: Samples | None
     seq_len: SeqLen | None
@@ -215,6 +234,7 @@ class TrainingOptions(TypedDict, total=False):
     prepare_kbit_training: PrepareKbitTraining | None
     optimizer: Optimizer | None
     trainer: TrainerName | None
+    reference: ReferenceModel | None
     gradient_checkpointing: GradientCheckpointing | None
     attn_implementation: AttnImplementation | None
     expandable_segments: ExpandableSegments | None

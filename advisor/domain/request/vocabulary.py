@@ -20,8 +20,15 @@ TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 Batching = Literal["padded", "grouped", "packed", "padding-free"]
 """`padded`: to the longest of samples drawn at random · `grouped`: of samples sorted by length · `packed`: rows filled
 with samples · `padding-free`: all samples of a batch in one row."""
-Objective = Literal["quality", "time", "memory"]
+SearchObjective = Literal["quality", "time", "memory"]
 """What a search optimises; more than one gives a Pareto front."""
+Objective = Literal[
+    "sft", "dpo", "ipo", "kto", "orpo", "cpo", "simpo", "reward", "grpo", "rloo", "ppo", "online-dpo", "gkd", "prm"
+]
+"""What a training minimises, as TRL names it. `sft` is supervised learning: next tokens, targets or classes."""
+Reference = Literal["adapter-off", "copy", "precomputed"]
+"""Where a preference objective's reference log-probabilities come from: the policy with its adapter switched off, a
+second copy of the base model, or a pass over the data before the training."""
 Launcher = Literal["local", "ray"]
 DeviceKind = Literal["auto", "cuda", "cpu", "mps"]
 RunOrder = Literal["spread", "design"]

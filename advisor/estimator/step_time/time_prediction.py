@@ -80,7 +80,8 @@ def _flash_unfitted(calibration: Calibration, ops: Ops) -> bool:
 
 def described(step: Quantity, clocks: Clocks, lengths: BatchLengths, workload: Workload, recipe: Recipe) -> Time:
     """The Time of a step whose seconds are `step`; phases and bounds keep the replay's proportions."""
-    tokens = recipe.micro_batch_size * recipe.gradient_accumulation * float(lengths.typical.mean())
+    rows = recipe.micro_batch_size * recipe.gradient_accumulation * workload.sequences
+    tokens = rows * float(lengths.typical.mean())
     rate = Quantity(
         low=tokens / step.high,
         mid=tokens / step.mid,

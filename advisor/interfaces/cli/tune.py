@@ -85,7 +85,7 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     else:
         named = [m for m in methods or () if m != "auto"]
         asked["recommendation"] = advisor.recommend(
-            asked["model"], gpu, data=asked["data"], method=named or None, **_of_workload(asked)
+            asked["model"], gpu, data=asked["data"], method=named or None, objective="sft", **_of_workload(asked)
         )
     return tune(asked.pop("model"), asked.pop("data"), **asked, **told)
 

@@ -3,6 +3,8 @@
 TRL 1.16 projects the hidden states in tiles of a fixed size and keeps per-token sums in float32; backward
 recomputes each tile and accumulates in float32. The tile loop is one event here: its tiles share one buffer,
 so memory is exact and its products are counted in full.
+
+Shapes here: R rows of S tokens, N of their R(S-1) positions learned, H wide, V words.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -10,13 +12,15 @@ so memory is exact and its products are counted in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import types
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
 
 from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.objectives.reference_free_losses import SelectiveLogSoftmax
 from advisor.domain.recipe import Recipe
 from advisor.tracer.op_costs import dtype_name
 
@@ -29,53 +33,69 @@ VOCABULARY_TILE = 32768
 smaller vocabulary does not: its buffer is that wide whatever the vocabulary."""
 
 
-def fused_head(recorder: Recorder, recipe: Recipe) -> Callable[[nn.Module, dict[str, Any]], torch.Tensor]:
-    """A function (model, inputs) -> loss that runs the backbone, then the fused head."""
+@dataclass(frozen=True, slots=True)
+class FusedOutput:
+    """What a forward pass with the fused head answers: [R,S-1] each, None where it was not asked for."""
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor | None
+    mean_logits: torch.Tensor | None
+    is_top1: torch.Tensor | None
+    label_mask: torch.Tensor
+    aux_loss: torch.Tensor | None
+
+
+def add_fused_head(model: Any, recorder: Recorder, recipe: Recipe, outputs: tuple[str, ...]) -> None:
+    """Let the forward pass of a base model take `fused_lm_head`, as TRL's function of a like name does.
+
+    Put on before the adapter. On a GPU only the learned positions are projected; here all are taken to be learned.
+    """
     recorder.assume(
         "TRL's tile of logits", f"{TOKEN_TILE} tokens by {VOCABULARY_TILE}: an upper bound for fewer tokens"
     )
+    original = model.forward
+    config = model.config.get_text_config()
 
-    def loss(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        labels = inputs.pop("labels")
-        inputs["use_cache"] = False
-        base = _bare(model)
-        head = base.get_output_embeddings()
-        hidden = _backbone_output(model, base, inputs)
-        hidden = hidden.reshape(-1, hidden.shape[-1])
-        tile_dtype = torch_dtype(recipe.compute_dtype) if recipe.mixed else hidden.dtype
-        log_probs = cast("torch.Tensor", _Head.apply(hidden, head.weight, labels.reshape(-1), recorder, tile_dtype))
-        return -log_probs.sum() / 1.0
+    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return original(*args, **({"labels": labels} if labels is not None else {}), **kwargs)
+        kwargs["use_cache"] = False
+        found = self.base_model(*args, **kwargs)
+        hidden, wanted = found.last_hidden_state[:, :-1], labels[:, 1:]
+        mask = wanted != -100
+        head = self.get_output_embeddings()
+        dtype = torch_dtype(recipe.compute_dtype) if recipe.mixed else hidden.dtype
+        per_token = cast(
+            "tuple[Any, ...]", _Head.apply(hidden[mask], head.weight, wanted[mask], recorder, dtype, outputs)
+        )
+        values = [None if one is None else one.new_zeros(mask.shape).masked_scatter(mask, one) for one in per_token]
+        balance = None
+        if kwargs.get("output_router_logits"):
+            balance = config.router_aux_loss_coef * _balance(found, config, kwargs.get("attention_mask"))
+        log_probs, entropy, mean_logits, top = values
+        return FusedOutput(cast("torch.Tensor", log_probs), entropy, mean_logits, top, mask, balance)
 
-    return loss
+    # peft asks the signature of the forward pass which inputs it takes
+    vars(forward)["__signature__"] = inspect.signature(cast("Any", type(model)).forward)
+    model.forward = types.MethodType(forward, model)
 
 
-def _bare(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def _balance(found: Any, config: Any, mask: torch.Tensor | None) -> torch.Tensor:
+    """The load-balancing loss of a mixture of experts, as transformers computes it."""
+    from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-
-def _backbone_output(model: nn.Module, base: Any, inputs: dict[str, Any]) -> torch.Tensor:
-    """The hidden states before the head, through the adapter's own forward (prompts are prepended there)."""
-    caught: list[torch.Tensor] = []
-    head = base.get_output_embeddings()
-    original = head.forward
-
-    def catch(hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        caught.append(hidden)
-        return hidden
-
-    head.forward = catch
-    try:
-        model(**inputs)
-    finally:
-        head.forward = original
-    return caught[-1]
+    experts = getattr(config, "num_experts", None) or config.num_local_experts
+    return cast("Any", load_balancing_loss_func)(found.router_logits, experts, config.num_experts_per_tok, mask)
 
 
 class _Head(torch.autograd.Function):
-    """hidden[N,H], weight[V,H], targets[N] -> log-probabilities[N] in float32."""
+    """hidden[N,H], weight[V,H], targets[N] -> log-probabilities[N] in float32, and the other outputs asked for."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any, tile_dtype: Any) -> Any:
+    def forward(
+        ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any, tile_dtype: Any, outputs: tuple[str, ...]
+    ) -> Any:
+        ctx.set_materialize_grads(False)
         tokens, width = hidden.shape
         sums = [torch.empty(tokens, dtype=torch.float32, device="meta") for _ in range(7)]
         tile = _tiles(hidden, weight, tile_dtype)
@@ -85,13 +105,15 @@ class _Head(torch.autograd.Function):
         recorder.note("fused_head", "matmul", dtype, flop, (whole,), 1)
         recorder.note("fused_head_fold", "elementwise", dtype, 0, (traffic,), 1)
         log_z = sums[0] + torch.log(sums[1])
-        entropy = log_z - sums[2] / sums[1]
-        top = (sums[6] >= sums[0]) & (sums[6] > sums[5])
-        ctx.save_for_backward(hidden, weight, targets, log_z, entropy)
+        log_probs = sums[6] - log_z
+        entropy = log_z - sums[2] / sums[1] if "entropy" in outputs else None
+        means = sums[4] / weight.shape[0] if "mean_logits" in outputs else None
+        top = (sums[6] >= sums[0]) & (sums[6] > sums[5]) if "is_top1" in outputs else None
+        ctx.save_for_backward(hidden, weight, targets, log_z, log_z if entropy is None else entropy)
         ctx.recorder, ctx.tile_dtype = recorder, tile_dtype
-        ctx.kept = (entropy, top)
+        ctx.mark_non_differentiable(*(one for one in (means, top) if one is not None))
         del tile
-        return sums[6] - log_z
+        return log_probs, entropy, means, top
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -112,7 +134,7 @@ class _Head(torch.autograd.Function):
         return (
             hidden_grad.to(hidden.dtype) if hidden_grad is not None else None,
             weight_grad.to(weight.dtype) if weight_grad is not None else None,
-            None, None, None,
+            None, None, None, None,
         )  # fmt: skip
 
 
@@ -124,3 +146,37 @@ def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> li
         if whole.dtype != dtype:
             made.append(torch.empty(part, whole.shape[1], dtype=dtype, device="meta"))
     return made
+
+
+class _SelectedLogProbs(torch.autograd.Function):
+    """logits[R,S,V], ids[R,S] -> log-probabilities[R,S] in float32: one kernel each way, TRL's on a GPU.
+
+    Source: trl 1.16, kernels/logprob_entropy.py. Backward writes the gradient of all logits into a new tensor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Any, ids: Any, recorder: Any) -> Any:
+        ctx.set_materialize_grads(False)
+        log_probs, *others = (torch.empty(logits.shape[:-1], dtype=torch.float32, device="meta") for _ in range(4))
+        read = logits.numel() * logits.element_size()
+        recorder.note("logprob_entropy", "reduction", dtype_name(logits.dtype), 0, (read,), 1)
+        ctx.save_for_backward(logits, ids, others[1], others[2])
+        ctx.recorder = recorder
+        return log_probs, others[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        logits, _, _, _ = ctx.saved_tensors
+        grad = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        moved = 2 * logits.numel() * logits.element_size()
+        ctx.recorder.note("logprob_entropy_backward", "elementwise", dtype_name(logits.dtype), 0, (moved,), 1)
+        return grad, None, None
+
+
+def selective_log_softmax(recorder: Recorder) -> SelectiveLogSoftmax:
+    """A function (logits, ids) -> log-probabilities, as TRL's of that name on a GPU."""
+
+    def log_softmax(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return cast("tuple[torch.Tensor, ...]", _SelectedLogProbs.apply(logits, ids, recorder))[0]
+
+    return log_softmax

@@ -1,0 +1,70 @@
+"""Which objective the rows of a file serve, and the sizes of a training that it sets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from advisor.catalog.objectives import find_objective
+from advisor.dataset.rows import Rows
+from advisor.domain.request.vocabulary import Objective
+from advisor.errors import BadRequest
+
+INFERRED: Final[dict[str, Objective]] = {"preference": "dpo", "kto": "kto"}
+"""The objective of rows of a format where nobody names one."""
+OTHERS: Final[dict[str, str]] = {"preference": "orpo, cpo, simpo, ipo, kto and reward learn from them too", "kto": ""}
+
+
+def formats_for(objective: Objective | None) -> tuple[str, ...]:
+    """The formats of rows, beside those of supervised training, that may be read: the objective's, or all."""
+    return tuple(INFERRED) if objective is None else find_objective(objective).rows
+
+
+def objective_of(rows: Rows, asked: Objective | None, path: str) -> tuple[Objective, tuple[str, ...]]:
+    """The objective that is asked for or that the columns tell, and the note that says so.
+
+    Raises:
+        BadRequest: the rows cannot serve the objective asked for.
+    """
+    found = rows.layout.format
+    if asked is None or asked == "sft":
+        inferred = INFERRED.get(found, "sft")
+        if inferred == "sft":
+            return "sft", ()
+        note = f"objective: {inferred}, as the columns tell"
+        return inferred, (f"{note}; {OTHERS[found]}: --objective" if OTHERS[found] else note,)
+    objective = find_objective(asked)
+    if found not in objective.rows:
+        raise BadRequest(
+            f"{asked} learns from rows with {objective.columns}, and those of {path} are {rows.kind}",
+            hints=["leave --objective out: it is told by the columns", f"or name them: --columns {_named(asked)}"],
+            objective=asked,
+            path=path,
+        )
+    return asked, ()
+
+
+def _named(objective: Objective) -> str:
+    if objective == "kto":
+        return "prompt=COLUMN,completion=COLUMN,label=COLUMN"
+    return "prompt=COLUMN,chosen=COLUMN,rejected=COLUMN"
+
+
+def samples_of(rows: Rows, objective: Objective) -> int:
+    """Samples of a training: rows, or both answers of each where KTO takes pairs apart."""
+    return rows.usable if objective == "kto" else rows.samples
+
+
+def check_effective_batch(objective: Objective, effective: int) -> None:
+    """Refuse an optimizer step of fewer samples than the objective's smallest micro-batch.
+
+    Raises:
+        BadRequest: with the smallest possible.
+    """
+    fewest = find_objective(objective).fewest_rows
+    if effective < fewest:
+        raise BadRequest(
+            f"{objective} pairs the samples of a micro-batch, and a step of {effective} has none to pair",
+            hints=[f"smallest possible: --effective-batch-size {fewest}"],
+            objective=objective,
+            effective_batch_size=effective,
+        )

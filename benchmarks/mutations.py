@@ -21,8 +21,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
@@ -171,6 +173,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    parser.add_argument("--jobs", type=int, default=2, help="faults tried at the same time, each in its copy")
     parser.add_argument("--show", type=int, help="print this fault and its tests, run nothing")
     options = parser.parse_args()
     faults = drawn(options.count, options.seed)
@@ -179,17 +182,27 @@ def main() -> None:
         return
     done: list[dict[str, object]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     known = {(entry["path"], entry["line"], entry["after"]) for entry in done}
-    tree = Path(tempfile.mkdtemp()) / "tree"
-    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
     broken: set[str] = set()
-    for fault in faults:
-        if (fault.path, fault.line, fault.after) in known:
-            continue
-        said, by = verdict(tree, fault, options.timeout, broken)
-        print(f"{said:9} {fault.path}:{fault.line}  {fault.before!r} -> {fault.after!r}", flush=True)
-        done.append({**asdict(fault), "verdict": said, "by": by, "seed": options.seed})
-        RESULTS.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(tree.parent)
+    trees: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        for at in range(options.jobs):
+            tree = Path(folder) / f"tree-{at}"
+            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
+            trees.put(tree)
+
+        def judged(fault: Fault) -> tuple[Fault, str, str]:
+            tree = trees.get()
+            try:
+                return fault, *verdict(tree, fault, options.timeout, broken)
+            finally:
+                trees.put(tree)
+
+        open_ones = [fault for fault in faults if (fault.path, fault.line, fault.after) not in known]
+        for one in as_completed([pool.submit(judged, fault) for fault in open_ones]):
+            fault, said, by = one.result()
+            print(f"{said:9} {fault.path}:{fault.line}  {fault.before!r} -> {fault.after!r}", flush=True)
+            done.append({**asdict(fault), "verdict": said, "by": by, "seed": options.seed})
+            RESULTS.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     print({word: sum(entry["verdict"] == word for entry in done) for word in ("killed", "timeout", "survived")})
     if broken:
         print("failed without a fault, left out:", *sorted(broken), sep="\n  ")

@@ -23,6 +23,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -41,18 +42,21 @@ def durable(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, push it to the disk, and rename it to `path`.
 
     Where anything fails, `path` is as it was and the temporary file is gone. In the user's own folders the file is
-    the user's alone.
+    the user's alone from its first byte on; elsewhere a file that is replaced keeps its mode.
 
     Raises:
         OSError: the disk is full, the folder cannot be written ...
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    mode = _mode_to_give(path)
     try:
+        if mode is not None:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         write(temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
-            if os.name == "posix" and any(path.is_relative_to(home(part)) for part in ("data", "cache", "config")):
-                os.fchmod(descriptor, 0o600)
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -61,6 +65,22 @@ def durable(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _mode_to_give(path: Path) -> int | None:
+    """The mode of a file that is written; None: the one that the system gives a new file."""
+    if os.name != "posix":
+        return None
+    if _is_private(path):
+        return 0o600
+    with contextlib.suppress(OSError):
+        return stat.S_IMODE(path.stat().st_mode)
+    return None
+
+
+def _is_private(path: Path) -> bool:
+    """Whether it lies in the user's own folders."""
+    return any(path.is_relative_to(home(part)) for part in ("data", "cache", "config"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -309,8 +329,7 @@ def _make_folder(folder: Path) -> None:
     """A folder and those above it; below ADVISOR_HOME and the like they are the user's alone."""
     if folder.is_dir():
         return
-    private = any(folder.is_relative_to(home(part)) for part in ("data", "cache", "config"))
-    if private:
+    if _is_private(folder):
         for missing in reversed([folder, *folder.parents]):
             if not missing.is_dir():
                 missing.mkdir(mode=0o700, exist_ok=True)

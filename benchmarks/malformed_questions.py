@@ -27,6 +27,8 @@ NAMES = {
                   "attn_implementation", "exclude"),
 }  # fmt: skip
 NOT_NUMBERS = ("abc", "", " ", "1e", "--", "0x10", "1,5", "1 2", "None", "true", "[]", "\u00bd", "10%", "\x00", "1\n2")
+ANY_SIZE = {"max_grad_norm"}
+"""Numbers that may be as large as one likes: gradients are then never clipped."""
 OUT_OF_RANGE = ("-1", "nan", "inf", "-inf", "1e400", "9" * 40, "-0.5", "1e30", "9" * 5000)
 STRANGE_NAMES = (
     "no-such-thing", "", " ", "\x1b[31mred", "a\x00b", "../../etc", "\u202eevil", "x" * 5000, "\u540d\u524d", "--"
@@ -61,7 +63,8 @@ def _wrong_type(draw: random.Random, place: Path) -> Asked:
 
 def _out_of_range(draw: random.Random, place: Path) -> Asked:
     verb, options = _base(draw, place)
-    options[draw.choice(NUMBERS[verb])] = draw.choice(OUT_OF_RANGE)
+    name, value = draw.choice(NUMBERS[verb]), draw.choice(OUT_OF_RANGE)
+    options[name] = "-1" if name in ANY_SIZE and float(value) > 1e29 else value
     return _words(verb, options), ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,31 @@ def test_the_store_is_the_users_own(own_home):
         for path in store.home(part).rglob("*"):
             if path.name != ".lock":
                 assert not path.stat().st_mode & 0o077, path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(mode: int, tmp_path):
+    path = tmp_path / "trl.yaml"
+    path.write_text("old")
+    path.chmod(mode)
+    store.durable(path, lambda temporary: store.write_bytes(temporary, b"new"))
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_file_of_the_users_own_is_nobody_elses_while_it_is_written(own_home):
+    path = store.home("data") / "a.json"
+    path.parent.mkdir(parents=True)
+    seen: list[int] = []
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as stream:
+            stream.write(b"secret")
+        seen.append(stat.S_IMODE(temporary.stat().st_mode))
+
+    store.durable(path, write)
+    assert seen == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read as Linux tells it")

@@ -62,7 +62,7 @@ def case(number: int, seed: int, place: Path) -> dict[str, Any]:
         found = list(ending(search, folder, where, victim if struck else ""))
         found += wrong(study, known, folder)
     shutil.rmtree(folder, ignore_errors=True)
-    return {"kind": f"{kind}: {victim}", "struck": struck, "faults": found}
+    return {"kind": f"{kind}: {victim}", "struck": struck, "count": int(struck), "faults": found}
 
 
 def victims(where: Place) -> list[str]:
@@ -83,7 +83,13 @@ def strike(victim: str, search: Any, folder: Path, where: Place, draw: random.Ra
         where.nodes.remove_node(node, allow_graceful=False)
         add_node(where.nodes)
         return True
-    running = {"search": [search], "worker": children(search, WORKER), "trial": in_folder(folder, TRIAL)}[victim]
+    there = {
+        "search": lambda: [search],
+        "worker": lambda: children(search, WORKER),
+        "trial": lambda: in_folder(folder, TRIAL),
+    }[victim]
+    until(lambda: there() or search.poll() is not None, END_SECONDS)
+    running = there()
     if search.poll() is not None or not running:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):

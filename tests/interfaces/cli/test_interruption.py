@@ -80,11 +80,18 @@ def at_work(process: Any, sign: str) -> bool:
         time.sleep(1.0)
         return before > 0.2 and sum(found.cpu_times()[:2]) == before
     if sign == CONNECTED:
-        return bool(psutil.Process(process.pid).net_connections("tcp"))
+        return any(_connected(one) for one in (psutil.Process(process.pid), *below(psutil.Process(process.pid))))
     if sign == "":
         # every library is loaded, and the verb computes
         return Path(f"/proc/{process.pid}/maps").read_text().count("pydantic_core") > 0
     return any(sign in " ".join(_words(child)) for child in below(psutil.Process(process.pid)))
+
+
+def _connected(process: psutil.Process) -> bool:
+    try:
+        return bool(process.net_connections("tcp"))
+    except psutil.Error:
+        return False
 
 
 def _words(process: psutil.Process) -> list[str]:

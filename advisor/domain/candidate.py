@@ -10,6 +10,7 @@ from pydantic import Field
 from advisor.domain.hardware import Price
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import Sharding
 from advisor.domain.stored import Value
 from advisor.domain.workload import Workload
 
@@ -106,6 +107,8 @@ class Candidate(Value):
     recipe: Recipe
     gpu: str
     gpu_count: int = 1
+    nodes: int = 1
+    sharding: Sharding | None = Field(None, description="how the job is spread over several devices")
     trainable_parameters: int
     total_parameters: int
     memory: Memory

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from advisor.domain.request.vocabulary import Sharding
 from advisor.domain.stored import Stored, Value
 
 STALE_DAYS: Final = 90
@@ -91,6 +92,8 @@ class Hardware(Value):
 
     gpu: Gpu
     count: int = Field(1, ge=1, le=10**5)
+    nodes: int = Field(1, ge=1, le=10**5, description="machines that the devices are spread over, as many on each")
+    sharding: Sharding | None = Field(None, description="how one job is spread over them; None: one device")
     asked: str = Field("", description="what the user typed")
     note: str = Field("", description="how an ambiguous name was resolved")
     headroom: float = Field(0.05, ge=0, lt=1, description="share of usable memory to keep free")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Hardware
+from advisor.domain.request.vocabulary import Sharding
 from advisor.domain.stored import Stored, Value
 from advisor.domain.workload import Workload
 
@@ -33,8 +34,27 @@ class Setting(Value):
     conflict: str = ""
 
 
+class GpuOption(Value):
+    """One card of a search over cards: the best recipe on it at its cheapest offer, or why there is none.
+
+    `usd_per_hour` is what the whole machine costs; None where no price is known. `on_front`: no other card is both
+    faster and cheaper.
+    """
+
+    gpu: str
+    gpu_count: int = 1
+    sharding: Sharding | None = None
+    usd_per_hour: float | None = None
+    candidate: Candidate | None = None
+    refusal: str = ""
+    on_front: bool = False
+
+
 class Recommendation(Stored):
-    """The ranked answer. `ranked[0]` is the recommendation; `tune()` starts there, `plan()` asks one a workload."""
+    """The ranked answer. `ranked[0]` is the recommendation; `tune()` starts there, `plan()` asks one a workload.
+
+    `gpus` holds the cards of a search over several, best first, then those refused; empty where one was named.
+    """
 
     KIND = "recommendation"
 
@@ -47,6 +67,7 @@ class Recommendation(Stored):
     why: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     would_change: tuple[str, ...] = ()
+    gpus: tuple[GpuOption, ...] = ()
     notes: tuple[str, ...] = Field((), description="how the model, GPU and lengths were resolved; staleness; basis")
 
     @property

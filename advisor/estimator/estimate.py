@@ -27,6 +27,8 @@ from advisor.estimator.measurements import calibration_of, pooled_for, profile_o
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
+from advisor.estimator.parallelism.sharded import job_of, memory_of_rank, nccl_bytes, time_of_job
+from advisor.estimator.parallelism.strategies import traced_as
 from advisor.estimator.precision_request import with_own_allocator, with_precision
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
@@ -135,26 +137,34 @@ def price(
     from advisor.catalog.methods import find_method, options_of
     from advisor.catalog.prices import offers
 
-    trace = trace_of(workload, recipe, hardware, spec)
+    traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
+    trace = trace_of(workload, traced, hardware, spec)
     timeline = timeline_of(trace)
+    job = None if hardware.sharding is None else job_of(hardware, recipe, traced, spec)
+    step = timeline if job is None else job.rank(timeline)
     lengths = lengths_of(workload, recipe)
     calibration = calibration_of(hardware.gpu.name)
     memory, allocator = memory_of(
-        timeline,
+        step,
         lengths,
         recipe,
         hardware.gpu,
         calibration,
         thorough=thorough,
         model=workload.model,
-        limit=hardware.limit_bytes,
+        limit=hardware.limit_bytes - round(nccl_bytes(hardware.count)),
     )
     fitted = calibration or pooled_for(hardware.gpu)
-    time, notes = time_of(timeline, lengths, workload, recipe, hardware.gpu, fitted, causal=is_causal(spec))
-    measured = profile_of(workload, recipe, hardware.gpu.name, spec) if use_measured else None
+    time, notes = time_of(step, lengths, workload, recipe, hardware.gpu, fitted, causal=is_causal(spec))
+    if job is not None:
+        memory = memory_of_rank(memory, job)
+        time, notes = time_of_job(time, timeline, workload, job), (*job.notes(), *notes)
+    alone = job is None and use_measured
+    measured = profile_of(workload, recipe, hardware.gpu.name, spec) if alone else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)
     method = find_method(recipe.method)
+    each = hardware.count // hardware.nodes
     warning = precision_warning(method, recipe, workload.task)
     unstudied = quality_unknown(workload.objective)
     return Candidate(
@@ -162,13 +172,15 @@ def price(
         recipe=recipe,
         gpu=hardware.gpu.name,
         gpu_count=hardware.count,
+        nodes=hardware.nodes,
+        sharding=hardware.sharding,
         trainable_parameters=trace.trainable_parameters,
         total_parameters=trace.total_parameters,
         memory=memory,
         fits=memory.peak_device.mid <= hardware.limit_bytes,
         limit_bytes=hardware.limit_bytes,
         time=time,
-        money=money_of(time.training, hardware, offers(hardware.gpu.name, hardware.count), today=today or date.today()),
+        money=money_of(time.training, hardware, offers(hardware.gpu.name, each), today=today or date.today()),
         quality=_quality(workload, recipe, spec, trace, warning),
         assumptions=(
             *([warning] if warning else ()),
@@ -177,7 +189,7 @@ def price(
             *allocator,
             *notes,
             *notes_of(spec, workload),
-            *releases_of(trace, workload, recipe, hardware, spec),
+            *releases_of(trace, workload, traced, hardware, spec),
             *trace.assumptions,
         ),
         versions=trace.versions,
@@ -205,15 +217,16 @@ def largest_micro_batch(
     Args:
         at_most: the effective batch size.
     """
-    limit = hardware.limit_bytes
+    limit = hardware.limit_bytes - round(nccl_bytes(hardware.count))
     overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
     usual = load_constants("memory")["fragmentation"].low
     timeline: Timeline | None = None
     fewest = find_objective(workload.objective).fewest_rows
     for size in sorted((d for d in range(fewest, at_most + 1) if at_most % d == 0), reverse=True):
         tried = recipe.model_copy(update={"micro_batch_size": size, "gradient_accumulation": at_most // size})
-        if timeline is None:
-            timeline = timeline_of(trace_of(workload, tried, hardware, spec))
+        if timeline is None or hardware.sharding is not None:
+            # how shards are reduced depends on accumulation; on one device one trace serves all sizes
+            timeline = _of_rank(workload, tried, hardware, spec)[1]
         lengths = lengths_of(workload, tried)
         quick = peak_allocated(
             timeline, lengths.largest, workspace_bytes=overheads.workspace, accumulation=tried.gradient_accumulation
@@ -223,6 +236,35 @@ def largest_micro_batch(
         if fits_in(timeline, lengths, tried, hardware.gpu, calibration_of(hardware.gpu.name), limit):
             return size
     return None
+
+
+def quick_peak(
+    workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec, known: dict[tuple[object, ...], float]
+) -> float:
+    """Bytes on the device at the peak: rounded live bytes times the usual fragmentation, and the context.
+
+    `known` keeps what does not depend on the card, for the next one: live bytes by trace, shape and workspace.
+    """
+    overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
+    key, timeline = _of_rank(workload, recipe, hardware, spec)
+    lengths, accumulation = lengths_of(workload, recipe), recipe.gradient_accumulation
+    asked = (key, lengths.largest, overheads.workspace, accumulation > 1, hardware.count, hardware.sharding)
+    if asked not in known:
+        known[asked] = peak_allocated(
+            timeline, lengths.largest, workspace_bytes=overheads.workspace, accumulation=accumulation
+        ).peak
+    usual = load_constants("memory")["fragmentation"].value
+    return known[asked] * usual + overheads.context.mid + nccl_bytes(hardware.count)
+
+
+def _of_rank(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> tuple[str, Timeline]:
+    """The step that one GPU runs, and the key of its trace."""
+    sharding = hardware.sharding
+    traced = recipe if sharding is None else traced_as(recipe, sharding)
+    trace = trace_of(workload, traced, hardware, spec)
+    if sharding is None:
+        return trace.key, timeline_of(trace)
+    return trace.key, job_of(hardware, recipe, traced, spec).rank(timeline_of(trace))
 
 
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:

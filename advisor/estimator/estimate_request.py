@@ -25,13 +25,13 @@ from advisor.domain.request.verb_options import (
     Autocast,
     BatchingName,
     BatchSize,
-    Count,
     Dropout,
     Epochs,
     ExpandableSegments,
     Gpu,
     GpuLike,
     GpuMemory,
+    Gpus,
     GradientAccumulation,
     GradientCheckpointing,
     HeadLearningRate,
@@ -42,6 +42,7 @@ from advisor.domain.request.verb_options import (
     MeanSeqLen,
     MixedPrecisionFlag,
     Model,
+    Nodes,
     NumLabels,
     ObjectiveName,
     OneBase,
@@ -69,6 +70,7 @@ from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.gpu_request import gpu_asked
+from advisor.estimator.parallelism.strategies import parallelism_of
 
 if TYPE_CHECKING:
     from advisor.catalog.methods.method import Method
@@ -134,7 +136,9 @@ class EstimateRequest(Value):
     batching: BatchingName = "padded"
     torch_compile: TorchCompile = False
     use_liger_kernel: UseLigerKernel = False
-    count: Count = 1
+    gpus: Gpus = 1
+    nodes: Nodes = 1
+    parallelism: str | dict[str, Any] | None = None
     headroom: Headroom = 0.05
     usd_per_hour: UsdPerHour | None = None
 
@@ -162,6 +166,9 @@ def from_case(case: Mapping[str, Any]) -> EstimateRequest:
         BadRequest: a key nobody knows (near names are given), a value of the wrong type or size, no method.
     """
     known = set(EstimateRequest.model_fields)
+    if "count" in case:
+        # an earlier name of `gpus`
+        case = {"gpus": case["count"], **{key: value for key, value in case.items() if key != "count"}}
     fields = {key: value for key, value in case.items() if key in known and value is not None}
     strange = {key: value for key, value in case.items() if key not in known}
     if strange:
@@ -234,7 +241,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "mean_seq_len": request.mean_seq_len,
         "target_len": target_len,
         "epochs": request.epochs if "epochs" in request.model_fields_set else usual_epochs(objective)[0] or 3.0,
-        "effective_batch_size": request.batch_size * request.gradient_accumulation,
+        "effective_batch_size": request.batch_size * request.gradient_accumulation * request.gpus,
         "lengths": "given" if request.seq_len else "assumed: no data given",
         **of_the_file,
     }
@@ -371,19 +378,23 @@ def hardware_of(request: EstimateRequest) -> Hardware:
 
     Raises:
         UnknownName: no such GPU.
-        BadRequest: none named, or more than one device: what they exchange is not modelled.
+        BadRequest: none named; GPUs that do not spread evenly over the machines; see `parallelism_of` too.
     """
-    if request.count > 1:
+    if request.gpus % request.nodes:
         raise BadRequest(
-            f"{request.count} devices: only one is modelled so far, and what several exchange would be a guess",
-            hints=["to price one: --count 1"],
-            count=request.count,
+            f"{request.gpus} GPUs do not spread evenly over {request.nodes} machines",
+            hints=["--gpus counts all of the job, on all machines together"],
+            gpus=request.gpus,
+            nodes=request.nodes,
         )
+    sharding = parallelism_of(request.parallelism, request.gpus)
     gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
     return Hardware.model_validate(
         {
             "gpu": gpu,
-            "count": request.count,
+            "count": request.gpus,
+            "nodes": request.nodes,
+            "sharding": sharding if request.gpus > 1 else None,
             "asked": request.gpu or "",
             "note": note,
             "headroom": request.headroom,

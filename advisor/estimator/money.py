@@ -23,7 +23,8 @@ def money_of(
         listed: how many offers of each kind to list, cheapest first.
     """
     own = _own_price(hardware, today)
-    fitting = [own] if own else [p for p in offers if p.gpu_count == hardware.count]
+    each = hardware.count // hardware.nodes
+    fitting = [own] if own else [_of_all(p, hardware.nodes) for p in offers if p.gpu_count == each]
     on_demand = _offers(fitting, training, today, spot=False)
     spot = _offers(fitting, training, today, spot=True)
     notes: list[str] = []
@@ -45,6 +46,18 @@ def money_of(
         offers=(*on_demand[:listed], *spot[:listed]),
         note="; ".join(notes),
     )
+
+
+def _of_all(price: Price, nodes: int) -> Price:
+    """An offer of one machine as that of several."""
+    if nodes == 1:
+        return price
+    whole = {name: None if usd is None else usd * nodes for name, usd in _hourly(price).items()}
+    return price.model_copy(update={**whole, "gpu_count": price.gpu_count * nodes})
+
+
+def _hourly(price: Price) -> dict[str, float | None]:
+    return {"on_demand_usd_h": price.on_demand_usd_h, "spot_usd_h": price.spot_usd_h}
 
 
 def _own_price(hardware: Hardware, today: date) -> Price | None:

@@ -30,6 +30,8 @@ WEIGHED_LATER = {
     "spot",
 }
 """Arguments that decide among fits and change none of them; `samples` is in the workload."""
+ASKED_OTHERWISE = {"data", "model", "gpu", "gpu_memory_max", "max_usd_per_hour", "max_gpus"}
+"""Arguments that say in a user's words what the workload and the machine of the question hold."""
 
 
 class Remembered(Stored):
@@ -55,7 +57,7 @@ def keep(question: ResolvedRequest, fits: Mapping[str, MethodOutcome]) -> None:
 
 def _path(question: ResolvedRequest) -> Path:
     asked = question.model_dump(
-        mode="json", exclude={"notes": True, "request": WEIGHED_LATER | {"data", "model", "gpu"}}
+        mode="json", exclude={"notes": True, "machine_notes": True, "request": WEIGHED_LATER | ASKED_OTHERWISE}
     )
     # no dump of a workload holds the lengths of its rows
     asked["length_quantiles"] = question.workload.length_quantiles

@@ -182,7 +182,7 @@ def make_recipe(
         "attention": request.attn_implementation,
         "trainer": trainer_for(objective, request.trainer_said),
         "expandable_segments": request.expandable_segments,
-        "gradient_accumulation": question.workload.effective_batch_size,
+        "gradient_accumulation": question.batch_of_rank,
         **question.training.get(method.name, {}),
     }
     if request.optimizer is not None:

@@ -10,17 +10,28 @@ from advisor.catalog.objectives import quality_unknown, under_objective
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.request.verb_options import RecommendOptions
-from advisor.errors import BadRequest
+from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.explain import drop_dominated, why, would_change
+from advisor.recommender.gpu_search.cards import cards_asked, several_asked
+from advisor.recommender.gpu_search.outcome import card_in_words, no_card, search_notes
+from advisor.recommender.gpu_search.search import search
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
 from advisor.recommender.infeasible import nothing_fits
 from advisor.recommender.policies import find_policy
 from advisor.recommender.recipe_space import excluded_in_vain, methods_asked
-from advisor.recommender.recommend_request import ResolvedRequest, checked, resolve
+from advisor.recommender.recommend_request import (
+    RecommendRequest,
+    ResolvedRequest,
+    checked,
+    moved_to,
+    resolve,
+    resolve_on,
+    spread_over,
+)
 from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
-from advisor.recommender.workers.pool import Progress, fit_all
+from advisor.recommender.workers.pool import Progress, fit_all, silent
 
 
 def recommend(
@@ -36,7 +47,8 @@ def recommend(
     Args:
         model: a Hub id, a name or alias of the catalogue, or a local folder.
         gpu: a name that `advisor gpus` knows, or `auto`, this machine's; one that is not listed is described by
-            `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares.
+            `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares. Several with commas, or `any`, all
+            that have a price: then the card is chosen too, and `gpus` of the answer holds all that were priced.
         on_progress: told (done, total, what) while traces are made.
         costs: another estimator, for tests.
         options: see `advisor.domain.request.verb_options.RecommendOptions`; they are the command line's
@@ -55,7 +67,39 @@ def recommend(
     Example:
         advisor.recommend("meta-llama/Llama-3.1-8B", "H100", samples=2_000, budget_usd=50, method="lora,dora")
     """
-    return answer(resolve(checked({"model": model, "gpu": gpu, **options})), costs or Estimator(), on_progress)
+    request = checked({"model": model, "gpu": gpu, **options})
+    real = costs or Estimator()
+    if several_asked(request):
+        return _on_the_best_card(request, real, on_progress)
+    return answer(resolve(request), real, on_progress)
+
+
+def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Progress | None) -> Recommendation:
+    """The recommendation on the first card of the search on which it holds when it is asked in full."""
+    asked = cards_asked(request)
+    question = resolve_on(request, asked.cards[0].gpu, asked.cards[0].note)
+    check_limits(question)
+    options, names = search(question, asked.cards, costs, on_progress or silent)
+    known = {(card.gpu.name, card.count): card for card in asked.cards}
+    for number, option in enumerate(options):
+        if option.candidate is None:
+            break
+        card = known[option.gpu, option.gpu_count]
+        here = spread_over(moved_to(question, card.gpu, card.note), option.gpu_count, option.sharding)
+        try:
+            found = answer(here, costs, on_progress)
+        except DoesNotFit as error:
+            options[number] = option.model_copy(update={"candidate": None, "refusal": error.message})
+            continue
+        chosen = option.model_copy(update={"candidate": found.choice})
+        return found.model_copy(
+            update={
+                "gpus": (chosen, *options[:number], *options[number + 1 :], *asked.refused),
+                "why": (card_in_words(question, chosen, options), *found.why),
+                "notes": (*found.notes, *search_notes(names, asked.unpriced)),
+            }
+        )
+    raise no_card(question, options, asked.refused)
 
 
 def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None = None) -> Recommendation:
@@ -87,6 +131,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
         refused=(*refused, *dominated),
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
         notes=(
+            *question.machine_notes,
             *question.notes,
             *_objective_notes(question, choice),
             *excluded_in_vain(question),

@@ -25,7 +25,6 @@ from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,
     BudgetUsd,
-    Count,
     Data,
     DeadlineHours,
     EffectiveBatchSize,
@@ -34,9 +33,12 @@ from advisor.domain.request.verb_options import (
     Gpu,
     GpuLike,
     GpuMemory,
+    GpuMemoryMax,
     GradientCheckpointing,
     Headroom,
     LengthFile,
+    MaxGpus,
+    MaxUsdPerHour,
     MeanSeqLen,
     MixedPrecisionFlag,
     Model,
@@ -59,7 +61,7 @@ from advisor.domain.request.verb_options import (
     UsdPerHour,
     names_in,
 )
-from advisor.domain.request.vocabulary import Base, DType, Trainer
+from advisor.domain.request.vocabulary import Base, DType, Sharding, Trainer
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
 from advisor.domain.workload import DEFAULT_SEQ_LEN, PAIRED, Workload
@@ -84,7 +86,7 @@ class RecommendRequest(Value):
     gpu: Gpu | None = None
     gpu_memory: GpuMemory | None = None
     gpu_like: GpuLike | None = None
-    count: Count = 1
+    max_gpus: MaxGpus = 1
     samples: Samples | None = None
     data: Data | None = None
     columns: str | dict[str, str] | None = None
@@ -103,6 +105,8 @@ class RecommendRequest(Value):
     headroom: Headroom | None = None
     usd_per_hour: UsdPerHour | None = None
     spot: SpotPrices = False
+    gpu_memory_max: GpuMemoryMax | None = None
+    max_usd_per_hour: MaxUsdPerHour | None = None
     method: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     base: tuple[Base, ...] | None = None
@@ -146,13 +150,19 @@ class ResolvedRequest(Value):
         default_factory=dict[int, float], description="micro-batch -> mean padded length of the data"
     )
     row_lengths: TokenLengths | None = Field(None, description="of the data's rows, where they were read")
-    notes: tuple[str, ...] = ()
+    machine_notes: tuple[str, ...] = Field((), description="how the model and the GPU were resolved")
+    notes: tuple[str, ...] = Field((), description="of data and lengths")
 
     def workload_at(self, micro: int) -> Workload:
         """The workload as batches of `micro` samples see it: padded to their longest, where the data is known."""
         if micro not in self.padded:
             return self.workload
         return self.workload.model_copy(update={"mean_seq_len": self.padded[micro]})
+
+    @property
+    def batch_of_rank(self) -> int:
+        """Samples of one optimizer step on each GPU."""
+        return self.workload.effective_batch_size // self.hardware.count
 
     @property
     def deadline_seconds(self) -> float | None:
@@ -172,12 +182,6 @@ def checked(arguments: Mapping[str, Any]) -> RecommendRequest:
         request = RecommendRequest.model_validate(given)
     except ValidationError as error:
         raise refusal_of(error, given) from None
-    if request.count != 1:
-        raise BadRequest(
-            f"one GPU at a time is modelled, not {request.count}",
-            hints=["to compare with a larger single GPU: advisor gpus"],
-            count=request.count,
-        )
     return request
 
 
@@ -188,36 +192,57 @@ def resolve(request: RecommendRequest) -> ResolvedRequest:
         BadRequest: the model, GPU, task or lengths cannot be had or do not go together.
         BadFile: the data cannot be read.
     """
-    from advisor.catalog.gpus import check_attention
+    return resolve_on(request, *gpu_asked(request.gpu, request.gpu_memory, request.gpu_like))
+
+
+def resolve_on(request: RecommendRequest, gpu: Card, note: str = "") -> ResolvedRequest:
+    """The same on a card that is known already; `note` says how its name was read. Raises as `resolve`."""
     from advisor.catalog.models import resolve_model
 
     spec = resolve_model(request.model)
     _check_base(request, spec)
-    gpu, note = gpu_asked(request.gpu, request.gpu_memory, request.gpu_like)
+    machine = _machine(request, spec, gpu, note)
+    workload, notes, padded, row_lengths = _workload(request, spec)
+    shared: dict[str, Any] = {"request": request, "spec": spec, "workload": workload, "padded": padded}
+    return ResolvedRequest(**shared, **machine, row_lengths=row_lengths, notes=tuple(notes))
+
+
+def moved_to(question: ResolvedRequest, gpu: Card, note: str = "") -> ResolvedRequest:
+    """The same question on another card: its data is not read again.
+
+    Raises:
+        BadRequest: the card cannot do what was asked for.
+    """
+    return question.model_copy(update=_machine(question.request, question.spec, gpu, note))
+
+
+def spread_over(question: ResolvedRequest, count: int, sharding: Sharding | None) -> ResolvedRequest:
+    """The same question on so many GPUs of one machine."""
+    hardware = question.hardware.model_copy(update={"count": count, "sharding": sharding})
+    return question.model_copy(update={"hardware": hardware})
+
+
+def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -> dict[str, Any]:
+    """What of a resolved request depends on the card: `hardware`, `dtype` and the notes on both."""
+    from advisor.catalog.gpus import check_attention
+
     check_attention(gpu, request.attn_implementation)
     _check_precision(request, gpu)
-    given: dict[str, Any] = {"gpu": gpu, "count": request.count, "asked": request.gpu or "", "note": note}
+    given: dict[str, Any] = {"gpu": gpu, "asked": request.gpu or "", "note": note}
     if request.headroom is not None:
         given["headroom"] = request.headroom
     if request.usd_per_hour is not None:
         given["usd_per_hour"] = request.usd_per_hour
-    notes = [f"model: {spec.name}, {spec.where}"]
-    notes.append(f"GPU: {gpu.name}{f' ({note})' if note else ''}")
-    workload, more, padded, row_lengths = _workload(request, spec)
     dtype, why = dtype_asked(request.dtype, gpu, spec)
     whose = allocator_note(gpu)
     if request.prepare_kbit_training:
         why = (*why, "quantised bases are prepared for k-bit training; a base in 16 or 32 bits has nothing to prepare")
-    return ResolvedRequest(
-        request=request,
-        spec=spec,
-        workload=workload,
-        hardware=Hardware.model_validate(given),
-        dtype=dtype,
-        padded=padded,
-        row_lengths=row_lengths,
-        notes=(*notes, *more, *why, *([whose] if whose else ())),
-    )
+    said = (f"model: {spec.name}, {spec.where}", f"GPU: {gpu.name}{f' ({note})' if note else ''}")
+    return {
+        "hardware": Hardware.model_validate(given),
+        "dtype": dtype,
+        "machine_notes": (*said, *why, *([whose] if whose else ())),
+    }
 
 
 def _check_precision(request: RecommendRequest, gpu: Card) -> None:

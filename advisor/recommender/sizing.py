@@ -129,7 +129,7 @@ def _ways_to_store(question: ResolvedRequest, method: Method) -> Iterator[tuple[
 
 def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) -> Candidate:
     """The recipe at the largest micro-batch that fits and divides the effective batch; at the smallest if none fits."""
-    effective = question.workload.effective_batch_size
+    effective = question.batch_of_rank
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
     chosen = with_micro_batch(recipe, micro or smallest_micro_batch(question), effective)
     return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
@@ -137,7 +137,7 @@ def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) 
 
 def _worth_recomputing(question: ResolvedRequest, found: Candidate, costs: Costs) -> bool:
     """Could a larger micro-batch, which checkpointing would make room for, pay for the recomputation?"""
-    effective = question.workload.effective_batch_size
+    effective = question.batch_of_rank
     if found.recipe.micro_batch_size >= effective:
         return False
     at_once = with_micro_batch(found.recipe, effective, effective)

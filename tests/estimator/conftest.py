@@ -72,6 +72,8 @@ class Maker:
             mem_phase=mem[:, 4],
             mem_category=mem[:, 5],
             mem_step=mem[:, 6],
+            mem_unit=np.full(len(mem), -1),
+            op_unit=np.full(len(ops), -1),
             **{
                 f"op_{name}": ops[:, i]
                 for i, name in enumerate(("at", "name", "class", "dtype", "flop", "bytes", "kernels", "phase", "step"))

@@ -147,9 +147,46 @@ def test_an_assumed_length_leaves_the_prompt_its_room(context, assumed):
     assert workload(plain, spec(context=context))[0].seq_len == min(context or 1024, 1024)
 
 
-def test_several_devices_are_refused_rather_than_guessed():
-    with pytest.raises(BadRequest, match="only one is modelled"):
-        hardware_of(from_case({**CASE, "count": 8}))
+def test_several_devices_take_copies_unless_something_else_is_asked_for():
+    assert hardware_of(from_case(CASE)).sharding is None
+    for name in ("count", "gpus"):
+        found = hardware_of(from_case({**CASE, name: 8}))
+        assert (found.count, found.nodes, found.sharding) == (8, 1, "ddp")
+    asked = {"gpus": 16, "nodes": 2, "parallelism": {"dp": 16, "tp": 1, "shard": "fsdp2"}}
+    found = hardware_of(from_case({**CASE, **asked}))
+    assert (found.count, found.nodes, found.sharding) == (16, 2, "fsdp2")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["tp2", "fsdp2 x tp 2", "pp4", "cp", "ep8", "hsdp", "zero3-offload", "sequence parallel", "megatron",
+     {"tp": 2}, {"pp": 2, "dp": 4}, {"cp": 8}, {"ep": 2}, {"shard": "fsdp2", "offload": True}],
+)  # fmt: skip
+def test_what_is_not_priced_of_parallelism_is_refused_by_name(asked):
+    with pytest.raises(BadRequest, match="not priced"):
+        hardware_of(from_case({**CASE, "gpus": 8, "parallelism": asked}))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"gpus": 8, "parallelism": "nonesuch"}, "unknown parallelism"),
+        ({"gpus": 8, "parallelism": {"rows": 2}}, "unknown key"),
+        ({"gpus": 8, "parallelism": {"dp": 4}}, "idle"),
+        ({"parallelism": "fsdp2"}, "there is one"),
+        ({"gpus": 8, "nodes": 3}, "evenly"),
+    ],
+)
+def test_parallelism_that_makes_no_sense_is_refused(more, says):
+    with pytest.raises(BadRequest, match=says):
+        hardware_of(from_case({**CASE, **more}))
+
+
+@pytest.mark.parametrize(
+    ("spelt", "meant"), [("FSDP", "fsdp2"), ("ZeRO-3", "zero3"), ("DeepSpeed zero2", "zero2"), ("full_shard", "fsdp2")]
+)
+def test_strategies_are_known_as_people_write_them(spelt, meant):
+    assert hardware_of(from_case({**CASE, "gpus": 8, "parallelism": spelt})).sharding == meant
 
 
 def test_lengths_from_a_file_are_a_workloads_and_contradictions_are_refused(tmp_path):

@@ -92,7 +92,14 @@ class ChoiceExport(TypedDict, total=False):
     force: Annotated[Force, VerbDetail("With --export or --report.")]
 
 
-class RecommendCommand(ModelOnGpu, RecommendOptions, ChoiceExport, JsonAnswer, total=False):
+class ModelOnGpus(TypedDict, total=False):
+    """What is asked about, the GPU perhaps left to choose."""
+
+    model: Model | None
+    gpu: Annotated[Gpu, VerbDetail("Several with commas, or any: all that have a price.")] | None
+
+
+class RecommendCommand(ModelOnGpus, RecommendOptions, ChoiceExport, JsonAnswer, total=False):
     """`advisor recommend`."""
 
 

@@ -41,6 +41,10 @@ Gpu = Annotated[
     str,
     Argument("A GPU of the catalogue (see `advisor gpus`), or auto: this machine's.", metavar="NAME", least_length=1),
 ]
+GpuMemoryMax = Annotated[
+    str | float, Argument("Of several GPUs: none with more memory than this, 24GB ...", metavar="SIZE")
+]
+MaxUsdPerHour = Annotated[float, Argument("Of several GPUs: none that costs more an hour.", gt=0)]
 Data = Annotated[str, Argument("Training rows: JSONL, JSON, CSV, Arrow, Parquet or a folder of them.", metavar="FILE")]
 EvalData = Annotated[
     str,
@@ -69,7 +73,21 @@ GpuMemory = Annotated[str | float, Argument("Of a card that is not listed: 24GB,
 GpuLike = Annotated[
     str, Argument("... and the GPU of the catalogue whose rates it shares.", metavar="NAME", least_length=1)
 ]
-Count = Annotated[int, Argument("How many of them.", shown_default="1", ge=1, le=10**5)]
+MaxGpus = Annotated[int, Argument("Most GPUs of one machine that the job may use.", shown_default="1", ge=1, le=1024)]
+Gpus = Annotated[
+    int, Argument("GPUs of the job, all machines together.", shown_default="1", earlier=("--count",), ge=1, le=10**5)
+]
+Nodes = Annotated[
+    int, Argument("Machines that the GPUs are spread over, as many on each.", shown_default="1", ge=1, le=10**5)
+]
+Parallelism = Annotated[
+    str | Mapping[str, Any],
+    Argument(
+        "Of several GPUs: ddp, fsdp1, fsdp2, zero1, zero2 or zero3; in Python and files also an object.",
+        metavar="NAME",
+        shown_default="ddp",
+    ),
+]
 Headroom = Annotated[float, Argument("Share of memory to keep free.", shown_default="0.05", ge=0, lt=1)]
 UsdPerHour = Annotated[float, Argument("Your own price for the machine.", shown_default="the cheapest offer", gt=0)]
 
@@ -206,7 +224,6 @@ class MachineOptions(TypedDict, total=False):
 
     gpu_memory: GpuMemory | None
     gpu_like: GpuLike | None
-    count: Count | None
     headroom: Headroom | None
     usd_per_hour: UsdPerHour | None
 
@@ -263,6 +280,9 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     batching: BatchingName | None
     torch_compile: TorchCompile | None
     use_liger_kernel: UseLigerKernel | None
+    gpus: Gpus | None
+    nodes: Nodes | None
+    parallelism: Parallelism | None
 
 
 class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
@@ -274,9 +294,12 @@ class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=F
     budget_usd: BudgetUsd | None
     deadline_hours: DeadlineHours | None
     spot: SpotPrices | None
+    gpu_memory_max: GpuMemoryMax | None
+    max_usd_per_hour: MaxUsdPerHour | None
     method: Annotated[OneMethod | Sequence[OneMethod], VerbDetail("Only these are considered.")] | None
     exclude: ExcludedMethod | Sequence[ExcludedMethod] | None
     base: Annotated[OneBase | Sequence[OneBase], VerbDetail("Only so.")] | None
     must_merge: MustMerge | None
+    max_gpus: MaxGpus | None
     tolerance_points: TolerancePoints | None
     policy: PolicyName | None

@@ -106,6 +106,7 @@ class _Expansion:
     def timeline(self) -> Timeline:
         mems: list[Ints] = []
         ops: list[Ints] = []
+        units: list[tuple[int, int, int]] = []
         at = 0
         for part, real in self._ordered():
             rows = self._rows(part)
@@ -117,7 +118,9 @@ class _Expansion:
             op[:, 0] += at
             mems.append(mem)
             ops.append(op)
+            units.append((self._unit(part, real), len(mem), len(op)))
             at += rows.count
+        unit, of_mem, of_op = (np.array(column, dtype=np.int64) for column in zip(*units or [(-1, 0, 0)], strict=True))
         mem = np.concatenate(mems) if mems else np.zeros((0, 7), dtype=np.int64)
         op = np.concatenate(ops) if ops else np.zeros((0, 9), dtype=np.int64)
         return Timeline(
@@ -131,6 +134,7 @@ class _Expansion:
             mem_phase=mem[:, 4],
             mem_category=mem[:, 5],
             mem_step=mem[:, 6],
+            mem_unit=np.repeat(unit, of_mem),
             op_at=op[:, 0],
             op_name=op[:, 1],
             op_class=op[:, 2],
@@ -140,7 +144,14 @@ class _Expansion:
             op_kernels=op[:, 6],
             op_phase=op[:, 7],
             op_step=op[:, 8],
+            op_unit=np.repeat(unit, of_op),
         )
+
+    def _unit(self, part: Part, real: int | None) -> int:
+        """The layer as one number, -1 outside any."""
+        if part.stack is None or real is None:
+            return -1
+        return self.trace.stacks.index(part.stack) * _LAYERS + real
 
     # --- order: copies go after their period when layers rise, before it when they fall ---------------
 

@@ -20,6 +20,9 @@ class Timeline:
     M memory events and N ops, each an array; `*_at` is the position in the common order, so that the two
     can be merged (position of op i is `op_at[i]`, of memory event j `mem_at[j]`; all distinct, ascending).
 
+    `mem_unit` and `op_unit` tell the layer an event happens in, a number of its own for each layer of each stack;
+    -1 outside any.
+
     Memory: `mem_storage` (id), `mem_alloc` (True: born, False: dies), `mem_poly` (index into `polys`; -1 on a
     death), `mem_phase`, `mem_category`, `mem_step` (0, 1, 2).
     Ops: `op_name`, `op_class`, `op_dtype` (indexes into `names`, OP_CLASSES, `dtypes`), `op_flop`, `op_bytes`
@@ -36,6 +39,7 @@ class Timeline:
     mem_phase: Ints
     mem_category: Ints
     mem_step: Ints
+    mem_unit: Ints
     op_at: Ints
     op_name: Ints
     op_class: Ints
@@ -45,6 +49,7 @@ class Timeline:
     op_kernels: Ints
     op_phase: Ints
     op_step: Ints
+    op_unit: Ints
 
     def values(self, batch: int, length: float, target: float = 0) -> Floats:
         """Every poly at one batch shape (B, S, T); one extra 0.0 at the end, so that index -1 reads zero."""

@@ -15,6 +15,7 @@ from advisor.domain.units import Basis, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import BatchLengths
 from advisor.estimator.measurements import POOLED
+from advisor.estimator.memory.timeline_memo import TimelineMemo
 from advisor.estimator.step_time.step_simulator import (
     BOUNDS,
     TIME_NAMES,
@@ -35,6 +36,8 @@ DEVICES_TO_NARROW = 4
 """Measured devices from which what leaving one out missed says how far a new one may be; the number is ours."""
 STRANGE_BOUND_WIDENS = 3.0
 """Widening for each share of a step that is bound as no fitted run was (all of it: fourfold); the factor is ours."""
+
+_KEPT_OPS: TimelineMemo[Ops] = TimelineMemo(8)
 
 
 def time_of(
@@ -57,7 +60,7 @@ def time_of(
         BadRequest: the catalogue lacks the device's bandwidth or compute rates.
     """
     rates = rates_of(gpu, recipe.compute_dtype)
-    ops = Ops(timeline, recipe.micro_batch_size, lengths.typical, lengths.targets, causal=causal)
+    ops = _ops_of(timeline, recipe.micro_batch_size, lengths, causal)
     clocks = accumulate(run_clocks(ops, rates, constants_of(calibration, gpu.generation)), recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
@@ -71,6 +74,12 @@ def time_of(
         basis, why = "assumed", f"as fast as {gpu.like}, as described; {why}"
     step = Quantity.around(mean, min(below, MOST_BELOW), above, "s", basis, why)
     return described(step, clocks, lengths, workload, recipe), rates.notes
+
+
+def _ops_of(timeline: Timeline, batch: int, lengths: BatchLengths, causal: bool) -> Ops:
+    """The ops of a step, which no card changes; the last few are kept."""
+    key = (batch, lengths.typical.tobytes(), lengths.targets.tobytes(), causal)
+    return _KEPT_OPS.get(timeline, key, lambda: Ops(timeline, batch, lengths.typical, lengths.targets, causal=causal))
 
 
 def _flash_unfitted(calibration: Calibration, ops: Ops) -> bool:

@@ -21,7 +21,7 @@ from advisor.interfaces.terminal.answer import recommended
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
     from advisor.domain.recipe import Recipe
-    from advisor.domain.recommendation import Recommendation, Setting
+    from advisor.domain.recommendation import GpuOption, Recommendation, Setting
 
 
 SAID_ONCE = ("ckpt", "base", "merges", "basis")
@@ -51,9 +51,10 @@ def command(
       advisor recommend --model google-bert/bert-base-uncased --gpu T4 --samples 500 --task-type NLU --explain
       advisor recommend --model Qwen/Qwen2.5-7B --gpu L4 --data train.jsonl --export trl -o trl.yaml
       advisor recommend --model meta-llama/Llama-3.1-8B --gpu H100 --samples 2000 --report report.html
+      advisor recommend --model Qwen/Qwen2.5-7B --gpu any --samples 5000 --gpu-memory-max 48GB --deadline-hours 8
     """
     asked = given(arguments)
-    required(asked, "model", "gpu")
+    required(asked, "model", *(() if asked.keys() & {"gpu_memory_max", "max_usd_per_hour"} else ("gpu",)))
     if (out is not None and target is None) or (force and target is None and report is None):
         raise BadRequest("--out and --force go with --export", hints=["for example: --export trl -o trl.yaml"])
     write_report = report_writer(report, force=force)
@@ -82,6 +83,7 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
         f"Use {recipe.method}{base}{mixed}{optimizer} for {found.workload.model} on {choice.gpu}: "
         f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples a step, {checkpointing} checkpointing."
     )
+    yield from _cards(found)
     yield from _ranking(found)
     paid = choice.money.at(spot=found.spot)
     if paid is not None:
@@ -108,6 +110,37 @@ def _ranking(found: Recommendation) -> Iterator[Any]:
     if same:
         yield f"all     {', '.join(f'{name}: {rows[0][name]}' for name in same)}"
     yield ""
+
+
+def _cards(found: Recommendation) -> Iterator[Any]:
+    """One row a card of a search, those on the front of time and money marked; then those refused."""
+    if not found.gpus:
+        return
+    able = [(option, option.candidate) for option in found.gpus if option.candidate is not None]
+    rows = [
+        (
+            f"{_times(option)}{option.gpu}{f', {option.sharding}' if option.sharding else ''}",
+            candidate.recipe.method,
+            f"{candidate.recipe.micro_batch_size} x {candidate.recipe.gradient_accumulation}",
+            stacked(candidate.memory.peak_device),
+            stacked(candidate.time.training or candidate.time.step),
+            "unknown" if option.usd_per_hour is None else f"{option.usd_per_hour:.2f}",
+            stacked(candidate.money.at(spot=found.spot)),
+            "*" if option.on_front else "",
+        )
+        for option, candidate in able
+    ]
+    timed = "training" if found.workload.samples is not None else "step"
+    headings = ("GPU", "method", "batch", "peak memory", timed, "USD/h", "cost", "front")
+    yield from fitted(headings, rows, first_out=("batch", "peak memory", "method"), right="USD/h")
+    yield "front   *: no other card is both faster and cheaper"
+    refused = [option for option in found.gpus if option.candidate is None]
+    yield from (f"not     {_times(option)}{option.gpu}: {option.refusal}" for option in refused)
+    yield ""
+
+
+def _times(option: GpuOption) -> str:
+    return "" if option.gpu_count == 1 else f"{option.gpu_count} x "
 
 
 def _cells(candidate: Candidate, *, spot: bool) -> dict[str, str]:

@@ -13,7 +13,6 @@ from advisor.domain.request.argument import bounds_said
 from advisor.errors import BadRequest, UnknownName
 
 RENAMED: Final = {
-    "count": "gpus",
     "methods": "method",
     "bases": "base",
     "attention": "attn_implementation",

@@ -11,7 +11,7 @@ from typing import Final
 
 from advisor.catalog.interconnects import Collective, Exchange
 from advisor.domain.request.vocabulary import Sharding
-from advisor.estimator.parallelism.layout import Layout
+from advisor.estimator.parallelism.layout import RankLayout
 from advisor.estimator.parallelism.rank_timeline import Units
 
 Seconds = tuple[float, float, float]
@@ -30,13 +30,13 @@ class Work:
     micro_batches: int
 
 
-def waited(sharding: Sharding, layout: Layout, units: Units, exchange: Exchange, work: Work) -> Seconds:
+def waited(sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: Work) -> Seconds:
     """Seconds of a step that no arithmetic hides."""
     low, mid, high = (_waited(sharding, layout, units, exchange, work, end) for end in range(3))
     return low, mid, high
 
 
-def _waited(sharding: Sharding, layout: Layout, units: Units, exchange: Exchange, work: Work, end: int) -> float:
+def _waited(sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: Work, end: int) -> float:
     def takes(collective: Collective, size: float) -> float:
         return exchange.seconds(collective, size)[end] if size else 0.0
 

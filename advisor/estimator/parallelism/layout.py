@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RankLayout:
     """One strategy over `shards` ranks, as bytes on a rank follow from it.
 
     `weights`, `gradients`, `states`: whether each is sharded.

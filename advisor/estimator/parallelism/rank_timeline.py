@@ -17,7 +17,7 @@ import numpy as np
 
 from advisor.domain.trace.timeline import Ints, Timeline
 from advisor.domain.trace.trace_schema import CATEGORIES, PHASES, Poly
-from advisor.estimator.parallelism.layout import Layout
+from advisor.estimator.parallelism.layout import RankLayout
 
 ROOM: Final = 2**16
 """Places between two events of a trace: more than are ever inserted there."""
@@ -111,13 +111,13 @@ class _Inserted:
             self._put(index, after, storage, False, -1, category)
 
 
-def rank_timeline(timeline: Timeline, layout: Layout) -> Timeline:
+def rank_timeline(timeline: Timeline, layout: RankLayout) -> Timeline:
     """What one of `layout.shards` ranks does and holds, as a timeline to be replayed like any other."""
     return _Rank(timeline, layout).timeline()
 
 
 class _Rank:
-    def __init__(self, timeline: Timeline, layout: Layout) -> None:
+    def __init__(self, timeline: Timeline, layout: RankLayout) -> None:
         self.trace = timeline
         self.layout = layout
         self.units = units_of(timeline, split_root=not layout.whole_root)

@@ -16,7 +16,7 @@ from advisor.domain.units import plural, weakest
 from advisor.domain.workload import Workload
 from advisor.estimator.memory.timeline_memo import TimelineMemo
 from advisor.estimator.parallelism.exchanged import Work, waited
-from advisor.estimator.parallelism.layout import Layout
+from advisor.estimator.parallelism.layout import RankLayout
 from advisor.estimator.parallelism.rank_timeline import rank_timeline, units_of
 from advisor.estimator.parallelism.strategies import layout_of
 
@@ -28,7 +28,7 @@ class Job:
     """A job of several ranks: its machine, how it is laid out, and the recipe asked for and the one traced."""
 
     hardware: Hardware
-    layout: Layout
+    layout: RankLayout
     asked: Recipe
 
     def rank(self, timeline: Timeline) -> Timeline:

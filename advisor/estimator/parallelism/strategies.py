@@ -12,7 +12,7 @@ from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import SHARDINGS, Sharding
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
-from advisor.estimator.parallelism.layout import Layout
+from advisor.estimator.parallelism.layout import RankLayout
 
 USUAL: Final[Sharding] = "ddp"
 """What a launcher gives where nobody asks for more: torchrun and accelerate wrap in DistributedDataParallel."""
@@ -123,7 +123,7 @@ def traced_as(recipe: Recipe, sharding: Sharding) -> Recipe:
     )
 
 
-def layout_of(sharding: Sharding, shards: int, asked: Recipe, traced: Recipe, spec: ModelSpec) -> Layout:
+def layout_of(sharding: Sharding, shards: int, asked: Recipe, traced: Recipe, spec: ModelSpec) -> RankLayout:
     """The strategy's layout, for weights as the trace has them.
 
     FSDP: parameters that train become float32 under mixed precision and are gathered in 16 bits, reductions too
@@ -131,14 +131,14 @@ def layout_of(sharding: Sharding, shards: int, asked: Recipe, traced: Recipe, sp
     float32 master copy (deepspeed/runtime/zero/stage_1_and_2.py, stage3.py).
     """
     if sharding == "ddp":
-        return Layout(shards, copies_gradients=True)
+        return RankLayout(shards, copies_gradients=True)
     width = 4 if traced.dtype == "float32" or not _trains_base(asked.method) else 2
     eight_bit = "8bit" in asked.optimizer
     each = asked.gradient_accumulation == 1
     if sharding in ("fsdp1", "fsdp2"):
         scale = 4 / width if asked.mixed else 1.0
         second = sharding == "fsdp2"
-        return Layout(
+        return RankLayout(
             shards,
             weights=True,
             gradients=True,
@@ -152,7 +152,7 @@ def layout_of(sharding: Sharding, shards: int, asked: Recipe, traced: Recipe, sp
             parts_whole=traced.base != "dtype",
         )
     buckets = OVERLAPPED_BUCKETS * 2 * (spec.hidden or 0) ** 2
-    return Layout(
+    return RankLayout(
         shards,
         weights=sharding == "zero3",
         gradients=sharding != "zero1",

@@ -21,7 +21,7 @@ ANY: Final = "any"
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class MachineAsked:
     """So many of a card to price, how its name was read, and the machine's cheapest hour in USD where one is known."""
 
     gpu: Gpu
@@ -34,7 +34,7 @@ class Card:
 class CardsAsked:
     """The cards to price, those turned away, and how many cards nobody has a price for."""
 
-    cards: tuple[Card, ...]
+    cards: tuple[MachineAsked, ...]
     refused: tuple[GpuOption, ...]
     unpriced: tuple[str, ...]
 
@@ -79,7 +79,7 @@ def cards_asked(request: RecommendRequest) -> CardsAsked:
         DoesNotFit: no card keeps the limits on memory and price.
     """
     most = None if request.gpu_memory_max is None else memory_in(request.gpu_memory_max)
-    cards: list[Card] = []
+    cards: list[MachineAsked] = []
     refused: list[GpuOption] = []
     unpriced: list[str] = []
     named = [name for name in names_in(request.gpu or ANY) if name.lower() != ANY]
@@ -94,7 +94,7 @@ def cards_asked(request: RecommendRequest) -> CardsAsked:
             if reason:
                 refused.append(GpuOption(gpu=gpu.name, gpu_count=count, usd_per_hour=hourly, refusal=reason))
             else:
-                cards.append(Card(gpu, note, hourly, count))
+                cards.append(MachineAsked(gpu, note, hourly, count))
     if not cards:
         raise DoesNotFit(
             "no GPU keeps the limits on memory and price",

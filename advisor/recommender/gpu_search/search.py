@@ -12,7 +12,7 @@ from advisor.domain.units import HOUR
 from advisor.errors import AdvisorError
 from advisor.recommender.constraints import over_limits
 from advisor.recommender.criteria import expected_effect, training_seconds
-from advisor.recommender.gpu_search.cards import Card
+from advisor.recommender.gpu_search.cards import MachineAsked
 from advisor.recommender.gpu_search.quick_costs import QuickCosts
 from advisor.recommender.hyperparameters import with_settings, with_usual_length
 from advisor.recommender.policies import INCUMBENTS, find_policy
@@ -28,7 +28,7 @@ STANDING: Final = "full"
 
 
 def search(
-    question: ResolvedRequest, cards: Sequence[Card], costs: Costs, tell: Callable[[int, int, str], None]
+    question: ResolvedRequest, cards: Sequence[MachineAsked], costs: Costs, tell: Callable[[int, int, str], None]
 ) -> tuple[list[GpuOption], tuple[str, ...]]:
     """Every card with its best recipe, best first, those it does not fit or that break a limit last; the methods tried.
 
@@ -66,7 +66,7 @@ def _shortlist(question: ResolvedRequest) -> tuple[str, ...]:
     return tuple(name for name in tried if name in usual) or tuple(tried[:3])
 
 
-def _on_card(question: ResolvedRequest, card: Card, names: Sequence[str], costs: Costs) -> GpuOption:
+def _on_card(question: ResolvedRequest, card: MachineAsked, names: Sequence[str], costs: Costs) -> GpuOption:
     """The best recipe on so many of a card: copies of all on each where they fit and are as fast as shards."""
     if card.count == 1:
         return _spread(question, card, names, costs, None)
@@ -79,7 +79,7 @@ def _on_card(question: ResolvedRequest, card: Card, names: Sequence[str], costs:
 
 
 def _spread(
-    question: ResolvedRequest, card: Card, names: Sequence[str], costs: Costs, sharding: Sharding | None
+    question: ResolvedRequest, card: MachineAsked, names: Sequence[str], costs: Costs, sharding: Sharding | None
 ) -> GpuOption:
     option = GpuOption(gpu=card.gpu.name, gpu_count=card.count, sharding=sharding, usd_per_hour=card.usd_per_hour)
     try:

@@ -22,7 +22,7 @@ Source: torch 2.13, torch/nn/parallel/distributed.py, bucket_cap_mb."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class MicroBatchSeconds:
     """Seconds of a micro-batch's forward pass, loss included, and of its backward pass; micro-batches of a step."""
 
     forward: float
@@ -30,13 +30,17 @@ class Work:
     micro_batches: int
 
 
-def waited(sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: Work) -> Seconds:
+def waited(
+    sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: MicroBatchSeconds
+) -> Seconds:
     """Seconds of a step that no arithmetic hides."""
     low, mid, high = (_waited(sharding, layout, units, exchange, work, end) for end in range(3))
     return low, mid, high
 
 
-def _waited(sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: Work, end: int) -> float:
+def _waited(
+    sharding: Sharding, layout: RankLayout, units: Units, exchange: Exchange, work: MicroBatchSeconds, end: int
+) -> float:
     def takes(collective: Collective, size: float) -> float:
         return exchange.seconds(collective, size)[end] if size else 0.0
 

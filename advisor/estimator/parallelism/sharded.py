@@ -15,7 +15,7 @@ from advisor.domain.trace.timeline import Timeline
 from advisor.domain.units import plural, weakest
 from advisor.domain.workload import Workload
 from advisor.estimator.memory.timeline_memo import TimelineMemo
-from advisor.estimator.parallelism.exchanged import Work, waited
+from advisor.estimator.parallelism.exchanged import MicroBatchSeconds, waited
 from advisor.estimator.parallelism.layout import RankLayout
 from advisor.estimator.parallelism.rank_timeline import rank_timeline, units_of
 from advisor.estimator.parallelism.strategies import layout_of
@@ -100,7 +100,7 @@ def time_of_job(time: Time, timeline: Timeline, workload: Workload, job: Job) ->
     assert hardware.sharding is not None
     exchange = exchange_of(hardware.gpu, hardware.count, hardware.nodes)
     phases = time.phases
-    work = Work(
+    work = MicroBatchSeconds(
         (phases.get("forward", 0.0) + phases.get("loss", 0.0)) / accumulation,
         phases.get("backward", 0.0) / accumulation,
         accumulation,

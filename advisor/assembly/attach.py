@@ -141,11 +141,11 @@ def _with_peft(model: nn.Module, config: Any, method: Method) -> nn.Module:
     try:
         with meta_safe() if on_meta else starts.exact_bases():
             attached = cast("nn.Module", get_peft_model(cast("PreTrainedModel", model), config))
-    except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError, AttributeError) as refused:
-        if isinstance(refused, AttributeError):
-            if method.prompt == "input":
-                raise _no_embeddings(model, method) from refused
+    except AttributeError as refused:
+        if method.prompt != "input":
             raise
+        raise _no_embeddings(model, method) from refused
+    except (ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as refused:
         unsupported = compatibility.unsupported_target(model, config, method, refused)
         if unsupported is not None:
             raise unsupported from refused

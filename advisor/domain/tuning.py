@@ -108,7 +108,13 @@ class TunedTrial(Value):
     workload: Workload | None = None
     values: tuple[float, ...] = Field(default=(), description="one an objective, in the study's order")
     metrics: dict[str, float] = Field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="of `metrics`: 90 %, by the evaluation rows drawn again"
+    )
     curve: tuple[tuple[int, float], ...] = Field(default=(), description="(per cent of the training, score)")
+    seed: int | None = Field(default=None, description="of its first training; further ones count on from it")
+    versions: dict[str, str] = Field(default_factory=dict, description="libraries it was trained with")
+    weights_sha256: str | None = Field(default=None, description="of its trained weights, on a CPU")
     seconds: dict[str, float] = Field(default_factory=dict, description="load, train, evaluate, save, total")
     predicted_bytes: Quantity | None = None
     measured_bytes: int | None = None
@@ -126,9 +132,23 @@ class Finalist(Value):
     scores: tuple[float, ...] = Field(description="one a seed, the search's own first")
     mean: float = Field(description="over the other seeds: the search's own score chose the trial, so it flatters")
     spread: float | None = Field(default=None, description="standard deviation over those seeds; None with one")
+    interval: tuple[float, float] | None = Field(
+        default=None, description="of the mean: 90 %, by rows and other seeds drawn again"
+    )
     better: float | None = Field(
         default=None, description="probability of being the best of the finalists: rows and other seeds drawn again"
     )
+
+
+class RepeatedTrial(Value):
+    """A trial that was trained again from its record, and whether it came out the same to the bit."""
+
+    number: int
+    same: bool
+    differs: tuple[str, ...] = ()
+    score: float | None = None
+    weights_sha256: str | None = None
+    notes: tuple[str, ...] = Field(default=(), description="libraries or a device that are others than in the record")
 
 
 class TunedStudy(Stored):
@@ -159,11 +179,13 @@ class TunedStudy(Stored):
         default_factory=dict, description="of `test`: 90 %, by its rows drawn again"
     )
     untrained: dict[str, float] = Field(default_factory=dict, description="the model before training, on the test rows")
+    untrained_intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     adapter: str | None = None
     merged: str | None = Field(default=None, description="folder of the model with the adapter in its weights")
     usage: tuple[str, ...] = Field(
         default=(), description="lines of Python that load the adapter, then the merged model"
     )
+    library: str = Field(default="", description="the package whose class loads the adapter")
     report: str | None = None
     stopped: str = Field(default="", description="why no more trials were run")
     finished: bool = False
@@ -171,4 +193,7 @@ class TunedStudy(Stored):
     usd: float | None = None
     notes: tuple[str, ...] = Field(default=(), description="rows dropped, cut or shared between splits; other warnings")
     versions: dict[str, str] = Field(default_factory=dict)
+    rows_sha256: dict[str, str] = Field(default_factory=dict, description="split -> of its rows in the study's folder")
+    running: tuple[str, ...] = Field(default=(), description="what trains now, and how far it is")
+    seconds_left: float | None = Field(default=None, description="about how long the search and its finals go on")
     resume: str = Field(default="", description="the command that goes on from here")

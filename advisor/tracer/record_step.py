@@ -33,6 +33,7 @@ from advisor.assembly.without_bitsandbytes.stand_in import stand_in
 from advisor.catalog.methods import find_method
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
 from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecord
@@ -139,11 +140,12 @@ def _of_two_dtypes(error: RuntimeError) -> bool:
 
 def _mixed_dtypes(asked: TraceRequest, error: RuntimeError) -> IllegalRecipe:
     recipe = asked.recipe
+    flag = MIXED_FLAGS.get(recipe.dtype, "bf16")
     return IllegalRecipe(
         f"{recipe.method} cannot fine-tune {asked.spec.name} so: its float32 outputs meet {recipe.dtype} ones in the "
         "model's attention, and nothing casts them",
         cause=str(error).strip().splitlines()[0],
-        hints=[] if recipe.mixed else ["to go on: --mixed-precision bf16, as trainers do with bf16=True"],
+        hints=[] if recipe.mixed else [f"to go on: --mixed-precision {flag}, as trainers do with {flag}=True"],
         method=recipe.method,
         model=asked.spec.name,
     )

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from advisor.dataset.encoding import EncodedExample, collate, collate_prompts
 from advisor.domain.request.vocabulary import Task
 from advisor.processes import out_of_memory
-from advisor.training.metrics import Metric, classification_scores, generation_scores, loss_scores
+from advisor.training.metrics import (
+    Metric,
+    classification_scores,
+    f1_interval,
+    generation_scores,
+    intervals,
+    loss_scores,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +61,15 @@ class Scorer:
     shrunk: int = 0
     by_row: dict[str, dict[int, RowScore]] = field(default_factory=dict[str, dict[int, RowScore]])
     """Of the last scoring: metric -> place of the row -> what it adds to the score."""
+    _said: tuple[list[int], list[int]] = field(default_factory=lambda: (list[int](), list[int]()))
+    """(predicted, wanted) classes of the last scoring."""
     _places: dict[int, int] = field(default_factory=dict[int, int])
 
     def score(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         """All cheap scores of the task, and the generated ones if the metric needs them; training mode is restored."""
         import torch
 
-        self.by_row = {}
+        self.by_row, self._said = {}, ([], [])
         self._places = {id(example): place for place, example in enumerate(examples)}
         was_training = self.model.training
         self.model.eval()
@@ -72,6 +81,11 @@ class Scorer:
         finally:
             self.model.train(was_training)
         return scores
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 90 % interval of each score of the last scoring, by its rows drawn again."""
+        found = intervals(self.by_row)
+        return found | {"f1": f1_interval(*self._said)} if self._said[0] else found
 
     def _losses(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         total, count = 0.0, 0
@@ -86,6 +100,7 @@ class Scorer:
             wanted.extend(row.labels for row in rows if isinstance(row.labels, int))
         scores = loss_scores(total, max(count, 1))
         if self.task == "sequence-classification":
+            self._said = predicted, wanted
             return {"loss": scores["loss"]} | classification_scores(predicted, wanted)
         return scores
 

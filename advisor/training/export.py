@@ -16,7 +16,6 @@ from advisor.errors import AdvisorError, IllegalRecipe
 from advisor.loading import load_adapter, load_tokenizer
 from advisor.training.evaluator import empty_cache
 from advisor.training.export_loader import ModelLoader, loader_of, merged_loader
-from advisor.training.metrics import intervals
 from advisor.training.prepare import Prepared, attached, base_model, pick_device, prepare, weights_folder
 from advisor.training.train import device_name, versions
 from advisor.training.trainers.loop import load_trainable, trainable_state
@@ -45,11 +44,12 @@ def finish(job: TrainingSpec) -> TrainingResult:
     began = time.monotonic()
     prepared = prepare(job)
     untrained = prepared.scorer.score(prepared.examples["test"]) if job.score_untrained else {}
+    untrained_intervals = prepared.scorer.intervals() if job.score_untrained else {}
     load_trainable(prepared.model, Path(job.weights))
     loaded = time.monotonic()
     rows = prepared.examples["test"]
     scores = prepared.scorer.score(rows)
-    sure = intervals(prepared.scorer.by_row)
+    sure = prepared.scorer.intervals()
     doubts = no_better_than_one_answer(job, rows, scores["accuracy"]) if "accuracy" in scores else []
     scored = time.monotonic()
     folder = Path(job.export)
@@ -80,9 +80,11 @@ def finish(job: TrainingSpec) -> TrainingResult:
         test=scores,
         intervals=sure,
         untrained=untrained,
+        untrained_intervals=untrained_intervals,
         adapter=str(folder),
         merged=str(folder / MERGED) if is_merged else None,
         usage=usage,
+        library=loader.library.partition(".")[0],
         reloaded=not against,
         seconds={
             "load": loaded - began,

@@ -177,6 +177,45 @@ def intervals(by_row: Mapping[str, Mapping[int, tuple[float, float]]]) -> dict[s
     return found
 
 
+def f1_interval(predicted: Sequence[int], wanted: Sequence[int], *, seed: int = 0) -> tuple[float, float]:
+    """The 90 % interval of macro F1 over rows drawn again.
+
+    Rows of one class with one prediction are alike, so what is drawn is how many there are of each such pair.
+    """
+    import numpy as np
+
+    pairs = Counter(zip(wanted, predicted, strict=True))
+    counts = np.array(list(pairs.values()))
+    drawn = np.random.default_rng(seed).multinomial(len(wanted), counts / counts.sum(), DRAWS)  # [draws, pairs]
+    total, classes = np.zeros(DRAWS), np.zeros(DRAWS)
+    for label in sorted({label for pair in pairs for label in pair}):
+        true, said = (np.array([pair[side] == label for pair in pairs]) for side in (0, 1))
+        there = drawn @ said + drawn @ true
+        total += 2 * (drawn @ (said & true)) / np.maximum(there, 1)
+        classes += there > 0
+    low, high = np.quantile(total / classes, [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def interval_of_mean(runs: Sequence[RowScores], *, metric: str, seed: int = 0) -> tuple[float, float]:
+    """The 90 % interval of the mean score of several seeds, when rows and seeds are drawn again.
+
+    Args:
+        runs: of each seed, the rows in one order; those of a perplexity are the rows of its loss.
+    """
+    import numpy as np
+
+    draw, values = np.random.default_rng(seed), np.asarray(runs, dtype=float)  # [seeds, rows, 2]
+    seeds, count = values.shape[:2]
+    means: list[float] = []
+    for _ in range(DRAWS):
+        sums = values[draw.integers(0, seeds, seeds)][:, draw.integers(0, count, count)].sum(axis=1)
+        scores = sums[:, 0] / np.maximum(sums[:, 1], 1e-12)
+        means.append(float((np.exp(np.minimum(scores, 700)) if metric == "perplexity" else scores).mean()))
+    low, high = np.quantile(means, [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
 def chances_of_best(runs: Sequence[Sequence[RowScores]], *, higher: bool, seed: int = 0) -> list[float]:
     """How often each candidate has the best mean over seeds when rows and seeds are drawn again.
 

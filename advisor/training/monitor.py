@@ -45,7 +45,8 @@ class StepDecision:
 class TrainingMonitor:
     """`score` gives all metrics on some evaluation rows; `metric` names the one that counts.
 
-    `steps` is the whole training's optimizer steps, `evaluations` how many scorings are spread over them.
+    `intervals` gives those of the last scoring. `steps` is the whole training's optimizer steps, `evaluations` how
+    many scorings are spread over them.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class TrainingMonitor:
     score: Callable[[], dict[str, float]]
     save_weights: Callable[[Path], None]
     synchronise: Callable[[], None]
+    intervals: Callable[[], dict[str, tuple[float, float]]] = dict
     after_optimizer: Callable[[int], None] = lambda step: None
     tracker: Tracker | None = None
     early_stopping: int = 0
@@ -64,6 +66,7 @@ class TrainingMonitor:
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     best: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict[str, float])
+    best_intervals: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     stale: int = 0
     stopped: str = ""
     done: int = 0
@@ -130,6 +133,7 @@ class TrainingMonitor:
             "curve": self.curve,
             "best": self.best,
             "best_metrics": self.best_metrics,
+            "best_intervals": self.best_intervals,
             "stale": self.stale,
             "done": self.done,
         }
@@ -138,6 +142,7 @@ class TrainingMonitor:
         """Continue from `state()`, as JSON brought it back."""
         self.curve = [(int(percent), float(score)) for percent, score in state["curve"]]
         self.best, self.best_metrics = state["best"], dict(state["best_metrics"])
+        self.best_intervals = {name: (low, high) for name, (low, high) in state.get("best_intervals", {}).items()}
         self.stale, self.done = int(state["stale"]), int(state["done"])
         for percent, score in self.curve:
             self.tell({"percent": percent, "score": score})
@@ -158,7 +163,7 @@ class TrainingMonitor:
         better = self.best is None or (score > self.best if self.higher_is_better else score < self.best)
         self.stale = 0 if better else self.stale + 1
         if better:
-            self.best, self.best_metrics = score, metrics
+            self.best, self.best_metrics, self.best_intervals = score, metrics, self.intervals()
             began = time.monotonic()
             self.save_weights(self.folder / WEIGHTS)
             self.seconds["save"] += time.monotonic() - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 import time
@@ -128,6 +129,7 @@ def _monitor(job: TrainingSpec, prepared: Prepared, folder: Path) -> TrainingMon
         metric=job.metric,
         higher_is_better=job.higher_is_better,
         score=lambda: prepared.scorer.score(quick),
+        intervals=prepared.scorer.intervals,
         save_weights=save,
         synchronise=synchronise,
         after_optimizer=allocate or (lambda step: None),
@@ -148,15 +150,16 @@ def _result(
     trained: float,
 ) -> TrainingResult:
     status = {"interrupted": "interrupted", "pruned": "pruned"}.get(monitor.stopped, "complete")
-    metrics, score = monitor.best_metrics, monitor.best
+    metrics, score, sure = monitor.best_metrics, monitor.best, monitor.best_intervals
     rows = prepared.examples["evaluation"]
     by_row: dict[int, tuple[float, float]] = {}
     again = len(rows) > job.evaluation_rows or job.keep_row_scores
     if status == "complete" and again and job.max_steps is None:
         load_trainable(prepared.model, Path(job.folder) / WEIGHTS)
         metrics = prepared.scorer.score(rows)
-        score = metrics[job.metric]
+        score, sure = metrics[job.metric], prepared.scorer.intervals()
         by_row = prepared.scorer.by_row.get("loss" if job.metric == "perplexity" else job.metric, {})
+    weights = Path(job.folder) / WEIGHTS
     allocated, reserved = _peaks(prepared.device)
     ended = time.monotonic()
     notes = [f"evaluation batch halved {prepared.scorer.shrunk} times"] if prepared.scorer.shrunk else []
@@ -170,6 +173,7 @@ def _result(
         reason=monitor.stopped if status != "complete" or monitor.stopped == OUT_OF_TIME else "",
         score=score,
         metrics=metrics,
+        intervals=sure,
         curve=tuple(monitor.curve),
         row_scores=tuple(by_row[i] for i in sorted(by_row)) if job.keep_row_scores else (),
         steps=monitor.done,
@@ -188,12 +192,18 @@ def _result(
         peak_process_bytes=resident.above_start(),
         trainable_parameters=prepared.trainable,
         total_parameters=prepared.total,
-        weights=WEIGHTS if (Path(job.folder) / WEIGHTS).is_file() else None,
+        weights=WEIGHTS if weights.is_file() else None,
+        weights_sha256=_sha256(weights) if prepared.device == "cpu" and weights.is_file() else None,
         truncated={name: sum(e.cut for e in part) for name, part in prepared.examples.items()},
         device=device_name(prepared.device),
         versions=versions(),
         notes=tuple(notes),
     )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _tokens_per_step(job: TrainingSpec, prepared: Prepared) -> float:

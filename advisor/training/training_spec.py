@@ -63,9 +63,11 @@ class TrainingResult(Stored):
     curve: tuple[tuple[int, float], ...] = ()
     test: dict[str, float] = Field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="of `test`: 90 %, by its rows drawn again"
+        default_factory=dict,
+        description="of `test`, in a search of `metrics`: 90 %, by the rows drawn again that gave the score",
     )
     untrained: dict[str, float] = Field(default_factory=dict, description="the model before training, on the test rows")
+    untrained_intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     row_scores: tuple[tuple[float, float], ...] = Field(
         default=(), description="(sum, count) of each evaluation row in the metric, where they were asked for"
     )
@@ -80,14 +82,20 @@ class TrainingResult(Stored):
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     weights: str | None = Field(default=None, description="trained parameters at the best scoring, safetensors")
+    weights_sha256: str | None = Field(default=None, description="of that file, where a training repeats to the bit")
     adapter: str | None = None
     usage: tuple[str, ...] = Field(default=(), description="lines of Python that load the export; merged ones after it")
+    library: str = Field(default="", description="the package whose class loads the export")
     merged: str | None = Field(default=None, description="folder of the model with the adapter in its weights")
     reloaded: bool | None = Field(default=None, description="the exported adapter, loaded again, gave the same outputs")
     truncated: dict[str, int] = Field(default_factory=dict, description="rows cut to the length, by split")
     device: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def _mean_ends(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(low for low, _ in spans) / len(spans), sum(high for _, high in spans) / len(spans)
 
 
 def mean_of(results: Sequence[TrainingResult]) -> TrainingResult:
@@ -98,6 +106,8 @@ def mean_of(results: Sequence[TrainingResult]) -> TrainingResult:
         update={
             "score": sum(scores) / len(scores),
             "metrics": {k: sum(r.metrics[k] for r in results) / len(results) for k in first.metrics},
+            # the rows are the same for every seed, so what makes one score doubtful makes all: ends are averaged
+            "intervals": {k: _mean_ends([r.intervals[k] for r in results]) for k in first.intervals},
             "curve": tuple((i, s) for i, s in enumerate(scores)),
             "seconds": {k: sum(r.seconds[k] for r in results) for k in first.seconds},
             "peak_process_bytes": max((r.peak_process_bytes or 0 for r in results), default=0) or None,

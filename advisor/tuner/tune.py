@@ -46,6 +46,7 @@ from advisor.tuner.study_preparation import (
     rebuild,
     write_request,
 )
+from advisor.tuner.tune_query import checked_query
 from advisor.tuner.tune_request import REQUEST_FILE, TuneRequest
 
 if TYPE_CHECKING:
@@ -83,11 +84,20 @@ class LaunchOptions:
             BadRequest: more than this machine has GPUs, or can have of use on its cores.
         """
         if self.launcher == "local":
-            return _at_most(self.workers or 1, request)
+            return _at_most(self.workers or 1, on_gpu=request.hardware is not None)
         from advisor.tuner.execution.ray_cluster import connect, room
 
         ray, _ = connect(self.address)
         return self.workers or room(ray.nodes(), request)
+
+    def check(self, *, on_gpu: bool) -> None:
+        """Refuse what is wrong whatever the study, before its data are read.
+
+        Raises:
+            BadRequest: as `count`, of workers on this machine.
+        """
+        if self.launcher == "local" and self.workers is not None:
+            _at_most(self.workers, on_gpu=on_gpu)
 
     def made(self, folder: Path, url: str, workers: int, watch: Callable[[], None], patience_seconds: float) -> Runner:
         """What runs the search and the finals."""
@@ -98,10 +108,10 @@ class LaunchOptions:
         return RayRunner(folder, url, workers, watch, patience_seconds, address=self.address)
 
 
-def _at_most(workers: int, request: TuneRequest) -> int:
+def _at_most(workers: int, *, on_gpu: bool) -> int:
     cores = os.cpu_count() or 1
     most, have = MOST_A_CORE * cores, f"{cores} cores, and more than {MOST_A_CORE} workers a core only wait"
-    if request.hardware is not None:
+    if on_gpu:
         import torch
 
         most = torch.cuda.device_count()
@@ -120,7 +130,7 @@ def tune(
     model: str,
     data: str,
     *,
-    recommendation: Recommendation | None = None,
+    recommendation: Recommendation | Callable[[], Recommendation] | None = None,
     on_plan: OnPlan = lambda plan, notes: None,
     on_view: OnView | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
@@ -132,7 +142,8 @@ def tune(
         data: JSON lines, CSV or Parquet with text and label; text; prompt and completion; or messages. Evaluation
             and test rows are cut from it where no files are given.
         recommendation: from `advisor.recommend`: its recipe is the first trial, its settings the space, its GPU the
-            device. Without one the method's own defaults are, on a machine's CPU.
+            device; or what makes one, called once nothing else can be wrong. Without one the method's own defaults are,
+            on a machine's CPU.
         on_plan: told the plan and the doubts about the data before anything starts.
         on_view: told the study as it stands, about twice a second.
         patience_seconds: how long a storage may be away before the search ends.
@@ -148,13 +159,15 @@ def tune(
         KeyboardInterrupt: after the workers have left cleanly; `resume()` goes on.
     """
     began = time.time()
-    check_storage(options.get("storage"))
+    query = checked_query(options)
+    launch = LaunchOptions(query.workers, query.launcher, query.ray)
+    launch.check(on_gpu=recommendation is not None)
+    check_trackers(query.report_to or ())
+    check_storage(query.storage)
     if recommendation is None:
         _no_gpu_idle(model, options.get("gpu"))
-    prepared = make_request(model, data, recommendation=recommendation, **options)
-    query = prepared.query
-    launch = LaunchOptions(query.workers, query.launcher, query.ray)
-    check_trackers(query.report_to or ())
+    made = recommendation() if callable(recommendation) else recommendation
+    prepared = make_request(model, data, recommendation=made, **options)
     running = launch.count(prepared.request)
     folder = (Path(query.out) if query.out else Path(FOLDER) / prepared.request.name).resolve()
     if (folder / STUDY_FILE).exists():
@@ -370,7 +383,7 @@ def _go(
     stopped = runner.run()
     found = trials_of(study, url, patience_seconds)
     chosen = choose(request, folder, found, train=runner.train, said=said)
-    finished = finish(request, folder, chosen)
+    finished = finish(request, folder, chosen, runner.view)
     result = now(stopped=stopped, chosen=chosen, finish=finished, report=folder / "report.html")
     write_records(request, folder, result, found)
     store.write(result, folder / STUDY_FILE)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor.training.metrics import chances_of_best, interval, intervals
+from advisor.training.metrics import (
+    chances_of_best,
+    classification_scores,
+    f1_interval,
+    interval,
+    interval_of_mean,
+    intervals,
+)
 
 
 def test_the_interval_of_a_share_is_the_binomial_one():
@@ -42,3 +50,25 @@ def test_chances_are_shares_of_one(rows, higher):
     chances = chances_of_best([[[(value, 1.0) for value in run]] for run in rows], higher=higher)
     assert sum(chances) == pytest.approx(1)
     assert all(0 <= chance <= 1 for chance in chances)
+
+
+def test_the_interval_of_f1_is_that_of_rows_drawn_again():
+    draw = np.random.default_rng(1)
+    wanted = draw.integers(0, 3, 200)
+    predicted = np.where(draw.random(200) < 0.7, wanted, draw.integers(0, 4, 200))
+    places = draw.integers(0, 200, (300, 200))
+    again = [classification_scores(predicted[p].tolist(), wanted[p].tolist())["f1"] for p in places]
+    low, high = f1_interval(predicted.tolist(), wanted.tolist())
+    # quantiles of 300 draws lie within about a hundredth of those of a thousand
+    assert (low, high) == pytest.approx(np.quantile(again, [0.05, 0.95]), abs=0.02)
+
+
+def test_the_interval_of_a_mean_over_seeds_holds_seeds_and_rows():
+    rows = [(1.0, 1.0)] * 70 + [(0.0, 1.0)] * 30
+    alone = interval(rows)
+    assert interval_of_mean([rows, rows], metric="accuracy") == pytest.approx(alone, abs=0.02)
+    worse = [(1.0, 1.0)] * 50 + [(0.0, 1.0)] * 50
+    low, high = interval_of_mean([rows, worse], metric="accuracy")
+    assert high - low > alone[1] - alone[0]
+    nats = [(2.0, 1.0)] * 10
+    assert interval_of_mean([nats], metric="perplexity") == pytest.approx((math.exp(2), math.exp(2)))

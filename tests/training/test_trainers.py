@@ -19,6 +19,7 @@ from advisor.training.prepare import new_head, prepare
 from advisor.training.trainers import TRAINERS
 from advisor.training.trainers import __file__ as folder_of_trainers
 from advisor.training.training_spec import TrainingSpec
+from advisor.tuner.execution.repeat_trial import differences
 from tests.tiny_models import answered, chats, labelled
 
 
@@ -71,6 +72,21 @@ def test_a_short_run_learns_and_reports(tmp_path, tiny_llama, trainer):
     assert len(result.step_seconds) == 19
     assert result.seconds["total"] >= result.seconds["train"] > 0
     assert (Path(result.weights) if Path(result.weights).is_absolute() else tmp_path / "t" / result.weights).is_file()
+
+
+@pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)
+def test_a_training_repeats_to_the_bit(tmp_path, tiny_llama, trainer):
+    job = causal(tmp_path, tiny_llama, trainer.name)
+    job = job.model_copy(update={"evaluations": 1, "checkpoint_seconds": 99})
+    first = run(job)
+    (tmp_path / "again").mkdir()
+    again = run(job.model_copy(update={"folder": str(tmp_path / "again")}))
+    assert len(first.weights_sha256) == 64
+    assert (again.weights_sha256, again.metrics) == (first.weights_sha256, first.metrics)
+    assert differences(first, again) == []
+    (tmp_path / "other").mkdir()
+    other = run(job.model_copy(update={"folder": str(tmp_path / "other"), "seed": 1}))
+    assert any(said.startswith("weights: SHA-256") for said in differences(first, other))
 
 
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)

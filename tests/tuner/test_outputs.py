@@ -245,10 +245,38 @@ def test_the_card_has_the_hubs_header_and_both_scores(tuned):
     in_four_bits = study.best_recipe.model_copy(update={"base": "nf4"})
     trials = [t.model_copy(update={"recipe": in_four_bits}) for t in study.trials]
     assert 'library_name: "peft"' in header
-    others = {"from transformers import X": "transformers", "from advisor.training.export import X": "advisor"}
-    for line, library in others.items():
-        assert f'library_name: "{library}"' in card(study.model_copy(update={"usage": (line, *study.usage[1:])}))
+    for library in ("transformers", "advisor"):
+        assert f'library_name: "{library}"' in card(study.model_copy(update={"library": library}))
+    low, high = study.intervals["accuracy"]
+    assert f"{study.test['accuracy']:.4f} ({low:.4f} to {high:.4f})" in text
     assert "base weights in nf4" in card(study.model_copy(update={"trials": tuple(trials)}))
+
+
+@pytest.mark.slow
+def test_every_score_has_its_interval(tuned):
+    study, _, _ = tuned
+    scores = [(study.test, study.intervals), (study.untrained, study.untrained_intervals)]
+    scores += [(t.metrics, t.intervals) for t in study.trials if t.state == "complete"]
+    for values, spans in scores:
+        assert set(spans) == set(values) >= {"accuracy", "f1", "loss"}
+        assert all(low <= values[name] <= high for name, (low, high) in spans.items())
+    for finalist in study.finalists:
+        assert finalist.interval[0] <= finalist.mean <= finalist.interval[1]
+
+
+@pytest.mark.slow
+def test_a_trial_repeats_to_the_bit_from_its_record(tuned):
+    from advisor.tuner.execution.repeat_trial import repeat_trial
+
+    study, place, _ = tuned
+    there = next(t for t in study.trials if t.state == "complete")
+    assert (there.seed, set(study.rows_sha256)) == (0, {"train", "evaluation", "test"})
+    assert {"torch", "transformers", "peft"} <= set(there.versions)
+    found = repeat_trial(str(place / "out"), there.number)
+    assert (found.same, found.differs, found.notes) == (True, (), ())
+    assert found.weights_sha256 == there.weights_sha256 != ""
+    with pytest.raises(BadRequest, match="trial 77 left no record"):
+        repeat_trial(str(place / "out"), 77)
 
 
 @pytest.mark.slow

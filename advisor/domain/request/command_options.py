@@ -114,6 +114,7 @@ class OtherSearch(TypedDict, total=False):
     """Instead of a new search."""
 
     resume: ResumedFolder | None
+    repeat: Annotated[int, Argument("Train a trial of --resume again, compare to the bit.", metavar="TRIAL")] | None
     join: Annotated[str, Argument("Help with a study in --storage that another machine began.", metavar="STUDY")] | None
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -19,15 +21,23 @@ from advisor.interfaces.cli.output import console, emit, fitted, grid
 from advisor.interfaces.report.report_writer import report_writer
 
 if TYPE_CHECKING:
-    from advisor.domain.tuning import Plan, TunedStudy, TunedTrial
+    from advisor.domain.tuning import Finalist, Plan, RepeatedTrial, TunedStudy, TunedTrial
 
+A_LINE_SECONDS: Final = 60.0
+"""Without a terminal, the longest that nothing is said while something trains."""
 SPLITS = {"data": "train", "eval_data": "evaluation", "test_data": "test"}
 
 
 @click.command("tune")
 @options_of(TuneCommand)
 def command(
-    resume: str | None, join: str | None, report: str | None, force: bool, as_json: bool, **arguments: Any
+    resume: str | None,
+    repeat: int | None,
+    join: str | None,
+    report: str | None,
+    force: bool,
+    as_json: bool,
+    **arguments: Any,
 ) -> None:
     """Search the settings on your data, from the recommendation on; keep the best adapter.
 
@@ -38,13 +48,22 @@ def command(
       advisor tune --model ./all-MiniLM-L6-v2 --data train.jsonl --trials 8
       advisor tune --model ./SmolLM2-135M --data chats.jsonl --method lora,dora --metric rougeL --hours 2
       advisor tune --resume advisor-tune/all-MiniLM-L6-v2-train
+      advisor tune --resume advisor-tune/all-MiniLM-L6-v2-train --repeat 3
       advisor tune --join my-study --storage postgresql+psycopg://me@db/optuna
       advisor tune --model ./m --data d.jsonl --launcher ray --ray head:6379 --storage postgresql+psycopg://me@db/optuna
     """
     if resume is not None and join is not None:
         raise BadRequest("--resume goes on with a study of this machine, --join helps with another's: give one of them")
+    if repeat is not None and resume is None:
+        raise BadRequest("--repeat needs the study whose trial it is", hints=["--resume FOLDER --repeat TRIAL"])
     write_report = report_writer(report, force=force)
     asked = given(arguments)
+    if repeat is not None and resume is not None:
+        from advisor.tuner.execution.repeat_trial import repeat_trial
+
+        _only(asked | ({"report": report} if report else {}), frozenset(), "--repeat")
+        emit(repeat_trial(resume, repeat), as_json, repeated_lines)
+        return
     view = None if as_json else TuneDisplay()
     told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
     try:
@@ -75,18 +94,15 @@ def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:
     """Recommend where a GPU is named, then tune."""
     required(asked, "model", "data")
     from advisor.tuner.local_device import CPU, gpu_here
-    from advisor.tuner.storage.connect import check_storage
     from advisor.tuner.tune import tune
 
-    check_storage(asked.get("storage"))
     gpu, methods = gpu_here(asked.pop("gpu", None)), asked.get("method")
     if gpu is None:
         asked["gpu"] = CPU
     else:
         named = [m for m in methods or () if m != "auto"]
-        asked["recommendation"] = advisor.recommend(
-            asked["model"], gpu, data=asked["data"], method=named or None, objective="sft", **_of_workload(asked)
-        )
+        about = {"data": asked["data"], "method": named or None, "objective": "sft", **_of_workload(asked)}
+        asked["recommendation"] = functools.partial(advisor.recommend, asked["model"], gpu, **about)
     return tune(asked.pop("model"), asked.pop("data"), **asked, **told)
 
 
@@ -116,6 +132,14 @@ def _only(asked: dict[str, Any], allowed: frozenset[str], mode: str) -> dict[str
     return asked
 
 
+def repeated_lines(found: RepeatedTrial) -> Iterator[str]:
+    """Whether the trial came out the same, and what differs."""
+    score = "" if found.score is None else f", score {found.score:.6g}"
+    yield f"trial {found.number} {'the same to the bit' if found.same else 'differs'}{score}"
+    yield from (f"differs  {one}" for one in found.differs)
+    yield from (f"note     {one}" for one in found.notes)
+
+
 def _print_plan(plan: Plan, notes: Sequence[str]) -> None:
     screen = console(stderr=True)
     for line in plan_lines(plan, notes):
@@ -134,7 +158,10 @@ def plan_lines(plan: Plan, notes: Sequence[str]) -> Iterator[str]:
 
 
 class TuneDisplay:
-    """The study as it goes on: a table on a terminal, else one line for each trial that ends. On stderr."""
+    """The study as it goes on: a table on a terminal, else a line for each trial that ends, and one a minute.
+
+    On stderr.
+    """
 
     def __init__(self) -> None:
         self.screen = console(stderr=True)
@@ -142,6 +169,7 @@ class TuneDisplay:
         self._said: set[int] = set()
         self._heard: dict[int, int] = {}
         self._live: Any = None
+        self._told = time.monotonic()
 
     def __call__(self, study: TunedStudy) -> None:
         self.folder = study.folder
@@ -166,15 +194,24 @@ class TuneDisplay:
             if trial.state not in ("running", "waiting") and trial.number not in self._said:
                 self._said.add(trial.number)
                 value = f"{study.metric} {trial.values[0]:.4f}" if trial.values else trial.reason
-                print(f"trial {trial.number} {trial.state} {value}", file=sys.stderr, flush=True)
+                self._say(f"trial {trial.number} {trial.state} {value}")
         for finalist in study.finalists:
             for score in finalist.scores[self._heard.get(finalist.number, 1) :]:
-                print(
-                    f"trial {finalist.number} with another seed: {study.metric} {score:.4f}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                self._say(f"trial {finalist.number} with another seed: {study.metric} {score:.4f}")
             self._heard[finalist.number] = len(finalist.scores)
+        if time.monotonic() - self._told >= A_LINE_SECONDS:
+            self._say(progress_line(study))
+
+    def _say(self, line: str) -> None:
+        self._told = time.monotonic()
+        print(line, file=sys.stderr, flush=True)
+
+
+def progress_line(study: TunedStudy) -> str:
+    """What runs, the best so far, how long is left."""
+    best = "no score yet" if study.best_value is None else f"best {study.metric} {study.best_value:.4f}"
+    what = "; ".join(study.running) or "between two trainings"
+    return f"{duration(study.seconds)}  {what}  {best}{_left(study)}"
 
 
 def progress_table(study: TunedStudy) -> Any:
@@ -192,12 +229,7 @@ def progress_table(study: TunedStudy) -> Any:
 
 
 def _left(study: TunedStudy) -> str:
-    """Time left by the trials that have ended, while the budget counts trials."""
-    ended = [t for t in study.trials if t.state in ("complete", "pruned")]
-    more = study.plan.trials - len(ended)
-    if not ended or more <= 0 or study.plan.bound_by != "trials":
-        return ""
-    return f"   about {duration(study.seconds / len(ended) * more)} left"
+    return "" if study.seconds_left is None else f"  about {duration(study.seconds_left)} left"
 
 
 def _progress(study: TunedStudy, trial: TunedTrial) -> tuple[str, ...]:
@@ -218,7 +250,8 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
     """The best settings, the ranking, the test score, where everything lies."""
     done = _by_rank(study)
     if study.best_value is not None:
-        score = f"{study.metric} {study.best_value:.4f}"
+        span = _span(next((t.intervals.get(study.metric) for t in study.trials if t.number == study.best), None))
+        score = f"{study.metric} {study.best_value:.4f}{f' ({span})' if span else ''}"
         yield f"best     trial {study.best}: {score} on the evaluation rows (used to choose)"
     if study.test:
         scores = ", ".join(_with_interval(study, name) for name in study.test)
@@ -235,31 +268,35 @@ def study_table(study: TunedStudy) -> Iterator[Any]:
     if same:
         yield f"same     {', '.join(f'{key} {min(values)}' for key, values in same.items())} in every trial"
     keys = [d.key for d in study.dimensions if d.key not in same]
-    heads = ("trial", *study.objectives, *keys, "time", "peak memory", "from")
-    first_out = ("from", "peak memory", *reversed(keys[1:]), "time")
+    heads = ("trial", *study.objectives, "90 %", *keys, "time", "peak memory", "from")
+    first_out = ("from", "peak memory", *reversed(keys[1:]), "time", "90 %")
     yield from fitted(heads, [_row(study, t, keys) for t in done], first_out=first_out)
     if len(study.finalists) > 1:
-        rows = [
-            (
-                f.number,
-                ", ".join(f"{s:.4f}" for s in f.scores),
-                f"{f.mean:.4f}",
-                "" if f.better is None else f"{f.better:.0%}",
-            )
-            for f in study.finalists
-        ]
-        yield grid(("finalist", "scores by seed", "mean of other seeds", "chance of being best"), rows)
+        heads = ("finalist", "scores by seed", "mean of other seeds", "90 %", "chance of being best")
+        yield grid(heads, [_finalist(f) for f in study.finalists])
     yield from (f"note     {note}" for note in study.notes)
 
 
+def _finalist(found: Finalist) -> tuple[str, ...]:
+    return (
+        str(found.number),
+        ", ".join(f"{s:.4f}" for s in found.scores),
+        f"{found.mean:.4f}",
+        _span(found.interval),
+        "" if found.better is None else f"{found.better:.0%}",
+    )
+
+
+def _span(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.4f}-{ends[1]:.4f}"
+
+
 def _with_interval(study: TunedStudy, name: str) -> str:
-    """`accuracy 0.9100 (0.8700-0.9400; 0.5000 untrained)`"""
-    more: list[str] = []
-    if name in study.intervals:
-        low, high = study.intervals[name]
-        more.append(f"{low:.4f}-{high:.4f}")
+    """`accuracy 0.9100 (0.8700-0.9400; untrained 0.5000, 0.4500-0.5500)`"""
+    more = [_span(study.intervals[name])] if name in study.intervals else []
     if name in study.untrained:
-        more.append(f"{study.untrained[name]:.4f} untrained")
+        before = [f"untrained {study.untrained[name]:.4f}", _span(study.untrained_intervals.get(name))]
+        more.append(", ".join(part for part in before if part))
     return f"{name} {study.test[name]:.4f}" + (f" ({'; '.join(more)})" if more else "")
 
 
@@ -275,6 +312,7 @@ def _row(study: TunedStudy, trial: TunedTrial, keys: Sequence[str]) -> tuple[str
     return (
         str(trial.number),
         *(_value(v) for v in trial.values),
+        _span(trial.intervals.get(study.metric)),
         *(_param(trial, key) for key in keys),
         duration(trial.measured_seconds) if trial.measured_seconds else "",
         gib(trial.measured_bytes) if trial.measured_bytes else "",

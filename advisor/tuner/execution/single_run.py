@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Final, Protocol
 
 from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.trial_cost import limit_bytes
 from advisor.tuner.tune_request import TuneRequest
+
+WATCH_SECONDS: Final = 1.0
 
 Heard = Callable[[TrainingSpec, TrainingResult], None]
 
@@ -42,3 +45,24 @@ def train_in_process(
         if result.status != "interrupted":
             break
     return result
+
+
+def train_watched(
+    request: TuneRequest, job: TrainingSpec, slot: ResourceSlot, watch: Callable[[], None] = lambda: None
+) -> TrainingResult:
+    """`train_in_process`, with `watch` called about once a second; the training ends with an interrupt of the caller.
+
+    Raises:
+        KeyboardInterrupt: passed on after the training has left.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(train_in_process, request, job, slot, stop)
+        try:
+            while not future.done():
+                wait([future], WATCH_SECONDS)
+                watch()
+        except BaseException:
+            stop.set()
+            raise
+    return future.result()

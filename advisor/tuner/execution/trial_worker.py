@@ -23,6 +23,7 @@ from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec, mean_of
 from advisor.tuner.execution.propose import deduplicate_proposal, propose
 from advisor.tuner.execution.resources import ResourceSlot
+from advisor.tuner.search.early_best import early_best, scorings_to_wait
 from advisor.tuner.search.space import apply, suggest
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import (
@@ -212,8 +213,18 @@ class Worker:
         job = self.request.job(
             trial.number, place, self.folder, recipe, workload, threads=self.slot.threads(self.request)
         )
-        job = job.model_copy(update={"report_to": self.request.report_to})
+        job = job.model_copy(update={"report_to": self.request.report_to, "early_stopping": self._patience()})
         return Launch(job, prediction)
+
+    def _patience(self) -> int:
+        """Scorings without a gain that end a training: as asked, or few once the best trial had its best early."""
+        request = self.request
+        if request.early_stopping or request.seeds > 1:
+            return request.early_stopping
+        best = ledger.best_first(request, self.retry(lambda: self.study.get_trials(deepcopy=False)))
+        result = ledger.outcome_of(best[0]) if best else None
+        early = result is not None and early_best(result.curve, higher=request.higher_is_better) is not None
+        return scorings_to_wait(request.evaluations) if early else 0
 
     def _told(self, trial: Trial, result: TrainingResult) -> None:
         if result.status == "interrupted":

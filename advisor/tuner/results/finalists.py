@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from advisor.domain.tuning import Finalist
+from advisor.domain.workload import Workload
 from advisor.errors import DISK_FULL, DoesNotFit
 from advisor.store import full_disk
-from advisor.training.metrics import chances_of_best
+from advisor.training.metrics import chances_of_best, interval_of_mean
 from advisor.training.monitor import OUT_OF_TIME, WEIGHTS
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.training.training_worker import RESULT
 from advisor.tuner.budget import finals_afforded, settings_of
 from advisor.tuner.execution.resources import ResourceSlot
-from advisor.tuner.execution.single_run import TrainFunction, train_in_process
+from advisor.tuner.execution.single_run import TrainFunction, train_watched
+from advisor.tuner.search.early_best import early_best
 from advisor.tuner.search.samplers_and_pruners import spread
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.tune_request import TuneRequest
@@ -131,10 +132,19 @@ def _compared(request: TuneRequest, tried: Sequence[FrozenTrial], results: Resul
                 scores=(own, *again),
                 mean=sum(fair) / len(fair),
                 spread=spread(fair),
+                interval=_interval(request, others[trial.number]) if fair is again else None,
                 better=chance,
             )
         )
     return tuple(sorted(found, key=lambda f: (f.number in broken, -sign * f.mean)))
+
+
+def _interval(request: TuneRequest, results: Sequence[TrainingResult]) -> tuple[float, float] | None:
+    """Of the mean over a finalist's other seeds; None where the metric is no mean over rows."""
+    by_row = [r.row_scores for r in results if _score(r) is not None]
+    if not by_row or not all(by_row) or len({len(rows) for rows in by_row}) != 1:
+        return None
+    return interval_of_mean(by_row, metric=request.metric)
 
 
 def _score(result: TrainingResult) -> float | None:
@@ -207,6 +217,7 @@ def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Tr
     if request.retrain:
         # the evaluation rows are learned now, so there is nothing left to choose a moment by: the end is kept
         job = job.model_copy(update={"train_on": ("train", "evaluation"), "evaluations": 1, "early_stopping": 0})
+        job = job.model_copy(update={"workload": _until_the_best(request, trial, job.workload)})
     result = ledger.finished_result(place)
     if result is None or result.reason == OUT_OF_TIME:
         [result] = train(request, [job], lambda job, result: None)
@@ -217,8 +228,17 @@ def _retrained(request: TuneRequest, folder: Path, trial: FrozenTrial, train: Tr
     return None if result.reason == OUT_OF_TIME else place
 
 
-def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult:
+def _until_the_best(request: TuneRequest, trial: FrozenTrial, workload: Workload) -> Workload:
+    """A training whose end is kept is no longer than to where the trial had its best, if that came early."""
+    result = ledger.outcome_of(trial)
+    percent = early_best(result.curve, higher=request.higher_is_better) if result and request.seeds == 1 else None
+    return workload if percent is None else workload.model_copy(update={"epochs": workload.epochs * percent / 100})
+
+
+def finish(request: TuneRequest, folder: Path, chosen: Chosen, watch: Callable[[], None]) -> TrainingResult:
     """Score the test rows and export the adapter to `best/`, on this machine; once only for each choice.
+
+    `watch` is called about once a second.
 
     Raises:
         DoesNotFit: the finish itself failed, with its reason.
@@ -233,7 +253,7 @@ def finish(request: TuneRequest, folder: Path, chosen: Chosen) -> TrainingResult
     job = job_of(request, folder, chosen.trial, place, chosen.seed).model_copy(
         update={"mode": "finish", "weights": str(chosen.weights), "export": str(export), "merge": request.merge}
     )
-    result = train_in_process(request, job, ResourceSlot(), threading.Event())
+    result = train_watched(request, job, ResourceSlot(), watch)
     if result.status != "complete":
         # what was written of it is no adapter
         shutil.rmtree(export, ignore_errors=True)

@@ -305,7 +305,7 @@ def _row(study: TunedStudy, trial: TunedTrial, keys: Sequence[str]) -> dict[str,
         "origin": trial.origin,
         "state": trial.state,
         "best": trial.number == study.best,
-        "values": [f"{v:.5g}" for v in trial.values] or ["" for _ in study.objectives],
+        "values": _values(study, trial),
         "params": [_cell(trial.params.get(key)) for key in keys],
         "predicted_bytes": _bytes(trial.predicted_bytes),
         "measured_bytes": gib(trial.measured_bytes) if trial.measured_bytes else "",
@@ -313,6 +313,15 @@ def _row(study: TunedStudy, trial: TunedTrial, keys: Sequence[str]) -> dict[str,
         "measured_seconds": duration(trial.measured_seconds) if trial.measured_seconds else "",
         "reason": trial.reason,
     }
+
+
+def _values(study: TunedStudy, trial: TunedTrial) -> list[str]:
+    """One an objective, the score with its interval."""
+    said = [f"{v:.5g}" for v in trial.values] or ["" for _ in study.objectives]
+    span, at = trial.intervals.get(study.metric), study.objectives.index("quality")
+    if span and said[at]:
+        said[at] += f" ({span[0]:.4g} to {span[1]:.4g})"
+    return said
 
 
 def _bytes(quantity: Quantity | None) -> str:

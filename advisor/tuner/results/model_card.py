@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advisor.domain.tuning import Finalist, TunedStudy
+from advisor.domain.tuning import Finalist, TunedStudy, TunedTrial
 from advisor.domain.units import duration, gib
 from advisor.store import durable, write_bytes
 
@@ -34,10 +34,10 @@ def card(study: TunedStudy) -> str:
         _use(study),
         "## Scores",
         _table(
-            ("metric", "test", "90 % interval", "before training", f"evaluation (trial {best.number})"),
-            _scores(study, best.metrics),
+            ("metric", "test", "before training", f"evaluation (trial {best.number})"),
+            _scores(study, best),
         ),
-        f"Test: {study.test_rows} rows that no trial saw; the interval is of these rows drawn again, "
+        f"Test: {study.test_rows} rows that no trial saw; in brackets 90 % intervals, of the rows drawn again; "
         "before training is the same model without what it learned. The evaluation score chose the "
         "settings, so it flatters.",
         _finalists(study),
@@ -77,7 +77,7 @@ def _header(study: TunedStudy) -> str:
     """YAML that is JSON, so that no name can break it."""
     fields: dict[str, Any] = {
         "base_model": study.workload.model,
-        "library_name": _library(study),
+        "library_name": study.library,
         "pipeline_tag": "text-classification"
         if study.workload.task == "sequence-classification"
         else "text-generation",
@@ -86,21 +86,25 @@ def _header(study: TunedStudy) -> str:
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in fields.items()) + "\n---"
 
 
-def _library(study: TunedStudy) -> str:
-    """The package whose class loads the folder: peft, transformers, or advisor for a method of its own."""
-    return study.usage[0].split()[1].partition(".")[0] if study.usage else "transformers"
+def _scores(study: TunedStudy, best: TunedTrial) -> list[tuple[str, ...]]:
+    def shown(scores: Mapping[str, float], spans: Mapping[str, tuple[float, float]], name: str) -> str:
+        if name not in scores:
+            return ""
+        return f"{scores[name]:.4f}" + (f" ({_between(spans[name])})" if name in spans else "")
+
+    return [
+        (
+            name,
+            shown(study.test, study.intervals, name),
+            shown(study.untrained, study.untrained_intervals, name),
+            shown(best.metrics, best.intervals, name),
+        )
+        for name in dict.fromkeys([study.metric, *study.test, *best.metrics])
+    ]
 
 
-def _scores(study: TunedStudy, evaluation: dict[str, float]) -> list[tuple[str, ...]]:
-    def shown(scores: Mapping[str, float], name: str) -> str:
-        return f"{scores[name]:.4f}" if name in scores else ""
-
-    rows: list[tuple[str, ...]] = []
-    for name in dict.fromkeys([study.metric, *study.test, *evaluation]):
-        span = study.intervals.get(name)
-        between = f"{span[0]:.4f} to {span[1]:.4f}" if span else ""
-        rows.append((name, shown(study.test, name), between, shown(study.untrained, name), shown(evaluation, name)))
-    return rows
+def _between(span: tuple[float, float]) -> str:
+    return f"{span[0]:.4f} to {span[1]:.4f}"
 
 
 def _finalists(study: TunedStudy) -> str:
@@ -108,7 +112,14 @@ def _finalists(study: TunedStudy) -> str:
         return ""
     rows = [_finalist(f) for f in study.finalists]
     return _table(
-        ("trial", "scores by seed, the search's own first", "mean of the others", "spread", "chance of being best"),
+        (
+            "trial",
+            "scores by seed, the search's own first",
+            "mean of the others",
+            "90 % interval",
+            "spread",
+            "chance of being best",
+        ),
         rows,
     )
 
@@ -118,6 +129,7 @@ def _finalist(found: Finalist) -> tuple[str, ...]:
         str(found.number),
         ", ".join(f"{s:.4f}" for s in found.scores),
         f"{found.mean:.4f}",
+        "" if found.interval is None else _between(found.interval),
         "" if found.spread is None else f"{found.spread:.4f}",
         "" if found.better is None else f"{found.better:.0%}",
     )

@@ -19,6 +19,8 @@ from advisor.training.training_spec import TrainingResult
 from advisor.training.training_worker import RESULT
 from advisor.tuner.budget import settings_of
 from advisor.tuner.results.finalists import Chosen
+from advisor.tuner.results.progress import running, seconds_left
+from advisor.tuner.search.early_best import early_best, scorings_to_wait
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import redact
 from advisor.tuner.tune_request import TuneRequest
@@ -68,10 +70,12 @@ def tuned_study(
         test=finish.test if finish else {},
         intervals=finish.intervals if finish else {},
         untrained=finish.untrained if finish else {},
+        untrained_intervals=finish.untrained_intervals if finish else {},
         test_rows=request.splits.rows["test"] if finish else 0,
         adapter=finish.adapter if finish else None,
         merged=finish.merged if finish else None,
         usage=finish.usage if finish else (),
+        library=finish.library if finish else "",
         report=str(report) if report else None,
         stopped=stopped,
         finished=finish is not None,
@@ -81,9 +85,13 @@ def tuned_study(
             *notes,
             *(() if any(note.startswith(CUT_NOTE) for note in notes) else _cut(trials, finish)),
             *(chosen.notes if chosen else ()),
+            *(_early(request, chosen.trial) if chosen else ()),
             *(finish.notes[1:] if finish else ()),
         ),
         versions=versions(),
+        rows_sha256=request.splits.sha256,
+        running=() if finish else running(folder, trials),
+        seconds_left=None if finish else seconds_left(request, folder, trials, plan),
         resume="" if finish else f"advisor tune --resume {folder}",
     )
 
@@ -118,6 +126,10 @@ def tuned_trial(request: TuneRequest, trial: FrozenTrial) -> TunedTrial:
         workload=settings[1] if settings else None,
         values=tuple(trial.values or ()) if _state(trial, result) == "complete" else (),
         metrics=result.metrics if result else {},
+        intervals=result.intervals if result else {},
+        seed=request.seed,
+        versions=result.versions if result else {},
+        weights_sha256=result.weights_sha256 if result else None,
         curve=curve,
         seconds=result.seconds if result else {},
         predicted_bytes=_quantity(said.get("bytes")),
@@ -161,6 +173,20 @@ def _state(trial: FrozenTrial, result: TrainingResult | None) -> TrialState:
 
 def _quantity(document: dict[str, Any] | None) -> Quantity | None:
     return None if document is None else Quantity.model_validate(document)
+
+
+def _early(request: TuneRequest, trial: FrozenTrial) -> list[str]:
+    """What to say of a chosen training most of which was for nothing."""
+    result = ledger.outcome_of(trial)
+    percent = early_best(result.curve, higher=request.higher_is_better) if result and request.seeds == 1 else None
+    if percent is None:
+        return []
+    epochs = settings_of(request, trial)[1].epochs
+    return [
+        f"the best of trial {trial.number} came at {percent} % of its training, {epochs * percent / 100:.2g} of "
+        f"{epochs:.3g} epochs, and later steps gained nothing: next time --epochs {epochs * 2 * percent / 100:.2g}, or "
+        f"--early-stopping {scorings_to_wait(request.evaluations)}"
+    ]
 
 
 def _cut(trials: Sequence[FrozenTrial], finish: TrainingResult | None) -> list[str]:

@@ -149,10 +149,10 @@ def check_storage(asked: str | None) -> None:
     Raises:
         As `open_storage`.
     """
-    from sqlalchemy import create_engine, make_url
-
     if not (asked or os.environ.get(ENVIRONMENT)):
         return
+    from sqlalchemy import create_engine, make_url
+
     url = storage_url(asked, Path())
     scheme, rest = _scheme(url)
     try:
@@ -161,10 +161,12 @@ def check_storage(asked: str | None) -> None:
                 _grpc(rest.removeprefix("//"))
             elif scheme != "journal":
                 engine = create_engine(url)
-                if scheme.startswith("sqlite"):
-                    _check_sqlite(Path(str(make_url(url).database)))
-                else:
-                    engine.connect().close()
+                try:
+                    if scheme.startswith("sqlite"):
+                        _check_sqlite(Path(str(make_url(url).database)))
+                    else:
+                        engine.connect().close()
+                finally:
                     engine.dispose()
     except StoreUnavailable as error:
         raise nothing_begun(error) from error

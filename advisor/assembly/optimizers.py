@@ -26,7 +26,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
     Raises:
         UnknownName: no such optimizer.
         IllegalRecipe: one of transformers' that is not modelled, with the reason.
-        MissingExtra: one of bitsandbytes' without bitsandbytes.
+        MissingExtra: one of bitsandbytes' or optimi's without its package.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     lr = recipe.learning_rate or DEFAULT_LEARNING_RATE
@@ -79,6 +79,12 @@ def _adafactor(parameters: list[Any], lr: float, decay: float) -> torch.optim.Op
     from transformers.optimization import Adafactor
 
     return Adafactor(parameters, lr=lr, weight_decay=decay, scale_parameter=False, relative_step=False)
+
+
+def _stable_adamw(parameters: list[Any], lr: float, decay: float) -> torch.optim.Optimizer:
+    from advisor.assembly.kahan_summation import stable_adamw
+
+    return stable_adamw(parameters, lr, decay)
 
 
 def _plain(name: str) -> Callable[[list[Any], float, float], torch.optim.Optimizer]:
@@ -153,6 +159,7 @@ OPTIMIZERS: dict[str, Callable[[list[Any], float, float], torch.optim.Optimizer]
     "rmsprop_bnb": _bitsandbytes("RMSprop", 32),
     "rmsprop_bnb_8bit": _bitsandbytes("RMSprop", 8),
     "rmsprop_bnb_32bit": _bitsandbytes("RMSprop", 32),
+    "stable_adamw": _stable_adamw,
     "adafactor": _adafactor,
     "adagrad": _plain("Adagrad"),
     "rmsprop": _plain("RMSprop"),

@@ -63,12 +63,14 @@ class Runs:
 
 BITSANDBYTES: Final = "bitsandbytes 0.50.2, README (accelerator support) and docs/source/installation.mdx"
 PAGES: Final = "bitsandbytes 0.50.2, functional.get_paged, and its optimizers, which page nothing on a CPU"
+OPTIMI: Final = "torch-optimi 0.3.3, utils._default_to_triton, and Triton's README (compute capability 8.0 and above)"
 ON_CPU_TOO: Final = frozenset({"nvidia", "amd", "cpu"})
 SUPPORT: Final[Mapping[str, Runs]] = {
     "nf4": Runs(ON_CPU_TOO | {"apple"}, 6.0, BITSANDBYTES),
     "int8": Runs(ON_CPU_TOO | {"apple"}, 7.5, BITSANDBYTES),
     "8-bit optimizers": Runs(ON_CPU_TOO, 6.0, BITSANDBYTES),
     "paged optimizers": Runs(ON_CPU_TOO, 6.0, PAGES),
+    "Kahan summation": Runs(ON_CPU_TOO, 8.0, OPTIMI),
     "fp16 mixed precision": Runs(
         frozenset({"nvidia", "amd", "apple", "huawei"}), 0.0, "accelerate 1.15, Accelerator.__init__, supported_device"
     ),
@@ -79,8 +81,11 @@ BF16_SCALER_SOURCE: Final = "https://github.com/pytorch/pytorch/issues/127176"
 FLASH_SOURCE: Final = "https://github.com/Dao-AILab/flash-attention, README: fp16 and bf16 only"
 
 STATE_IN_WEIGHT_DTYPE: Final = frozenset(
-    {"adamw_torch", "adamw_torch_fused", "adamw_torch_loop", "adagrad", "rmsprop", "galore", "loraplus", "lorafa"}
-)
+    {
+        "adamw_torch", "adamw_torch_fused", "adamw_torch_loop", "stable_adamw", "adagrad", "rmsprop", "galore",
+        "loraplus", "lorafa",
+    }
+)  # fmt: skip
 """Optimizers whose second moment is stored in the weight's own type and divided by.
 
 In float16 the square of a gradient below 2.4e-4 is 0 there, and so is AdamW's epsilon, 1e-8: the update is infinite.
@@ -239,16 +244,19 @@ def _base(setup: Setup) -> Refused | None:
 
 def _optimizer(setup: Setup) -> Refused | None:
     named = next((one for one in OPTIMIZERS if one.name == setup.recipe.optimizer), None)
-    if named is None or named.package != "bitsandbytes":
+    if named is None or not named.package:
         return None
-    part = "paged optimizers" if named.paged else "8-bit optimizers"
+    own = "Kahan summation" if named.keeps_updates else "8-bit optimizers"
+    part = "paged optimizers" if named.paged else own
     if setup.runs(part):
         return None
     # what AdamW cannot train in float16, another precision has to
     instead: dict[str, Any] = {"optimizer": "adamw_torch", **(_safe(setup) if setup.trained_in == "float16" else {})}
-    return Refused(
-        f"{named.name} is bitsandbytes', whose {part} do not run on {setup.name}", instead, SUPPORT[part].source
-    )
+    if named.keeps_updates:
+        reason = f"{named.name} is optimi's, whose Triton kernels do not run on {setup.name}"
+    else:
+        reason = f"{named.name} is bitsandbytes', whose {part} do not run on {setup.name}"
+    return Refused(reason, instead, SUPPORT[part].source)
 
 
 def _flash(setup: Setup) -> Refused | None:

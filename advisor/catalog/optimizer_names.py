@@ -22,6 +22,11 @@ class Named:
     instead: str = ""
 
     @property
+    def keeps_updates(self) -> bool:
+        """Whether weights stored in bfloat16 keep what a step changes below half a bit of them: Kahan summation."""
+        return self.package == "torch-optimi"
+
+    @property
     def paged(self) -> bool:
         """Whether its state lies in unified memory, which the driver moves between device and host."""
         return self.name.startswith("paged_")
@@ -44,6 +49,7 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
     *_modelled("ademamix ademamix_8bit paged_ademamix_8bit paged_ademamix_32bit", "bitsandbytes"),
     *_modelled("lion_8bit lion_32bit paged_lion_8bit paged_lion_32bit", "bitsandbytes"),
     *_modelled("rmsprop_bnb rmsprop_bnb_8bit rmsprop_bnb_32bit", "bitsandbytes"),
+    *_modelled("stable_adamw", "torch-optimi"),
     *_refused("adamw_torch_xla", "torch_xla", "it runs on XLA devices alone", "adamw_torch"),
     *_refused("adamw_torch_npu_fused", "torch_npu", "it runs on Ascend NPUs alone", "adamw_torch_fused"),
     *_refused("adamw_anyprecision", "torchdistx", _UNTRACED.format("torchdistx"), "adamw_torch"),
@@ -64,12 +70,12 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
     ),
     *_refused("apollo_adamw", "apollo_torch", _UNTRACED.format("apollo_torch"), "adafactor"),
     *_refused("apollo_adamw_layerwise", "apollo_torch", _IN_BACKWARD, "adafactor"),
-    *_refused("stable_adamw", "torch-optimi", _UNTRACED.format("torch-optimi"), "adamw_torch"),
 )  # fmt: skip
 """Every name of transformers, and two of ours: `adamw_torch_loop` (foreach=False) and `sgd_momentum` (0.9)."""
 
 
 OF_BITSANDBYTES: Final = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
+KEEPS_UPDATES: Final = frozenset(one.name for one in OPTIMIZERS if one.keeps_updates)
 
 
 def find_optimizer(name: str) -> Named:

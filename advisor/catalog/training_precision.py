@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from advisor.catalog.methods.method import Method
+from advisor.catalog.optimizer_names import KEEPS_UPDATES
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS, Base, DType, MixedPrecision, Task
@@ -108,6 +109,7 @@ def usual_precision(
     rate: float | None = None,
     dtype: DType | None = None,
     mixed: MixedPrecision | None = None,
+    optimizer: str | None = None,
 ) -> dict[str, Any]:
     """What weights are loaded in and the trainer's flag, as fields of a recipe, where a user left either open.
 
@@ -118,21 +120,30 @@ def usual_precision(
         rate: the learning rate; None: the method's usual one.
         dtype: what the weights are to be loaded in, where it was said.
         mixed: the trainer's flag, where it was said.
+        optimizer: the one that was asked for; one that keeps the updates of bfloat16 weights needs no others.
     """
     if dtype is not None:
         return {"dtype": dtype, "mixed_precision": mixed or "no"}
     half = MIXED_DTYPES.get(mixed or "no", half)
     # beside a quantised base only a new head is trained, which bfloat16 holds
     needs = needs_float32_weights(method, half, task, rate) and (base == "dtype" or half == "float16")
-    if not needs or half == "float32":
+    keeps = optimizer in KEEPS_UPDATES and half == "bfloat16"
+    if not needs or keeps or half == "float32":
         return {"dtype": half, "mixed_precision": mixed or "no"}
     return {"dtype": "float32", "mixed_precision": mixed or MIXED_FLAGS[half]}
+
+
+def keeps_updates(recipe: Recipe) -> bool:
+    """Whether the optimizer carries on what bfloat16 weights would lose of its steps."""
+    return recipe.dtype == "bfloat16" and recipe.optimizer in KEEPS_UPDATES
 
 
 def precision_warning(method: Method, recipe: Recipe, task: Task) -> str:
     """What is wrong with training in the precision of a recipe; "" where nothing is."""
     stored_in_base = method.trains_in_base_dtype or bool((recipe.adapter_config or {}).get("modules_to_save"))
     if recipe.dtype == "float32" or recipe.prepare_kbit_training:
+        return ""
+    if keeps_updates(recipe):
         return ""
     if recipe.dtype == "float16":
         return f"precision: {UNSCALED}" if stored_in_base or task == "sequence-classification" else ""

@@ -9,7 +9,7 @@ from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of, with_stored_base
 from advisor.catalog.models.tasks import task_for
 from advisor.catalog.objectives import find_objective, quality_unknown, task_of, under_objective
-from advisor.catalog.training_precision import precision_warning
+from advisor.catalog.training_precision import keeps_updates, loses_updates, precision_warning, rate_of
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -284,7 +284,7 @@ def quality_of(
         samples: of the training; None averages over sizes.
     """
     from advisor.catalog.methods import find_method
-    from advisor.literature.quality.precision import with_lost_updates
+    from advisor.literature.quality.precision import with_kahan_summation, with_lost_updates
     from advisor.literature.quality.quality_prediction import predict_quality
 
     predicted = predict_quality(
@@ -298,6 +298,8 @@ def quality_of(
         learning_rate_tuned=True,
         own_method=False,
     )
+    if keeps_updates(recipe) and loses_updates(find_method(recipe.method), rate_of(find_method(recipe.method), recipe)):
+        return with_kahan_summation(predicted)
     return with_lost_updates(predicted, precision_warning(find_method(recipe.method), recipe, workload.task))
 
 

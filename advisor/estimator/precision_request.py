@@ -8,7 +8,7 @@ from typing import Any, Final
 from advisor.catalog.constants import load_constants
 from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods.method import Method
-from advisor.catalog.optimizer_names import OF_BITSANDBYTES
+from advisor.catalog.optimizer_names import KEEPS_UPDATES, OF_BITSANDBYTES
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
@@ -67,7 +67,9 @@ def with_precision(
         chosen: dict[str, Any] = {"dtype": fields["dtype"], **autocast_fields(fields)}
     else:
         flag = "no" if autocast is False and dtype is not None else mixed
-        chosen = usual_precision(method, recipe.base, task, half=half, rate=rate, dtype=dtype, mixed=flag)
+        chosen = usual_precision(
+            method, recipe.base, task, half=half, rate=rate, dtype=dtype, mixed=flag, optimizer=recipe.optimizer
+        )
         if dtype is None:
             notes = (*notes, *_taken(recipe, method, task, chosen, half, mixed))
     prepared, said = _prepared(recipe, prepare)
@@ -99,6 +101,8 @@ def _taken(
 
 def to_train_here(recipe: Recipe) -> str:
     """What to install before this machine could train the recipe; "" where nothing is missing. A plan needs none."""
+    if recipe.optimizer in KEEPS_UPDATES and find_spec("optimi") is None:
+        return "planned without torch-optimi, which is not installed here; to train it: pip install 'advisor[optimi]'"
     if recipe.base == "dtype" and recipe.optimizer not in OF_BITSANDBYTES:
         return ""
     if find_spec("bitsandbytes") is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.models.checkpoint import stored_base
-from advisor.catalog.training_precision import precision_warning
+from advisor.catalog.training_precision import keeps_updates, precision_warning
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import duration, gib
@@ -23,7 +23,7 @@ from advisor.recommender.criteria import (
 )
 from advisor.recommender.infeasible import describe, larger_gpus
 from advisor.recommender.policies import Policy
-from advisor.recommender.recipe_space import EIGHT_BIT
+from advisor.recommender.recipe_space import EIGHT_BIT, KAHAN
 from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, MethodOutcome
 
@@ -77,6 +77,11 @@ def _precision(question: ResolvedRequest, choice: Candidate) -> list[str]:
     warning = precision_warning(method, recipe, choice.workload.task)
     if warning:
         return [warning, f"instead, in float32 weights: {_ways_out(question, choice)}"]
+    if keeps_updates(recipe):
+        return [
+            f"precision: weights and moments in bfloat16, 10 bytes a parameter; {recipe.optimizer} (optimi) carries "
+            "what a step changes below half a bit of a weight (Kahan summation); no study of it bears on the quality"
+        ]
     if recipe.compute_dtype == "float32":
         return []
     if recipe.base == "dtype" and recipe.dtype == "float32":
@@ -98,6 +103,8 @@ def _ways_out(question: ResolvedRequest, choice: Candidate) -> str:
     if choice.recipe.method == "full":
         larger = larger_gpus(question, 16.0 * total)[:1]
         ways.extend(f"--gpu {gpu.name} (AdamW takes 16 bytes a parameter, {gib(16.0 * total)})" for gpu, _ in larger)
+        if 10.0 * total < choice.limit_bytes:
+            ways.append(f"--optimizer {KAHAN} --dtype bfloat16 (10 bytes a parameter, Kahan summation; not studied)")
         if 8.0 * total < choice.limit_bytes:
             ways.append("--optimizer paged_adamw_8bit (8 bytes a parameter; state moves to the host and back: slower)")
             ways.append("--optimizer adafactor (8 bytes a parameter, no first moment)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from advisor.catalog.constants import load_constants
 from advisor.catalog.library_support import check_support
 from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
@@ -12,6 +13,7 @@ from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
 from advisor.catalog.objectives import find_objective, trainer_for, under_objective
 from advisor.catalog.training_precision import usual_precision
+from advisor.domain.hardware import Gpu
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Refusal
 from advisor.domain.request.vocabulary import MIXED_DTYPES, Base
@@ -23,6 +25,8 @@ SMALLER_BASES: Final[tuple[Base, ...]] = ("dtype", "int8", "nf4")
 
 EIGHT_BIT: Final = "adamw_bnb_8bit"
 """AdamW whose two moments take a byte each instead of four."""
+KAHAN: Final = "stable_adamw"
+"""AdamW with clipped updates, whose moments and compensation are stored as the weights are: six bytes in bfloat16."""
 
 QUANTISED_TWIN: Final = "qlora"
 """LoRA over nf4, a method of its own name in the catalogue: LoRA itself then leaves nf4 to it."""
@@ -69,18 +73,32 @@ def _turned_away(question: ResolvedRequest, method: Method, excluded: set[str]) 
         return "excluded", "excluded by --exclude"
     if request.must_merge and not method.mergeable and method.family != "full":
         return "excluded", f"cannot be merged into the base weights (inference overhead: {method.inference_overhead})"
-    base = next(bases_to_try(question, method), None)
-    if base is None and stored_base(question.spec) is not None:
+    bases = list(bases_to_try(question, method))
+    if not bases and stored_base(question.spec) is not None:
         return "cannot-run", not_on_stored(method, question.spec)
-    if base is None:
+    if not bases:
         return "cannot-run", f"runs on a base in {' or '.join(sorted(method.bases))} only"
-    try:
-        recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
-        check_recipe(question.spec, recipe, question.workload)
-        check_support(question.hardware.gpu, recipe, method, question.workload.task)
-    except IllegalRecipe as error:
-        return "cannot-run", str(error.fields.get("reason") or error.message)
-    return "", ""
+    refused: dict[Base, str] = {}
+    for base in bases:
+        try:
+            recipe = make_recipe(question, method, base, checkpointing=bool(request.gradient_checkpointing))
+            check_recipe(question.spec, recipe, question.workload)
+            check_support(question.hardware.gpu, recipe, method, question.workload.task)
+        except IllegalRecipe as error:
+            refused[base] = str(error.fields.get("reason") or error.message)
+        else:
+            return "", ""
+    return "cannot-run", said_by_base(refused)
+
+
+def said_by_base(reasons: Mapping[Base, str], *, named: bool = False) -> str:
+    """Why a method cannot stand on any base: each reason once, with its bases where they differ or `named` asks."""
+    bases: dict[str, list[str]] = {}
+    for base, reason in reasons.items():
+        bases.setdefault(reason, []).append("its own type" if base == "dtype" else base)
+    if len(bases) == 1 and not named:
+        return next(iter(bases))
+    return "; ".join(f"base in {' or '.join(where)}: {reason}" for reason, where in bases.items())
 
 
 def bases_to_try(question: ResolvedRequest, method: Method) -> Iterator[Base]:
@@ -127,12 +145,14 @@ def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> 
     """How to store what is trained, as fields of a recipe: the next only where the ones before it do not fit.
 
     First float32 weights with autocast wherever 16 bits would lose updates, then the same with Adam's state in 8 bits
-    (Dettmers et al. 2022, arXiv:2110.02861), and bfloat16 alone last. float16 alone is no way to train at all.
+    (Dettmers et al. 2022, arXiv:2110.02861), then bfloat16 weights with Kahan summation, and bfloat16 alone last.
+    float16 alone is no way to train at all.
     """
     rate = question.training.get(method.name, {}).get("learning_rate")
     request, half = question.request, question.dtype
     asked, flag = request.dtype, request.mixed_precision
-    first = usual_precision(method, base, question.workload.task, half=half, rate=rate, dtype=asked, mixed=flag)
+    task, optimizer = question.workload.task, request.optimizer
+    first = usual_precision(method, base, task, half=half, rate=rate, dtype=asked, mixed=flag, optimizer=optimizer)
     if asked is not None or base != "dtype" or half == "float32" or first["dtype"] != "float32":
         yield first
         return
@@ -142,6 +162,8 @@ def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> 
         tried.append({**first, "optimizer": EIGHT_BIT})
     narrow = {"dtype": MIXED_DTYPES.get(flag or "no", half), "mixed_precision": flag or "no"}
     if narrow["dtype"] == "bfloat16":
+        if method.family == "full" and not own_optimizer and _runs_triton(question.hardware.gpu):
+            tried.append({**narrow, "optimizer": KAHAN})
         tried.append(narrow)
     for fields in tried:
         if fields is tried[-1] or _trained_fit(question, method, fields):
@@ -154,9 +176,15 @@ def _trained_fit(question: ResolvedRequest, method: Method, precision: Mapping[s
         return True
     each = 4.0
     if method.family == "full" and method.optimizer is None:
-        state = 2.0 if precision.get("optimizer") == EIGHT_BIT else 8.0
-        each = 8.0 + (state if question.request.optimizer is None else 0.0)
-    return question.spec.parameters * each < question.hardware.limit_bytes
+        state = {EIGHT_BIT: 2.0, KAHAN: 6.0}.get(precision.get("optimizer", ""), 8.0)
+        stored = 2.0 if precision["dtype"] == "bfloat16" else 4.0
+        each = 2 * stored + (state if question.request.optimizer is None else 0.0)
+    context = load_constants("memory")["context"].low
+    return question.spec.parameters * each + context < question.hardware.limit_bytes
+
+
+def _runs_triton(gpu: Gpu) -> bool:
+    return gpu.vendor == "nvidia" and gpu.bf16_supported is not False
 
 
 def make_recipe(

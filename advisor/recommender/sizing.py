@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -26,6 +26,7 @@ from advisor.recommender.recipe_space import (
     checkpointing_to_try,
     make_recipe,
     precisions_to_try,
+    said_by_base,
     smallest_micro_batch,
     with_micro_batch,
 )
@@ -95,7 +96,7 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
     """The fastest recipe of a method that fits; a smaller base only where the larger ones do not."""
     method = find_method(name)
     smallest: Candidate | None = None
-    illegal: BadRequest | None = None
+    illegal: dict[Base, str] = {}
     for base, precision in _ways_to_store(question, method):
         fitting: list[Candidate] = []
         for checkpointing in checkpointing_to_try(question, method):
@@ -106,7 +107,8 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
                 check_support(question.hardware.gpu, recipe, method, question.workload.task)
                 found = _largest_that_fits(question, recipe, costs)
             except BadRequest as error:
-                illegal = error
+                # a base's first way of storing is the usual one: what is wrong with another tells less
+                illegal.setdefault(base, str(error).replace("\n", "; "))
                 continue
             if found.fits:
                 fitting.append(found)
@@ -115,8 +117,9 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
         if fitting:
             return MethodOutcome(method=name, candidate=min(fitting, key=training_seconds))
     if smallest is not None:
-        return MethodOutcome(method=name, refusal=_too_large(name, smallest), smallest=smallest)
-    reason = str(illegal).replace("\n", "; ") if illegal else "no base it can stand on is allowed"
+        impossible = {base: why for base, why in illegal.items() if base != smallest.recipe.base}
+        return MethodOutcome(method=name, refusal=_too_large(name, smallest, impossible), smallest=smallest)
+    reason = said_by_base(illegal) or "no base it can stand on is allowed"
     return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="cannot-run"))
 
 
@@ -145,13 +148,14 @@ def _worth_recomputing(question: ResolvedRequest, found: Candidate, costs: Costs
     return training_seconds(found) > WORTH_RECOMPUTING * training_seconds(whole)
 
 
-def _too_large(name: str, smallest: Candidate) -> Refusal:
+def _too_large(name: str, smallest: Candidate, impossible: Mapping[Base, str]) -> Refusal:
     need, limit = smallest.memory.peak_device.mid, smallest.limit_bytes
     part, size = max(smallest.memory.breakdown.items(), key=lambda item: item[1])
     return Refusal(
         method=name,
         kind="does-not-fit",
-        reason=f"needs {gib(need)} of {gib(limit)}{_how(smallest)}; largest part: {part}, {gib(size)}",
+        reason=f"needs {gib(need)} of {gib(limit)}{_how(smallest)}; largest part: {part}, {gib(size)}"
+        + (f"; on no other base: {said_by_base(impossible, named=True)}" if impossible else ""),
     )
 
 

@@ -53,6 +53,8 @@ def test_every_name_of_transformers_is_known_and_none_twice():
 
 @pytest.mark.parametrize("name", MODELLED)
 def test_a_modelled_optimizer_trains(name: str):
+    if find_optimizer(name).keeps_updates:
+        pytest.importorskip("optimi")
     torch.manual_seed(0)
     target = torch.randn(64, 64)
     weight = nn.Linear(64, 64, bias=False)
@@ -69,9 +71,10 @@ def test_a_modelled_optimizer_trains(name: str):
 BYTES_A_PARAMETER = {
     "adamw_torch": 4, "adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8, "ademamix": 12,
     "ademamix_8bit": 3, "paged_ademamix_32bit": 12, "lion_8bit": 1, "lion_32bit": 4, "paged_lion_32bit": 4,
-    "rmsprop_bnb_8bit": 1, "sgd": 0, "sgd_momentum": 2, "adafactor": 0.0,
+    "rmsprop_bnb_8bit": 1, "sgd": 0, "sgd_momentum": 2, "adafactor": 0.0, "stable_adamw": 6,
 }  # fmt: skip
-"""By arithmetic, weights in bf16: torch keeps moments in the weights' dtype, bitsandbytes in 8 or 32 bits each."""
+"""By arithmetic, weights in bf16: torch keeps moments in the weights' dtype, bitsandbytes in 8 or 32 bits each, optimi
+as torch and a compensation beside them."""
 
 
 @pytest.mark.parametrize("name", one_in(3, sorted(BYTES_A_PARAMETER)))
@@ -182,3 +185,40 @@ def test_a_rate_of_their_own_for_all_leaves_no_empty_group():
     optimizer = torch.optim.AdamW(weight.parameters(), lr=1e-3, weight_decay=0.3)
     give_own_rate(optimizer, weight.parameters(), 0.1)
     assert [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(2, 0.1, 0.3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_traced_state_of_kahan_summation_is_the_librarys(dtype: torch.dtype):
+    pytest.importorskip("optimi")
+    real = nn.Linear(64, 32).to(dtype)
+    traced = copy.deepcopy(real).to("meta")
+    states: list[list[dict[str, Any]]] = []
+    for module in (real, traced):
+        optimizer = make_optimizer(module, Recipe(method="full", optimizer="stable_adamw"))
+        for parameter in module.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        states.append([dict(optimizer.state[p]) for p in module.parameters()])
+    for ours, theirs in zip(states[1], states[0], strict=True):
+        held = {name: (value.dtype, value.shape) for name, value in theirs.items() if torch.is_tensor(value)}
+        found = {name: (value.dtype, value.shape) for name, value in ours.items()}
+        assert held.items() <= found.items()
+        # what its Triton kernels, which run on no CPU, have besides
+        assert {name for name in found if name not in held} <= {"mean_square", "kahan_comp"}
+
+
+def test_kahan_summation_keeps_the_steps_that_bfloat16_rounds_away():
+    pytest.importorskip("optimi")
+    moved: dict[str, float] = {}
+    for name in ("adamw_torch", "stable_adamw"):
+        weight = nn.Linear(8, 1, bias=False, dtype=torch.bfloat16)
+        nn.init.ones_(weight.weight)
+        recipe = Recipe(method="full", optimizer=name, learning_rate=1e-4, weight_decay=0)
+        optimizer = make_optimizer(weight, recipe)
+        for _ in range(100):
+            weight.weight.grad = torch.ones_like(weight.weight)
+            optimizer.step()
+        moved[name] = 1 - float(weight.weight.detach()[0, 0])
+    assert moved["adamw_torch"] == 0
+    # a hundred steps of 1e-4, to the 2^-8 that a number below one has room for
+    assert moved["stable_adamw"] == pytest.approx(100 * 1e-4, abs=2**-8)

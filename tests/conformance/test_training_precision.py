@@ -123,3 +123,37 @@ def test_what_overflows_is_told_by_the_kind_of_model():
         dtype, _ = dtype_asked(None, find_gpu("T4")[0], spec)
         assert dtype == ("float32" if overflows else "float16")
         assert dtype_asked(None, find_gpu("A100")[0], spec) == ("bfloat16", ())
+
+
+def test_kahan_summation_is_tried_before_bfloat16_alone_and_its_doubt_told():
+    from advisor.catalog.training_precision import keeps_updates
+    from advisor.literature.quality.precision import UNSTUDIED, with_kahan_summation, with_lost_updates
+    from advisor.literature.quality.quality_prediction import predict_quality
+
+    full = next(m for m in methods() if m.name == "full")
+    question = resolve(checked({"model": "meta-llama/Llama-3.2-1B", "gpu": "H100", "samples": 100}))
+    tried = [(f["dtype"], f.get("optimizer")) for f in precisions_to_try(question, full, "dtype")]
+    assert tried == [
+        ("float32", None), ("float32", "adamw_bnb_8bit"), ("bfloat16", "stable_adamw"), ("bfloat16", None)
+    ]  # fmt: skip
+    old = resolve(checked({"model": "meta-llama/Llama-3.2-1B", "gpu": "T4", "samples": 100}))
+    assert all(f.get("optimizer") != "stable_adamw" for f in precisions_to_try(old, full, "dtype"))
+    asked = resolve(checked({"model": "meta-llama/Llama-3.2-1B", "gpu": "H100", "optimizer": "stable_adamw"}))
+    assert [f["dtype"] for f in precisions_to_try(asked, full, "dtype")] == ["bfloat16"]
+    recipe = recipe_of(full).model_copy(update={"dtype": "bfloat16", "optimizer": "stable_adamw"})
+    assert keeps_updates(recipe)
+    assert precision_warning(full, recipe, "causal-lm") == ""
+    quality = predict_quality(
+        "full",
+        architecture="decoder",
+        model_parameters=10**9,
+        task_type=None,
+        samples=100,
+        trainable_parameters=10**9,
+        options={},
+        learning_rate_tuned=True,
+        own_method=False,
+    )
+    assert with_kahan_summation(quality).effect.mid == quality.effect.mid
+    assert with_kahan_summation(quality).effect.low == with_lost_updates(quality, "x").effect.low < quality.effect.low
+    assert with_kahan_summation(quality).warnings[-1] == UNSTUDIED

@@ -92,7 +92,7 @@ class TextbookCosts:
     def _bytes(self, workload, recipe, spec) -> float:
         each = 4.0 if recipe.base == "dtype" and recipe.dtype == "float32" else 2.0
         base = spec.parameters * (each if recipe.base == "dtype" else self.BYTES[recipe.base])
-        moments = 2.0 if "8bit" in recipe.optimizer else 2 * each
+        moments = 2.0 if "8bit" in recipe.optimizer else (3 if recipe.optimizer == "stable_adamw" else 2) * each
         states = spec.parameters * ((each + moments) if recipe.method == "full" else 0.01)
         kept = 2 if recipe.gradient_checkpointing else 34
         return base + states + recipe.micro_batch_size * workload.seq_len * spec.hidden * spec.layers * kept

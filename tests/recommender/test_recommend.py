@@ -93,7 +93,7 @@ def full_of(costs, gpu, **more):
 
 
 def test_full_tuning_keeps_float32_weights_while_they_fit_then_a_smaller_state_then_bfloat16_with_its_warning(costs):
-    """1.24 billion parameters: 16, 10 and 8 bytes each are 18.4, 11.5 and 9.2 GiB."""
+    """1.24 billion parameters: 16, 10 and 8 bytes each are 18.4, 11.5 and 9.2 GiB; Kahan summation takes 10 too."""
     roomy = full_of(costs, "A100")
     assert (roomy.choice.recipe.precision, roomy.choice.recipe.optimizer) == (
         "float32 with bf16 autocast",

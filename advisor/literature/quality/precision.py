@@ -12,6 +12,25 @@ WORST: Final = 100.0
 """Points: a score cannot fall by more than the whole scale."""
 
 
+UNSTUDIED: Final = (
+    "precision: weights and moments in bfloat16, where Kahan summation carries what a step changes below half a bit; "
+    "no study of it bears on the quality, so its range reaches as low as without"
+)
+
+
+def with_kahan_summation(quality: Quality) -> Quality:
+    """A quality predicted from trainings with float32 weights, for one that sums bfloat16 ones with a compensation.
+
+    What rounding costs without the compensation bounds what it may cost with it.
+    """
+    pure, kept = MEASURED_IN_BFLOAT16
+    effect = quality.effect
+    low = max(-WORST, effect.low - 100 * (kept - pure))
+    why = f"{effect.why}; no study of bfloat16 weights with Kahan summation"
+    wider = effect.model_copy(update={"low": low, "basis": "assumed", "why": why})
+    return quality.model_copy(update={"effect": wider, "warnings": (*quality.warnings, UNSTUDIED)})
+
+
 def with_lost_updates(quality: Quality, warning: str) -> Quality:
     """A quality predicted from trainings that kept their updates, for one that loses many of them.
 

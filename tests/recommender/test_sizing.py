@@ -1,0 +1,58 @@
+"""What is said of a method that stands on no base: each base's own reason, not the last one's."""
+
+from __future__ import annotations
+
+import pytest
+
+from advisor.errors import BadRequest
+from advisor.recommender.recipe_space import bases_to_try, methods_asked, said_by_base
+from advisor.recommender.recommend_request import checked, resolve
+from advisor.recommender.sizing import fit
+
+
+class Refusing:
+    """Costs that refuse a recipe by its base, with a reason for each, or one for all."""
+
+    def __init__(self, reasons):
+        self.reasons = reasons
+
+    def largest_micro_batch(self, workload, recipe, hardware, spec, at_most):
+        raise BadRequest(self.reasons[recipe.base])
+
+
+def question(gpu="RTX-3090", **asked):
+    return resolve(checked({"model": "meta-llama/Llama-3.1-8B", "gpu": gpu, "samples": 100, **asked}))
+
+
+def test_each_base_keeps_its_reason():
+    asked = question(method="qlora,lora")
+    bases = list(bases_to_try(asked, next(m for m in methods_asked(asked)[0] if m.name == "lora")))
+    assert len(bases) > 1
+    reasons = {"dtype": "the first reason", "int8": "another reason", "nf4": "a third reason"}
+    said = fit(asked, "lora", Refusing(reasons)).refusal.reason
+    for base in bases:
+        assert reasons[base] in said
+    alike = fit(asked, "lora", Refusing(dict.fromkeys(reasons, "one reason"))).refusal.reason
+    assert alike == "one reason"
+
+
+def test_a_method_is_turned_away_only_where_no_base_of_it_runs():
+    """bitsandbytes' int8 needs Turing; its nf4 runs on a V100, and a plain base too."""
+    tried, refused = methods_asked(question(gpu="V100", base=("int8", "nf4"), method=("qlora", "lora", "bitfit")))
+    assert ([m.name for m in tried], refused) == (["qlora", "lora", "bitfit"], [])
+    tried, refused = methods_asked(question(gpu="V100", base=("int8",), method=("lora",)))
+    assert tried == []
+    assert "compute capability 7.5" in refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("reasons", "named", "said"),
+    [
+        ({}, False, ""),
+        ({"dtype": "a", "int8": "a"}, False, "a"),
+        ({"dtype": "a", "int8": "b", "nf4": "b"}, False, "base in its own type: a; base in int8 or nf4: b"),
+        ({"nf4": "b"}, True, "base in nf4: b"),
+    ],
+)
+def test_reasons_are_said_once_each(reasons, named, said):
+    assert said_by_base(reasons, named=named) == said

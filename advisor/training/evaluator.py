@@ -85,7 +85,10 @@ class Scorer:
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 90 % interval of each score of the last scoring, by its rows drawn again."""
         found = intervals(self.by_row)
-        return found | {"f1": f1_interval(*self._said)} if self._said[0] else found
+        if self.task != "sequence-classification":
+            return found
+        # no perplexity is told of a choice among classes
+        return {name: span for name, span in found.items() if name != "perplexity"} | {"f1": f1_interval(*self._said)}
 
     def _losses(self, examples: Sequence[EncodedExample]) -> dict[str, float]:
         total, count = 0.0, 0

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,13 +16,21 @@ from advisor import store
 from advisor.catalog.methods import find_method
 from advisor.dataset.splits import Row
 from advisor.domain.findings import Study
-from advisor.domain.request.vocabulary import DType, Task, TaskType, Trainer
+from advisor.domain.recipe import autocast_fields
+from advisor.domain.request.vocabulary import MIXED_DTYPES, DType, MixedPrecision, Task, TaskType, Trainer
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
 
 FOLDER: Final = Path(__file__).parent / "studies"
 SHIPPED_PREFIX: Final = "shipped:"
 """Of a data file that lies beside the described studies."""
+
+
+def _in_todays_words(plan: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 said `autocast`: float32 weights of a plain base, products in `dtype`."""
+    rest = {name: value for name, value in plan.items() if name != "autocast"}
+    named = {"dtype": rest.get("dtype", "float32")}
+    return {**rest, **autocast_fields(named)} if plan.get("autocast") else rest
 
 
 class ExperimentPlan(Stored):
@@ -34,6 +42,8 @@ class ExperimentPlan(Stored):
     """
 
     KIND = "study-plan"
+    VERSION = 2
+    UPGRADES = {1: _in_todays_words}  # noqa: RUF012, as its base declares it
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
     title: str = ""
@@ -62,7 +72,7 @@ class ExperimentPlan(Stored):
     evaluations: int = Field(default=4, ge=1, le=100, description="scorings of one training; the best is kept")
     trainer: Trainer = "hf"
     dtype: DType = "float32"
-    autocast: bool = False
+    mixed_precision: MixedPrecision = "no"
     seed: int = 0
 
     @model_validator(mode="after")
@@ -217,7 +227,11 @@ def question(plan: ExperimentPlan, sha256: Mapping[str, str]) -> dict[str, objec
     """What may not differ between two sessions in one folder; methods, sizes, seeds and rates may be added."""
     grown = {"title", "data", "eval_data", "test_data", "data_note", "methods", "sizes", "seeds", "rates"}
     grown |= {"columns"}  # what they select is in the rows' own digests
-    return {**plan.model_dump(mode="json", exclude=grown | {"rate_factors"}), "rows": dict(sorted(sha256.items()))}
+    asked = plan.model_dump(mode="json", exclude=grown | {"rate_factors", "mixed_precision"})
+    # in the words of version 1, so that a folder it began can be gone on with
+    mixed = plan.mixed_precision
+    asked |= {"autocast": mixed != "no", "dtype": MIXED_DTYPES.get(mixed, plan.dtype)}
+    return {**asked, "rows": dict(sorted(sha256.items()))}
 
 
 def digest(asked: Mapping[str, object]) -> str:

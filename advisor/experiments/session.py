@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from advisor import store
 from advisor.catalog.findings.study_files import broken_laws
 from advisor.dataset.splits import Row, Splits, make_splits, write_splits
 from advisor.domain.findings import Study
-from advisor.domain.recipe import autocast_fields
+from advisor.domain.request.vocabulary import MIXED_DTYPES, Base
 from advisor.errors import DISK_FULL, BadRequest, DoesNotFit
 from advisor.experiments.experiment_findings import Group, Scored, findings_of
 from advisor.experiments.inputs import absolute, asked
@@ -237,7 +237,7 @@ class Session:
                 "head_learning_rate": None,  # the rates a study compares are of all that trains
                 "micro_batch_size": micro,
                 "gradient_accumulation": batch // micro,
-                **(autocast_fields({"dtype": plan.dtype, "base": start.recipe.base}) if plan.autocast else {}),
+                **_mixed(plan, start.recipe.base),
             }
         )
         workload = request.workload.model_copy(
@@ -342,3 +342,11 @@ class Session:
             notes=(*self.request.splits.notes, *(f"{name} failed: {why}" for name, why in self.failed.items())),
             resume=self.resume() if stopped == "time budget" else "",
         )
+
+
+def _mixed(plan: ExperimentPlan, base: Base) -> dict[str, Any]:
+    """The plan's mixed precision as fields of a recipe; beside a quantised base the rest is held in the 16-bit type."""
+    if plan.mixed_precision == "no":
+        return {}
+    dtype = plan.dtype if base == "dtype" else MIXED_DTYPES[plan.mixed_precision]
+    return {"mixed_precision": plan.mixed_precision, "dtype": dtype}

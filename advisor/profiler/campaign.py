@@ -10,8 +10,19 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import BeforeValidator, Field
 
 from advisor import store
-from advisor.domain.plain_values import is_sequence
-from advisor.domain.request.vocabulary import Attention, Base, Batching, DeviceKind, DType, Task, Trainer
+from advisor.catalog.methods import find_method
+from advisor.domain.plain_values import is_object, is_sequence
+from advisor.domain.recipe import autocast_fields
+from advisor.domain.request.vocabulary import (
+    Attention,
+    Base,
+    Batching,
+    DeviceKind,
+    DType,
+    MixedPrecision,
+    Task,
+    Trainer,
+)
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
 
@@ -44,7 +55,7 @@ class Choice(Value):
     optimizer: str | None
     trainer: Trainer
     attention: Attention
-    autocast: bool
+    mixed_precision: MixedPrecision
     gradient_accumulation: int
     batching: Batching
     target_len: int | None
@@ -66,7 +77,7 @@ class Grid(Value):
     optimizer: Axis[str | None] = (None,)
     trainer: Axis[Trainer] = ("hf",)
     attention: Axis[Attention] = ("sdpa",)
-    autocast: Axis[bool] = (False,)
+    mixed_precision: Axis[MixedPrecision] = ("no",)
     gradient_accumulation: Axis[Size] = (1,)
     batching: Batching = "padded"
     target_len: Size | None = None
@@ -100,9 +111,37 @@ _AXES: Final = (
     "optimizer",
     "trainer",
     "attention",
-    "autocast",
+    "mixed_precision",
     "gradient_accumulation",
 )
+
+
+def _in_todays_words(campaign: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 said `autocast`: float32 weights of a plain base, products in `dtype`; a grid for each such dtype."""
+    grids = campaign.get("grids")
+    if not is_sequence(grids) or not all(is_object(grid) for grid in grids):
+        return campaign  # refused for that
+    return {**campaign, "grids": [new for grid in grids for new in _without_autocast(grid)]}
+
+
+def _without_autocast(grid: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    rest = {name: value for name, value in grid.items() if name != "autocast"}
+    for autocast in _listed(grid.get("autocast", False)):
+        if not autocast:
+            yield rest
+            continue
+        usual = (("method", ()), ("dtype", "bfloat16"), ("base", None))
+        for method, dtype, base in itertools.product(*(_listed(rest.get(name, value)) for name, value in usual)):
+            held = base or _usual_base(method)
+            words = autocast_fields({"dtype": dtype, "base": held})
+            yield {**rest, "method": method, "dtype": dtype, "base": base, **words}
+
+
+def _usual_base(method: str) -> Base:
+    try:
+        return find_method(method).default_base
+    except UnknownName:
+        return "dtype"  # refused by its name when its run is made
 
 
 class Campaign(Stored):
@@ -110,6 +149,8 @@ class Campaign(Stored):
     first batch size, for the largest that fits."""
 
     KIND = "campaign"
+    VERSION = 2
+    UPGRADES = {1: _in_todays_words}  # noqa: RUF012, as its base declares it
 
     name: str = Field(min_length=1)
     says: str = ""

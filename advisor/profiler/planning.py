@@ -116,7 +116,8 @@ def _workload(choice: Choice, spec: ModelSpec) -> Workload:
 
 def _recipe(choice: Choice) -> Recipe:
     fields: dict[str, Any] = choice.model_dump(
-        include={"method", "options", "dtype", "autocast", "gradient_checkpointing", "attention", "trainer", "batching"}
+        include={"method", "options", "dtype", "mixed_precision", "gradient_checkpointing", "attention", "trainer"}
+        | {"batching"}
     )
     fields |= {"micro_batch_size": choice.batch_size, "gradient_accumulation": choice.gradient_accumulation}
     method = find_method(choice.method)

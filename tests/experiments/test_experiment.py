@@ -302,3 +302,16 @@ def test_the_command_plans_resumes_and_prints_one_document(asked: dict[str, Any]
 )
 def test_the_command_refuses_what_makes_no_study(arguments: list[str]):
     assert isinstance(CliRunner().invoke(command, arguments).exception, BadRequest)
+
+
+def test_a_plan_that_said_autocast_asks_the_question_it_asked():
+    from advisor.experiments.plan import ExperimentPlan, question
+
+    fields = {"id": "x", "model": "m", "data": "d", "methods": ["lora"], "sizes": [10]}
+    old = {"schema": "study-plan/1", **fields, "dtype": "bfloat16", "autocast": True}
+    plan = ExperimentPlan.from_document(old)
+    assert (plan.dtype, plan.mixed_precision) == ("float32", "bf16")
+    asked = question(plan, {})
+    assert (asked["dtype"], asked["autocast"]) == ("bfloat16", True)
+    plain = question(ExperimentPlan.from_document({"schema": "study-plan/1", **fields}), {})
+    assert (plain["dtype"], plain["autocast"]) == ("float32", False)

@@ -16,7 +16,7 @@ from advisor.profiler.campaign import MOST_RUNS, Campaign, Grid, load_campaign, 
 from advisor.profiler.device import Device
 from advisor.profiler.planning import plan_jobs
 
-GOOD = {"schema": "campaign/1", "name": "mine", "grids": [{"model": "EleutherAI/pythia-14m", "method": "lora"}]}
+GOOD = {"schema": "campaign/2", "name": "mine", "grids": [{"model": "EleutherAI/pythia-14m", "method": "lora"}]}
 MINUTES = {"gpu-10-minutes": 10, "gpu-25-minutes": 25, "cpu-5-minutes": 5}
 
 
@@ -114,3 +114,20 @@ def test_shipped_campaigns_are_small_files():
     from advisor.profiler.campaign import FOLDER
 
     assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < MIB / 50
+
+
+def test_a_file_that_said_autocast_means_the_runs_it_meant(tmp_path):
+    """Version 1's word, which was of the products: float32 weights of a plain base, 16-bit ones beside a quantised."""
+    grid = {"model": "EleutherAI/pythia-14m", "method": ["lora", "qlora"], "autocast": [False, True]}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({**GOOD, "schema": "campaign/1", "grids": [grid]}))
+    found = {(c.method, c.base, c.dtype, c.mixed_precision) for c in load_campaign(str(path)).choices()}
+    assert found == {
+        ("lora", None, "bfloat16", "no"),
+        ("qlora", None, "bfloat16", "no"),
+        ("lora", None, "float32", "bf16"),
+        ("qlora", None, "bfloat16", "bf16"),
+    }
+    path.write_text(json.dumps({**GOOD, "grids": [grid]}))
+    with pytest.raises(BadFile, match="autocast"):
+        load_campaign(str(path))

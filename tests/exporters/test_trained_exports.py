@@ -116,10 +116,15 @@ CHANGES = [
 NAMES = ["lora", "full", "checkpointed", "ia3", "adafactor"]
 
 
-def assert_near(peak: int, job: ExportJob) -> None:
+BESIDE_A_STEP = 200_000
+"""Bytes that a classifier's script holds at its peak beside the step, measured 100 to 170 kB of a model of 88 kB: what
+they are is not known."""
+
+
+def assert_near(peak: int, job: ExportJob, *, beside: int = 0) -> None:
+    """The measured peak is inside the range, but for what adafactor's optimizer is too dear by: 5 % of the lower end."""
     low, mid, high = predicted(job)
-    # beside the step: rows, tokenizer and what the libraries keep, some kB of a model of 100 to 200 kB
-    assert low * 0.9 <= peak <= high * 1.25, (peak, low, mid, high)
+    assert low * 0.94 <= peak <= high + beside, (peak, low, mid, high)
 
 
 @pytest.mark.slow
@@ -140,7 +145,7 @@ def test_classifiers_take_what_was_estimated(changes, to, tiny_bert, tmp_path, m
     data = long_rows(tmp_path, classes=True)
     job = write(job_of(tiny_bert, "hf", data, tmp_path, **changes), to, tmp_path)
     peak = measured(lambda: runpy.run_path(str(tmp_path / "train.py"), run_name="__main__"))
-    assert_near(peak, job)
+    assert_near(peak, job, beside=BESIDE_A_STEP)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate as Candidate
     from advisor.domain.findings import Finding as Finding
     from advisor.domain.findings import Study as Study
+    from advisor.domain.fleet_plan import FleetPlan as FleetPlan
     from advisor.domain.hardware import Gpu as Gpu
     from advisor.domain.hardware import Hardware as Hardware
     from advisor.domain.hardware import Price as Price
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from advisor.exporters.export import export as export
     from advisor.exporters.export_job import Export as Export
     from advisor.literature.evidence import evidence as evidence
+    from advisor.planner.plan import plan as plan
     from advisor.profiler.profile import profile as profile
     from advisor.recommender.recommend import recommend as recommend
     from advisor.tracer.trace import trace as trace
@@ -63,6 +65,7 @@ VERBS: Final[dict[str, str]] = {
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
+    "plan": "advisor.planner.plan",
     "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
     "study": "advisor.experiments.experiment",
@@ -76,6 +79,7 @@ NOUNS: Final[dict[str, str]] = {
     "Candidate": "advisor.domain.candidate",
     "Export": "advisor.exporters.export_job",
     "Finding": "advisor.domain.findings",
+    "FleetPlan": "advisor.domain.fleet_plan",
     "Gpu": "advisor.domain.hardware",
     "Hardware": "advisor.domain.hardware",
     "ModelSpec": "advisor.domain.model",

@@ -20,10 +20,12 @@ from advisor.domain.request.command_options import (
     EstimateCommand,
     ExportCommand,
     JsonAnswer,
+    PlanCommand,
     RecommendCommand,
     TuneCommand,
 )
 from advisor.domain.request.measuring_options import AuditCommand, CalibrateCommand, ProfileCommand, StudyCommand
+from advisor.domain.request.plan_options import PlanOptions
 from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.validation import RENAMED
 from advisor.domain.request.verb_options import EstimateOptions, RecommendOptions
@@ -31,6 +33,7 @@ from advisor.errors import BadRequest
 from advisor.estimator.estimate_request import EstimateRequest
 from advisor.interfaces.cli.main import VERBS as VERB_COMMANDS
 from advisor.interfaces.cli.main import load
+from advisor.planner.plan_request import PlanRequest
 from advisor.recommender.recommend_request import RecommendRequest
 from advisor.tuner.tune_query import SETTINGS, TuneQuery
 from advisor.tuner.tune_request import TuneRequest
@@ -39,11 +42,13 @@ VERBS: list[tuple[str, type, type[BaseModel], set[str]]] = [
     ("estimate", EstimateOptions, EstimateRequest, {"model", "gpu"}),
     ("recommend", RecommendOptions, RecommendRequest, {"model", "gpu"}),
     ("tune", SearchOptions, TuneQuery, set()),
+    ("plan", PlanOptions, PlanRequest, {"jobs", "fleet"}),
 ]
 COMMANDS: dict[str, type] = {
     "estimate": EstimateCommand,
     "recommend": RecommendCommand,
     "tune": TuneCommand,
+    "plan": PlanCommand,
     "export": ExportCommand,
     "study": StudyCommand,
     "methods": MethodsCommand,

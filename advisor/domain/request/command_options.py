@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Annotated, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
-from advisor.domain.request.export_options import ExportOptions
+from advisor.domain.request.export_options import ExportOptions, LaunchedBy
+from advisor.domain.request.plan_options import FleetFile, PlanOptions
 from advisor.domain.request.tune_options import TuneOptions
 from advisor.domain.request.verb_options import (
     AsJson,
@@ -26,6 +27,9 @@ ReportFile = Annotated[
     str, Argument("Write the answer with its pictures as one HTML file that needs no other.", metavar="FILE")
 ]
 Explain = Annotated[bool, Argument("Print all that the answer rests on.", switch=True)]
+ExportedAs = Annotated[
+    str, Argument("Write the choice as this tool's files: see advisor export.", metavar="TOOL", flag="--export")
+]
 ResumedFolder = Annotated[str, Argument("Go on with the study in a folder.", metavar="FOLDER")]
 
 
@@ -80,13 +84,7 @@ class ChoiceExport(TypedDict, total=False):
     """What becomes of a recommendation beside being printed."""
 
     explain: Annotated[Explain, VerbDetail("The whole ranking, reasons, refusals, studies, assumptions.")]
-    target: (
-        Annotated[
-            str,
-            Argument("Write the choice as this tool's files: see advisor export.", metavar="TOOL", flag="--export"),
-        ]
-        | None
-    )
+    target: ExportedAs | None
     out: Annotated[Out, VerbDetail("With --export: a file, or a folder of several files.", "printed")] | None
     report: ReportFile | None
     force: Annotated[Force, VerbDetail("With --export or --report.")]
@@ -101,6 +99,31 @@ class ModelOnGpus(TypedDict, total=False):
 
 class RecommendCommand(ModelOnGpus, RecommendOptions, ChoiceExport, JsonAnswer, total=False):
     """`advisor recommend`."""
+
+
+class FleetAsked(TypedDict, total=False):
+    """What the jobs run on."""
+
+    fleet: FleetFile | None
+
+
+class PlanFiles(TypedDict, total=False):
+    """What becomes of a plan beside being printed."""
+
+    picture: (
+        Annotated[
+            str, Argument("Draw it as .html, .png or .svg (needs advisor[report]).", metavar="FILE", flag="--gantt")
+        ]
+        | None
+    )
+    target: Annotated[ExportedAs, VerbDetail("Of each job; needs --out.")] | None
+    launch: LaunchedBy | None
+    out: Annotated[Out, VerbDetail("With --export: a folder, in it one a recipe.")] | None
+    force: Annotated[Force, VerbDetail("With --export.")]
+
+
+class PlanCommand(FleetAsked, PlanOptions, PlanFiles, JsonAnswer, total=False):
+    """`advisor plan`, beside the jobs."""
 
 
 class LocalTraining(TypedDict, total=False):

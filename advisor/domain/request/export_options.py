@@ -15,6 +15,10 @@ ExportTarget = Annotated[
         least_length=1,
     ),
 ]
+LaunchedBy = Annotated[
+    Literal["slurm", "skypilot", "dstack", "hf-jobs"],
+    Argument("slurm, skypilot, dstack or hf-jobs: how to start it there, too.", metavar="NAME"),
+]
 
 
 class ExportOptions(TypedDict, total=False):
@@ -28,10 +32,4 @@ class ExportOptions(TypedDict, total=False):
     method: Annotated[OneMethod, VerbDetail("Of the ranking's, another than the first.")] | None
     model: Annotated[Model, VerbDetail("Loaded instead: another of the same definition.")] | None
     seed: Annotated[Seed, VerbDetail(shown_default="42")] | None
-    launch: (
-        Annotated[
-            Literal["slurm", "skypilot", "dstack", "hf-jobs"],
-            Argument("slurm, skypilot, dstack or hf-jobs: how to start it there, too.", metavar="NAME"),
-        ]
-        | None
-    )
+    launch: LaunchedBy | None

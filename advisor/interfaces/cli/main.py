@@ -36,6 +36,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.tune:command",
         "Search the settings on your data, from the recommendation on; keep the best adapter.",
     ),
+    "plan": (
+        "advisor.interfaces.cli.plan:command",
+        "Which job runs on which machine and when, at what cost, with what chance of its deadline.",
+    ),
     "export": (
         "advisor.interfaces.cli.export:command",
         "Write a recipe as a trainer's own config, or as a script, with every setting that decides memory.",

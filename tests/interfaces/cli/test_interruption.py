@@ -41,11 +41,15 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
     model, encoder = str(llama.weights), str(bert.weights)
     many = "lora,dora,ia3,vera,full,bitfit,oft,boft"
     train = ["--model", encoder, "--data", rows]
+    jobs, fleet = place / "jobs.yaml", place / "fleet.yaml"
+    jobs.write_text(f"jobs: [{{name: a, model: {json.dumps(model)}, samples: 100}}]")
+    fleet.write_text("gpus: [{gpu: A100, usd_per_hour: 1}, {gpu: L40S, usd_per_hour: 1}]")
     return {
         "recommend": (["--model", model, "--gpu", "A100", "--method", many], "method_worker"),
         "methods": ([*many.split(","), "--model", model, "--gpu", "A100"], "compare_worker"),
         "estimate": (["--from", "-"], WAITS),
         "evidence": (["--predict", "-"], WAITS),
+        "plan": ([str(jobs), "--fleet", str(fleet)], "method_worker"),
         "export": (["/dev/stdin", "--to", "trl"], WAITS),
         "prices": (["--refresh"], CONNECTED),
         "profile": (

@@ -1,0 +1,1 @@
+"""What a person writes for a plan: jobs, fleets, times."""

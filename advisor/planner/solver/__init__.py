@@ -1,0 +1,1 @@
+"""The search for a plan and its outlook, in numbers alone: no files, no models."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate as Candidate
     from advisor.domain.findings import Finding as Finding
     from advisor.domain.findings import Study as Study
-    from advisor.domain.fleet_plan import FleetPlan as FleetPlan
+    from advisor.domain.fleet.fleet_plan import FleetPlan as FleetPlan
     from advisor.domain.hardware import Gpu as Gpu
     from advisor.domain.hardware import Hardware as Hardware
     from advisor.domain.hardware import Price as Price
@@ -79,7 +79,7 @@ NOUNS: Final[dict[str, str]] = {
     "Candidate": "advisor.domain.candidate",
     "Export": "advisor.exporters.export_job",
     "Finding": "advisor.domain.findings",
-    "FleetPlan": "advisor.domain.fleet_plan",
+    "FleetPlan": "advisor.domain.fleet.fleet_plan",
     "Gpu": "advisor.domain.hardware",
     "Hardware": "advisor.domain.hardware",
     "ModelSpec": "advisor.domain.model",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from advisor.catalog.constants import load_constants
-from advisor.domain.fleet_plan import Unplaced
+from advisor.domain.fleet.fleet_plan import Unplaced
 from advisor.domain.quantity import Quantity
 from advisor.domain.units import HOUR, duration
 from advisor.planner.files.jobs_file import Hours, Job, RunningJob

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from advisor.domain.fleet_plan import FleetPlan, Placement
+from advisor.domain.fleet.fleet_plan import FleetPlan, Placement
 from advisor.estimator.audit import drawn, plotting
 
 MOST_ROWS: Final = 80

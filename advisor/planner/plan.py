@@ -8,7 +8,7 @@ from typing import Unpack
 
 from pydantic import ValidationError
 
-from advisor.domain.fleet_plan import FleetPlan
+from advisor.domain.fleet.fleet_plan import FleetPlan
 from advisor.domain.request.plan_options import PlanOptions
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.planner.files.moments import Moment, moment_of

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from advisor.domain.candidate import Candidate
-from advisor.domain.fleet_plan import FleetPlan, Placement, PoolUse, Solution, TeamCost, Unplaced
+from advisor.domain.fleet.fleet_plan import FleetPlan, Placement, PoolUse, Solution, TeamCost, Unplaced
 from advisor.domain.quantity import Quantity
 from advisor.domain.units import HOUR, Basis, Unit, duration, plural, weakest
 from advisor.planner.files.moments import date_after
@@ -17,7 +17,7 @@ from advisor.planner.formulate import WHOLE, Formulated
 from advisor.planner.plan_request import PlanRequest
 from advisor.planner.solver.problem import Numbers
 from advisor.planner.solver.solve import Solved
-from advisor.planner.solver.uncertainty import Outlook, Run, outlook
+from advisor.planner.solver.uncertainty import DrawnRun, Outlook, outlook
 
 DRAWS: Final = 1000
 MOST_DRAWN: Final = 3 * 10**6
@@ -55,12 +55,12 @@ def answer_of(question: Formulated, solved: Solved, request: PlanRequest, start:
     )
 
 
-def _runs(question: Formulated, solved: Solved) -> dict[int, Run]:
+def _runs(question: Formulated, solved: Solved) -> dict[int, DrawnRun]:
     """All that is drawn: placed jobs by their number, running ones by numbers after these."""
-    problem, found = question.problem, dict[int, Run]()
+    problem, found = question.problem, dict[int, DrawnRun]()
     for number, one in enumerate(question.running):
         job = question.jobs[one.job]
-        found[problem.jobs + number] = Run(
+        found[problem.jobs + number] = DrawnRun(
             pool=one.pool,
             machine=one.machine,
             begin=one.begin,
@@ -76,7 +76,7 @@ def _runs(question: Formulated, solved: Solved) -> dict[int, Run]:
     for job, slot in solved.slots.items():
         entry = question.entry[job]
         runs_still = tuple(after[index[name]] for name in question.jobs[entry].after if index.get(name) in after)
-        found[job] = Run(
+        found[job] = DrawnRun(
             pool=slot.pool,
             machine=slot.machine,
             begin=slot.begin,
@@ -99,7 +99,7 @@ def _model(question: Formulated, entry: int) -> str:
 def _placement(
     question: Formulated,
     job: int,
-    run: Run,
+    run: DrawnRun,
     solved: Solved,
     seen: Outlook,
     start: datetime,
@@ -215,7 +215,7 @@ def _poor(question: Formulated, job: int, usd: float, solved: Solved) -> str:
     return ""
 
 
-def _pools(question: Formulated, placements: list[Placement], runs: Mapping[int, Run]) -> tuple[PoolUse, ...]:
+def _pools(question: Formulated, placements: list[Placement], runs: Mapping[int, DrawnRun]) -> tuple[PoolUse, ...]:
     made: list[PoolUse] = []
     for machines in question.problem.machines:
         mine = [one for one in placements if one.pool == machines.name]

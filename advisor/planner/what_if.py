@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from advisor.catalog.gpus import find_gpu
-from advisor.domain.fleet_plan import Change, FleetPlan
+from advisor.domain.fleet.fleet_plan import Change, FleetPlan
 from advisor.domain.request.validation import first_problem
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest, UnknownName

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import advisor
-from advisor.domain.fleet_plan import FleetPlan
+from advisor.domain.fleet.fleet_plan import FleetPlan
 from advisor.errors import BadFile, BadRequest, DoesNotFit, UnknownName
 
 START = "2026-11-30 08:00"

@@ -15,7 +15,7 @@ from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import clean, emit, fitted, progress
 
 if TYPE_CHECKING:
-    from advisor.domain.fleet_plan import FleetPlan, Placement
+    from advisor.domain.fleet.fleet_plan import FleetPlan, Placement
 
 MOST_ROWS: Final = 60
 """Jobs in the table; a plan of thousands is read with --json."""

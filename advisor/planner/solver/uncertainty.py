@@ -55,7 +55,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class DrawnRun:
     """One job as it is drawn: where, since when, how long; `model` names what shares its error on that GPU.
 
     `elapsed` are seconds that a running job has run, with `begin` before the plan's.
@@ -90,7 +90,7 @@ class Outlook:
 ENDS: Final = (5.0, 50.0, 95.0)
 
 
-def outlook(machines: Sequence[Machines], runs: Mapping[int, Run], draws: int, seed: int) -> Outlook:
+def outlook(machines: Sequence[Machines], runs: Mapping[int, DrawnRun], draws: int, seed: int) -> Outlook:
     """Draw every run `draws` times.
 
     Args:
@@ -146,7 +146,7 @@ class _Errors:
             self._common[cause] = self._random.standard_normal(self._draws)
         return self._common[cause]
 
-    def times(self, pool: Machines, run: Run) -> Numbers:
+    def times(self, pool: Machines, run: DrawnRun) -> Numbers:
         """Training seconds that a run still takes."""
         own = self._random.standard_normal(self._draws)
         parts = (self._shared(pool.gpu), self._shared(pool.gpu, run.model), own)

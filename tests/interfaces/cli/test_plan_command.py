@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from advisor.domain.candidate import Candidate
-from advisor.domain.fleet_plan import FleetPlan
+from advisor.domain.fleet.fleet_plan import FleetPlan
 from advisor.interfaces.cli.main import load, run
 from advisor.planner.job_prices import Priced
 from tests.interfaces.cli.test_help import examples_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -46,7 +45,7 @@ def answer_of(question: Formulated, solved: Solved, request: PlanRequest, start:
         usd=_quantity(np.percentile(seen.total_usd, (5, 50, 95)), "USD", basis, f"{draws} draws of all times together"),
         all_in_time=seen.all_in_time,
         expected_late=seen.expected_late,
-        pools=_pools(question, placements, runs),
+        pools=_pools(question, placements),
         teams=_teams(question, request, seen, basis),
         solution=_solution(solved),
         recipes=dict(recipes.values()),
@@ -215,7 +214,7 @@ def _poor(question: Formulated, job: int, usd: float, solved: Solved) -> str:
     return ""
 
 
-def _pools(question: Formulated, placements: list[Placement], runs: Mapping[int, DrawnRun]) -> tuple[PoolUse, ...]:
+def _pools(question: Formulated, placements: list[Placement]) -> tuple[PoolUse, ...]:
     made: list[PoolUse] = []
     for machines in question.problem.machines:
         mine = [one for one in placements if one.pool == machines.name]

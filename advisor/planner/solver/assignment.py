@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
-from advisor.planner.solver.problem import NOWHERE, Group, Numbers, Places, Problem
+from advisor.planner.solver.problem import NOWHERE, JobGroup, Numbers, Places, Problem
 
 DEADLINES: Final = 60
 """Most deadlines of a pool that get a row; later ones are rounded up to the next of them, which relaxes."""
@@ -51,7 +51,7 @@ class Relaxation:
 class Assignment:
     """The relaxation of one problem; its rows are made once."""
 
-    def __init__(self, problem: Problem, groups: Sequence[Group]):
+    def __init__(self, problem: Problem, groups: Sequence[JobGroup]):
         self.problem, self.groups = problem, groups
         first = [int(group.members[0]) for group in groups]
         self.count = np.array([len(group.members) for group in groups], dtype=float)

@@ -124,7 +124,7 @@ SLACK_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class JobGroup:
     """Jobs that are the same to the solver: of one kind, with one window, weight and team."""
 
     members: Places
@@ -132,13 +132,13 @@ class Group:
     """By pool: in time if alone."""
 
 
-def groups_of(problem: Problem) -> list[Group]:
+def groups_of(problem: Problem) -> list[JobGroup]:
     """Jobs gathered; ten thousand of a hundred kinds are a hundred groups."""
     keys = np.stack([problem.kind, problem.release, problem.due, problem.weight, problem.team], axis=1)
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(group.ravel(), kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1])
-    return [Group(mine, problem.alone[at]) for mine, at in zip(members, first, strict=True)]
+    return [JobGroup(mine, problem.alone[at]) for mine, at in zip(members, first, strict=True)]
 
 
 def tightened(

@@ -24,10 +24,10 @@ from advisor.planner.job_checks import (
     pool_called,
     pools_called,
 )
-from advisor.planner.job_prices import JobPrices, Priced
+from advisor.planner.job_prices import JobPrices, PricedTraining
 from advisor.planner.plan_request import PlanRequest
 from advisor.planner.solver.problem import Machines, Numbers, Problem, tightened
-from advisor.planner.solver.uncertainty import Spread
+from advisor.planner.solver.uncertainty import TimeSpread
 
 WHOLE: Final = -1
 """The budget of all jobs together, among the indices of teams."""
@@ -42,7 +42,7 @@ class RunningOn:
     machine: int
     begin: float
     elapsed: float
-    spread: Spread
+    spread: TimeSpread
     end: float
 
 
@@ -57,8 +57,8 @@ class Formulated:
     jobs: Sequence[Job]
     names: list[str]
     entry: list[int]
-    priced: list[list[Priced]]
-    spreads: dict[tuple[int, int], Spread]
+    priced: list[list[PricedTraining]]
+    spreads: dict[tuple[int, int], TimeSpread]
     release: Numbers
     due: Numbers
     running: list[RunningOn]
@@ -82,7 +82,7 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
     notes += check_budgets(request.jobs, fleet)
     priced = _priced(jobs, machines, prices)
     spreads = {
-        (entry, pool): Spread.from_quantity(_searched(jobs[entry], one.seconds))
+        (entry, pool): TimeSpread.from_quantity(_searched(jobs[entry], one.seconds))
         for entry, row in enumerate(priced)
         for pool, one in enumerate(row)
         if one.seconds is not None
@@ -132,26 +132,28 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
     )  # fmt: skip
 
 
-def _priced(jobs: Sequence[Job], machines: Sequence[Machines], prices: JobPrices) -> list[list[Priced]]:
+def _priced(jobs: Sequence[Job], machines: Sequence[Machines], prices: JobPrices) -> list[list[PricedTraining]]:
     """By job and pool; hours that the user knows stand for themselves."""
-    made: list[list[Priced]] = []
+    made: list[list[PricedTraining]] = []
     asked: list[tuple[Mapping[str, Any], str]] = []
     places: list[tuple[int, int]] = []
     for entry, job in enumerate(jobs):
         allowed = {number for place in job.pools for number in pools_called(place, machines)} or set(
             range(len(machines))
         )
-        row: list[Priced] = []
+        row: list[PricedTraining] = []
         for pool, one in enumerate(machines):
             hours = _known_hours(job, pool, machines)
             if pool not in allowed:
-                row.append(Priced(None, kind="cannot-run", reason=f"it may only run on {', '.join(job.pools)}"))
+                row.append(PricedTraining(None, kind="cannot-run", reason=f"it may only run on {', '.join(job.pools)}"))
             elif hours is not None:
-                row.append(Priced(_as_quantity(hours)))
+                row.append(PricedTraining(_as_quantity(hours)))
             elif "model" not in job.question:
-                row.append(Priced(None, kind="cannot-run", reason=f"its hours on {one.gpu} are not given, nor a model"))
+                row.append(
+                    PricedTraining(None, kind="cannot-run", reason=f"its hours on {one.gpu} are not given, nor a model")
+                )
             else:
-                row.append(Priced(None))
+                row.append(PricedTraining(None))
                 asked.append((job.question, one.gpu))
                 places.append((entry, pool))
         made.append(row)
@@ -181,7 +183,7 @@ def _searched(job: Job, training: Quantity) -> Quantity:
 
 
 def _taken(
-    spreads: Mapping[tuple[int, int], Spread], machines: Sequence[Machines], entries: int, confidence: float
+    spreads: Mapping[tuple[int, int], TimeSpread], machines: Sequence[Machines], entries: int, confidence: float
 ) -> tuple[Numbers, Numbers]:
     """(machine seconds kept, USD expected) by job and pool, infinite where it cannot run."""
     kept = np.full((entries, len(machines)), np.inf)
@@ -202,7 +204,7 @@ def _due(job: Job, start: datetime, horizon: Any) -> float:
 
 
 def _running(
-    request: PlanRequest, start: datetime, machines: tuple[Machines, ...], spreads: Mapping[tuple[int, int], Spread]
+    request: PlanRequest, start: datetime, machines: tuple[Machines, ...], spreads: Mapping[tuple[int, int], TimeSpread]
 ) -> tuple[list[RunningOn], tuple[Machines, ...]]:
     """Running jobs on the first machines of their pools, which are busy until they end."""
     index = {job.name: number for number, job in enumerate(request.jobs.jobs)}
@@ -220,7 +222,7 @@ def _running(
     return found, tuple(replace(one, busy=tuple(busy.get(number, ()))) for number, one in enumerate(machines))
 
 
-def _spread_of_running(run: RunningJob, predicted: Spread | None, elapsed: float) -> Spread:
+def _spread_of_running(run: RunningJob, predicted: TimeSpread | None, elapsed: float) -> TimeSpread:
     """By its progress where that is known, else as predicted.
 
     Raises:
@@ -231,7 +233,7 @@ def _spread_of_running(run: RunningJob, predicted: Spread | None, elapsed: float
     if run.progress is not None and elapsed > 0:
         noise = load_constants("plan")["repeat_noise"].value
         whole = elapsed / run.progress
-        return Spread.from_quantity(Quantity.around(whole, noise, noise, "s", "measured", "by its progress"))
+        return TimeSpread.from_quantity(Quantity.around(whole, noise, noise, "s", "measured", "by its progress"))
     if predicted is None:
         raise BadRequest(
             f"{run.job!r} is said to run on {run.pool}, where by the estimate it cannot",
@@ -241,7 +243,7 @@ def _spread_of_running(run: RunningJob, predicted: Spread | None, elapsed: float
     return predicted
 
 
-def _left(spread: Spread, elapsed: float, confidence: float) -> float:
+def _left(spread: TimeSpread, elapsed: float, confidence: float) -> float:
     """Seconds that are enough with this probability for what is left of a run that has not ended yet."""
     from scipy.special import ndtr, ndtri
 
@@ -272,7 +274,7 @@ def _held_by_running(running: Sequence[RunningOn], before: Sequence[Sequence[int
 def _never(
     jobs: Sequence[Job],
     machines: Sequence[Machines],
-    priced: Sequence[Sequence[Priced]],
+    priced: Sequence[Sequence[PricedTraining]],
     kept: Numbers,
     window: tuple[Numbers, Numbers],
     order: Sequence[int],

@@ -23,7 +23,7 @@ OF_LENGTH: Final = frozenset(("samples", "epochs"))
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
+class PricedTraining:
     """One training on one GPU, or why there is none. `seconds` is of the whole training."""
 
     seconds: Quantity | None
@@ -33,11 +33,11 @@ class Priced:
     would: tuple[str, ...] = ()
 
 
-PriceTraining = Callable[[Mapping[str, Any], str], Priced]
+PriceTraining = Callable[[Mapping[str, Any], str], PricedTraining]
 """From the keys of a job (model, samples, recipe) and a GPU's name of the catalogue."""
 
 
-def price_training(question: Mapping[str, Any], gpu: str) -> Priced:
+def price_training(question: Mapping[str, Any], gpu: str) -> PricedTraining:
     """One training on one GPU: of the recipe given, or of the one that is recommended there.
 
     Raises:
@@ -49,22 +49,22 @@ def price_training(question: Mapping[str, Any], gpu: str) -> Priced:
     except (UnknownName, UnsupportedModel):
         raise
     except DoesNotFit as error:
-        return Priced(None, kind="does-not-fit", reason=error.message, would=error.hints)
+        return PricedTraining(None, kind="does-not-fit", reason=error.message, would=error.hints)
     except BadRequest as error:
         reason = f"{error.message}{f' ({error.cause})' if error.cause else ''}"
-        return Priced(None, kind="cannot-run", reason=reason, would=error.hints)
+        return PricedTraining(None, kind="cannot-run", reason=reason, would=error.hints)
     if candidate.time.training is None:
-        return Priced(None, kind="cannot-run", reason="without samples or data there is no training time")
+        return PricedTraining(None, kind="cannot-run", reason="without samples or data there is no training time")
     if not candidate.fits:
         need, limit = candidate.memory.peak_device.mid / 2**30, candidate.limit_bytes / 2**30
         reason = f"{candidate.recipe.method} as given needs {need:.1f} GiB on {candidate.gpu}, has {limit:.1f} GiB"
         would = ("leave batch_size out, and a batch that fits is chosen", "a GPU with more memory: advisor gpus")
-        return Priced(None, kind="does-not-fit", reason=reason, would=would)
-    return Priced(candidate.time.training, candidate)
+        return PricedTraining(None, kind="does-not-fit", reason=reason, would=would)
+    return PricedTraining(candidate.time.training, candidate)
 
 
 def _candidate(asked: Mapping[str, Any], gpu: str) -> Candidate:
-    """Priced as given where a key says more than the recommender takes; else chosen by it."""
+    """PricedTraining as given where a key says more than the recommender takes; else chosen by it."""
     whole, open_ = (sorted(set(asked) & keys) for keys in (FOR_ESTIMATE, FOR_RECOMMEND))
     if whole and open_:
         raise BadRequest(
@@ -90,9 +90,9 @@ class JobPrices:
     ):
         self._price = price
         self._on_progress = on_progress
-        self._known: dict[tuple[str, str], Priced] = {}
+        self._known: dict[tuple[str, str], PricedTraining] = {}
 
-    def ask(self, pairs: list[tuple[Mapping[str, Any], str]]) -> list[Priced]:
+    def ask(self, pairs: list[tuple[Mapping[str, Any], str]]) -> list[PricedTraining]:
         """The price of each pair of question and GPU, in their order.
 
         Raises:
@@ -114,7 +114,7 @@ def _key(question: Mapping[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True, default=str)
 
 
-def _of_length(priced: Priced, question: Mapping[str, Any]) -> Priced:
+def _of_length(priced: PricedTraining, question: Mapping[str, Any]) -> PricedTraining:
     """The same recipe trained on as many samples and epochs as this question says."""
     candidate = priced.candidate
     if candidate is None or not (set(question) & FOR_ESTIMATE and "samples" in question):
@@ -127,4 +127,4 @@ def _of_length(priced: Priced, question: Mapping[str, Any]) -> Priced:
     seconds = candidate.time.step.times(steps, "s", plural(steps, "step"))
     time = candidate.time.model_copy(update={"training": seconds})
     money = Money(note="the plan says what it costs")
-    return Priced(seconds, candidate.model_copy(update={"workload": workload, "time": time, "money": money}))
+    return PricedTraining(seconds, candidate.model_copy(update={"workload": workload, "time": time, "money": money}))

@@ -13,10 +13,12 @@ from advisor.domain.quantity import Quantity
 from advisor.planner.files.moments import moment_of
 from advisor.planner.solver.opening_hours import Calendar, open_spans
 from advisor.planner.solver.problem import Machines
-from advisor.planner.solver.uncertainty import DrawnRun, Spread, outlook
+from advisor.planner.solver.uncertainty import DrawnRun, TimeSpread, outlook
 
 HOUR = 3600.0
-SPREAD = Spread.from_quantity(Quantity(low=6 * HOUR, mid=9 * HOUR, high=15 * HOUR, unit="s", basis="modelled", why=""))
+SPREAD = TimeSpread.from_quantity(
+    Quantity(low=6 * HOUR, mid=9 * HOUR, high=15 * HOUR, unit="s", basis="modelled", why="")
+)
 
 
 def run(pool: int, machine: int, *, begin: float = 0.0, due: float = 10 * HOUR, model: str = "m", **more) -> DrawnRun:
@@ -72,7 +74,7 @@ def test_a_running_job_ends_after_now_and_sooner_than_a_new_one():
 
 def test_interruptions_cost_what_they_are_expected_to():
     spot = machines(interruptions_per_second=1 / HOUR, checkpoint_seconds=0.5 * HOUR, restart_seconds=0.1 * HOUR)
-    sure = Spread(10 * HOUR, 0.0, 0.0)
+    sure = TimeSpread(10 * HOUR, 0.0, 0.0)
     runs = {0: DrawnRun(0, 0, 0.0, 0.0, np.inf, sure, "m")}
     seen = outlook(spot, runs, 20_000, 4)
     assert seen.total_usd.mean() == pytest.approx(10 * spot[0].lengthening, rel=0.02)

@@ -105,7 +105,8 @@ class Calendar(Value):
         weeks = np.maximum(np.ceil(whole / total - 1e-12) - 1, 0)
         inside = np.asarray(np.minimum(np.maximum(whole - weeks * total, 0.0), total), dtype=float)
         at = np.minimum(np.searchsorted(self._opened, inside - 1e-9, side="left"), len(self._clock) - 1)
-        return weeks * WEEK + self._clock[at] - (self._opened[at] - inside) - self.offset
+        within = self._clock[at] - (self._opened[at] - inside)
+        return weeks * WEEK + np.where(inside > 1e-9, within, 0.0) - self.offset
 
     def closings(self, begin: Any, end: Any) -> Any:
         """How often the machines close between two clock times at which they are open."""
@@ -141,4 +142,4 @@ class Calendar(Value):
         done = self.clock_time(at + work)
         for _ in range(2):
             done = self.clock_time(at + work + reload_seconds * self.closings(begin, done))
-        return done
+        return np.maximum(done, begin)

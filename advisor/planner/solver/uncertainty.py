@@ -24,7 +24,7 @@ Z95: Final = 1.6448536269514722
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class TimeSpread:
     """A time's middle in seconds, and the log deviations below and above it."""
 
     mid: float
@@ -32,7 +32,7 @@ class Spread:
     above: float
 
     @classmethod
-    def from_quantity(cls, seconds: Quantity) -> Spread:
+    def from_quantity(cls, seconds: Quantity) -> TimeSpread:
         """Of an interval that holds nine in ten."""
         low = max(seconds.low, 1e-9 * seconds.mid)
         return cls(seconds.mid, float(np.log(seconds.mid / low)) / Z95, float(np.log(seconds.high / seconds.mid)) / Z95)
@@ -66,7 +66,7 @@ class DrawnRun:
     begin: float
     release: float
     due: float
-    spread: Spread
+    spread: TimeSpread
     model: str
     before: tuple[int, ...] = ()
     elapsed: float = 0.0

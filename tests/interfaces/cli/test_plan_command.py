@@ -12,7 +12,7 @@ import pytest
 from advisor.domain.candidate import Candidate
 from advisor.domain.fleet.fleet_plan import FleetPlan
 from advisor.interfaces.cli.main import load, run
-from advisor.planner.job_prices import Priced
+from advisor.planner.job_prices import PricedTraining
 from tests.interfaces.cli.test_help import examples_of
 
 DOCS = (Path(__file__).parents[3] / "docs" / "plan.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def here(tmp_path, monkeypatch):
 
     def priced(question, gpu):
         hours = {"L4": 9.0}.get(gpu, 2.0)
-        return Priced(Quantity.around(hours * 3600, 0.3, 0.5, "s", "modelled", "made up"))
+        return PricedTraining(Quantity.around(hours * 3600, 0.3, 0.5, "s", "modelled", "made up"))
 
     monkeypatch.setattr("advisor.planner.plan.price_training", priced)
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ def test_recipes_are_written_with_the_launchers_file(here, capsys, monkeypatch):
     assert isinstance(candidate, Candidate)
     monkeypatch.setattr(
         "advisor.planner.plan.price_training",
-        lambda question, gpu: Priced(candidate.time.training, candidate.model_copy(update={"gpu": gpu})),
+        lambda question, gpu: PricedTraining(candidate.time.training, candidate.model_copy(update={"gpu": gpu})),
     )
     (here / "jobs.yaml").write_text("jobs: [{name: a, model: HuggingFaceTB/SmolLM2-135M, samples: 500}]\n")
     (here / "fleet.yaml").write_text("gpus: [{gpu: L4, usd_per_hour: 0.7}]\n")

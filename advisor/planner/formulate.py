@@ -13,7 +13,7 @@ from advisor.catalog.constants import load_constants
 from advisor.domain.fleet.fleet_plan import Unplaced
 from advisor.domain.quantity import Quantity
 from advisor.domain.units import HOUR, duration
-from advisor.planner.files.jobs_file import Hours, Job, RunningJob
+from advisor.planner.files.jobs_file import FleetJob, Hours, RunningJob
 from advisor.planner.fleet_machines import machines_of
 from advisor.planner.job_checks import (
     check_budgets,
@@ -54,7 +54,7 @@ class Formulated:
     """
 
     problem: Problem
-    jobs: Sequence[Job]
+    jobs: Sequence[FleetJob]
     names: list[str]
     entry: list[int]
     priced: list[list[PricedTraining]]
@@ -132,7 +132,7 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
     )  # fmt: skip
 
 
-def _priced(jobs: Sequence[Job], machines: Sequence[Machines], prices: JobPrices) -> list[list[PricedTraining]]:
+def _priced(jobs: Sequence[FleetJob], machines: Sequence[Machines], prices: JobPrices) -> list[list[PricedTraining]]:
     """By job and pool; hours that the user knows stand for themselves."""
     made: list[list[PricedTraining]] = []
     asked: list[tuple[Mapping[str, Any], str]] = []
@@ -162,7 +162,7 @@ def _priced(jobs: Sequence[Job], machines: Sequence[Machines], prices: JobPrices
     return made
 
 
-def _known_hours(job: Job, pool: int, machines: Sequence[Machines]) -> Hours | None:
+def _known_hours(job: FleetJob, pool: int, machines: Sequence[Machines]) -> Hours | None:
     if not isinstance(job.hours, dict):
         return job.hours
     return next((hours for place, hours in job.hours.items() if pool in pools_called(place, machines)), None)
@@ -177,7 +177,7 @@ def _as_quantity(hours: Hours) -> Quantity:
     return Quantity.around(hours * HOUR, noise, noise, "s", "assumed", "hours given with the job")
 
 
-def _searched(job: Job, training: Quantity) -> Quantity:
+def _searched(job: FleetJob, training: Quantity) -> Quantity:
     """All trainings of a search, one after another; what one is mispriced by, the others are too."""
     return training if job.trials == 1 else training.times(job.trials, "s", f"{training.why}, {job.trials} trainings")
 
@@ -194,11 +194,11 @@ def _taken(
     return kept, usd
 
 
-def _earliest(job: Job, start: datetime) -> float:
+def _earliest(job: FleetJob, start: datetime) -> float:
     return 0.0 if job.earliest is None else max(0.0, job.earliest.seconds_from(start))
 
 
-def _due(job: Job, start: datetime, horizon: Any) -> float:
+def _due(job: FleetJob, start: datetime, horizon: Any) -> float:
     said = deadline_of(job, start, horizon)
     return np.inf if said is None else said
 
@@ -252,7 +252,7 @@ def _left(spread: TimeSpread, elapsed: float, confidence: float) -> float:
     return max(0.0, float(spread.at(np.array(level))) - elapsed)
 
 
-def _waits(jobs: Sequence[Job], running: Sequence[RunningOn], done: Sequence[str]) -> list[tuple[int, ...]]:
+def _waits(jobs: Sequence[FleetJob], running: Sequence[RunningOn], done: Sequence[str]) -> list[tuple[int, ...]]:
     """Entries that each waits for; a running job waits for none."""
     index = {job.name: number for number, job in enumerate(jobs)}
     started = {one.job for one in running}
@@ -272,7 +272,7 @@ def _held_by_running(running: Sequence[RunningOn], before: Sequence[Sequence[int
 
 
 def _never(
-    jobs: Sequence[Job],
+    jobs: Sequence[FleetJob],
     machines: Sequence[Machines],
     priced: Sequence[Sequence[PricedTraining]],
     kept: Numbers,
@@ -303,7 +303,7 @@ def _never(
 
 
 def _too_slow(
-    job: Job, machines: Machines, seconds: float, window: tuple[Numbers, Numbers], entry: int, end: float
+    job: FleetJob, machines: Machines, seconds: float, window: tuple[Numbers, Numbers], entry: int, end: float
 ) -> Unplaced:
     has = float(window[1][entry] - window[0][entry])
     room = duration(has) if has > 0 else "no time"
@@ -333,7 +333,7 @@ def _budgets(
     return left
 
 
-def _names(jobs: Sequence[Job], copies: Sequence[int], running: Sequence[RunningOn]) -> list[str]:
+def _names(jobs: Sequence[FleetJob], copies: Sequence[int], running: Sequence[RunningOn]) -> list[str]:
     """Of each job of the problem; copies are numbered, after those that run."""
     count: dict[int, int] = {}
     for one in running:

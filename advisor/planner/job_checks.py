@@ -9,7 +9,7 @@ from datetime import datetime
 
 from advisor.errors import BadRequest, UnknownName
 from advisor.planner.files.fleet_file import FleetFile
-from advisor.planner.files.jobs_file import Job, JobsFile
+from advisor.planner.files.jobs_file import FleetJob, JobsFile
 from advisor.planner.files.moments import Moment
 from advisor.planner.fleet_machines import SUFFIXES
 from advisor.planner.solver.problem import Machines
@@ -48,7 +48,7 @@ def order_of(jobs: JobsFile) -> list[int]:
         ) from None
 
 
-def check_windows(jobs: Sequence[Job], start: datetime, horizon: Moment | None) -> None:
+def check_windows(jobs: Sequence[FleetJob], start: datetime, horizon: Moment | None) -> None:
     """Refuse deadlines that no machine could meet.
 
     Raises:
@@ -77,9 +77,9 @@ def check_windows(jobs: Sequence[Job], start: datetime, horizon: Moment | None) 
                 )
 
 
-def _before(job: Job, by_name: dict[str, Job]) -> list[tuple[Job, str]]:
+def _before(job: FleetJob, by_name: dict[str, FleetJob]) -> list[tuple[FleetJob, str]]:
     """All jobs that must be finished before this one may begin."""
-    found: dict[str, Job] = {}
+    found: dict[str, FleetJob] = {}
     waiting = list(job.after)
     while waiting:
         name = waiting.pop()
@@ -89,7 +89,7 @@ def _before(job: Job, by_name: dict[str, Job]) -> list[tuple[Job, str]]:
     return [(other, f"the earliest start of {name!r}, which comes first") for name, other in found.items()]
 
 
-def deadline_of(job: Job, start: datetime, horizon: Moment | None) -> float | None:
+def deadline_of(job: FleetJob, start: datetime, horizon: Moment | None) -> float | None:
     """Seconds after the begin until when the job must be done; the fleet's horizon where it names no deadline."""
     said = job.deadline or horizon
     return None if said is None else said.seconds_from(start)

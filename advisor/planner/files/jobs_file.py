@@ -27,7 +27,7 @@ Hours = float | tuple[float, float, float]
 """Hours of one training that the user knows: a number, or low, expected and high (nine times in ten within)."""
 
 
-class Job(Value):
+class FleetJob(Value):
     """One training, or several of the same kind."""
 
     name: str = Field(min_length=1, max_length=200)
@@ -68,7 +68,7 @@ class Job(Value):
         return (said,) if isinstance(said, str) else said
 
     @model_validator(mode="after")
-    def _has_a_time(self) -> Job:
+    def _has_a_time(self) -> FleetJob:
         if self.hours is None and "model" not in self.question:
             raise ValueError("a job says its model, or the hours it takes")
         known = self.hours.values() if isinstance(self.hours, Mapping) else () if self.hours is None else (self.hours,)
@@ -91,7 +91,7 @@ class RunningJob(Value):
 class JobsFile(Value):
     """What a file of jobs holds."""
 
-    jobs: tuple[Job, ...] = Field(min_length=1)
+    jobs: tuple[FleetJob, ...] = Field(min_length=1)
     running: tuple[RunningJob, ...] = ()
     done: tuple[str, ...] = Field((), description="jobs that others come after and that are finished")
 

@@ -122,7 +122,7 @@ they are is not known."""
 
 
 def assert_near(peak: int, job: ExportJob, *, beside: int = 0) -> None:
-    """The measured peak is inside the range, but for what adafactor's optimizer is too dear by: 5 % of the lower end."""
+    """The measured peak is inside the range; adafactor's lies 5 % below its lower end, and nobody knows why."""
     low, mid, high = predicted(job)
     assert low * 0.94 <= peak <= high + beside, (peak, low, mid, high)
 

@@ -59,6 +59,7 @@ COMMANDS: dict[str, type] = {
     "profile": ProfileCommand,
     "calibrate": CalibrateCommand,
     "audit": AuditCommand,
+    "mcp": JsonAnswer,
     "doctor": JsonAnswer,
     "completion": JsonAnswer,
 }

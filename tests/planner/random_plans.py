@@ -15,8 +15,14 @@ from advisor.planner.solver.problem import NOWHERE, SLACK_SECONDS, Machines, Pro
 HOUR = 3600.0
 
 
-def drawn(seed: int, jobs: int, pools: int, *, load: float = 0.6, chains: bool = False, calendars: bool = False):
-    """Jobs of some hours on pools of unequal speed and price, in a week; `load` is how much of it they need."""
+def drawn(
+    seed: int, jobs: int, pools: int, *, load: float = 0.6, days: float = 0.0, chains: bool = False, calendars=False
+) -> Problem:
+    """Jobs of some hours on pools of unequal speed and price; `load` is how much of the machines they need.
+
+    Until the last deadline in so many `days`, on as many machines as that takes; 0: one machine a pool, and the days
+    that takes.
+    """
     random = np.random.default_rng(seed)
     base = random.lognormal(np.log(4 * HOUR), 0.9, jobs)
     speed = np.sort(random.lognormal(0, 0.6, pools))
@@ -27,7 +33,7 @@ def drawn(seed: int, jobs: int, pools: int, *, load: float = 0.6, chains: bool =
     usd = kept * price
     mean = np.where(np.isfinite(kept), kept, 0).sum(axis=1) / np.isfinite(kept).sum(axis=1)
     # so many machines that the jobs take `load` of them until the last deadline
-    horizon = max(float(kept[np.isfinite(kept)].max()) * 1.2, mean.sum() / (load * pools))
+    horizon = days * 24 * HOUR or max(float(kept[np.isfinite(kept)].max()) * 1.2, mean.sum() / (load * pools))
     number = max(1, round(float(mean.sum()) / (load * pools * horizon)))
     due = random.choice(np.linspace(0.3, 1, 8), jobs) * horizon
     release = np.round(np.where(random.random(jobs) < 0.3, random.uniform(0, 0.4, jobs) * due, 0) / HOUR) * HOUR

@@ -33,6 +33,8 @@ COMPARE = {
     ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
 }  # fmt: skip
 ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Mod: "+"}
+TIERS = ("-m", "not gpu and not exhaustive")
+"""What `.ci/run` runs: the everyday tests and the slow ones."""
 SKIPPED = re.compile(r"catalog/(gpus|models/families|findings|prices|methods|constants|public_runs)/|cli/|__init__")
 
 
@@ -137,7 +139,7 @@ def run(tree: Path, tests: list[str], timeout_s: float, skipped: set[str]) -> tu
     """'killed', 'survived' or 'timeout', and the test that failed; tests in `skipped` are left out."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     left_out = [word for test in sorted(skipped) for word in ("--deselect", test)]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *left_out, *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TIERS, *left_out, *tests]
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=timeout_s, text=True)
     except subprocess.TimeoutExpired:

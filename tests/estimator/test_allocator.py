@@ -98,6 +98,12 @@ def test_a_limit_is_never_exceeded(events, room):
     assert allocator.peak_reserved <= room * MIB
 
 
+def test_a_segment_that_fills_the_limit_exactly_fits_and_one_byte_less_does_not():
+    CachingAllocator(limit=20 * MIB).malloc(2 * MIB)
+    with pytest.raises(DoesNotFit):
+        CachingAllocator(limit=20 * MIB - 1).malloc(2 * MIB)
+
+
 @given(events=EVENTS)
 def test_expandable_segments_waste_less_than_a_page_a_pool_when_nothing_dies(events):
     allocator = CachingAllocator(expandable=True)

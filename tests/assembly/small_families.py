@@ -65,4 +65,7 @@ def _cut(config: dict[str, Any]) -> dict[str, Any]:
             config[field] = min(value, _SIZES[field])
         elif field.endswith("_token_id") and isinstance(value, int):
             config[field] = value % 500
+    if "kv_lora_rank" in config and "num_key_value_heads" in config:
+        # latent attention has a key for each query head: transformers repeats keys to nonsense where they are fewer
+        config["num_key_value_heads"] = config["num_attention_heads"]
     return config

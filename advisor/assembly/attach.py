@@ -209,6 +209,9 @@ def peft_config(spec: ModelSpec, workload: Workload, recipe: Recipe, model: nn.M
         settings = {k: v for k, v in settings.items() if v is not None}
         settings["task_type"] = peft_task_type(spec, workload.task)
         if model is not None:
+            if spec.task_class == "ImageClassification" and "modules_to_save" in _fields(str(method.peft_type)):
+                # without a task type peft does not know that the head is new
+                settings["modules_to_save"] = layers.heads(model)
             _name_targets(model, settings, method)
             if method.prompt == "input":
                 embeddings = cast("nn.Embedding", cast("PreTrainedModel", model).get_input_embeddings())

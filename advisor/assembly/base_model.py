@@ -33,6 +33,7 @@ DEPTH_FIELDS = (
     "n_layers",
     "num_layers",
     "num_decoder_layers",
+    "num_stages",
     "encoder_layers",
     "decoder_layers",
 )
@@ -78,7 +79,7 @@ def layer_fields(spec: ModelSpec) -> dict[str, int]:
 def cut_config(spec: ModelSpec, depth: Mapping[str, int]) -> dict[str, Any]:
     """The config with the depths given, and every list with one entry a layer cut to the same depth."""
     config = copy.deepcopy(spec.config)
-    inner = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    inner = config[spec.part] if isinstance(config.get(spec.part), dict) else config
     full = layer_fields(spec)
     for field, layers in depth.items():
         for name, value in list(inner.items()):
@@ -194,7 +195,14 @@ def build(
 
 
 def _complete(config: Any, workload: Workload) -> None:
-    """What a training sets in a config that lacks it: the head's size and loss, the tokens that pad and begin."""
+    """What a training sets in a config that lacks it: the head's size and loss, the tokens that pad and begin.
+
+    Pictures of another size than the checkpoint's resize its position embeddings.
+    """
+    if workload.image_size is not None:
+        tower = getattr(config, "vision_config", config)
+        if hasattr(tower, "image_size"):
+            tower.image_size = workload.image_size
     if workload.task == "sequence-classification":
         config.num_labels = workload.num_labels
         # transformers infers it from the labels' dtype alone where the config says nothing

@@ -51,8 +51,8 @@ def make_batch(
     if workload.objective != "sft":
         return preference_batch(workload.objective, reference, tokens, batch, length, padded=padded)
     if spec.task_class == "ImageClassification":
-        size = int(spec.config.get("image_size") or 224)
-        inputs["pixel_values"] = floats(batch, int(spec.config.get("num_channels") or 3), size, size)
+        size = workload.image_size or int(spec.text_config.get("image_size") or 224)
+        inputs["pixel_values"] = floats(batch, int(spec.text_config.get("num_channels") or 3), size, size)
     elif spec.task_class == "SpeechSeq2Seq":
         frames = 2 * int(spec.config.get("max_source_positions") or 1500)
         inputs["input_features"] = floats(batch, int(spec.config.get("num_mel_bins") or 80), frames)

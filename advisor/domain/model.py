@@ -74,9 +74,14 @@ class ModelSpec(Value):
 
     @property
     def text_config(self) -> dict[str, Any]:
-        """The language model's part of a multimodal config, else the config itself."""
-        inner = self.config.get("text_config")
+        """The language model's part of a multimodal config, a picture classifier's tower, else the config itself."""
+        inner = self.config.get(self.part)
         return inner if is_object(inner) else self.config
+
+    @property
+    def part(self) -> str:
+        """The name of the part of a multimodal config that is trained."""
+        return "vision_config" if self.task_class == "ImageClassification" else "text_config"
 
     @property
     def task(self) -> Task:
@@ -107,11 +112,14 @@ class ModelSpec(Value):
 
     @property
     def layers(self) -> int | None:
-        return self._first("num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "encoder_layers", "n_layers")
+        names = ("num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "encoder_layers", "n_layers")
+        return self._first(*names, "num_stages")
 
     @property
     def hidden(self) -> int | None:
-        return self._first("hidden_size", "n_embd", "d_model", "dim")
+        widths = self.text_config.get("hidden_sizes")
+        last = widths[-1] if is_list(widths) and widths else None
+        return self._first("hidden_size", "n_embd", "d_model", "dim") or (last if isinstance(last, int) else None)
 
     @property
     def heads(self) -> int | None:

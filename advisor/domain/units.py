@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Unit = Literal["B", "s", "FLOP", "USD", "score", "tokens/s", "ratio", "count"]
+Unit = Literal["B", "s", "FLOP", "USD", "score", "tokens/s", "images/s", "samples/s", "ratio", "count"]
 Basis = Literal["measured", "calibrated", "modelled", "assumed"]
 
 WEAKER: Final[tuple[Basis, ...]] = ("measured", "calibrated", "modelled", "assumed")

@@ -35,6 +35,8 @@ class Workload(Value):
     seq_len: int = Field(DEFAULT_SEQ_LEN, ge=1, le=10**7)
     mean_seq_len: float | None = Field(None, gt=0)
     target_len: int | None = Field(None, ge=1, le=10**7)
+    image_size: int | None = Field(None, ge=1, le=10**4, description="a picture's side in pixels")
+    audio_seconds: float | None = Field(None, gt=0, description="a recording's length")
     num_labels: int = Field(2, ge=1, le=10**6)
     epochs: float = Field(3.0, gt=0, le=10**6)
     effective_batch_size: int = Field(16, ge=1, le=10**7)
@@ -55,6 +57,13 @@ class Workload(Value):
     @property
     def mean_length(self) -> float:
         return self.seq_len if self.mean_seq_len is None else self.mean_seq_len
+
+    @property
+    def size_in_words(self) -> str:
+        """One sample's size for a reader: `1024 tokens`, `224 x 224 pixels`, `30 s of sound`."""
+        if self.image_size is not None:
+            return f"{self.image_size} x {self.image_size} pixels"
+        return f"{self.seq_len} tokens" if self.audio_seconds is None else f"{self.audio_seconds:g} s of sound"
 
     @property
     def sequences(self) -> int:

@@ -284,12 +284,13 @@ def quality_of(
         samples: of the training; None averages over sizes.
     """
     from advisor.catalog.methods import find_method
+    from advisor.literature.evidence_architecture import evidence_architecture
     from advisor.literature.quality.precision import with_kahan_summation, with_lost_updates
     from advisor.literature.quality.quality_prediction import predict_quality
 
     predicted = predict_quality(
         recipe.method,
-        architecture=spec.architecture,
+        architecture=evidence_architecture(spec),
         model_parameters=total,
         task_type=workload.task_type,
         samples=samples,
@@ -338,7 +339,7 @@ def _as_measured(memory: Memory, time: Time, run: Profile, workload: Workload) -
     scale = mean / time.step.mid
     steps = workload.optimizer_steps()
     tokens = time.tokens_per_second.mid * time.step.mid
-    rate = Quantity.around(tokens / mean, REPEAT_NOISE, REPEAT_NOISE, "tokens/s", "measured", why)
+    rate = Quantity.around(tokens / mean, REPEAT_NOISE, REPEAT_NOISE, time.tokens_per_second.unit, "measured", why)
     time = time.model_copy(
         update={
             "step": step,

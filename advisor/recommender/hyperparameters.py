@@ -16,6 +16,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.literature.hyperparameters.objective_rates import objective_settings
+from advisor.literature.hyperparameters.speech_rates import speech_settings
 from advisor.literature.hyperparameters.training_length import (
     converging_batch,
     converging_epochs,
@@ -91,6 +92,8 @@ def _too_short(question: ResolvedRequest) -> bool:
 def _published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
     if question.workload.objective != "sft":
         return objective_settings(find_method(name), question.workload.objective)
+    if question.spec.task_class == "SpeechSeq2Seq":
+        return speech_settings(find_method(name))
     # imported here: reading the published settings takes longer than many an answer
     from advisor.literature.hyperparameters.suggest import settings_published_for
 

@@ -57,7 +57,7 @@ def describe(candidate: Candidate) -> str:
     if recipe.mixed and recipe.base == "dtype":
         base = f" in {recipe.precision}"
     checkpointing = ", checkpointing" if recipe.gradient_checkpointing else ""
-    return f"{recipe.method}{base}{checkpointing}, {recipe.micro_batch_size} x {candidate.workload.seq_len} tokens"
+    return f"{recipe.method}{base}{checkpointing}, {recipe.micro_batch_size} x {candidate.workload.size_in_words}"
 
 
 def larger_gpus(question: ResolvedRequest, need: float) -> list[tuple[Gpu, float | None]]:
@@ -125,6 +125,8 @@ def _smaller(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> li
 def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
     """The longest length at which the smallest recipe fits, to a sixteenth of it."""
     workload = question.workload
+    if workload.image_size is not None or workload.audio_seconds is not None:
+        return []
 
     def at(length: int) -> Candidate:
         mean = None if workload.mean_seq_len is None else min(workload.mean_seq_len, length)

@@ -13,6 +13,7 @@ from advisor.catalog.gpus.capabilities import half_precision
 from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.modality import sample_size
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
@@ -24,6 +25,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,
+    AudioSeconds,
     BudgetUsd,
     Data,
     DeadlineHours,
@@ -36,6 +38,7 @@ from advisor.domain.request.verb_options import (
     GpuMemoryMax,
     GradientCheckpointing,
     Headroom,
+    ImageSize,
     LengthFile,
     MaxGpus,
     MaxUsdPerHour,
@@ -97,6 +100,8 @@ class RecommendRequest(Value):
     mean_seq_len: MeanSeqLen | None = None
     length_file: LengthFile | None = None
     target_len: TargetLen | None = None
+    image_size: ImageSize | None = None
+    audio_seconds: AudioSeconds | None = None
     num_labels: NumLabels | None = None
     epochs: Epochs | None = None
     effective_batch_size: EffectiveBatchSize | None = None
@@ -298,13 +303,25 @@ def _workload(
     fields["task"] = task_for(spec, task_of(objective, spec, asked))
     if objective != "sft":
         fields.setdefault("task_type", "preference")
+    size = sample_size(
+        spec,
+        seq_len=request.seq_len,
+        target_len=request.target_len,
+        image_size=request.image_size,
+        audio_seconds=request.audio_seconds,
+        lengths_told=request.length_file is not None or request.mean_seq_len is not None,
+    )
     if fields["task"] == "sequence-classification" and "task_type" not in fields:
-        fields["task_type"] = "classification"
+        fields["task_type"] = "classification" if size is None else "vision"
     labels = 1 if objective == "reward" else head_outputs(spec)
     if fields["task"] != "sequence-classification":
         fields.pop("num_labels", None)
     elif labels is not None:
         fields["num_labels"] = labels if objective == "reward" else fields.get("num_labels", labels)
+    if size is not None:
+        fields |= {name: getattr(size, name) for name in ("seq_len", "target_len", "image_size", "audio_seconds")}
+        fields["lengths"] = size.says
+        return Workload.model_validate(fields), [*notes, size.says, *size.notes], {}, None
     measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:

@@ -162,7 +162,7 @@ def _too_large(name: str, smallest: Candidate, impossible: Mapping[Base, str]) -
 def _how(candidate: Candidate) -> str:
     """What was already done to make it small."""
     recipe = candidate.recipe
-    done = [f"one sample of {candidate.workload.seq_len} tokens"] if recipe.micro_batch_size == 1 else []
+    done = [f"one sample of {candidate.workload.size_in_words}"] if recipe.micro_batch_size == 1 else []
     if recipe.gradient_checkpointing:
         done.append("checkpointing")
     if recipe.base != "dtype":

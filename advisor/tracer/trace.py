@@ -125,6 +125,8 @@ def trace_key(
         asked["base_model"] = BASE_MODEL
     if spec.own_head:
         asked["own_head"] = True
+    if workload.image_size is not None and workload.image_size != spec.text_config.get("image_size"):
+        asked["image_size"] = workload.image_size
     if recipe.adapter_config is not None:
         asked["notices"] = NOTICES
     if isinstance(recipe.options.get("target_modules"), list):

@@ -61,7 +61,7 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     """The repeated layers of the language model, in order: path -> module."""
     found: dict[str, nn.Module] = {}
     for path, module in named_modules(model):
-        if not isinstance(module, nn.ModuleList) or _of_other_modality(path):
+        if not isinstance(module, nn.ModuleList) or _of_other_modality(model, path):
             continue
         if any(path.startswith(f"{block}.") for block in found):
             continue
@@ -71,7 +71,10 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _of_other_modality(path: str) -> bool:
+def _of_other_modality(model: nn.Module, path: str) -> bool:
+    """Whether a module is a tower beside the language model; of a picture classifier the tower is the model."""
+    if type(model).__name__.endswith("ForImageClassification"):
+        return False
     return any(part in _OTHER_MODALITY for part in path.split("."))
 
 
@@ -144,7 +147,7 @@ def norms(model: nn.Module) -> list[str]:
         for path, module in named_modules(model)
         if "norm" in type(module).__name__.lower()
         and isinstance(getattr(module, "weight", None), torch.Tensor)
-        and not _of_other_modality(path)
+        and not _of_other_modality(model, path)
     ]
 
 

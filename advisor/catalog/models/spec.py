@@ -18,7 +18,7 @@ ENCODERS = frozenset(
 )
 """transformers' model types whose `AutoModelForSequenceClassification` reads in both directions."""
 
-VISION_ENCODERS = frozenset(["beit", "deit", "dinov2", "swin", "swinv2", "vit", "vit_msn"])
+VISION_ENCODERS = frozenset(["beit", "convnext", "convnextv2", "deit", "dinov2", "swin", "swinv2", "vit", "vit_msn"])
 SPEECH = frozenset({"whisper", "speech_to_text"})
 ENCODER_DECODERS = frozenset(
     """bart blenderbot fsmt led longt5 m2m_100 marian mbart mt5 mvp nllb-moe pegasus prophetnet switch_transformers t5
@@ -75,7 +75,7 @@ def kind_of(config: Mapping[str, Any], name: str = "", where: str = "") -> Kind:
         return "SpeechSeq2Seq", "encoder-decoder"
     if model_type in ENCODER_DECODERS or config.get("is_encoder_decoder") is True:
         return "Seq2SeqLM", "encoder-decoder"
-    if model_type in VISION_ENCODERS:
+    if model_type in VISION_ENCODERS or any(c.endswith("ForImageClassification") for c in classes):
         return "ImageClassification", "encoder"
     if model_type in ENCODERS:
         return ("CausalLM", "decoder") if config.get("is_decoder") is True else ("SequenceClassification", "encoder")

@@ -73,6 +73,8 @@ def peft_task_type(spec: ModelSpec, task: Task) -> str | None:
     """peft's word for a task on a model; None where peft's own wrapper for it does not suit the model."""
     if spec.task_class == "SpeechSeq2Seq":
         return None  # peft's wrapper for seq2seq passes token ids, which a speech model does not take
+    if spec.task_class == "ImageClassification":
+        return None  # peft's wrapper for classification passes a text's mask, and its guide for pictures has none
     if task == "seq2seq" and spec.architecture == "decoder":
         return "CAUSAL_LM"  # a decoder learns the pairs as one sequence
     return PEFT_TASK_TYPES[task]

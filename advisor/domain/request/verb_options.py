@@ -122,6 +122,8 @@ LengthFile = Annotated[
     str, Argument("Tokens of each sample, one a line or a JSON list: lengths from it.", metavar="FILE")
 ]
 TargetLen = Annotated[int, Argument("Tokens of the longest target (seq2seq).", ge=1, le=10**7)]
+ImageSize = Annotated[int, Argument("A picture's side in pixels.", shown_default="the model's own", ge=1, le=10**4)]
+AudioSeconds = Annotated[float, Argument("Seconds of the longest recording.", shown_default="30", gt=0)]
 NumLabels = Annotated[int, Argument("Classes (sequence-classification).", ge=1, le=10**6)]
 Epochs = Annotated[float, Argument("Passes over the samples.", gt=0, le=10**6)]
 EffectiveBatchSize = Annotated[int, Argument("Samples of one optimizer step.", ge=1, le=10**7)]
@@ -239,6 +241,8 @@ class WorkloadOptions(TypedDict, total=False):
     mean_seq_len: MeanSeqLen | None
     length_file: LengthFile | None
     target_len: TargetLen | None
+    image_size: ImageSize | None
+    audio_seconds: AudioSeconds | None
     num_labels: NumLabels | None
     epochs: Epochs | None
 

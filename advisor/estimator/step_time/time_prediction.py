@@ -11,7 +11,7 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Floats, Timeline
 from advisor.domain.trace.trace_schema import PHASES
-from advisor.domain.units import Basis, plural
+from advisor.domain.units import Basis, Unit, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import BatchLengths
 from advisor.estimator.measurements import POOLED
@@ -90,14 +90,17 @@ def _flash_unfitted(calibration: Calibration, ops: Ops) -> bool:
 def described(step: Quantity, clocks: Clocks, lengths: BatchLengths, workload: Workload, recipe: Recipe) -> Time:
     """The Time of a step whose seconds are `step`; phases and bounds keep the replay's proportions."""
     rows = recipe.micro_batch_size * recipe.gradient_accumulation * workload.sequences
-    tokens = rows * float(lengths.typical.mean())
+    unit: Unit = "images/s" if workload.image_size is not None else "samples/s"
+    if workload.image_size is None and workload.audio_seconds is None:
+        unit = "tokens/s"
+    tokens = rows * float(lengths.typical.mean()) if unit == "tokens/s" else float(rows)
     rate = Quantity(
         low=tokens / step.high,
         mid=tokens / step.mid,
         high=tokens / step.low,
-        unit="tokens/s",
+        unit=unit,
         basis=step.basis,
-        why=f"{tokens:.0f} padded tokens a step",
+        why=f"{tokens:.0f} {'padded tokens' if unit == 'tokens/s' else unit.removesuffix('/s')} a step",
     )
     steps = workload.optimizer_steps()
     training = None if steps is None else step.times(steps, "s", plural(steps, "step"))

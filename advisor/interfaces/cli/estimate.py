@@ -162,7 +162,7 @@ def candidate_table(candidate: Candidate) -> Iterator[Any]:
     share = candidate.trainable_parameters / max(1, candidate.total_parameters)
     yield (
         f"{workload.model} · {recipe.method} in {recipe.precision} · "
-        f"{recipe.micro_batch_size} x {workload.seq_len} tokens"
+        f"{recipe.micro_batch_size} x {workload.size_in_words}"
         f"{f' x {recipe.gradient_accumulation} accumulated' if recipe.gradient_accumulation > 1 else ''} · "
         f"{candidate.gpu} · trains {candidate.trainable_parameters:,} parameters ({share:.3%})"
     )

@@ -19,13 +19,14 @@ UNKNOWN_WIDENS: Final = 10.0
 def objective_settings(method: Method, objective: Objective) -> tuple[Setting, ...]:
     """Learning rate, length and the loss's own settings of a method under an objective, each with its sources.
 
-    Published rates are of all weights and of LoRA. Another method's is its rate under supervised learning, lowered as
+    Published rates are of all weights and of LoRA. Another method's is its rate under supervised learning, moved as
     LoRA's is, within a wide range.
     """
     settings = find_objective(objective).settings_for(own_weights=method.family == "full")
-    if method.family == "full" or _low_rank(method):
+    if method.family == "full":
         return settings
-    return tuple(_scaled(one, method, objective) if one.name == "learning_rate" else one for one in settings)
+    where = f"for {objective}"
+    return tuple(scaled_as_lora(one, method, where) if one.name == "learning_rate" else one for one in settings)
 
 
 def _low_rank(method: Method) -> bool:
@@ -35,7 +36,14 @@ def _low_rank(method: Method) -> bool:
         return False
 
 
-def _scaled(published: Setting, method: Method, objective: Objective) -> Setting:
+def scaled_as_lora(published: Setting, method: Method, where: str) -> Setting:
+    """LoRA's published rate for methods of its kind; another's own of supervised texts, moved as LoRA's is.
+
+    Args:
+        where: what LoRA's rate was published for: `for dpo`, `on speech`.
+    """
+    if _low_rank(method):
+        return published
     rate, usual, own = published.value, find_method("lora").learning_rate.default, method.learning_rate.default
     numbers = [value for value in (rate, usual, own) if isinstance(value, (int, float))]
     if len(numbers) < 3:
@@ -46,6 +54,6 @@ def _scaled(published: Setting, method: Method, objective: Objective) -> Setting
         value=value,
         low=value / UNKNOWN_WIDENS,
         high=value * UNKNOWN_WIDENS,
-        why=f"assumed: its own under supervised learning, lowered as LoRA's is for {objective}; nobody published one",
+        why=f"assumed: its own on supervised texts, moved as LoRA's is {where}; nobody published one",
         sources=published.sources,
     )

@@ -22,6 +22,7 @@ from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnknownName
+from advisor.literature.evidence_architecture import evidence_architecture
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
 from advisor.literature.hyperparameters.weighting import (
     SettingQuery,
@@ -85,7 +86,7 @@ def settings_published_for(name: str, spec: ModelSpec, workload: Workload) -> tu
     try:
         return recommend_settings(
             name,
-            architecture=spec.architecture,
+            architecture=evidence_architecture(spec),
             model_parameters=spec.parameters,
             hidden_size=spec.hidden,
             task_type=workload.task_type,

@@ -1,0 +1,150 @@
+"""What a model reads, and the sizes of one sample that follow from it: pictures by pixels, sound by seconds.
+
+Sources: transformers 5.23, the models' own embeddings: `ViTEmbeddings` and its kin put one class token before the
+patches, DeiT two, SigLIP none; Swin and ConvNeXt have no such tokens. `WhisperFeatureExtractor` pads or cuts every
+recording to 30 seconds, 3,000 frames, of which the encoder's convolutions leave every second one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from advisor.domain.model import ModelSpec
+from advisor.errors import BadRequest
+
+Modality = Literal["text", "image", "audio"]
+
+CLASS_TOKENS: Final = {
+    "vit": 1, "vit_msn": 1, "beit": 1, "dinov2": 1, "deit": 2, "clip": 1, "clip_vision_model": 1,
+    "siglip": 0, "siglip_vision_model": 0,
+}  # fmt: skip
+"""Tokens before a picture's patches, by model type."""
+WINDOW_SECONDS: Final = 30.0
+"""Of sound that Whisper's encoder hears at a time; shorter recordings are padded to it."""
+USUAL_PIXELS: Final = 224
+"""A picture's side where a definition names none, as ConvNeXt's: that of its published checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSize:
+    """Positions of one sample, its target's, a picture's side in pixels and a recording's seconds; and what to say."""
+
+    seq_len: int
+    target_len: int | None = None
+    image_size: int | None = None
+    audio_seconds: float | None = None
+    says: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def modality_of(spec: ModelSpec) -> Modality:
+    """What one sample of a model is; a model of pictures and texts is priced on its texts."""
+    if spec.task_class == "ImageClassification":
+        return "image"
+    return "audio" if spec.task_class == "SpeechSeq2Seq" else "text"
+
+
+def sample_size(
+    spec: ModelSpec,
+    *,
+    seq_len: int | None,
+    target_len: int | None,
+    image_size: int | None,
+    audio_seconds: float | None,
+    lengths_told: bool = False,
+) -> SampleSize | None:
+    """The size of one sample of a model of pictures or sound; None for a model of texts, whose lengths are asked.
+
+    Args:
+        lengths_told: a mean length or a file of lengths was given besides.
+    Raises:
+        BadRequest: a size in another kind's unit, or one that the model cannot have; with the nearest possible.
+    """
+    kind = modality_of(spec)
+    if kind != "image" and image_size is not None:
+        raise _other_unit(spec, "--image-size", image_size)
+    if kind != "audio" and audio_seconds is not None:
+        raise _other_unit(spec, "--audio-seconds", audio_seconds)
+    if kind == "text":
+        return None
+    size = _picture(spec, image_size) if kind == "image" else _recording(spec, target_len, audio_seconds)
+    if lengths_told or (seq_len is not None and seq_len != size.seq_len):
+        given = f"--seq-len {seq_len}" if seq_len is not None else "a length of texts"
+        unit = "--image-size" if kind == "image" else "--audio-seconds"
+        raise BadRequest(
+            f"{spec.name} reads no texts, and {given} would mean nothing: {size.says}",
+            hints=[f"leave it out; its size is told by {unit}"],
+            model=spec.name,
+            seq_len=seq_len,
+        )
+    if kind == "image" and target_len is not None:
+        raise _other_unit(spec, "--target-len", target_len)
+    return size
+
+
+def _other_unit(spec: ModelSpec, option: str, value: float) -> BadRequest:
+    if spec.task_class == "ImageTextToText":
+        reads, hints = "texts with pictures, of which the texts alone are priced so far", ["leave it out: --seq-len"]
+    else:
+        kind = {"text": "texts", "image": "pictures", "audio": "sound"}[modality_of(spec)]
+        unit = {"text": "--seq-len", "image": "--image-size", "audio": "--audio-seconds"}[modality_of(spec)]
+        reads, hints = kind, [f"its size is told by {unit}"]
+    return BadRequest(
+        f"{option} {value:g} means nothing for {spec.name}, which reads {reads}", hints=hints, model=spec.name
+    )
+
+
+def _picture(spec: ModelSpec, asked: int | None) -> SampleSize:
+    config = spec.text_config
+    own, patch = config.get("image_size"), config.get("patch_size")
+    side = asked or (own if isinstance(own, int) else USUAL_PIXELS)
+    step = patch if isinstance(patch, int) else 1
+    step *= 8 * int(config.get("window_size") or 7) if spec.model_type.startswith("swin") else 1
+    if side % step:
+        nearest = max(step, round(side / step) * step)
+        raise BadRequest(
+            f"pictures of {side} x {side} pixels do not divide into what {spec.name} reads, {step} pixels at a time",
+            hints=[f"nearest possible: --image-size {nearest}"],
+            model=spec.name,
+            image_size=side,
+        )
+    shown = f"{side} x {side} pixels"
+    notes: list[str] = []
+    if asked is not None and isinstance(own, int) and asked != own:
+        notes.append(f"pictures of {shown}: its position embeddings, made for {own} x {own}, are resized to that")
+    before = CLASS_TOKENS.get(spec.model_type)
+    if before is None or not isinstance(patch, int):
+        says = f"a picture of {shown}"
+        return SampleSize(1, image_size=side, says=says, notes=tuple(notes))
+    tokens = (side // patch) ** 2 + before
+    says = f"a picture of {shown} is {tokens:,} tokens, in patches of {patch}"
+    return SampleSize(tokens, image_size=side, says=says, notes=tuple(notes))
+
+
+def _recording(spec: ModelSpec, target_len: int | None, asked: float | None) -> SampleSize:
+    config = spec.config
+    frames = int(config.get("max_source_positions") or 1500)
+    most = config.get("max_target_positions")
+    if asked is not None and asked > WINDOW_SECONDS:
+        raise BadRequest(
+            f"{spec.name} hears {WINDOW_SECONDS:g} seconds at a time, and a sample of {asked:g} does not fit",
+            hints=[f"cut the recordings: --audio-seconds {WINDOW_SECONDS:g}"],
+            model=spec.name,
+            audio_seconds=asked,
+        )
+    if isinstance(most, int) and target_len is not None and target_len > most:
+        raise BadRequest(
+            f"target_len {target_len} is longer than what {spec.name} can write, {most} tokens",
+            hints=[f"longest possible: --target-len {most}"],
+            model=spec.name,
+            target_len=target_len,
+        )
+    says = f"{WINDOW_SECONDS:g} seconds of sound are {frames:,} positions"
+    notes: list[str] = []
+    if asked is not None and asked < WINDOW_SECONDS:
+        notes.append(f"recordings of {asked:g} s are padded to {WINDOW_SECONDS:g} s and cost the same")
+    if target_len is None and isinstance(most, int):
+        notes.append(f"no target length was given: {most} tokens, the most that {spec.name} can write, are assumed")
+    wanted = target_len or (most if isinstance(most, int) else None)
+    return SampleSize(frames, wanted, audio_seconds=asked or WINDOW_SECONDS, says=says, notes=tuple(notes))

@@ -159,7 +159,7 @@ def heads(model: nn.Module) -> list[str]:
     return [
         name
         for name, child in model.named_children()
-        if name not in (body, "model", "transformer", "bert", "roberta", "lm_head")
+        if name not in (body, "model", "transformer", "bert", "roberta", "vision_model", "lm_head")
         and any(True for _ in child.parameters())
     ]
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
-from advisor.catalog.models.modality import SampleSize, sample_size
+from advisor.catalog.models.modality import sample_size, sized_workload
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
 from advisor.dataset.length_file import lengths_from, refuse_beside
@@ -68,7 +68,7 @@ from advisor.domain.request.verb_options import (
     WarmupRatio,
     WeightDecay,
 )
-from advisor.domain.request.vocabulary import Objective, Task, Trainer
+from advisor.domain.request.vocabulary import Trainer
 from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
@@ -224,16 +224,13 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
     notes: list[str] = []
     objective = request.objective or "sft"
     task = task_for(spec, task_of(objective, spec, request.task))
-    size = sample_size(
-        spec,
-        seq_len=request.seq_len,
-        target_len=request.target_len,
-        image_size=request.image_size,
-        audio_seconds=request.audio_seconds,
-        lengths_told=request.length_file is not None or request.mean_seq_len is not None,
-    )
+    asked = {name: getattr(request, name) for name in ("seq_len", "target_len", "image_size", "audio_seconds")}
+    told = request.length_file is not None or request.mean_seq_len is not None
+    size = sample_size(spec, **asked, lengths_told=told)
     if size is not None:
-        return _sized(request, spec, task, objective, size)
+        settings = {name: getattr(request, name) for name in ("task_type", "samples", "epochs")}
+        settings |= {"objective": objective, "effective_batch_size": request.batch_size * request.gradient_accumulation}
+        return sized_workload(spec, task, size, request.num_labels, settings)
     seq_len, of_the_file = request.seq_len, {}
     if request.length_file is not None:
         refuse_beside(request.length_file, mean_seq_len=request.mean_seq_len)
@@ -271,30 +268,6 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         return Workload.model_validate(fields), notes
     except ValidationError as error:
         raise BadRequest(first_problem(error)[1]) from error
-
-
-def _sized(
-    request: EstimateRequest, spec: ModelSpec, task: Task, objective: Objective, size: SampleSize
-) -> tuple[Workload, list[str]]:
-    """The workload of a model of pictures or sound, whose samples are all of one size."""
-    labels = request.num_labels or head_outputs(spec)
-    fields = {
-        "model": spec.name,
-        "task": task,
-        "objective": objective,
-        "task_type": request.task_type or ("vision" if size.image_size else None),
-        "samples": request.samples,
-        "seq_len": size.seq_len,
-        "target_len": size.target_len,
-        "image_size": size.image_size,
-        "audio_seconds": size.audio_seconds,
-        "epochs": request.epochs,
-        "effective_batch_size": request.batch_size * request.gradient_accumulation,
-        "lengths": size.says,
-        **({"num_labels": labels} if labels is not None and task == "sequence-classification" else {}),
-    }
-    unused = not_used(spec, task, target_len=None, num_labels=request.num_labels)
-    return Workload.model_validate(fields), [size.says, *size.notes, *unused]
 
 
 def recipe_of(request: EstimateRequest) -> Recipe:

@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
-from advisor.catalog.gpus.capabilities import half_precision
-from advisor.catalog.library_support import allocator_note, check_support
+from advisor.catalog.library_support import allocator_note
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.modality import sample_size
@@ -21,7 +20,6 @@ from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Gpu as Card
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,
@@ -71,6 +69,7 @@ from advisor.domain.workload import DEFAULT_SEQ_LEN, PAIRED, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
+from advisor.recommender.checked_once import check_base, check_precision
 from advisor.recommender.objective_rows import (
     check_effective_batch,
     formats_for,
@@ -205,7 +204,7 @@ def resolve_on(request: RecommendRequest, gpu: Card, note: str = "") -> Resolved
     from advisor.catalog.models import resolve_model
 
     spec = resolve_model(request.model)
-    _check_base(request, spec)
+    check_base(request.base, spec)
     machine = _machine(request, spec, gpu, note)
     workload, notes, padded, row_lengths = _workload(request, spec)
     shared: dict[str, Any] = {"request": request, "spec": spec, "workload": workload, "padded": padded}
@@ -232,7 +231,8 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
     from advisor.catalog.gpus import check_attention
 
     check_attention(gpu, request.attn_implementation)
-    _check_precision(request, gpu)
+    precision = request.dtype, request.mixed_precision
+    check_precision(gpu, request.trainer, request.attn_implementation, *precision)
     given: dict[str, Any] = {"gpu": gpu, "asked": request.gpu or "", "note": note}
     if request.headroom is not None:
         given["headroom"] = request.headroom
@@ -248,33 +248,6 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
         "dtype": dtype,
         "machine_notes": (*said, *why, *([whose] if whose else ())),
     }
-
-
-def _check_precision(request: RecommendRequest, gpu: Card) -> None:
-    """Refuse once what no method could train with: a card without an allocator, a precision the card has not.
-
-    LoRA stands for all: what it trains is float32 beside whatever the base is.
-    """
-    from advisor.catalog.methods import find_method
-
-    lora = find_method("lora")
-    fields: dict[str, Any] = {"method": lora.name, "trainer": request.trainer, "attention": request.attn_implementation}
-    fields |= {"dtype": request.dtype or half_precision(gpu), "mixed_precision": request.mixed_precision or "no"}
-    check_support(gpu, Recipe.model_validate(fields), lora, "causal-lm")
-
-
-def _check_base(request: RecommendRequest, spec: ModelSpec) -> None:
-    """Refuse a base that a checkpoint stored in another cannot be loaded in."""
-    from advisor.catalog.models.checkpoint import stored_base
-
-    stored = stored_base(spec)
-    if stored is not None and request.base is not None and stored not in request.base:
-        raise BadRequest(
-            f"{spec.name} is stored in {stored} and cannot be loaded as a base in {' or '.join(request.base)}",
-            hints=[f"to go on: --base {stored}, or leave --base out"],
-            field="base",
-            stored=stored,
-        )
 
 
 def _workload(

@@ -7,10 +7,15 @@ recording to 30 seconds, 3,000 frames, of which the encoder's convolutions leave
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from advisor.catalog.models.checkpoint import head_outputs
+from advisor.catalog.models.tasks import not_used
 from advisor.domain.model import ModelSpec
+from advisor.domain.request.vocabulary import Task
+from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
 
 Modality = Literal["text", "image", "audio"]
@@ -148,3 +153,28 @@ def _recording(spec: ModelSpec, target_len: int | None, asked: float | None) -> 
         notes.append(f"no target length was given: {most} tokens, the most that {spec.name} can write, are assumed")
     wanted = target_len or (most if isinstance(most, int) else None)
     return SampleSize(frames, wanted, audio_seconds=asked or WINDOW_SECONDS, says=says, notes=tuple(notes))
+
+
+def sized_workload(
+    spec: ModelSpec, task: Task, size: SampleSize, num_labels: int | None, settings: Mapping[str, Any]
+) -> tuple[Workload, list[str]]:
+    """The workload of a model of pictures or sound, whose samples are all of one size, and what is said of it.
+
+    Args:
+        settings: further fields of the workload, None where nobody said.
+    """
+    labels = num_labels or head_outputs(spec)
+    fields = {
+        **settings,
+        "model": spec.name,
+        "task": task,
+        "task_type": settings.get("task_type") or ("vision" if size.image_size else None),
+        "seq_len": size.seq_len,
+        "target_len": size.target_len,
+        "image_size": size.image_size,
+        "audio_seconds": size.audio_seconds,
+        "lengths": size.says,
+        **({"num_labels": labels} if labels is not None and task == "sequence-classification" else {}),
+    }
+    unused = not_used(spec, task, target_len=None, num_labels=num_labels)
+    return Workload.model_validate(fields), [size.says, *size.notes, *unused]

@@ -15,10 +15,10 @@ Asked = tuple[list[str], str]
 
 NUMBERS = {
     "estimate": ("rank", "alpha", "dropout", "batch_size", "gradient_accumulation", "seq_len", "mean_seq_len",
-                 "target_len", "num_labels", "samples", "epochs", "learning_rate", "max_grad_norm", "count", "headroom",
+                 "target_len", "num_labels", "samples", "epochs", "learning_rate", "max_grad_norm", "gpus", "headroom",
                  "usd_per_hour"),
     "recommend": ("seq_len", "mean_seq_len", "samples", "epochs", "effective_batch_size", "budget_usd",
-                  "deadline_hours", "tolerance_points", "headroom", "usd_per_hour", "count", "num_labels"),
+                  "deadline_hours", "tolerance_points", "headroom", "usd_per_hour", "max_gpus", "num_labels"),
 }  # fmt: skip
 NAMES = {
     "estimate": ("method", "gpu", "model", "task", "task_type", "dtype", "base", "optimizer", "trainer", "batching",

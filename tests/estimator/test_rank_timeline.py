@@ -131,8 +131,9 @@ def test_every_strategy_is_a_timeline_that_can_be_replayed_and_shrinks_with_the_
 def test_states_weights_and_gradients_of_all_ranks_are_those_of_one_device(spec):
     timeline, rank = of_rank(spec, "fsdp2", 8, recipe_of())
     whole, part = alive(timeline)[-1], alive(rank)[-1]
-    logits = SHAPE[0] * SHAPE[1] * CONFIG["vocab_size"] * 2
-    assert (part - logits) * 8 == pytest.approx(whole - logits, rel=0.01)
+    # what the loop keeps of its outputs is no rank's share
+    outputs = 2 * SHAPE[0] * SHAPE[1] * CONFIG["vocab_size"] * 2
+    assert (part - outputs) * 8 == pytest.approx(whole - outputs, rel=0.01)
 
 
 def test_under_mixed_precision_shards_are_float32_and_gathered_layers_are_not(spec):

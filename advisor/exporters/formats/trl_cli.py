@@ -93,7 +93,7 @@ class TrlCli(Exporter):
         weights: Any = settings.get("torch_dtype") or settings.get("dtype")
         case |= read_precision(settings, None if weights == "auto" else weights)
         if (settings.whole("num_processes", 1) or 1) > 1:
-            case["count"] = settings.whole("num_processes")
+            case["gpus"] = settings.whole("num_processes")
         packing = settings.flag("packing")
         if packing and settings.text("packing_strategy") != "bfd":
             notes.append("packing_strategy is estimated as bfd, which fills blocks as full")

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from advisor.interfaces.cli.output import clean
+
 WIDTH: Final = 400
 """Units of a chart's width, of letters 13 high: readable where a phone is 360 wide."""
 INK: Final = "currentColor"
@@ -66,8 +68,12 @@ def svg(figure: Figure) -> str:
 
 
 def data(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows as Vega-Lite takes them."""
-    return {"values": [dict(row) for row in rows]}
+    """Rows as Vega-Lite takes them; a control character in a text would end the whole process in vl-convert."""
+    return {
+        "values": [
+            {name: clean(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
+        ]
+    }
 
 
 def field(name: str, kind: str = "quantitative", **more: Any) -> dict[str, Any]:

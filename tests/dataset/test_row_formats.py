@@ -89,6 +89,15 @@ def write(folder: Path, rows: list[Row], name: str = "a.jsonl") -> Path:
     return folder / name
 
 
+def test_two_columns_of_zeros_and_ones_are_several_labels_and_one_is_none():
+    rows = [{"text": f"a {at}", "joy": at % 2, "anger": at % 3 == 0} for at in range(40)]
+    found = recognised(Columns([{**row, "anger": int(row["anger"])} for row in rows]))
+    assert found is not None
+    assert (found[0].name, found[1]) == ("multi-label", {"text": ("text",), "labels": ("joy", "anger")})
+    lone = recognised(Columns([{"text": row["text"], "joy": row["joy"]} for row in rows]))
+    assert lone is None or lone[0].name != "multi-label"
+
+
 def test_every_format_of_the_table_has_an_example():
     assert set(EXAMPLES) == {entry.name for entry in ROW_FORMATS}
 

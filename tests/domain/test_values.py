@@ -79,7 +79,16 @@ def test_a_budget_has_a_bound_and_a_price_where_it_is_in_usd():
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.117, "117 ms"), (42, "42 s"), (89.9, "89.9 s"), (90, "2 m"), (3600, "1 h 00 m"), (6720, "1 h 52 m")],
+    [
+        (0.117, "117 ms"),
+        (42, "42 s"),
+        (89.9, "89.9 s"),
+        (90, "2 m"),
+        (3600, "1 h 00 m"),
+        (6720, "1 h 52 m"),
+        (172_740, "47 h 59 m"),
+        (172_800, "2 d 0 h"),
+    ],
 )
 def test_durations_read_as_a_person_writes_them(seconds, said):
     assert duration(seconds) == said

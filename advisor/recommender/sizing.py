@@ -117,7 +117,7 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
         if fitting:
             return MethodOutcome(method=name, candidate=min(fitting, key=training_seconds))
     if smallest is not None:
-        impossible = {base: why for base, why in illegal.items() if base != smallest.recipe.base}
+        impossible: dict[Base, str] = {base: why for base, why in illegal.items() if base != smallest.recipe.base}
         return MethodOutcome(method=name, refusal=_too_large(name, smallest, impossible), smallest=smallest)
     reason = said_by_base(illegal) or "no base it can stand on is allowed"
     return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="cannot-run"))

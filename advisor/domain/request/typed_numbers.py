@@ -68,14 +68,22 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         plain = re.sub(r"\s*\(.*\)$", "", value.strip()).replace(",", "")
         ends = [_SIZE.fullmatch(end.strip()) for end in plain.split("-")]
         if not 1 <= len(ends) <= 2 or None in ends:
-            raise BadRequest(f"{name} must be a number like 2000, 8e9 or 8B, not {short(value)}", field=name)
+            raise BadRequest(
+                f"{name} must be a number, not {short(value)}",
+                hints=[f"for example: {name} {example}" for example in ("2000", "8e9", "8B")],
+                field=name,
+            )
         units = [end[2].upper() for end in ends if end]
         numbers = [
             float(end[1]) * _UNITS[unit or units[-1]] for end, unit in zip(ends, units, strict=True) if end is not None
         ]
         value = math.prod(numbers) ** (1 / len(numbers))
     if not least <= value <= MOST:
-        raise BadRequest(f"{name} must be at least {least} and below 1e15, not {short(typed)}", field=name)
+        raise BadRequest(
+            f"{name} must be at least {least} and below 1e15, not {short(typed)}",
+            hints=["leave it out where it is not known"],
+            field=name,
+        )
     return round(value)
 
 

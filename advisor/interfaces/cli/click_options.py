@@ -70,7 +70,13 @@ def _reader(flag: str, name: str, what: Described) -> Callable[[Any], Any]:
     def within(value: Any) -> Any:
         said = what.about.refusal(value) if isinstance(value, int | float) else ""
         if said:
-            raise BadRequest(f"{flag} {value!r} cannot be", cause=f"{flag} must be {said}", field=name, value=value)
+            raise BadRequest(
+                f"{flag} {value!r} cannot be",
+                cause=f"{flag} must be {said}",
+                hints=["what each option takes: --help"],
+                field=name,
+                value=value,
+            )
         return value
 
     return read
@@ -85,7 +91,11 @@ def _number(reads: Reading, flag: str, typed: Any) -> Any:
     if reads == "count":
         count = size_of(typed, flag)
         if count is None:
-            raise BadRequest(f"{flag} must be a number like 2000, 8e9 or 8B, not {typed!r}", option=flag)
+            raise BadRequest(
+                f"{flag} must be a number, not {typed!r}",
+                hints=[f"for example: {flag} 2000, or 8e9, or 8B"],
+                option=flag,
+            )
         return count
     return typed
 

@@ -22,12 +22,14 @@ SETTINGS_TOLD: Final = ("learning_rate", "rank", "alpha", "target_modules")
 def of_recommendation(found: Recommendation) -> str:
     """One sentence: what to use, whether it fits and with how much room, how long, for how much."""
     choice = found.choice
-    return f"Use {way(choice.recipe)} for {found.workload.model} on {choice.gpu}: {_in_short(choice, spot=found.spot)}."
+    return (
+        f"Use {way(choice.recipe)} for {found.workload.model} on {place(choice)}: {_in_short(choice, spot=found.spot)}."
+    )
 
 
 def of_candidate(candidate: Candidate) -> str:
     """One sentence: whether a recipe fits and with how much room, how long, for how much."""
-    return f"{way(candidate.recipe)} for {candidate.workload.model} on {candidate.gpu}: {_in_short(candidate)}."
+    return f"{way(candidate.recipe)} for {candidate.workload.model} on {place(candidate)}: {_in_short(candidate)}."
 
 
 def way(recipe: Recipe) -> str:
@@ -38,12 +40,21 @@ def way(recipe: Recipe) -> str:
     return f"{recipe.method}{base}{mixed}{optimizer}"
 
 
+def place(candidate: Candidate) -> str:
+    """The card, or how many and how the job is spread over them: `8 x H100-SXM (fsdp2, 2 nodes)`."""
+    if candidate.gpu_count == 1:
+        return candidate.gpu
+    told = [str(candidate.sharding)] if candidate.sharding else []
+    told += [plural(candidate.nodes, "node")] if candidate.nodes > 1 else []
+    return f"{candidate.gpu_count} x {candidate.gpu}" + (f" ({', '.join(told)})" if told else "")
+
+
 def fitting(candidate: Candidate) -> str:
     """`fits, 13.6 GiB to spare`; where the interval reaches beyond the limit, that it may not."""
     peak, limit = candidate.memory.peak_device, candidate.limit_bytes
     if not candidate.fits:
         return f"does not fit, {gib(peak.mid - limit)} too much"
-    spare = f"{gib(limit - peak.mid)} to spare"
+    spare = f"{gib(limit - peak.mid)} to spare" + (" on each" if candidate.gpu_count > 1 else "")
     if peak.high > limit:
         return f"should fit, {spare}, but may need up to {gib(peak.high)}"
     return f"fits, {spare}"

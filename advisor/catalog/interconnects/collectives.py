@@ -19,6 +19,7 @@ from advisor import store
 from advisor.domain.hardware import Gpu, Source
 from advisor.domain.stored import Stored, Value
 from advisor.domain.units import Basis
+from advisor.errors import BadRequest
 
 FOLDER: Final = Path(__file__).parent
 Collective = Literal["all_gather", "reduce_scatter", "all_reduce"]
@@ -180,17 +181,28 @@ def _own_system(gpu: Gpu) -> str:
 
 
 def _link_of(gpu: Gpu) -> str:
+    """The name of the link in the table.
+
+    Raises:
+        BadRequest: cards of this kind are joined by something whose speed is not in the table.
+    """
     said = (gpu.interconnect or "").lower()
     if "bridge" not in said:
-        for number in ("3", "4", "5", "2"):
-            if f"nvlink{number}" in said and "c2c" not in said:
+        for number in ("5", "4", "3", "2"):
+            if f"nvlink{number}" in said:
                 return f"nvlink{number}"
-        if "nvlink" in said:
-            return "nvlink4"
         if "xgmi" in said:
             return "xgmi"
     if gpu.name.startswith(("RTX-30", "RTX-40", "RTX-50", "RTX-20", "GTX")) and "Ada" not in gpu.name:
         return "consumer"
-    if "pcie5" in said:
-        return "pcie5"
-    return "pcie3" if "pcie3" in said else "pcie4"
+    for bus in ("pcie5", "pcie4", "pcie3"):
+        if bus in said:
+            return bus
+    if "bridge" in said:
+        # the data sheet tells the bridge alone, which is not assumed; the slower of the two buses such cards have
+        return "pcie4"
+    raise BadRequest(
+        f"how fast several {gpu.name} exchange gradients is not known",
+        cause=f"they are joined by {gpu.interconnect or 'an unknown link'}, of which no measurement is here",
+        hints=["one card can be asked about: leave out --gpus", "what joins the others: advisor gpus NAME"],
+    )

@@ -12,7 +12,7 @@ from advisor.domain.model import ModelSpec
 from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Timeline
-from advisor.domain.units import plural, weakest
+from advisor.domain.units import duration, plural, weakest
 from advisor.domain.workload import Workload
 from advisor.estimator.memory.timeline_memo import TimelineMemo
 from advisor.estimator.parallelism.exchanged import MicroBatchSeconds, waited
@@ -114,7 +114,7 @@ def time_of_job(time: Time, timeline: Timeline, workload: Workload, job: Job) ->
         high=(time.step.high + high) * noise.high,
         unit="s",
         basis=weakest(time.step.basis, exchange.basis),
-        why=f"{time.step.why}; of it {mid:.3g} s waits for other ranks",
+        why=f"{time.step.why}; of it {duration(mid)} waits for other ranks",
     )
     tokens = time.tokens_per_second.mid * time.step.mid * hardware.count
     steps = workload.optimizer_steps()

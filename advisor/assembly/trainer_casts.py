@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from advisor.assembly.adapters.module_search import named_modules
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Objective
 from advisor.domain.workload import Workload
@@ -57,6 +56,8 @@ def cast_trained(model: nn.Module, workload: Workload, recipe: Recipe) -> None:
 def _narrow_embeddings(model: nn.Module) -> None:
     """Embeddings and head in bfloat16, as `peft_module_casting_to_bf16` has them."""
     import torch
+
+    from advisor.assembly.adapters.module_search import named_modules
 
     for path, module in named_modules(model):
         weight = getattr(module, "weight", None)

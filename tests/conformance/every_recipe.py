@@ -111,10 +111,13 @@ def question(case: Case, folder: Path) -> EstimateRequest:
         "options": {name: value for name, value in small_options(method).items() if name != "width"},
         "gradient_checkpointing": case.checkpointing,
         "batch_size": 2,
-        "seq_len": 32,
         "samples": 100,
         **WAYS[case.way],
     }
+    config = json.loads((folder / "config.json").read_text())
+    if "num_mel_bins" not in config and ("image_size" not in config or "vocab_size" in config):
+        # pictures and sound have a length of their own
+        asked["seq_len"] = 32
     return from_case(asked)
 
 

@@ -110,10 +110,10 @@ def test_modules_saved_in_bfloat16_that_lose_their_updates_are_warned_of():
 def test_a_model_that_overflows_float16_is_run_in_float32(model):
     question = resolve(checked({"model": model, "gpu": "Tesla T4", "samples": 100, "seq_len": 64}))
     assert question.dtype == "float32"
-    assert any("http" in note and "float32" in note for note in question.notes)
+    assert any("http" in note and "float32" in note for note in question.machine_notes)
     asked = resolve(checked({"model": model, "gpu": "T4", "samples": 100, "seq_len": 64, "dtype": "float16"}))
     assert asked.dtype == "float16"
-    assert any("NaN" in note for note in asked.notes)
+    assert any("NaN" in note for note in asked.machine_notes)
 
 
 def test_what_overflows_is_told_by_the_kind_of_model():

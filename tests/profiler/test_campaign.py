@@ -67,7 +67,7 @@ def test_a_single_value_is_a_list_of_one():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"schema": "campaign/2"},
+        {"schema": "campaign/3"},
         {"schema": "profile/1"},
         {"grids": []},
         {"grids": [{"model": "m"}]},

@@ -155,7 +155,7 @@ OPTIONS: dict[str, str] = {
     "--usd 5": "a budget in USD needs a price",
     "--usd 5 --usd-per-hour -1": "--usd-per-hour must be more than 0",
     "--epochs 0": "--epochs must be more than 0",
-    "--epochs 1e9": "--epochs must be at most",
+    "--epochs 1e9": "at most 1e+06",
     "--epochs nan": "--epochs nan cannot be",
     "--seq-len 0": "--seq-len must be at least 1",
     "--seq-len 10000000": "tokens\n  longest possible: --seq-len 64",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -72,18 +72,32 @@ class Run:
         return self.profile.workload.model
 
 
-ADDED_SINCE: Final = ("head_learning_rate", "expandable_segments")
-"""Fields of a recipe that came after the first calibrations were fitted; unsaid, they change no digest."""
+ADDED_SINCE: Final[dict[str, dict[str, Any]]] = {
+    "recipe": {
+        "head_learning_rate": None, "expandable_segments": False, "reference": None,
+        "layer_kernels": "none", "fused_loss": "none", "lora_kernels": False,
+    },
+    "workload": {"objective": "sft", "image_size": None, "audio_seconds": None},
+    "": {"reserved_after_step_bytes": []},
+}  # fmt: skip
+"""Fields, and what they say where nothing is said, that came after the first calibrations were fitted: then they change
+no digest."""
 RENAMED: Final = ("mixed_precision", "prepare_kbit_training")
 """Fields that stand in a digest as earlier files have them."""
+
+
+def _as_first(said: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the later fields that say what was so before there were such fields."""
+    return {name: value for name, value in said.items() if name not in added or value != added[name]}
 
 
 def sha256_of(profile: Profile) -> str:
     """Digest of a profile's content, the same however the file is laid out, and with each version that can read it."""
     document = profile.to_document()
-    said = {k: v for k, v in document["recipe"].items() if k not in ADDED_SINCE or v not in (None, False)}
-    recipe = {k: v for k, v in said.items() if k not in RENAMED} | as_said_before(profile.recipe)
-    text = json.dumps(document | {"recipe": recipe}, sort_keys=True, separators=(",", ":"))
+    parts = {name: _as_first(document[name], added) for name, added in ADDED_SINCE.items() if name}
+    recipe = {k: v for k, v in parts["recipe"].items() if k not in RENAMED} | as_said_before(profile.recipe)
+    whole = _as_first(document, ADDED_SINCE[""]) | parts | {"recipe": recipe}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

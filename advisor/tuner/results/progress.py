@@ -83,7 +83,7 @@ def _share(place: Path) -> float | None:
     for line in reversed(lines):
         try:
             said = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # the first of the tail may be cut, the last still be written
         if "of" in said:
             return float(said["step"]) / float(said["of"])

@@ -28,8 +28,8 @@ BEGINS_SECONDS, ENDS_SECONDS = 600, 100
 """For a verb to load what it needs, on a machine that may have other work to do, and to end."""
 ANSWERS_BY_LINE = {"estimate", "evidence"}
 """Verbs that print an answer to each line they have read; the others print theirs once, when all is known."""
-AT_ONCE = {"gpus", "models"}
-"""Verbs that read the catalogue and print: over before anybody could interrupt them."""
+AT_ONCE = {"gpus", "models", "doctor", "completion", "mcp"}
+"""Verbs that read the catalogue and print: over before anybody could interrupt them. `mcp` ends with its client."""
 
 
 def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[list[str], str]]:

@@ -23,7 +23,6 @@ from advisor.errors import IllegalRecipe
 class Allocator:
     """What hands out device memory under PyTorch. `like_cuda`: CUDA's own caching allocator, or one built as it is."""
 
-    device: str
     like_cuda: bool
     planned: str = ""
     """Why no allocator's law can be told: set where the memory of a step is planned by a compiler."""
@@ -35,19 +34,15 @@ _COMPILED: Final = (
     "modelled"
 )
 ALLOCATORS: Final[Mapping[str, Allocator]] = {
-    "nvidia": Allocator("cuda", True, source="https://docs.pytorch.org/docs/stable/notes/cuda.html"),
-    "amd": Allocator("cuda", True, source="https://docs.pytorch.org/docs/stable/notes/hip.html"),
-    "apple": Allocator(
-        "mps", False, source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/mps/MPSAllocator.h"
-    ),
-    "huawei": Allocator("npu", False, source="https://github.com/Ascend/pytorch"),
-    "google": Allocator("xla", False, _COMPILED.format("XLA"), "https://docs.pytorch.org/xla/master/"),
+    "nvidia": Allocator(True, source="https://docs.pytorch.org/docs/stable/notes/cuda.html"),
+    "amd": Allocator(True, source="https://docs.pytorch.org/docs/stable/notes/hip.html"),
+    "apple": Allocator(False, source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/mps/MPSAllocator.h"),
+    "huawei": Allocator(False, source="https://github.com/Ascend/pytorch"),
+    "google": Allocator(False, _COMPILED.format("XLA"), "https://docs.pytorch.org/xla/master/"),
     "aws": Allocator(
-        "xla", False, _COMPILED.format("Neuron's compiler, under XLA,"), "https://awsdocs-neuron.readthedocs-hosted.com"
+        False, _COMPILED.format("Neuron's compiler, under XLA,"), "https://awsdocs-neuron.readthedocs-hosted.com"
     ),
-    "intel": Allocator(
-        "hpu", False, _COMPILED.format("Gaudi's graph compiler"), "https://docs.habana.ai/en/latest/PyTorch/"
-    ),
+    "intel": Allocator(False, _COMPILED.format("Gaudi's graph compiler"), "https://docs.habana.ai/en/latest/PyTorch/"),
 }
 """By the vendor of a catalogue's card."""
 

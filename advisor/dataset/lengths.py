@@ -54,16 +54,6 @@ class TokenLengths(Value):
     notes: tuple[str, ...] = ()
     """What of the rows the model's chat template leaves out."""
 
-    def padded_mean(self, batch: int) -> float:
-        """Mean over batches of the longest of `batch` examples drawn evenly: what padding makes of the mean.
-
-        Exact for the sample: the i-th smallest of n is the longest with probability (i^B - (i-1)^B) / n^B.
-        """
-        if batch < 1:
-            raise BadRequest(f"a batch has at least one example, not {batch}", batch=batch)
-        ranks = np.arange(len(self.sizes) + 1) / len(self.sizes)
-        return float(np.dot(np.diff(ranks**batch), np.asarray(self.sizes, dtype=np.float64)))
-
     def beyond(self, length: float, rows: int) -> int:
         """How many of `rows` rows are longer than a number of tokens, judged by the sample; at least the longest."""
         share = sum(size > length for size in self.sizes) / len(self.sizes)

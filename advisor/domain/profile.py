@@ -39,6 +39,7 @@ class Profile(Stored):
     peak_reserved_bytes: int | None = None
     allocated_after_step_bytes: int | None = None
     reserved_at_start_bytes: int | None = None
+    reserved_after_step_bytes: tuple[int, ...] = Field((), description="after each measured step, if lengths differ")
     context_bytes: int | None = None
     step_seconds: tuple[float, ...] = ()
     phase_seconds: dict[str, float] = Field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 
@@ -15,11 +15,16 @@ from advisor.domain.request.vocabulary import (
     Base,
     Batching,
     DType,
+    FusedLoss,
+    LayerKernels,
     MixedPrecision,
     Reference,
     Trainer,
 )
 from advisor.domain.stored import Value
+
+KERNEL_FIELDS: Final = ("layer_kernels", "fused_loss", "lora_kernels")
+"""Fields of a recipe that earlier files lack."""
 
 
 class Recipe(Value):
@@ -54,6 +59,9 @@ class Recipe(Value):
     reference: Reference | None = Field(
         None, description="of a preference objective: where the reference's log-probabilities come from"
     )
+    layer_kernels: LayerKernels = "none"
+    fused_loss: FusedLoss = "none"
+    lora_kernels: bool = Field(False, description="fused LoRA projections, as axolotl and unsloth have them")
     learning_rate: float | None = Field(None, gt=0)
     head_learning_rate: float | None = Field(
         None, gt=0, description="of a classification head that the checkpoint lacks; None: the learning rate's own"
@@ -106,6 +114,6 @@ def as_said_before(recipe: Recipe) -> dict[str, Any]:
     usual = "float32" if recipe.base == "dtype" else recipe.compute_dtype
     if recipe.mixed and recipe.dtype != usual:
         fields["weights"] = recipe.dtype
-    if recipe.prepare_kbit_training:
-        fields["prepare_kbit_training"] = True
+    later = ("prepare_kbit_training", *KERNEL_FIELDS)
+    fields |= {name: value for name in later if (value := getattr(recipe, name)) not in (False, "none")}
     return fields

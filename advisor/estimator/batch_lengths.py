@@ -24,15 +24,12 @@ from advisor.catalog.constants import load_constants
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.timeline import Floats
 from advisor.domain.workload import Workload
-from advisor.estimator.length_laws import Law, gamma_law, gamma_lengths, longest_of, middle, sum_of
+from advisor.estimator.length_laws import Law, gamma_law, longest_of, middle, sum_of
 
 EMPTY_CACHE: Final = "empty cache"
 """In a list of batches: `torch.cuda.empty_cache()` between two steps."""
 USUAL_BATCHES: Final = 1000
 """Micro-batches of a run whose number of samples is not known: the number is ours, and only its logarithm counts."""
-FEW_BATCHES: Final = 100
-MANY_BATCHES: Final = 10_000
-"""The range of a padding-free batch's tokens is that of so few and so many batches."""
 EULER: Final = 0.577
 """Of N draws in random order, ln N + EULER are expected to be larger than all before them."""
 
@@ -104,8 +101,9 @@ def lengths_of(workload: Workload, recipe: Recipe, *, points: int = 12) -> Batch
         found = _lengths(typical, typical, longest, (longest, longest), workload, says, batch, batches)
         return found if recipe.batching == "grouped" else _rising(found, law)
     total = sum_of(law, batch, batch * longest)
-    rare = 1 - 1 / np.array([min(FEW_BATCHES, batches), batches, max(MANY_BATCHES, batches)])
-    low, most, high = total(rare).tolist()
+    # the largest of N independent draws lies below x with the N-th power of one draw's chance: 5 %, 95 % of it, and
+    # the usual largest, which one draw in N exceeds
+    low, most, high = total(np.array([0.05 ** (1 / batches), 1 - 1 / batches, 0.95 ** (1 / batches)])).tolist()
     beside = longest + (batch - 1) * float(typical.mean())
     if workload.samples is not None or batch == 1:
         # the whole data is passed, so its longest sample too, beside others of the mean length at least
@@ -133,8 +131,8 @@ def _law(workload: Workload, recipe: Recipe, points: int) -> tuple[Law | None, F
     shape = load_constants("time")["sample_length_shape" if free else "length_shape"].value
     what = "sample" if free else "batch"
     says = f"{what} lengths follow a gamma law of shape {shape:g} around {workload.mean_length:g} tokens"
-    typical = gamma_lengths(workload.mean_length, longest, shape, points)
-    return gamma_law(workload.mean_length, longest, shape), typical, says
+    law = gamma_law(workload.mean_length, longest, shape, points)
+    return law, law(middle(points)), says
 
 
 def _lengths(

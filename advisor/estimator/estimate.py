@@ -6,9 +6,8 @@ from datetime import date
 from typing import Final, Unpack
 
 from advisor.catalog.constants import load_constants
-from advisor.catalog.models.checkpoint import notes_of, with_stored_base
-from advisor.catalog.models.tasks import task_for
-from advisor.catalog.objectives import find_objective, quality_unknown, task_of, under_objective
+from advisor.catalog.models.checkpoint import notes_of
+from advisor.catalog.objectives import find_objective, quality_unknown
 from advisor.catalog.training_precision import keeps_updates, loses_updates, precision_warning, rate_of
 from advisor.domain.candidate import Candidate, Memory, Quality, Time
 from advisor.domain.hardware import Hardware
@@ -22,14 +21,14 @@ from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
-from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, workload_of
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
 from advisor.estimator.parallelism.sharded import job_of, memory_of_rank, nccl_bytes, time_of_job
 from advisor.estimator.parallelism.strategies import traced_as
-from advisor.estimator.precision_request import with_own_allocator, with_precision
+from advisor.estimator.precision_request import recipe_asked
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import releases_of, timeline_of, trace_of
@@ -46,7 +45,7 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
 
     Lengths are in tokens: `seq_len` is the longest sample and decides memory, `mean_seq_len` decides time. The
     result says for each figure on what basis it stands, and `fits` whether the machine can hold it. With
-    `torch_compile` the ranges reach down to what no fusion can save; `use_liger_kernel` is refused.
+    `torch_compile` the ranges reach down to what no fusion can save.
 
     Args:
         model: a Hub id, a name or alias of the catalogue, or a local folder.
@@ -85,35 +84,16 @@ def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, 
         as `estimate`.
     """
     from advisor.catalog.gpus import check_attention
-    from advisor.catalog.methods import check_recipe, find_method
+    from advisor.catalog.methods import check_recipe
 
-    recipe = recipe_of(request)
-    if request.base is None:
-        recipe = with_stored_base(spec, recipe)
-    objective = request.objective or "sft"
-    task = task_for(spec, task_of(objective, spec, request.task))
-    recipe, said = under_objective(recipe, find_method(recipe.method), objective, request.reference)
-    recipe, precision = with_precision(
-        recipe,
-        find_method(recipe.method),
-        hardware.gpu,
-        spec,
-        task,
-        dtype=request.dtype,
-        mixed=request.mixed_precision,
-        autocast=request.autocast,
-        prepare=recipe.prepare_kbit_training or request.prepare_kbit_training,
-    )
+    recipe, precision = recipe_asked(request, spec, hardware.gpu)
     check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
     method = check_recipe(spec, recipe, workload)
     candidate = price(workload, recipe, hardware, spec, use_measured=use_measured)
     if request.torch_compile:
         candidate = as_compiled(candidate)
-    if request.autocast and not recipe.mixed:
-        precision = (*precision, "--autocast changes nothing: in float32 the products are in it already")
-    candidate = with_own_allocator(candidate, hardware.gpu)
-    resolved = [note for note in (hardware.note, *said, *precision, spec.where, method.notice) if note]
+    resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 
 

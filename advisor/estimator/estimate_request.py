@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
@@ -18,7 +18,7 @@ from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
-from advisor.domain.recipe import Recipe, autocast_fields
+from advisor.domain.recipe import Recipe
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
     Alpha,
@@ -30,6 +30,7 @@ from advisor.domain.request.verb_options import (
     Dropout,
     Epochs,
     ExpandableSegments,
+    FusedLossName,
     Gpu,
     GpuLike,
     GpuMemory,
@@ -41,6 +42,7 @@ from advisor.domain.request.verb_options import (
     ImageSize,
     LearningRate,
     LengthFile,
+    LoraKernels,
     MaxGradNorm,
     MeanSeqLen,
     MixedPrecisionFlag,
@@ -80,14 +82,6 @@ if TYPE_CHECKING:
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
-_FLAGS: Final = {"bfloat16": "bf16", "float16": "fp16", "none": "no"}
-_DTYPES: Final = {
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "half": "float16",
-    "fp32": "float32",
-    "single": "float32",
-}
 
 
 class EstimateRequest(Value):
@@ -144,19 +138,10 @@ class EstimateRequest(Value):
     gpus: Gpus = 1
     nodes: Nodes = 1
     parallelism: str | dict[str, Any] | None = None
+    fused_loss: FusedLossName | None = None
+    lora_kernels: LoraKernels | None = None
     headroom: Headroom = 0.05
     usd_per_hour: UsdPerHour | None = None
-
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def _spelt_out(cls, dtype: Any) -> Any:
-        name = dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
-        return _DTYPES.get(name, name)
-
-    @field_validator("mixed_precision", mode="before")
-    @classmethod
-    def _flag(cls, flag: Any) -> Any:
-        return _FLAGS.get(flag, flag) if isinstance(flag, str) else flag
 
     @property
     def trainer_said(self) -> Trainer | None:
@@ -271,23 +256,18 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
 
 
 def recipe_of(request: EstimateRequest) -> Recipe:
-    """The recipe asked about; the method of an adapter config is read from the config.
+    """The recipe asked about, its precision as far as it was said; the method of an adapter config is read from it.
+
+    What was left open of the precision is settled by `precision_request.recipe_asked` alone.
 
     Raises:
         BadRequest: the named method and the adapter config's differ; hyperparameters beside an adapter config.
         BadFile: the adapter config's file is missing or no JSON object.
-        UnknownName, IllegalRecipe: no such method, peft_type or optimizer, or one that is not modelled; Liger.
+        UnknownName, IllegalRecipe: no such method, peft_type or optimizer, or one that is not modelled.
     """
     from advisor.catalog.methods import find_method, method_for_adapter_config
     from advisor.catalog.optimizer_names import find_optimizer
 
-    if request.use_liger_kernel:
-        raise IllegalRecipe(
-            "Liger kernels are not modelled: they fuse norms, gated products, rotary embeddings and the loss, and keep "
-            "other tensors for the backward pass than the model's own ops do",
-            hints=["for a loss that builds no tokens x vocabulary logits: --trainer trl", "or leave it out"],
-            field="use_liger_kernel",
-        )
     config = _adapter_config(request.adapter_config)
     beside = {key: getattr(request, key) for key in OPTION_KEYS if getattr(request, key) is not None}
     options = {**request.options, **beside}
@@ -310,16 +290,15 @@ def recipe_of(request: EstimateRequest) -> Recipe:
     method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
     if optimizer != method.optimizer:
         find_optimizer(optimizer)
-    optional = ("schedule", "warmup_ratio", "head_learning_rate")
+    optional = ("schedule", "warmup_ratio", "head_learning_rate", "dtype", "mixed_precision", "prepare_kbit_training")
     return Recipe.model_validate(
         {
-            **{name: value for name in optional if (value := getattr(request, name)) is not None},
+            **{name: value for name in (*optional, "lora_kernels") if (value := getattr(request, name)) is not None},
             "method": method.name,
             "options": options,
             "adapter_config": config,
             "micro_batch_size": request.batch_size,
             "gradient_accumulation": request.gradient_accumulation,
-            **_precision(request, method),
             "base": request.base or method.default_base,
             "optimizer": optimizer,
             "gradient_checkpointing": request.gradient_checkpointing,
@@ -332,14 +311,6 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "weight_decay": request.weight_decay,
         }
     )
-
-
-def _precision(request: EstimateRequest, method: Method) -> dict[str, Any]:
-    """What was said of it; what was left open takes the GPU's and the trainer's usual later (precision_request)."""
-    said = {"dtype": request.dtype or "bfloat16", "mixed_precision": request.mixed_precision or "no"}
-    if request.autocast:
-        said |= autocast_fields({**said, "base": request.base or method.default_base})
-    return {**said, "prepare_kbit_training": bool(request.prepare_kbit_training)}
 
 
 def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:

@@ -19,22 +19,16 @@ POINTS: Final = 256
 """Equally likely lengths by which the mean and the spread of a law are taken."""
 
 
-def gamma_lengths(mean: float, longest: float, shape: float, points: int = 8) -> Floats:
-    """[L] equally likely lengths of a gamma law around `mean`, none above `longest`, whose mean is `mean`.
+def gamma_law(mean: float, longest: float, shape: float, points: int = POINTS) -> Law:
+    """A gamma law around `mean`, none above `longest`.
 
-    Lengths of one value when the mean is the longest. The law is cut at `longest`, and what the cut takes away
-    is given back to the lengths below it, so that the mean stays.
+    The law is cut at `longest`, and what the cut takes away is given back to the lengths below it, so that `points`
+    equally likely lengths of it have the mean.
 
     Args:
+        mean: below `longest`.
         shape: the gamma law's shape; its relative standard deviation is 1 / sqrt(shape).
     """
-    if mean >= longest:
-        return np.array([float(longest)])
-    return gamma_law(mean, longest, shape, points)(middle(points))
-
-
-def gamma_law(mean: float, longest: float, shape: float, points: int = POINTS) -> Law:
-    """The law that `gamma_lengths` takes equally likely lengths of; `mean` is that of so many of them."""
     lengths = _gamma_quantiles(middle(points), shape)
     low, high = 0.0, longest / float(lengths.min())
     for _ in range(100):

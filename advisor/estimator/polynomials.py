@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from advisor.domain.trace.pieces import tokens_in_piece
 from advisor.domain.trace.timeline import Floats, Timeline
 
 
@@ -14,10 +15,12 @@ class Polynomials:
     same for one shape and is what tests hold this equal to.
     """
 
-    __slots__ = ("coefficient", "count", "of_b", "of_s", "of_t", "poly")
+    __slots__ = ("coefficient", "count", "of_b", "of_s", "of_t", "pieces", "poly")
 
     def __init__(self, timeline: Timeline) -> None:
-        flat = [(i, *term) for i, poly in enumerate(timeline.polys) for term in poly]
+        every = [(i, *term) for i, poly in enumerate(timeline.polys) for term in poly]
+        flat = [term for term in every if term[2] >= 0]
+        self.pieces = [term for term in every if term[2] < 0]
         table = np.array(flat, dtype=np.float64).reshape(len(flat), 5)
         self.count = len(timeline.polys)
         self.poly = table[:, 0].astype(np.int64)
@@ -30,4 +33,6 @@ class Polynomials:
         for row, (length, target) in enumerate(zip(lengths, targets, strict=True)):
             terms = self.coefficient * float(batch) ** self.of_b * length**self.of_s * target**self.of_t
             out[row, :-1] = np.bincount(self.poly, weights=terms, minlength=self.count)
+            for poly, coefficient, kind, size, less in self.pieces:
+                out[row, poly] += coefficient * tokens_in_piece(kind, size, batch * (float(length) - less))
         return out

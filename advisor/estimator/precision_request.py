@@ -5,80 +5,124 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any, Final
 
-from advisor.catalog.constants import load_constants
 from advisor.catalog.library_support import allocator_note, check_support
+from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
+from advisor.catalog.models.checkpoint import with_stored_base
+from advisor.catalog.models.tasks import task_for
+from advisor.catalog.objectives import task_of, under_objective
 from advisor.catalog.optimizer_names import KEEPS_UPDATES, OF_BITSANDBYTES
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
-from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
-from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe, autocast_fields
-from advisor.domain.request.vocabulary import MIXED_DTYPES, DType, MixedPrecision, Task, Trainer
+from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS, DType, MixedPrecision, Task, Trainer
 from advisor.errors import BadRequest
+from advisor.estimator.estimate_request import EstimateRequest, recipe_of
 from advisor.estimator.gpu_request import dtype_asked
+from advisor.estimator.kernel_request import refuse_beside_objective, with_kernels
 
 PREPARES: Final[dict[Trainer, tuple[bool, str]]] = {
     "hf": (False, "transformers 5.23's Trainer"),
     "trl": (False, "TRL 1.16's SFTTrainer"),
     "loop": (False, "a plain loop"),
+    "axolotl": (True, "axolotl 0.19"),
+    "unsloth": (False, "unsloth 2026.10.9"),
 }
 """Whether a trainer calls peft's prepare_model_for_kbit_training by itself. Read in trl 1.16, `SFTTrainer.__init__`,
-and transformers 5.23, `Trainer`; peft's guide (docs, "Quantization") has the user call it."""
+and transformers 5.23, `Trainer`; peft's guide (docs, "Quantization") has the user call it. axolotl 0.19 does, in
+loaders/model.py; unsloth 2026.10.9 casts what is trained alone, in unsloth_zoo's training_utils.py."""
+MIXES: Final[dict[str, str]] = {"axolotl": "axolotl 0.19", "unsloth": "unsloth 2026.10.9"}
+"""Trainers that mix precisions whenever weights are loaded in 16 bits (axolotl's `bf16` is both; unsloth_zoo,
+training_utils.py, UNSLOTH_MIXED_PRECISION)."""
 
 
-def with_precision(
-    recipe: Recipe,
-    method: Method,
-    gpu: Gpu,
-    spec: ModelSpec,
-    task: Task,
-    *,
-    dtype: DType | None,
-    mixed: MixedPrecision | None,
-    autocast: bool | None,
-    prepare: bool | None,
-) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe in the precision asked for, what was left open taken as usual, and what to say of it.
+def recipe_asked(request: EstimateRequest, spec: ModelSpec, gpu: Gpu | None) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe a request asks for, in the precision and with the kernels that it is priced, exported and trained in,
+    and what to say of those.
 
     Args:
-        dtype: what the weights are loaded in; None: the usual for the method.
-        mixed: the trainer's flag; None: none, but over float32 weights that 16 bits would not do for.
-        autocast: the earlier word for both: float32 weights of a plain base, products in `dtype`.
-        prepare: peft's prepare_model_for_kbit_training; None: as the trainer does.
+        gpu: the card; None where none was named: nothing is then said or refused of it.
 
     Raises:
-        BadRequest: `autocast` beside `mixed`.
+        BadRequest: `autocast` beside `mixed_precision`.
         IllegalRecipe: a precision in which nothing trains, or that a library does not run on the card.
+        as `recipe_of`.
     """
-    half, notes = dtype_asked(None, gpu, spec)
+    recipe = recipe_of(request)
+    if request.base is None:
+        recipe = with_stored_base(spec, recipe)
+    objective = request.objective or "sft"
+    task = task_for(spec, task_of(objective, spec, request.task))
+    recipe, said = under_objective(recipe, find_method(recipe.method), objective, request.reference)
+    settled, notes = _settled(request, recipe, spec, task, gpu)
+    liger, loss, lora = request.use_liger_kernel, request.fused_loss, request.lora_kernels
+    if objective != "sft":
+        refuse_beside_objective(settled, objective, liger=liger, loss=loss)
+    settled, more = with_kernels(settled, spec, task, gpu, liger=liger, loss=loss, lora=lora)
+    return settled, (*said, *notes, *more, *_not_of_trl(settled, spec, task))
+
+
+def _not_of_trl(recipe: Recipe, spec: ModelSpec, task: Task) -> tuple[str, ...]:
+    """That TRL's loss is of decoders alone (trl 1.16, `SFTTrainer.__init__` and `add_fused_lm_head`)."""
+    if recipe.trainer != "trl" or (task == "causal-lm" and spec.architecture == "decoder"):
+        return ()
+    return (
+        f"TRL's SFTTrainer trains causal language models, and {spec.name} is trained for {task}: priced as "
+        "transformers' Trainer, --trainer hf",
+    )
+
+
+def _settled(
+    request: EstimateRequest, recipe: Recipe, spec: ModelSpec, task: Task, gpu: Gpu | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe in the precision asked for: `autocast` is the earlier word, float32 weights of a plain base and
+    products in `dtype`; False is no mixed precision. What was left open is taken as usual."""
+    dtype, autocast, mixed = request.dtype, request.autocast, request.mixed_precision
+    method = find_method(recipe.method)
     if autocast is not None and mixed is not None:
         raise BadRequest(
             "autocast and mixed_precision say the same thing",
             hints=["leave autocast out: mixed_precision with dtype says it all"],
             field="mixed_precision",
         )
+    half, notes = ("bfloat16", ()) if gpu is None else dtype_asked(None, gpu, spec)
     if dtype is not None:
-        notes = dtype_asked(dtype, gpu, spec)[1]
-    rate = recipe.learning_rate
+        notes = () if gpu is None else dtype_asked(dtype, gpu, spec)[1]
+    if mixed is None and autocast is None and dtype != "float32" and recipe.trainer in MIXES:
+        # bf16 or fp16 of their own accord; of whole models unsloth keeps the weights in float32
+        whole = recipe.trainer == "unsloth" and method.name == "full"
+        mixed = MIXED_FLAGS.get(dtype or half, "no")
+        dtype = "float32" if whole and dtype is None else dtype or half
+        notes = (*notes, f"precision: mixed in {mixed}, as {MIXES[recipe.trainer]} does of its own accord")
     if autocast:
         fields = {"dtype": dtype or half, "base": recipe.base}
         chosen: dict[str, Any] = {"dtype": fields["dtype"], **autocast_fields(fields)}
     else:
-        flag = "no" if autocast is False and dtype is not None else mixed
+        flag = "no" if autocast is False else mixed
         chosen = usual_precision(
-            method, recipe.base, task, half=half, rate=rate, dtype=dtype, mixed=flag, optimizer=recipe.optimizer
+            method,
+            recipe.base,
+            task,
+            half=half,
+            rate=recipe.learning_rate,
+            dtype=dtype,
+            mixed=flag,
+            optimizer=recipe.optimizer,
         )
         if dtype is None:
-            notes = (*notes, *_taken(recipe, method, task, chosen, half, mixed))
-    prepared, said = _prepared(recipe, prepare)
+            notes = (*notes, *_taken(recipe, method, task, chosen, half, flag))
+    prepared, said = _prepared(recipe, recipe.prepare_kbit_training or request.prepare_kbit_training)
     settled = recipe.model_copy(update={**chosen, "prepare_kbit_training": prepared})
-    check_support(gpu, settled, method, task)
     if settled.trainer == "trl" and mixed is None and autocast is None and not settled.mixed:
         said += ("mixed precision: no; TRL's own default (SFTConfig) is bf16: --mixed-precision bf16 prices it",)
-    more = (allocator_note(gpu), to_train_here(settled))
-    return settled, (*notes, *said, *(note for note in more if note))
+    if autocast and not settled.mixed:
+        said += ("--autocast changes nothing: in float32 the products are in it already",)
+    if gpu is not None:
+        check_support(gpu, settled, method, task)
+        said += tuple(note for note in (allocator_note(gpu),) if note)
+    more = to_train_here(settled)
+    return settled, (*notes, *said, *((more,) if more else ()))
 
 
 def _taken(
@@ -121,20 +165,3 @@ def _prepared(recipe: Recipe, asked: bool | None) -> tuple[bool, tuple[str, ...]
     other = "--no-prepare-kbit-training" if does else "--prepare-kbit-training"
     what = "norms, embeddings and head in float32" if does else "norms, embeddings and head as they are loaded"
     return does, (f"quantised base: {what}, as {who} leaves them; {other} prices the other",)
-
-
-def with_own_allocator(candidate: Candidate, gpu: Gpu) -> Candidate:
-    """The candidate on a card whose memory another allocator than CUDA's hands out: what is reserved has a wider range.
-
-    It reaches from what is allocated, which no allocator undercuts, to the usual fragmentation above CUDA's.
-    """
-    if not allocator_note(gpu):
-        return candidate
-    memory, usual = candidate.memory, load_constants("memory")["fragmentation"].high
-
-    def widened(predicted: Quantity) -> Quantity:
-        low = predicted.low - memory.peak_reserved.mid + memory.peak_allocated.low
-        return predicted.model_copy(update={"low": min(predicted.low, low), "high": predicted.high * usual})
-
-    wider = {name: widened(getattr(memory, name)) for name in ("peak_reserved", "peak_device")}
-    return candidate.model_copy(update={"memory": memory.model_copy(update=wider)})

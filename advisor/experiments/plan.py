@@ -17,7 +17,7 @@ from advisor.catalog.methods import find_method
 from advisor.dataset.splits import Row
 from advisor.domain.findings import Study
 from advisor.domain.recipe import autocast_fields
-from advisor.domain.request.vocabulary import MIXED_DTYPES, DType, MixedPrecision, Task, TaskType, Trainer
+from advisor.domain.request.vocabulary import MIXED_DTYPES, DType, MixedPrecision, OwnTrainer, Task, TaskType
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
 
@@ -70,7 +70,7 @@ class ExperimentPlan(Stored):
     evaluation_rows: int = Field(default=500, ge=10)
     test_rows: int = Field(default=1000, ge=10)
     evaluations: int = Field(default=4, ge=1, le=100, description="scorings of one training; the best is kept")
-    trainer: Trainer = "hf"
+    trainer: OwnTrainer = "hf"
     dtype: DType = "float32"
     mixed_precision: MixedPrecision = "no"
     seed: int = 0

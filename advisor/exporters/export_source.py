@@ -10,17 +10,15 @@ from typing import Any, Final, cast
 from advisor import store
 from advisor.catalog.methods import check_recipe
 from advisor.catalog.models import resolve_model
-from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.domain.candidate import Candidate
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.tuning import TunedStudy
 from advisor.domain.units import gib
 from advisor.domain.workload import Workload
 from advisor.errors import BadFile, BadRequest
-from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
-from advisor.estimator.gpu_request import dtype_asked
+from advisor.estimator.estimate_request import from_case, hardware_of, workload_of
+from advisor.estimator.precision_request import recipe_asked
 from advisor.exporters.export_job import ExportJob
 
 Source = Recommendation | Candidate | TunedStudy | Mapping[str, Any] | str | Path
@@ -155,15 +153,12 @@ def _of_study(study: TunedStudy, model: str | None) -> ExportJob:
 def _of_case(case: Mapping[str, Any]) -> ExportJob:
     request = from_case(case)
     spec = resolve_model(request.model)
-    gpu = ""
+    gpu, card = "", None
     if request.gpu or request.gpu_like:
         hardware = hardware_of(request)
         gpu = hardware.gpu.name
-        dtype, _ = dtype_asked(request.dtype, hardware.gpu, spec)
-        request = request.model_copy(update={"dtype": dtype})
-    recipe: Recipe = recipe_of(request)
-    if request.base is None:
-        recipe = with_stored_base(spec, recipe)
+        card = hardware.gpu
+    recipe = recipe_asked(request, spec, card)[0]
     workload: Workload = workload_of(request, spec, recipe)[0]
     check_recipe(spec, recipe, workload)
     return ExportJob(workload, recipe, spec, gpu=gpu)

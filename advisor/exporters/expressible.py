@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
+from advisor.catalog.fused_kernels import WITH_LORA_KERNELS
 from advisor.catalog.optimizer_names import find_optimizer
 from advisor.catalog.training_precision import rate_of
 from advisor.domain.request.vocabulary import Task, Trainer
 from advisor.exporters.export_job import ExportJob
 
+Liger = Literal["any", "none", "liger"]
 OURS_ALONE: Final = ("adamw_torch_loop", "sgd_momentum")
 """Optimizer names that transformers has not."""
 LORA_CASTS: Final = (
@@ -38,8 +40,10 @@ def against_method(job: ExportJob, *, optimizers: Collection[str] = ()) -> str |
     return None
 
 
-def against_recipe(job: ExportJob, tasks: Collection[Task], *, prepares: bool = False) -> str | None:
-    """Why the tool cannot run a recipe, its method apart, or None."""
+def against_recipe(
+    job: ExportJob, tasks: Collection[Task], *, prepares: bool = False, liger: Liger | None = None
+) -> str | None:
+    """Why the tool cannot run a recipe, its method apart, or None; `liger` as in `against_kernels`."""
     recipe, workload = job.recipe, job.workload
     if workload.task not in tasks:
         return f"it cannot train {workload.task}, only {', '.join(tasks)}"
@@ -47,7 +51,20 @@ def against_recipe(job: ExportJob, tasks: Collection[Task], *, prepares: bool = 
         return f"{job.spec.name} takes pixels or sound, and its exports read text"
     if recipe.head_learning_rate is not None:
         return "it knows one learning rate, and the recipe gives a new head one of its own: --to script has both"
-    return against_optimizer(job, prepares=prepares)
+    return against_kernels(job, liger) or against_optimizer(job, prepares=prepares)
+
+
+def against_kernels(job: ExportJob, liger: Liger | None = None) -> str | None:
+    """Why the tool cannot be told the recipe's fused kernels, or None.
+
+    Args:
+        liger: the fused loss that comes with the tool's one switch for Liger's kernels, `any` where each has a key of
+            its own; None: there is no switch.
+    """
+    chosen = job.recipe.layer_kernels, job.recipe.fused_loss
+    if chosen == ("none", "none") or liger == "any" or chosen == ("liger", liger):
+        return None
+    return "it has no switch for just these fused kernels and loss; axolotl has: --to axolotl"
 
 
 def against_optimizer(job: ExportJob, *, prepares: bool = False) -> str | None:
@@ -72,6 +89,8 @@ def with_trainer(job: ExportJob, trainer: Trainer, of: str) -> tuple[ExportJob, 
         rate = rate_of(job.method)
         job = job.with_recipe(learning_rate=rate)
         notes.append(f"no learning rate was chosen: {rate:g}, the usual one of {job.method.name}, is written")
+    if recipe.lora_kernels and trainer not in WITH_LORA_KERNELS:
+        job = job.with_recipe(lora_kernels=False)
     if recipe.trainer != trainer:
         job = job.with_recipe(trainer=trainer)
         notes.append(

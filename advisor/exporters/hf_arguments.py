@@ -64,7 +64,7 @@ def training_arguments(job: ExportJob, *, checkpointing: str = "activation_check
     return {
         **made,
         "use_cache": False,
-        "use_liger_kernel": False,
+        "use_liger_kernel": recipe.layer_kernels == "liger",
         "torch_compile": False,
         "auto_find_batch_size": False,
         "train_sampling_strategy": "group_by_length" if recipe.batching == "grouped" else "random",

@@ -20,8 +20,8 @@ from advisor.domain.request.vocabulary import (
     DeviceKind,
     DType,
     MixedPrecision,
+    OwnTrainer,
     Task,
-    Trainer,
 )
 from advisor.domain.stored import Stored, Value
 from advisor.errors import BadRequest, UnknownName
@@ -53,7 +53,7 @@ class Choice(Value):
     dtype: DType
     base: Base | None
     optimizer: str | None
-    trainer: Trainer
+    trainer: OwnTrainer
     attention: Attention
     mixed_precision: MixedPrecision
     gradient_accumulation: int
@@ -61,11 +61,18 @@ class Choice(Value):
     target_len: int | None
     task: Task | None
     layers: int | None
+    mean_seq_len: float | None
+    steps: int | None
+    history: bool | None
     options: dict[str, Any]
 
 
 class Grid(Value):
-    """Axes whose every combination is a run. `layers` cuts the model down; `options` are the method's own."""
+    """Axes whose every combination is a run. `layers` cuts the model down; `options` are the method's own.
+
+    With `mean_seq_len` each step has a length of its own around that mean, `seq_len` at most. `steps` and `history`
+    overrule the campaign's.
+    """
 
     model: Axis[Annotated[str, Field(min_length=1)]]
     method: Axis[Annotated[str, Field(min_length=1)]]
@@ -75,7 +82,7 @@ class Grid(Value):
     dtype: Axis[DType] = ("bfloat16",)
     base: Axis[Base | None] = (None,)
     optimizer: Axis[str | None] = (None,)
-    trainer: Axis[Trainer] = ("hf",)
+    trainer: Axis[OwnTrainer] = ("hf",)
     attention: Axis[Attention] = ("sdpa",)
     mixed_precision: Axis[MixedPrecision] = ("no",)
     gradient_accumulation: Axis[Size] = (1,)
@@ -83,6 +90,9 @@ class Grid(Value):
     target_len: Size | None = None
     task: Task | None = None
     layers: Size | None = Field(None, description="depth to cut every stack of layers down to")
+    mean_seq_len: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1, le=10**5)
+    history: bool | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,6 +32,7 @@ from advisor.assembly.optimizers import make_optimizer
 from advisor.assembly.parameter_count import total_parameters, trainable_parameters
 from advisor.assembly.trainer_casts import cast_trained, hand_on_in_float32
 from advisor.assembly.training_step import Stepper
+from advisor.catalog.constants import load_constants
 from advisor.catalog.methods import find_method
 from advisor.domain.profile import Profile
 from advisor.domain.units import gib
@@ -116,7 +118,9 @@ class _MeasuredRun:
         self.facts = facts
         self.notes: list[str] = []
         self.seed = job.seed
-        self.drawn: dict[int, dict[str, Any]] = {}
+        self.drawn: dict[tuple[int, int], dict[str, Any]] = {}
+        self.lengths: tuple[int, ...] = ()
+        self.length = job.workload.seq_len
 
     def take(self) -> None:
         job, meter = self.job, self.meter
@@ -186,9 +190,11 @@ class _MeasuredRun:
         self.facts["trainable_parameters"] = trainable_parameters(model)
         self.facts["total_parameters"] = total_parameters(model)
         workload = job.workload
-        self.facts["lengths"] = (workload.seq_len,)
+        self.lengths = lengths_to_measure(job)
+        self.facts["lengths"] = self.lengths or (workload.seq_len,)
         rows = recipe.micro_batch_size * recipe.gradient_accumulation * workload.sequences
-        self.facts["tokens_per_step"] = float(rows * workload.seq_len)
+        mean = float(np.mean(self.facts["lengths"]))
+        self.facts["tokens_per_step"] = rows * mean
 
     def _batch(self, size: int) -> Callable[[], dict[str, Any]]:
         """Makes inputs as a data loader hands them over: drawn beforehand, copied to the device in the step.
@@ -198,9 +204,10 @@ class _MeasuredRun:
         if self.job.device == "cpu":
             self.seed += 1
             return lambda: self._draw(size)
-        if size not in self.drawn:
-            self.drawn[size] = self._draw(size)
-        return lambda: {name: tensor.to(self.job.device) for name, tensor in self.drawn[size].items()}
+        key = size, self.length
+        if key not in self.drawn:
+            self.drawn[key] = self._draw(size)
+        return lambda: {name: tensor.to(self.job.device) for name, tensor in self.drawn[key].items()}
 
     def _draw(self, size: int) -> dict[str, Any]:
         job = self.job
@@ -208,7 +215,7 @@ class _MeasuredRun:
             job.spec,
             job.workload,
             size,
-            job.workload.seq_len,
+            self.length,
             job.workload.target_len or 1,
             padded=job.recipe.batching in ("padded", "grouped") and size * job.workload.sequences > 1,
             device="cpu",
@@ -225,11 +232,17 @@ class _MeasuredRun:
 
     def _timed(self) -> None:
         self._during("timed steps")
-        for _ in range(self.job.steps):
+        reserved: list[int] = []
+        for number in range(self.job.steps):
+            if self.lengths:
+                self.length = self.lengths[number]
             # cycles of the step before go at a moment of our choosing, as in the trace
             gc.collect()
             with self.meter.timing():
                 self._step()
+            if self.lengths and self.job.device == "cuda":
+                reserved.append(torch.cuda.memory_reserved())
+                self.facts["reserved_after_step_bytes"] = tuple(reserved)
 
     def _evaluate(self) -> None:
         """Forward passes without gradients, their logits kept as for metrics. Out of memory here fails no run."""
@@ -270,6 +283,16 @@ class _MeasuredRun:
             with self.meter.stage(SAVING):
                 _write_checkpoint(self.model, Path(folder), whole=self.job.recipe.method == "full")
                 torch.save(self.optimizer.state_dict(), Path(folder) / "optimizer.pt")
+
+
+def lengths_to_measure(job: ProfileJob) -> tuple[int, ...]:
+    """A length for each timed step where they vary: drawn from a gamma law around the mean, none above the longest."""
+    workload = job.workload
+    if workload.mean_length >= workload.seq_len:
+        return ()
+    shape = load_constants("time")["length_shape"].value
+    drawn = np.random.default_rng(job.seed).gamma(shape, workload.mean_length / shape, size=job.steps)
+    return tuple(int(length) for length in np.clip(np.ceil(drawn), 1, workload.seq_len))
 
 
 def _bytes_of(model: nn.Module) -> int:

@@ -88,12 +88,12 @@ def job_of(
         device=device.kind,
         device_name=device.name,
         device_reported=device.reported,
-        steps=campaign.steps,
+        steps=choice.steps or campaign.steps,
         warmup=campaign.warmup,
         threads=campaign.threads,
         evaluation_batch_size=recipe.micro_batch_size if campaign.evaluation else 0,
         saving=campaign.saving,
-        history=campaign.history,
+        history=campaign.history if choice.history is None else choice.history,
         memory_limit_bytes=memory_limit_bytes,
         versions=library_versions(),
     )
@@ -107,9 +107,12 @@ def _workload(choice: Choice, spec: ModelSpec) -> Workload:
             "model": spec.name,
             "task": task,
             "seq_len": choice.seq_len,
+            "mean_seq_len": choice.mean_seq_len,
             "target_len": choice.target_len or (max(1, choice.seq_len // 4) if task == "seq2seq" else None),
             "effective_batch_size": choice.batch_size * choice.gradient_accumulation,
-            "lengths": "every sample of the measured batches has this length",
+            "lengths": "every sample of the measured batches has this length"
+            if choice.mean_seq_len is None
+            else "each measured batch has a length drawn from a gamma law",
         }
     )
 

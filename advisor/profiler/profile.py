@@ -22,6 +22,7 @@ from advisor.profiler.largest_batch import LargestBatch, largest_batch
 from advisor.profiler.planning import ExcludedRun, order_runs, plan_jobs
 from advisor.profiler.profile_job import ProfileJob
 from advisor.profiler.profiling_process import launch
+from advisor.profiler.results_file import read_results, write_results
 
 FOLDER: Final = "profiles"
 CPU_SHARE: Final = 0.8
@@ -88,6 +89,8 @@ def profile(
     out: str | Path | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
+    results: str | Path | None = None,
+    resume: str | Path | None = None,
     score: Score | None = None,
     on_progress: Callable[[ProfilingProgress], None] | None = None,
     **axes: Any,
@@ -104,6 +107,9 @@ def profile(
         time_budget_seconds: no run is started that would probably end later; runs that tell most come first.
         memory_limit_bytes: what a run may allocate, below what the device has.
         out: where profiles go, below a folder named after the device; the user's own store by default.
+        results: one file for all that was measured, or a folder for it, besides: written anew after each run.
+        resume: such a file of an earlier visit, or the folder it lies in: its runs are not measured again, and they
+            are in `results` too.
         score: how much each run would tell; without it, runs are spread evenly over the choices.
     Raises:
         UnknownName, BadRequest, BadFile: the plan is wrong; nothing was measured.
@@ -128,6 +134,9 @@ def profile(
     jobs, left_out = plan_jobs(described, at, memory_limit_bytes)
     session = _Session(described, at, Path(out) if out is not None else store.home("data") / FOLDER, retry_failed)
     session.progress = on_progress
+    session.results = None if results is None else store.expanded(results)
+    for found in [] if resume is None else read_results(resume):
+        session.earlier[found.id] = found
     todo = [job for job in jobs if session.finished(job) is None]
     known = [job for job in jobs if session.finished(job) is not None]
     ordered = order_runs(todo, score(todo) if score is not None and todo else None, known=known)
@@ -161,12 +170,17 @@ class _Session:
     began: float = field(default_factory=time.monotonic)
     durations: list[float] = field(default_factory=list[float])
     measured: list[Profile] = field(default_factory=list[Profile])
+    results: Path | None = None
+    earlier: dict[str, Profile] = field(default_factory=dict[str, Profile])
 
     def path(self, job: ProfileJob) -> Path:
         return self.folder / job.folder / f"{job.stem}.json"
 
     def finished(self, job: ProfileJob) -> Profile | None:
         """The run's profile in this store or among those that every store reads; a damaged one counts as none."""
+        known = self.earlier.get(job.id)
+        if known is not None and not (self.retry_failed and known.status == "failed"):
+            return known
         name = Path(job.folder) / f"{job.stem}.json"
         for path in (self.folder / name, *(place / name for place in store.folders(FOLDER))):
             try:
@@ -206,6 +220,9 @@ class _Session:
         found = launch(job, self.path(job), self.campaign.run_timeout_seconds)
         self.durations.append(time.monotonic() - began)
         self.measured.append(found)
+        if self.results is not None:
+            newer = {one.id: one for one in self.measured}
+            write_results([*{**self.earlier, **newer}.values()], self.results)
         return found
 
     def _expected(self) -> float:

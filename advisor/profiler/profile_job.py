@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from advisor.domain.model import ModelSpec, config_sha256
-from advisor.domain.recipe import Recipe, as_said_before
+from advisor.domain.recipe import KERNEL_FIELDS, Recipe, as_said_before
 from advisor.domain.stored import Stored
 from advisor.domain.workload import Workload
 
@@ -54,7 +54,7 @@ class ProfileJob(Stored):
     def digest(self) -> str:
         """SHA-256 of all that the measurement depends on: equal digests need not be measured twice."""
         fields = self.model_dump(mode="json", exclude={"spec", "history"})
-        new = {"mixed_precision", "prepare_kbit_training"}
+        new = {"mixed_precision", "prepare_kbit_training", *KERNEL_FIELDS}
         fields["recipe"] = self.recipe.model_dump(mode="json", exclude=new) | as_said_before(self.recipe)
         document = {"profiler": PROFILER, "config": config_sha256(self.spec.config), **fields}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -65,7 +64,7 @@ from advisor.domain.request.verb_options import (
 from advisor.domain.request.vocabulary import Base, DType, Sharding, Trainer
 from advisor.domain.stored import Value
 from advisor.domain.units import HOUR
-from advisor.domain.workload import DEFAULT_SEQ_LEN, PAIRED, Workload
+from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
@@ -150,18 +149,9 @@ class ResolvedRequest(Value):
     training: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="method -> learning rate, schedule ..."
     )
-    padded: dict[int, float] = Field(
-        default_factory=dict[int, float], description="micro-batch -> mean padded length of the data"
-    )
     row_lengths: TokenLengths | None = Field(None, description="of the data's rows, where they were read")
     machine_notes: tuple[str, ...] = Field((), description="how the model and the GPU were resolved")
     notes: tuple[str, ...] = Field((), description="of data and lengths")
-
-    def workload_at(self, micro: int) -> Workload:
-        """The workload as batches of `micro` samples see it: padded to their longest, where the data is known."""
-        if micro not in self.padded:
-            return self.workload
-        return self.workload.model_copy(update={"mean_seq_len": self.padded[micro]})
 
     @property
     def batch_of_rank(self) -> int:
@@ -206,8 +196,8 @@ def resolve_on(request: RecommendRequest, gpu: Card, note: str = "") -> Resolved
     spec = resolve_model(request.model)
     check_base(request.base, spec)
     machine = _machine(request, spec, gpu, note)
-    workload, notes, padded, row_lengths = _workload(request, spec)
-    shared: dict[str, Any] = {"request": request, "spec": spec, "workload": workload, "padded": padded}
+    workload, notes, row_lengths = _workload(request, spec)
+    shared: dict[str, Any] = {"request": request, "spec": spec, "workload": workload}
     return ResolvedRequest(**shared, **machine, row_lengths=row_lengths, notes=tuple(notes))
 
 
@@ -250,11 +240,9 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
     }
 
 
-def _workload(
-    request: RecommendRequest, spec: ModelSpec
-) -> tuple[Workload, list[str], dict[int, float], TokenLengths | None]:
+def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, list[str], TokenLengths | None]:
     refuse_beside(request.length_file, data=request.data, mean_seq_len=request.mean_seq_len)
-    found, notes, padded, lengths = _from_data(request, spec) if request.data else ({}, [], {}, None)
+    found, notes, lengths = _from_data(request, spec) if request.data else ({}, [], None)
     if request.length_file is not None:
         found, notes = lengths_from(request.length_file, request.seq_len, spec.context_length)
     if request.columns and not request.data:
@@ -316,9 +304,8 @@ def _workload(
     if request.seq_len is not None and not (request.data or request.length_file):
         fields["lengths"] = "as given"
     if request.mean_seq_len is not None:
-        padded = {}
         fields["length_quantiles"] = ()
-    return Workload.model_validate(fields), notes, padded, lengths
+    return Workload.model_validate(fields), notes, lengths
 
 
 def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec, *, measured: bool) -> tuple[int, str]:
@@ -336,10 +323,8 @@ def _length(request: RecommendRequest, from_data: int | None, spec: ModelSpec, *
     return wanted, "" if from_data else f"lengths: {wanted} tokens assumed, no data or --seq-len given"
 
 
-def _from_data(
-    request: RecommendRequest, spec: ModelSpec
-) -> tuple[dict[str, Any], list[str], dict[int, float], TokenLengths]:
-    """Samples, task and lengths of the user's file: fields of a workload, notes, and padded means by batch."""
+def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, Any], list[str], TokenLengths]:
+    """Samples, task and lengths of the user's file: fields of a workload, and notes."""
     from advisor.dataset import measure_lengths, read_rows
 
     path, of_objective = str(request.data), request.objective not in (None, "sft")
@@ -386,10 +371,7 @@ def _from_data(
     if lengths.max > FAR_LONGER * lengths.p95:
         said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
         notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
-    effective = request.effective_batch_size or _usual_batch(fields["samples"])
-    each = 2 if objective in PAIRED else 1
-    padded = {size: min(lengths.max, lengths.padded_mean(size * each)) for size in _divisors(effective)}
-    return fields, notes, padded, lengths
+    return fields, notes, lengths
 
 
 def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:
@@ -403,8 +385,3 @@ def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:
 def _usual_batch(samples: int | None) -> int:
     """Rows of a step where nobody says: no more than there are."""
     return USUAL_BATCH if samples is None else max(1, min(USUAL_BATCH, samples))
-
-
-def _divisors(number: int) -> list[int]:
-    small = [size for size in range(1, math.isqrt(number) + 1) if number % size == 0]
-    return sorted({*small, *(number // size for size in small)})

@@ -135,7 +135,7 @@ def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) 
     effective = question.batch_of_rank
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
     chosen = with_micro_batch(recipe, micro or smallest_micro_batch(question), effective)
-    return costs.price(question.workload_at(chosen.micro_batch_size), chosen, question.hardware, question.spec)
+    return costs.price(question.workload, chosen, question.hardware, question.spec)
 
 
 def _worth_recomputing(question: ResolvedRequest, found: Candidate, costs: Costs) -> bool:
@@ -144,7 +144,7 @@ def _worth_recomputing(question: ResolvedRequest, found: Candidate, costs: Costs
     if found.recipe.micro_batch_size >= effective:
         return False
     at_once = with_micro_batch(found.recipe, effective, effective)
-    whole = costs.price(question.workload_at(effective), at_once, question.hardware, question.spec, thorough=False)
+    whole = costs.price(question.workload, at_once, question.hardware, question.spec, thorough=False)
     return training_seconds(found) > WORTH_RECOMPUTING * training_seconds(whole)
 
 

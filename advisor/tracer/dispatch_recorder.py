@@ -64,6 +64,8 @@ class StorageRecord:
     freed_step: int = -1
     tail: bool = False
     parts: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    piece: tuple[int, int, int] | None = None
+    """Kind, size and all tokens, of a buffer for one piece of them: see `advisor.domain.trace.pieces`."""
 
 
 class Recorder(TorchDispatchMode):
@@ -156,7 +158,8 @@ class Recorder(TorchDispatchMode):
         return hook
 
     def _boundary(self, home: Home) -> None:
-        if self.phase in ("forward", "loss"):
+        if self.phase in ("forward", "loss", "backward"):
+            # in the backward pass: a layer run again, whose nodes may be walked at once
             self._sequence.append(torch.autograd._get_sequence_nr())
             self._sequence_home.append(home)
 
@@ -281,6 +284,13 @@ class Recorder(TorchDispatchMode):
         known = self.storage_id(tensor)
         if known is not None and not self.storages[known].category:
             self.storages[known].category = category
+
+    def of_pieces(self, tensor: torch.Tensor, kind: int, size: int, tokens: int) -> torch.Tensor:
+        """A buffer just made that holds one piece of `tokens`: its size is no polynomial of the batch."""
+        known = self.storage_id(tensor)
+        if known is not None:
+            self.storages[known].piece = (kind, size, tokens)
+        return tensor
 
     def settle(self, tensor: torch.Tensor, home: Home) -> None:
         """State made of nothing (`torch.zeros`) belongs to the layer of the parameter it serves, and so does its op."""

@@ -36,18 +36,20 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe
+from advisor.tracer.cycle_collection import collected_between_steps
 from advisor.tracer.dispatch_recorder import Event, Home, Recorder, StorageRecord
 from advisor.tracer.fused_kernels.attention import AsOnCuda
 from advisor.tracer.fused_kernels.autocast import Autocast
+from advisor.tracer.fused_kernels.chunked_losses import chunked_loss
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import add_fused_head, selective_log_softmax
+from advisor.tracer.fused_kernels.offloaded_checkpoint import offload_checkpoints
+from advisor.tracer.fused_kernels.own_kernels import own_kernels
 from advisor.tracer.library_releases import needs_bitsandbytes
 from advisor.tracer.parameter_census import Census, census_of
 
 REFERENCE = "reference"
 """What stands before the names of the layers of a frozen reference model."""
-FROZEN = 10_000
-"""Objects that Python's collector passes over: with more of them, a program has frozen its own (`gc.freeze`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,13 @@ class TraceRequest:
     capability: float
     padded: bool
 
+    @property
+    def fuses_loss(self) -> bool:
+        """Whether the loss of a supervised step is a fused one of others than TRL."""
+        causal = self.workload.task == "causal-lm" and self.spec.architecture == "decoder"
+        fused = self.recipe.fused_loss != "none" or self.recipe.trainer == "unsloth"
+        return causal and fused and self.workload.objective == "sft"
+
 
 def record(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] | None) -> Recording:
     """Build, attach, take two steps under the recorder.
@@ -108,7 +117,8 @@ def _recorded(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] |
     watched = stacks(model)
     if reference.model is not None:
         watched |= {f"{REFERENCE}.{path}": layers for path, layers in stacks(reference.model).items()}
-    with _collected_between_steps(), _as_on_gpu(asked, recorder, autocast), recorder.watching(watched):
+    kernels = own_kernels(model, asked.spec, asked.recipe, recorder, padded=asked.padded)
+    with collected_between_steps(), _as_on_gpu(asked, recorder, autocast), recorder.watching(watched), kernels:
         _adopt(recorder, model, assembled.base)
         if reference.model is not None:
             recorder.assume("reference model", "a frozen copy of the base model lies beside it")
@@ -202,7 +212,7 @@ def assemble(
         warnings.simplefilter("ignore")
         model = build(asked.spec, asked.workload, asked.recipe, device="meta", depth=depth)
         base = {id(p) for p in model.parameters()}
-        if recorder is not None and _fuses_head(asked):
+        if recorder is not None and fuses_head(asked.spec, asked.workload, asked.recipe):
             add_fused_head(model, recorder, asked.recipe, FUSED_OUTPUTS[asked.workload.objective])
         attached = attach_and_tell(model, asked.spec, asked.workload, asked.recipe)
         model = attached.model
@@ -219,6 +229,8 @@ def assemble(
         if autocast is not None:
             settings["context_fn"] = autocast.recomputing
         enable(settings)  # pyright: ignore
+        if asked.recipe.trainer == "unsloth":
+            offload_checkpoints(model, autocast.region if autocast is not None else nullcontext)
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()  # pyright: ignore
     if autocast is not None:
@@ -226,24 +238,6 @@ def assemble(
         if not _fuses_head(asked):
             hand_on_in_float32(model, asked.recipe)
     return Assembled(model, base, (*layer_drop(asked.spec), *attached.notices), attached.tied)
-
-
-@contextmanager
-def _collected_between_steps() -> Generator[None]:
-    """Python's cycle collector runs at moments of its own choosing; here only between steps, so that streams agree."""
-    collected = gc.isenabled()
-    # what a program has frozen itself stays so: unfreezing would bring back all of it
-    frozen = gc.get_freeze_count() > FROZEN
-    gc.disable()
-    if not frozen:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if not frozen:
-            gc.unfreeze()
-        if collected:
-            gc.enable()
 
 
 @contextmanager
@@ -350,6 +344,8 @@ def _two_steps(
         return batch
 
     loss = loss_of(asked.spec, asked.workload, asked.recipe, reference, selective_log_softmax(recorder))
+    if asked.fuses_loss:
+        loss = chunked_loss(recorder, asked.recipe)
     stepper = Stepper(model, optimizer, asked.recipe, mark=mark, loss_of=loss, backward=_backward)
     for number in (1, 2):
         recorder.begin_step(number)
@@ -378,7 +374,7 @@ def _backward(loss: torch.Tensor) -> None:
 
 def _fuses_head(asked: TraceRequest) -> bool:
     """Whether the trainer takes the loss without logits: its outputs are float32 already."""
-    return fuses_head(asked.spec, asked.workload, asked.recipe)
+    return fuses_head(asked.spec, asked.workload, asked.recipe) or asked.fuses_loss
 
 
 def _cut_stacks(

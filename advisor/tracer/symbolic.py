@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.domain.trace.expand import merged, reach
+from advisor.domain.trace.pieces import tokens_in_piece
 from advisor.domain.trace.trace_schema import ALLOC, CATEGORIES, FREE, OP_CLASSES, Part, Poly, Repeat, Share, Term
 from advisor.tracer.dispatch_recorder import Event, Home, StorageRecord
 from advisor.tracer.record_step import BatchShape, Recording
@@ -67,6 +68,25 @@ class Polys:
         if values not in self._known:
             self._known[values] = self._solve(np.array(values, dtype=float))
         return self._known[values]
+
+    def of_pieces(self, buffers: Sequence[tuple[tuple[int, int, int], int]]) -> int:
+        """The index of a buffer's size, of which each recording tells kind, size and tokens of a piece, and bytes.
+
+        Raises:
+            Irregular: the bytes are not those of one piece at every shape.
+        """
+        (kind, size, tokens), held = buffers[0]
+        less = self.shapes[0].length - tokens / self.shapes[0].batch
+        width = held / tokens_in_piece(kind, size, tokens)
+        for (_, _, here), wanted in buffers:
+            if not np.isclose(width * tokens_in_piece(kind, size, here), wanted):
+                raise Irregular(f"a buffer of {wanted} bytes for one piece of {here} tokens, of {held} for {tokens}")
+        term = (_clean(width), kind, size, round(less))
+        key = ((term,), ())
+        if key not in self._index:
+            self._index[key] = len(self.found)
+            self.found.append((term,))
+        return self._index[key]
 
     def _solve(self, values: np.ndarray) -> Poly:
         for column, powers in zip(self.columns, MONOMIALS, strict=True):
@@ -272,6 +292,8 @@ def _settle_passing(events: Sequence[Event], homes: list[Home], storages: Sequen
 
 def _size_index(polys: Polys, recordings: Sequence[Recording], storage: int) -> int:
     entries = [r.storages[storage] for r in recordings]
+    if entries[0].piece is not None:
+        return polys.of_pieces([(e.piece or entries[0].piece, e.size) for e in entries])
     shares = tuple(
         (home[0], home[1], tuple(e.parts.get(home, 0) for e in entries), 0)
         for home in entries[0].parts

@@ -15,7 +15,7 @@ from advisor.catalog.methods import find_method, prompt_length
 from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
-from advisor.domain.recipe import Recipe, as_said_before
+from advisor.domain.recipe import KERNEL_FIELDS, Recipe, as_said_before
 from advisor.domain.trace.expand import expand
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
@@ -41,6 +41,11 @@ FUSED_HEAD = 4
 positions out of the hidden states as TRL does on a GPU, and balances experts."""
 OBJECTIVES = 1
 """The same for steps of other objectives than supervised learning."""
+KERNELS = 1
+"""The same for fused losses and layer kernels of others than the model and the trainer."""
+
+UNPADDED = 1
+"""The same for FlashAttention on padded batches: 1 takes the padding out before the kernel, as transformers does."""
 
 NOTICES = 2
 """The same for a user's own adapter config: 2 counts layers that the config does not treat alike."""
@@ -121,6 +126,10 @@ def trace_key(
         asked["head"] = FUSED_HEAD
     if workload.objective != "sft":
         asked |= {"objective": workload.objective, "reference": recipe.reference, "loss": OBJECTIVES}
+    if recipe.trainer == "unsloth" or any(name in asked for name in KERNEL_FIELDS):
+        asked["kernels"] = KERNELS
+    if recipe.attention == "flash_attention_2" and is_padded(recipe):
+        asked["unpadded"] = UNPADDED
     if spec.model_type not in _AS_BEFORE:
         asked["base_model"] = BASE_MODEL
     if spec.own_head:

@@ -393,24 +393,6 @@ def test_an_example_beyond_what_is_kept_still_counts_with_its_true_size(tmp_path
     assert found.mean == pytest.approx(400_000, rel=0.01)
 
 
-def test_padding_to_the_longest_of_a_batch_lies_between_mean_and_longest(tmp_path: Path):
-    found = measure_lengths(read_rows(put(tmp_path, [{"text": "word " * n} for n in range(1, 200)])))
-    assert found.padded_mean(1) == pytest.approx(found.mean)
-    means = [found.padded_mean(batch) for batch in (1, 2, 4, 8, 64, 10_000)]
-    assert means == sorted(means)
-    assert means[-1] == pytest.approx(max(found.sizes))
-    with pytest.raises(BadRequest):
-        found.padded_mean(0)
-
-
-def test_the_padded_mean_is_the_mean_of_simulated_batches(tmp_path: Path):
-    import numpy as np
-
-    found = measure_lengths(read_rows(put(tmp_path, [{"text": "word " * n**2} for n in range(1, 30)])))
-    drawn = np.random.default_rng(0).choice(found.sizes, size=(40_000, 8)).max(axis=1)
-    assert found.padded_mean(8) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / 200)
-
-
 def test_reading_rows_needs_no_torch(tmp_path: Path):
     path = put(tmp_path, TEXT)
     code = (

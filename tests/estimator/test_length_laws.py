@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import USUAL_BATCHES, lengths_of
-from advisor.estimator.length_laws import gamma_law, gamma_lengths, longest_of, middle, sum_of
+from advisor.estimator.length_laws import gamma_law, longest_of, middle, sum_of
 
 
 def asked(batching="padded", batch=4, **fields):
@@ -26,7 +26,7 @@ def test_a_gamma_law_keeps_its_mean_and_its_longest(longest, share, shape):
     assert lengths.mean() == pytest.approx(share * longest, rel=1e-3)
     assert (np.diff(lengths) >= 0).all()
     assert lengths.max() <= longest
-    few = gamma_lengths(share * longest, longest, shape, 12)
+    few = gamma_law(share * longest, longest, shape, 12)(middle(12))
     assert few.mean() == pytest.approx(share * longest, rel=1e-3)
 
 

@@ -83,6 +83,24 @@ def test_under_a_limit_a_pool_fails_where_the_recorded_allocator_does(toys, chos
         assert replay_long(program, shapes, limit=limit + 8 * MIB).failed is None
 
 
+@settings(max_examples=25, deadline=None)
+@given(chosen=lengths, share=st.floats(0.3, 1.0), accumulation=st.sampled_from([1, 2]))
+def test_the_batch_that_fails_is_the_one_without_which_the_run_ends(traced, chosen, share, accumulation):
+    """Of full fine-tuning the optimizer's first step may be what fails, after the batch itself has passed."""
+    _, program = traced("full", "hf")
+    shapes = [Shape(4, float(length)) for length in chosen]
+    limit = int(replay_long(program, shapes, accumulation=accumulation).peak * share)
+    found = replay_long(program, shapes, accumulation=accumulation, limit=limit)
+    if found.failed is None:
+        return
+    assert 0 <= found.failed < len(shapes)
+    assert len(found.reserved) == found.failed
+    if accumulation == 1:
+        before = shapes[: found.failed]
+        assert not before or replay_long(program, before, limit=limit).failed is None
+        assert replay_long(program, shapes[: found.failed + 1], limit=limit).failed == found.failed
+
+
 @pytest.mark.parametrize(("method", "trainer"), [("full", "hf"), ("lora", "hf"), ("lora", "trl")])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_batches_longer_than_all_before_stand_for_the_whole_run(traced, method, trainer, seed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import advisor
+from advisor.catalog.gpus import find_gpu
 from advisor.domain.public_run import PublicRun
 from advisor.domain.recipe import Recipe
 from advisor.errors import BadRequest, IllegalRecipe
@@ -45,11 +46,48 @@ def test_nothing_said_prices_what_recommend_takes_and_names_it():
         ({"autocast": True}, "float32 with bf16 autocast"),
         ({"autocast": True, "dtype": "float16"}, "float32 with fp16 autocast"),
         ({"autocast": False, "dtype": "bfloat16"}, "bfloat16"),
+        ({"autocast": False}, "float32"),
+        ({"mixed_precision": "none", "dtype": "torch.bfloat16"}, "bfloat16"),
     ],
 )
 def test_what_is_said_is_priced(fields, precision):
     found = advisor.estimate(MODEL, "A100", method="full", **ASKED, **fields)
     assert found.recipe.precision == precision
+
+
+@pytest.mark.parametrize("gpu", ["A100", "T4", None])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"dtype": "fp32"}, {"mixed_precision": "none"}, {"autocast": True}, {"autocast": False}, {"trainer": "trl"}],
+    ids=str,
+)
+def test_what_is_priced_is_what_is_exported(gpu, method, fields):
+    """One home of precision: a case asked of the estimator and of an exporter is one recipe."""
+    from advisor.exporters.export_source import job_of
+
+    case = {"model": LLAMA, "method": method, **ASKED, **fields}
+    exported = job_of({**case, "gpu": gpu} if gpu else case).recipe
+    priced, _ = precision_request.recipe_asked(from_case(case), _spec(LLAMA), find_gpu(gpu or "A100")[0])
+    assert exported == priced
+
+
+@pytest.mark.parametrize(("model", "said"), [("google/flan-t5-small", True), (LLAMA, False)])
+def test_a_trainer_that_stands_for_another_is_named(model, said):
+    request = from_case({"model": model, "method": "lora", "trainer": "trl", "seq_len": 64})
+    _, notes = precision_request.recipe_asked(request, _spec(model), find_gpu("A100")[0])
+    assert any("priced as transformers' Trainer" in note for note in notes) == said
+
+
+def test_every_verb_takes_the_same_words_for_a_precision():
+    from advisor.recommender.recommend_request import checked
+
+    for word, meant in (("none", "no"), ("bfloat16", "bf16"), ("fp16", "fp16")):
+        assert checked({"model": MODEL, "mixed_precision": word}).mixed_precision == meant
+        assert from_case({"model": MODEL, "method": "lora", "mixed_precision": word}).mixed_precision == meant
+    for word, meant in (("bf16", "bfloat16"), ("single", "float32"), ("torch.float16", "float16")):
+        assert checked({"model": MODEL, "dtype": word}).dtype == meant
+        assert from_case({"model": MODEL, "method": "lora", "dtype": word}).dtype == meant
 
 
 def test_autocast_saves_the_inputs_of_adapters_in_16_bits():
@@ -107,10 +145,10 @@ def _with(run: PublicRun, **fields: object) -> PublicRun:
     return run.model_copy(update={"asked": {**(run.asked or {}), "prepare_kbit_training": None, **fields}})
 
 
-def _spec():
+def _spec(model: str = MODEL):
     from advisor.catalog.models import resolve_model
 
-    return resolve_model(MODEL)
+    return resolve_model(model)
 
 
 def test_what_this_machine_lacks_to_train_is_said_and_stops_no_plan(monkeypatch):

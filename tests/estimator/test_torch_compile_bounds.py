@@ -67,13 +67,6 @@ def test_a_step_that_the_host_alone_bounds_takes_some_time_compiled(both: tuple[
     assert compiled.time.tokens_per_second.high > eager.time.tokens_per_second.high
 
 
-def test_liger_kernels_are_refused_with_the_reason_and_another_way():
-    with pytest.raises(IllegalRecipe) as refused:
-        estimate(**CASE, use_liger_kernel=True)
-    assert "not modelled" in refused.value.message
-    assert "trl" in " ".join(refused.value.hints)
-
-
 def test_optimizers_are_checked_before_anything_is_built():
     with pytest.raises(IllegalRecipe, match="lomo"):
         estimate(**CASE, optimizer="lomo")

@@ -10,6 +10,9 @@ import pytest
 from advisor.config_reader import LARGEST_CONFIG_BYTES, read_config_file
 from advisor.errors import AdvisorError, BadFile, BadRequest, IllegalRecipe
 from advisor.estimator.estimate import from_case
+from advisor.estimator.precision_request import recipe_asked
+from advisor.exporters.export_source import job_of
+from advisor.exporters.formats import EXPORTERS
 from advisor.exporters.from_config import read_config
 
 MODEL = "meta-llama/Llama-3.2-1B"
@@ -119,6 +122,27 @@ def _is_a_default(read, key: str) -> bool:
     return key in trainer_format(read.tool).defaults or key in ("stage", "adapter", "lora_target", "bf16")
 
 
+LIGER = "plugins: [axolotl.integrations.liger.LigerPlugin]\nliger_rope: true\nliger_rms_norm: true\n"
+CUT = "plugins: [axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin]\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "case"),
+    [
+        ("", {"trainer": "axolotl", "lora_kernels": True}),
+        ("lora_mlp_kernel: false\n", {"lora_kernels": False}),
+        (LIGER + "liger_glu_activation: true\n", {"use_liger_kernel": True, "fused_loss": "none"}),
+        (LIGER + "liger_fused_linear_cross_entropy: true\n", {"use_liger_kernel": True, "fused_loss": "liger"}),
+        (CUT, {"fused_loss": "cce"}),
+        (CUT + "cut_cross_entropy: false\n", {}),
+    ],
+)
+def test_axolotls_config_is_priced_as_axolotl_with_its_kernels(more, case, tmp_path):
+    read = read_config(put(tmp_path, AXOLOTL + more))
+    assert {key: read.case.get(key) for key in case} == case
+    assert not any("not used" in note for note in read.notes if "plugins" in note or "liger" in note)
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -133,8 +157,8 @@ def _is_a_default(read, key: str) -> bool:
         (AXOLOTL + "lora_target_modules: [q_proj]\n", "contradicts"),
         (AXOLOTL + "sdp_attention: true\n", "contradicts"),
         (AXOLOTL + "warmup_steps: 10\nwarmup_ratio: 0.1\n", "contradicts"),
-        (AXOLOTL + "lora_mlp_kernel: true\n", "not modelled"),
-        (AXOLOTL + "plugins: [axolotl.integrations.liger.LigerPlugin]\n", "not modelled"),
+        (AXOLOTL + "tiled_mlp: true\n", "not modelled"),
+        (AXOLOTL + "plugins: [axolotl.integrations.spectrum.SpectrumPlugin]\n", "not modelled"),
         (AXOLOTL + "rl: dpo\n", "supervised"),
         (AXOLOTL.replace("adapter: lora", "adapter: qlora"), "contradicts"),
         (LLAMAFACTORY + "fp16: true\n", "contradicts"),
@@ -207,3 +231,29 @@ def test_a_config_of_no_tool_that_we_read_is_refused(text, tmp_path):
 def test_a_missing_file_is_a_bad_file(tmp_path):
     with pytest.raises(BadFile, match="there is no file"):
         read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("asked", "tools"),
+    [
+        ({"use_liger_kernel": True}, {"axolotl", "hf"}),
+        ({"use_liger_kernel": True, "trainer": "trl"}, {"axolotl", "trl"}),
+        ({"fused_loss": "cce"}, {"axolotl"}),
+        ({"trainer": "axolotl"}, {"axolotl", "hf", "trl", "unsloth", "llamafactory"}),
+    ],
+    ids=str,
+)
+def test_fused_kernels_are_written_where_the_tool_has_a_switch_for_just_these(asked, tools, tmp_path):
+    case = {"model": "HuggingFaceTB/SmolLM2-135M", "method": "lora", "seq_len": 256, "samples": 100, **asked}
+    priced = job_of(case).recipe
+    for name in ("axolotl", "hf", "trl", "unsloth", "llamafactory"):
+        exporter = next(one for one in EXPORTERS if one.name == name)
+        job, _ = exporter.as_run(job_of({**case, "mixed_precision": "no", "dtype": "bfloat16"}))
+        against = exporter.against(job)
+        assert (against is None) == (name in tools), (name, against)
+        if name != "axolotl":
+            continue
+        read = read_config(put(tmp_path, exporter.files(job)[0].text))
+        again, _ = recipe_asked(from_case(read.case), job.spec, None)
+        assert (again.layer_kernels, again.fused_loss) == (job.recipe.layer_kernels, job.recipe.fused_loss)
+        assert again.lora_kernels == job.recipe.lora_kernels == (priced.trainer == "axolotl")

@@ -14,10 +14,12 @@ from advisor import store
 from advisor.domain.profile import Profile
 from advisor.errors import BadFile, BadRequest, UnknownName
 from advisor.profiler import profile as door
-from advisor.profiler.campaign import Campaign
+from advisor.profiler.campaign import Campaign, load_campaign, shipped_campaigns
 from advisor.profiler.device import ask, catalogue_name, choose_device, cpu_device
-from advisor.profiler.measure_run import as_profile
+from advisor.profiler.measure_run import as_profile, lengths_to_measure
+from advisor.profiler.planning import plan_jobs
 from advisor.profiler.profile import profile
+from advisor.profiler.results_file import read_results
 from tests.profiler.conftest import tiny_spec
 
 ASKED = {"model": "EleutherAI/pythia-14m", "method": ["lora", "ia3"], "device": "cpu", "dtype": "float32"}
@@ -246,3 +248,47 @@ def test_planning_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_file_takes_a_visit_home_and_a_second_visit_goes_on_from_it(stand, tmp_path):
+    results, first, second = tmp_path / "measured.json", tmp_path / "first", tmp_path / "second"
+    stand.interrupt_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        profile(**ASKED, out=first, results=results)
+    assert len(read_results(results)) == 1
+    stand.interrupt_at = None
+    found = profile(**ASKED, out=second, results=tmp_path / "both.json", resume=tmp_path)
+    assert found.finished_before == 1
+    assert len(stand.ran) == 2
+    assert {one.id for one in read_results(tmp_path / "both.json")} == {run.id for run in found.plan}
+    with pytest.raises(BadFile, match="no results"):
+        profile(**ASKED, out=second, resume=tmp_path / "nowhere")
+
+
+def test_steps_of_varying_length_keep_what_each_was(stand, tmp_path):
+    grid = {**ASKED, "seq_len": 96, "mean_seq_len": 40.0, "steps": 200}
+    device = grid.pop("device")
+    campaign = Campaign.model_validate({"name": "varying", "device": device, "grids": [grid], "history": True})
+    jobs, _ = plan_jobs(campaign, choose_device("cpu"))
+    lengths = lengths_to_measure(jobs[0])
+    assert len(lengths) == jobs[0].steps == 200
+    assert max(lengths) == 96
+    assert sum(lengths) / 200 == pytest.approx(40, rel=0.1)
+    same = {name: value for name, value in grid.items() if name != "mean_seq_len"}
+    plain = Campaign.model_validate({"name": "one length", "device": device, "grids": [same]})
+    assert lengths_to_measure(plan_jobs(plain, choose_device("cpu"))[0][0]) == ()
+
+
+@pytest.mark.parametrize("name", shipped_campaigns())
+def test_a_shipped_campaign_can_run_whole_and_ends_within_its_time(name):
+    campaign = load_campaign(name)
+    jobs, left_out = plan_jobs(campaign, choose_device("cpu"))
+    assert not left_out
+    assert len({job.id for job in jobs}) == len(jobs)
+    if name == "gpu-10-minutes":
+        assert campaign.time_budget_seconds is not None
+        assert campaign.time_budget_seconds < 600
+        assert {"float32", "bfloat16"} == {job.recipe.dtype for job in jobs}
+        assert max(job.workload.seq_len for job in jobs) >= 16384
+        assert any(job.steps == 300 and lengths_to_measure(job) for job in jobs)
+        assert sum(job.history for job in jobs) == 1

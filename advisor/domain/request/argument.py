@@ -36,11 +36,21 @@ class Argument:
     le: float | None = None
     lt: float | None = None
     least_length: int | None = None
+    words: tuple[tuple[str, str], ...] = ()
+    """Other spellings of a value, each with the one that is meant."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         schema = handler(source)
         bounds = {"ge": self.ge, "gt": self.gt, "le": self.le, "lt": self.lt, "min_length": self.least_length}
-        return {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}
+        bounded: Any = {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}
+        if not self.words:
+            return bounded
+        from pydantic_core.core_schema import no_info_before_validator_function
+
+        known = dict(self.words)
+        return no_info_before_validator_function(
+            lambda value: known.get(value, value) if isinstance(value, str) else value, bounded
+        )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return {**handler(schema), "description": self.help}

@@ -102,6 +102,8 @@ class ProfileCommand(MeasuredRuns, total=False):
     out: Annotated[Out, VerbDetail("The folder of profiles.", "your data folder", earlier=("--store",))] | None
     dry_run: Annotated[DryRun, VerbDetail("The runs are listed in their order.")]
     retry_failed: Annotated[bool, Argument("Measure runs again that failed before.", switch=True)]
+    results: Annotated[str, Argument("One file for all that was measured, besides.", metavar="FILE")] | None
+    resume: Annotated[ResumedFolder, VerbDetail("Of a visit to a device: the folder or file of its --results.")] | None
     as_json: AsJson
 
 

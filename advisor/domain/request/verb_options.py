@@ -12,10 +12,13 @@ from typing import Annotated, Any, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
 from advisor.domain.request.vocabulary import (
+    FLAG_WORDS,
+    PRECISION_WORDS,
     Attention,
     Base,
     Batching,
     DType,
+    FusedLoss,
     MixedPrecision,
     Objective,
     Reference,
@@ -134,6 +137,7 @@ Precision = Annotated[
         "Weights are loaded in bfloat16, float16 or float32.",
         metavar="DTYPE",
         shown_default="the GPU's 16-bit type; float32 for what would lose its updates in it",
+        words=PRECISION_WORDS,
     ),
 ]
 MixedPrecisionFlag = Annotated[
@@ -142,6 +146,7 @@ MixedPrecisionFlag = Annotated[
         "The trainer's flag: bf16, fp16 or no.",
         metavar="FLAG",
         shown_default="no; the GPU's 16-bit type over float32 weights",
+        words=FLAG_WORDS,
     ),
 ]
 PrepareKbitTraining = Annotated[
@@ -153,7 +158,8 @@ PrepareKbitTraining = Annotated[
 ]
 Optimizer = Annotated[str, Argument("As transformers names them.", metavar="NAME", shown_default="adamw_torch")]
 TrainerName = Annotated[
-    Trainer, Argument("loop, hf or trl: they hold memory differently.", metavar="NAME", shown_default="hf")
+    Trainer,
+    Argument("loop, hf, trl, axolotl or unsloth: they hold memory differently.", metavar="NAME", shown_default="hf"),
 ]
 GradientCheckpointing = Annotated[bool, Argument("Recompute activations.")]
 AttnImplementation = Annotated[
@@ -200,7 +206,14 @@ BatchingName = Annotated[
 ]
 ExpandableSegments = Annotated[bool, Argument("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True is set.", switch=True)]
 TorchCompile = Annotated[bool, Argument("Compiled: not modelled, so ranges widen downwards.", switch=True)]
-UseLigerKernel = Annotated[bool, Argument("Not modelled: refused.", switch=True, hidden=True)]
+UseLigerKernel = Annotated[bool, Argument("Liger's kernels, and its loss where the trainer takes it.", switch=True)]
+LoraKernels = Annotated[
+    bool, Argument("axolotl's and unsloth's fused LoRA projections.", shown_default="as the trainer does")
+]
+FusedLossName = Annotated[
+    FusedLoss,
+    Argument("liger, cce (cut cross entropy) or none: no logits.", metavar="NAME", shown_default="the trainer's own"),
+]
 DeadlineHours = Annotated[float, Argument("Most hours that the training may be expected to take.", gt=0)]
 SpotPrices = Annotated[bool, Argument("Count the budget at spot prices.", switch=True)]
 ExcludedMethod = Annotated[str, Argument("A method to leave out.", metavar="NAME")]
@@ -287,6 +300,8 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     gpus: Gpus | None
     nodes: Nodes | None
     parallelism: Parallelism | None
+    fused_loss: FusedLossName | None
+    lora_kernels: LoraKernels | None
 
 
 class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):

@@ -11,11 +11,21 @@ MIXED_DTYPES: dict[str, DType] = {"bf16": "bfloat16", "fp16": "float16"}
 MIXED_FLAGS: dict[str, MixedPrecision] = {"bfloat16": "bf16", "float16": "fp16"}
 PRECISION: Final = ("dtype", "mixed_precision", "prepare_kbit_training")
 """Arguments that say in what precision to train."""
+PRECISION_WORDS: tuple[tuple[str, DType], ...] = (
+    ("bf16", "bfloat16"), ("fp16", "float16"), ("half", "float16"), ("fp32", "float32"), ("single", "float32"),
+    ("torch.bfloat16", "bfloat16"), ("torch.float16", "float16"), ("torch.float32", "float32"),
+)  # fmt: skip
+"""What else people call a type, in files and in Python."""
+FLAG_WORDS: tuple[tuple[str, MixedPrecision], ...] = (*MIXED_FLAGS.items(), ("none", "no"))
+"""The same of the trainer's flag."""
 Base = Literal["dtype", "int8", "nf4"]
 """How the frozen base weights are held: in `dtype`, or quantised by bitsandbytes."""
 Attention = Literal["sdpa", "eager", "flash_attention_2"]
-Trainer = Literal["loop", "hf", "trl"]
-"""`loop`: plain PyTorch loop · `hf`: transformers Trainer · `trl`: SFTTrainer (no tokens x vocabulary logits)."""
+Trainer = Literal["loop", "hf", "trl", "axolotl", "unsloth"]
+"""`loop`: plain PyTorch loop · `hf`: transformers Trainer · `trl`: SFTTrainer (no tokens x vocabulary logits) ·
+`axolotl`: transformers' with fused LoRA kernels · `unsloth`: kernels, loss and checkpointing of its own."""
+OwnTrainer = Literal["loop", "hf", "trl"]
+"""Those that advisor trains with; the others are priced and exported to."""
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 Batching = Literal["padded", "grouped", "packed", "padding-free"]
 """`padded`: to the longest of samples drawn at random · `grouped`: of samples sorted by length · `packed`: rows filled
@@ -23,6 +33,11 @@ with samples · `padding-free`: all samples of a batch in one row."""
 Sharding = Literal["ddp", "fsdp1", "fsdp2", "zero1", "zero2", "zero3"]
 """How one job is spread over several GPUs: copies of all (`ddp`), or weights, gradients and state in shards."""
 SHARDINGS: tuple[Sharding, ...] = get_args(Sharding)
+LayerKernels = Literal["none", "liger"]
+"""`liger`: Liger's norms, gated products and rotary embeddings in the place of the model's own."""
+FusedLoss = Literal["none", "liger", "cce"]
+"""A loss without tokens x vocabulary logits. `none`: the trainer's own, which of TRL is one too · `liger`: Liger's
+fused linear cross entropy · `cce`: cut cross entropy."""
 SearchObjective = Literal["quality", "time", "memory"]
 """What a search optimises; more than one gives a Pareto front."""
 Objective = Literal[

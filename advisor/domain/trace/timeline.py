@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.domain.trace.pieces import tokens_in_piece
 from advisor.domain.trace.trace_schema import Poly
 
 Ints = NDArray[np.int64]
@@ -55,7 +56,10 @@ class Timeline:
         """Every poly at one batch shape (B, S, T); one extra 0.0 at the end, so that index -1 reads zero."""
         out = np.zeros(len(self.polys) + 1)
         for i, poly in enumerate(self.polys):
-            out[i] = sum(c * batch**b * length**s * target**t for c, b, s, t in poly)
+            out[i] = sum(
+                c * batch**b * length**s * target**t if b >= 0 else c * tokens_in_piece(b, s, batch * (length - t))
+                for c, b, s, t in poly
+            )
         return out
 
     def bytes_of(self, batch: int, length: float, target: float = 0) -> Ints:

@@ -49,7 +49,7 @@ FOREACH_CHUNK: Final = 110
 """Tensors that one multi-tensor kernel takes (torch's multi_tensor_apply: 110 at depth 1, fewer deeper)."""
 
 Term = tuple[float, int, int, int]
-"""coefficient * B**b * S**s * T**t"""
+"""coefficient * B**b * S**s * T**t; where b is below 0, one piece of the tokens: see `pieces`"""
 Poly = tuple[Term, ...]
 
 

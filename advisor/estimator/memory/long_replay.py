@@ -60,13 +60,13 @@ def replay_long(
     try:
         large.run(accumulation)
     except DoesNotFit:
-        failed = len(large.reserved)
-    peaks = tuple(peak * UNIT + beside for peak in large.reserved)
+        failed = large.at
+    peaks = tuple(peak * UNIT + beside for peak in large.reserved[:failed])
     return LongReplay(peaks, large.pool.reserved * UNIT + beside, large.pool.released, failed)
 
 
 class _Pass:
-    """One pool's part of a run; `units` [N, sizes] of the program."""
+    """One pool's part of a run; `units` [N, sizes] of the program. `at` is the micro-batch that is being played."""
 
     def __init__(self, program: StepProgram, units: Ints, *, small: bool, limit: int | None) -> None:
         self.program = program
@@ -74,6 +74,7 @@ class _Pass:
         self.small = small
         self.pool = BlockPool(program.slots, small=small, limit=limit)
         self.reserved: list[int] = []
+        self.at = 0
 
     def run(self, accumulation: int) -> None:
         self.pool.play(*self.program.set_up.of_pool(self.units[0], small=self.small))
@@ -85,10 +86,12 @@ class _Pass:
     def _step(self, step: Stretches, start: int, end: int) -> None:
         program, pool, small = self.program, self.pool, self.small
         steady = step is program.steady
+        self.at = start
         pool.play(*step.head.of_pool(self.units[start], small=small))
         pool.play(*step.micro.of_pool(self.units[start], small=small))
         self.reserved.append(pool.peak_reserved)
-        for units in self.units[start + 1 : end]:
+        for self.at in range(start + 1, end):
+            units = self.units[self.at]
             if steady:
                 pool.move(program.heirs)
             pool.play(*program.steady.further.of_pool(units, small=small))

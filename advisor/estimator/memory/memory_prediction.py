@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from advisor.catalog.constants import load_constants
+from advisor.catalog.library_support import allocator_note
 from advisor.domain.candidate import BREAKDOWN, Memory
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration
@@ -117,8 +118,9 @@ def memory_of(
         asked = MemoryQuestion(timeline, lengths, recipe, overheads.workspace, room)
         played = unlimited_replay(asked)
         found = reserved_memory(asked, played)
-        memory = _memory(played, found, correction, overheads, interval, basis, why, room)
-        return _with_paged(_with_uncertain_tokens(memory, asked), paged_bytes(timeline)), found.notes
+        tokens = _of_uncertain_tokens(asked)
+        memory = _memory(played, found, correction, overheads, interval, basis, why, room, tokens)
+        return _of_device(memory, gpu, timeline), found.notes
     quick = peak_allocated(
         timeline,
         lengths.largest,
@@ -139,7 +141,7 @@ def memory_of(
         breakdown=breakdown,
         peak_phase=quick.phase,
     )
-    return _with_paged(memory, paged_bytes(timeline)), ()
+    return _of_device(memory, gpu, timeline), ()
 
 
 def fits_in(
@@ -159,6 +161,30 @@ def fits_in(
 def _room(limit: int, overheads: Overheads, calibration: Calibration | None) -> int:
     """Bytes the allocator may reserve beside the context, before a fit's correction."""
     return math.floor((limit - overheads.context.mid) / correction_of(calibration).reserved_scale)
+
+
+def _of_device(memory: Memory, gpu: Gpu, timeline: Timeline) -> Memory:
+    """With what the device adds to the allocator's own doubt: another allocator than CUDA's, and paged state."""
+    return _with_paged(_with_own_allocator(memory, gpu), paged_bytes(timeline))
+
+
+def _with_own_allocator(memory: Memory, gpu: Gpu) -> Memory:
+    """Where another allocator than CUDA's hands memory out, the range of what is reserved is wider.
+
+    It reaches from what is allocated, which no allocator undercuts, to the usual fragmentation above CUDA's. The
+    context is not handed out by an allocator.
+    """
+    if not allocator_note(gpu):
+        return memory
+    reserved = memory.peak_reserved
+    lower = max(0.0, reserved.low - memory.peak_allocated.low)
+    higher = (load_constants("memory")["fragmentation"].high - 1) * reserved.high
+
+    def wider(found: Quantity) -> Quantity:
+        return found.model_copy(update={"low": found.low - lower, "high": found.high + higher})
+
+    names = ("peak_reserved", "peak_device")
+    return memory.model_copy(update={name: wider(getattr(memory, name)) for name in names})
 
 
 def _with_paged(memory: Memory, paged: int) -> Memory:
@@ -184,24 +210,36 @@ def _memory(
     basis: Basis,
     why: str,
     room: int | None,
+    tokens: tuple[int, int],
 ) -> Memory:
-    """The Memory of a replay with a fit's correction."""
+    """The Memory of a replay with a fit's correction.
+
+    Args:
+        tokens: bytes that the largest batch may hold less, below 0, and more.
+    """
+    fewer, more = tokens
     allocated = played.peak_allocated
     scale = correction.reserved_scale
     reserved = round(max(found.peak * scale, allocated))
-    most = max(reserved, found.high * scale * (1 + interval[1]))
+    most = max(reserved, found.high * scale * (1 + interval[1])) + more
+    in_use = Quantity.around(
+        allocated,
+        *_allocated_interval(),
+        "B",
+        "modelled",
+        f"sum of the blocks in use at the peak, in {played.peak_phase}",
+    )
+    in_use = in_use.model_copy(update={"low": max(0.0, in_use.low + fewer), "high": in_use.high + more})
     if room is not None and reserved <= room * scale:
-        # where the card is full the allocator gives back what it caches
-        reserved = math.floor(min(reserved, room * scale))
+        # where the card is full the allocator gives back what it caches, and nothing in use exceeds it
         most = min(most, room * scale)
+        in_use = in_use.model_copy(update={"high": max(in_use.mid, min(in_use.high, room * scale))})
     after = played.after_steps[min(MEAN_STEP, len(played.after_steps) - 1)] + correction.after_step_bytes
     breakdown = {part: played.breakdown[part] for part in BREAKDOWN}
     breakdown["context"] = round(overheads.context.mid)
     breakdown["fragmentation"] = reserved - allocated
-    allocated_why = f"sum of the blocks in use at the peak, in {played.peak_phase}"
-    ends = _allocated_interval()
     of_reserved = Quantity(
-        low=min(reserved, found.low * scale * (1 - interval[0])),
+        low=max(0.0, min(reserved, found.low * scale * (1 - interval[0])) + fewer),
         mid=reserved,
         high=max(reserved, most),
         unit="B",
@@ -209,32 +247,29 @@ def _memory(
         why=why if found.low == found.high else f"{why}; wider, for the order of batches decides",
     )
     return Memory(
-        peak_allocated=Quantity.around(allocated, *ends, "B", "modelled", allocated_why),
+        peak_allocated=in_use,
         peak_reserved=of_reserved,
-        allocated_after_step=Quantity.around(after, *ends, "B", "modelled", "blocks in use between two steps"),
+        allocated_after_step=Quantity.around(
+            after, *_allocated_interval(), "B", "modelled", "blocks in use between two steps"
+        ),
         peak_device=of_reserved.plus(overheads.context, "reserved by the allocator, and the CUDA context"),
         breakdown=breakdown,
         peak_phase=played.peak_phase,
     )
 
 
-def _with_uncertain_tokens(memory: Memory, asked: MemoryQuestion) -> Memory:
-    """Ranges as wide as what the tokens of the largest padding-free batch may be."""
+def _of_uncertain_tokens(asked: MemoryQuestion) -> tuple[int, int]:
+    """Bytes in use that the largest padding-free batch may take less, below 0, and more: its tokens are not known."""
     lengths = asked.lengths
     if lengths.longest_low == lengths.longest_high:
-        return memory
+        return 0, 0
 
     def peak(length: float) -> int:
         accumulation = asked.recipe.gradient_accumulation
         return peak_allocated(asked.timeline, lengths.shape(length), accumulation=accumulation).peak
 
-    fewer, more = (peak(length) - peak(lengths.longest) for length in (lengths.longest_low, lengths.longest_high))
-
-    def wider(found: Quantity) -> Quantity:
-        return found.model_copy(update={"low": max(0.0, found.low + fewer), "high": found.high + more})
-
-    names = ("peak_allocated", "peak_reserved", "peak_device")
-    return memory.model_copy(update={name: wider(getattr(memory, name)) for name in names})
+    usual = peak(lengths.longest)
+    return peak(lengths.longest_low) - usual, peak(lengths.longest_high) - usual
 
 
 def _allocated_interval() -> tuple[float, float]:

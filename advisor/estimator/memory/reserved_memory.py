@@ -64,6 +64,8 @@ def reserved_memory(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
 def fits(asked: MemoryQuestion, room: int) -> bool:
     """Whether a recipe fits into so many bytes for the allocator: what `reserved_memory` would say, in less time."""
     asked = replace(asked, room=room)
+    if asked.recipe.expandable_segments:
+        return _fits_grown(asked, room)
     if not _rises(asked):
         return reserved_memory(asked, unlimited_replay(asked)).peak <= room
     accumulation = asked.recipe.gradient_accumulation
@@ -76,7 +78,9 @@ def fits(asked: MemoryQuestion, room: int) -> bool:
 
 
 CLOSE: Final = 1.03
-"""The quick peak is seldom further below the replayed one: blocks that are not split."""
+"""How far the quick peak may lie below the replayed one, whose blocks are not all split: at most 0.9 % on 37 of the
+shipped traces, each at one sample of 512 tokens and at four of 2,000. It spares a replay and decides nothing: what
+is closer is replayed."""
 
 
 def _rises(asked: MemoryQuestion) -> bool:
@@ -105,15 +109,27 @@ def _expandable(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
     plain = reserved_memory(replace(asked, recipe=recipe), played)
     if room is not None and played.peak_allocated > room:
         return plain
-    batches = (*asked.batches, asked.lengths.largest)
-    grown = _replayed(asked, batches, expandable=True, limit=None)
-    peak = min(max(grown.peak_reserved, played.peak_allocated), plain.peak)
+    peak = min(max(_grown(asked, None).peak_reserved, played.peak_allocated), plain.peak)
     note = f"expandable segments: {gib(plain.peak - peak)} less reserved than without them"
     if room is not None and peak > room:
-        limited = _replayed(asked, batches, expandable=True, limit=room)
+        limited = _grown(asked, room)
         if limited.fits:
             peak = max(limited.peak_reserved, played.peak_allocated)
     return _exactly(peak, note)
+
+
+def _grown(asked: MemoryQuestion, limit: int | None) -> Replay:
+    return _replayed(asked, (*asked.batches, asked.lengths.largest), expandable=True, limit=limit)
+
+
+def _fits_grown(asked: MemoryQuestion, room: int) -> bool:
+    """As `_expandable` answers; what segments that do not grow would need is asked only where all else fails."""
+    played = unlimited_replay(asked)
+    if played.peak_allocated > room:
+        return False
+    if _grown(asked, None).peak_reserved <= room or _grown(asked, room).fits:
+        return True
+    return _expandable(asked, played).peak <= room
 
 
 def _long_training(asked: MemoryQuestion, played: Replay) -> ReservedMemory:
@@ -165,7 +181,7 @@ def _late_failure(asked: MemoryQuestion, failed: int) -> str:
     length, one_in = lengths.rising[record], max(1, round(float(lengths.rarity[record])))
     step = max(1, round(one_in / asked.recipe.gradient_accumulation))
     if failed == 0:
-        return "the first batches find no room already"
+        return f"batches of {length:.0f} tokens, which the first are, find no room in the first step already"
     return (
         f"batches of {length:.0f} tokens, about one in {one_in:,}, find no room beside what shorter ones left: it may "
         f"fail late, likely by step {step:,}; shorter ones pass"

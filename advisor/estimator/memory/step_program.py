@@ -103,11 +103,6 @@ class StepProgram:
         found[:, -1] = self._workspace_units
         return found
 
-    @property
-    def events(self) -> int:
-        """Events of one steady micro-batch."""
-        return len(self.steady.micro.slots)
-
     def _chosen(self, step: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
         """Names, sizes, phases, whether gradients are born, and positions of a step's events."""
         line = self._timeline

@@ -209,7 +209,7 @@ class Ops:
 def _reads_no_mask(timeline: Timeline) -> NDArray[np.bool_]:
     """[N] fused attention ops whose traffic has no term quadratic in the length: they read no mask of scores."""
     fused = np.array([name.startswith(_FUSED) for name in timeline.names] + [False])
-    quadratic = np.array([any(s + t >= 2 for _, _, s, t in poly) for poly in timeline.polys] + [False])
+    quadratic = np.array([any(b >= 0 and s + t >= 2 for _, b, s, t in poly) for poly in timeline.polys] + [False])
     return fused[timeline.op_name] & ~quadratic[timeline.op_bytes]
 
 

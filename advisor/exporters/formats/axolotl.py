@@ -44,16 +44,25 @@ _OFF: Final = (
     "auto_find_batch_size",
 )
 """Switches that decide memory or time: axolotl turns the first four on where they are not written (0.21)."""
+_LORA_KERNELS: Final = _OFF[:3]
 _FUSED: Final = "its fused kernels are not modelled"
+_LIGER: Final = {
+    "liger_rope": "layers",
+    "liger_rms_norm": "layers",
+    "liger_glu_activation": "layers",
+    "liger_fused_linear_cross_entropy": "loss",
+}
+"""What Liger's plugin takes, each on its own (axolotl 0.19, integrations/liger/args.py)."""
+_LIGER_PLUGIN: Final = "axolotl.integrations.liger.LigerPlugin"
+_CUT_PLUGIN: Final = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _NOT_MODELLED: Final = {
-    **dict.fromkeys(_OFF[:5], _FUSED),
+    **dict.fromkeys(_OFF[3:5], _FUSED),
     **dict.fromkeys(("flash_attn_cross_entropy", "flash_attn_fuse_mlp", "tiled_mlp", "use_kernels"), _FUSED),
     **dict.fromkeys(("deepspeed", "fsdp_config", "sequence_parallel_degree", "context_parallel_size"), SHARDED),
     **dict.fromkeys(("tensor_parallel_size", "dp_shard_size", "dp_replicate_size"), SHARDED),
     "activation_offloading": "activations moved to the host are not modelled",
     "layer_offloading": "layers moved to the host are not modelled",
     "fp8": "8-bit floating point is not modelled",
-    "plugins": "what a plugin changes is not modelled",
     "rl": "only supervised fine-tuning is modelled",
     "reward_model": "only supervised fine-tuning is modelled",
     "process_reward_model": "only supervised fine-tuning is modelled",
@@ -79,7 +88,8 @@ class Axolotl(Exporter):
         recipe = job.recipe
         if job.spec.architecture != "decoder":
             return "axolotl trains causal language models"
-        reason = against_method(job, optimizers=("loraplus",)) or against_recipe(job, ("causal-lm",), prepares=True)
+        reason = against_method(job, optimizers=("loraplus",))
+        reason = reason or against_recipe(job, ("causal-lm",), prepares=True, liger="any")
         if reason:
             return reason
         if recipe.batching == "padding-free" or (recipe.batching == "packed" and recipe.attention == "eager"):
@@ -91,7 +101,7 @@ class Axolotl(Exporter):
         return _lora(job)[1] or None
 
     def as_run(self, job: ExportJob) -> tuple[ExportJob, tuple[str, ...]]:
-        job, notes = with_trainer(job, "hf", "axolotl")
+        job, notes = with_trainer(job, "axolotl", "axolotl")
         more: list[str] = []
         recipe = job.recipe
         if recipe.dtype != "float32" and recipe.mixed_precision == "no":
@@ -137,6 +147,7 @@ class Axolotl(Exporter):
         if recipe.gradient_checkpointing:
             document["gradient_checkpointing_kwargs"] = dict(CHECKPOINTED)
         document |= {"attn_implementation": recipe.attention, **dict.fromkeys(_OFF, False)}
+        document |= dict.fromkeys(_LORA_KERNELS, recipe.lora_kernels) | _plugins(job)
         document["group_by_length"] = recipe.batching == "grouped"
         document |= {"val_set_size": 0.0, "saves_per_epoch": 1, "logging_steps": 10, "seed": job.seed}
         text = yaml_text(document, stanza(self.format, job, self.command(job)))
@@ -174,7 +185,7 @@ class Axolotl(Exporter):
             "gradient_checkpointing": bool(checkpointing) and checkpointing != "false",
             "batching": _batching(settings),
             "base": base,
-            "trainer": "hf",
+            "trainer": "axolotl",
             "attn_implementation": _attention(settings),
             **_precision(settings, notes),
             "prepare_kbit_training": base != "dtype",
@@ -188,7 +199,7 @@ class Axolotl(Exporter):
             notes.append("max_steps ends the training before its epochs do: time and cost here are of all epochs")
         if settings.has("batch_size"):
             settings.refuse("batch_size", "axolotl derives it: give micro_batch_size and gradient_accumulation_steps")
-        _kernels(settings, notes, str(case["base"]))
+        _kernels(settings, notes, case)
         return ConfigCase(case, tuple(notes))
 
 
@@ -279,15 +290,51 @@ def _targets(settings: Settings) -> Any:
     return module_names(found)
 
 
-def _kernels(settings: Settings, notes: list[str], base: str) -> None:
-    """Say so where axolotl turns its fused LoRA kernels on of itself."""
-    asked = any(settings.has(key) for key in _OFF[:4])
-    if settings.has("adapter") and not asked and base != "int8":
-        notes.append("axolotl turns its fused LoRA kernels on unless lora_*_kernel are false: they take less memory")
-    if settings.has("adapter") and not settings.flag("embeddings_skip_upcast"):
+def _plugins(job: ExportJob) -> dict[str, Any]:
+    """Liger and cut cross entropy, which are plugins."""
+    recipe = job.recipe
+    liger = recipe.layer_kernels == "liger", recipe.fused_loss == "liger"
+    plugins = [_LIGER_PLUGIN] if any(liger) else []
+    keys: dict[str, Any] = {key: liger[what == "loss"] for key, what in _LIGER.items()} if plugins else {}
+    if recipe.fused_loss == "cce":
+        plugins.append(_CUT_PLUGIN)
+        keys["cut_cross_entropy"] = True
+    return {"plugins": plugins, **keys} if plugins else {}
+
+
+def _kernels(settings: Settings, notes: list[str], case: dict[str, Any]) -> None:
+    """Fused kernels: LoRA's, which axolotl turns on of itself, and those of plugins."""
+    asked = [settings.flag(key) for key in _LORA_KERNELS if settings.has(key)]
+    adapts = settings.has("adapter")
+    case["lora_kernels"] = adapts and case["base"] != "int8" and (any(asked) if asked else True)
+    if len(set(asked)) > 1:
+        notes.append("some lora_*_kernel are on and others off: estimated with all of them on")
+    elif not asked and case["lora_kernels"]:
+        notes.append("axolotl turns its fused LoRA kernels on unless lora_*_kernel are false: estimated so")
+    if adapts and not settings.flag("embeddings_skip_upcast"):
         notes.append("axolotl casts embeddings to float32 unless embeddings_skip_upcast is set: not in the estimate")
     settings.flag("peft_autocast_adapter_dtype", True)
     settings.flag("pad_to_sequence_len")
+    _read_plugins(settings, notes, case)
+
+
+def _read_plugins(settings: Settings, notes: list[str], case: dict[str, Any]) -> None:
+    said = settings.names("plugins") or []
+    named = [said] if isinstance(said, str) else said
+    unknown = [name for name in named if name not in (_LIGER_PLUGIN, _CUT_PLUGIN)]
+    if unknown:
+        settings.refuse("plugins", f"what {', '.join(unknown)} changes is not modelled")
+    chosen = {key: settings.flag(key) for key in _LIGER if settings.has(key)}
+    if _LIGER_PLUGIN in named:
+        layers = [chosen.get(key, False) for key, what in _LIGER.items() if what == "layers"]
+        case["use_liger_kernel"] = any(layers)
+        if any(layers) and not all(layers):
+            notes.append("some of Liger's layer kernels are on: estimated with all of them on")
+        case["fused_loss"] = "liger" if chosen.get("liger_fused_linear_cross_entropy") else "none"
+    if _CUT_PLUGIN in named and settings.flag("cut_cross_entropy", True):
+        if case.get("fused_loss") == "liger":
+            settings.refuse("cut_cross_entropy", "it contradicts liger_fused_linear_cross_entropy")
+        case["fused_loss"] = "cce"
 
 
 AXOLOTL = Axolotl()

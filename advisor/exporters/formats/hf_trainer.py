@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from advisor.exporters.config_text import json_text
 from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, ExportJob
-from advisor.exporters.expressible import against_method, against_optimizer, with_trainer
+from advisor.exporters.expressible import against_kernels, against_method, against_optimizer, with_trainer
 from advisor.exporters.hf_arguments import read_arguments, read_precision
 from advisor.exporters.scripts.hf_script import hf_script, hf_settings
 from advisor.exporters.settings import Settings
@@ -31,6 +31,7 @@ def against_script(job: ExportJob) -> str | None:
     if job.spec.task_class in ("ImageClassification", "SpeechSeq2Seq"):
         return f"{job.spec.name} takes pixels or sound, and this script reads text"
     reason = against_method(job, optimizers=PEFT_OPTIMIZERS) or against_optimizer(job)
+    reason = reason or against_kernels(job, "none" if job.recipe.trainer == "trl" else "liger")
     if reason is None:
         hf_settings(job)
     return reason

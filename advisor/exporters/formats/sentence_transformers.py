@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from advisor.exporters.config_text import stanza
 from advisor.exporters.export_job import ExportedFile, Exporter, ExportJob
-from advisor.exporters.expressible import against_method, against_optimizer, with_trainer
+from advisor.exporters.expressible import against_kernels, against_method, against_optimizer, with_trainer
 from advisor.exporters.formats.trl_cli import builder_of
 from advisor.exporters.hf_arguments import training_arguments
 from advisor.exporters.scripts.literals import python_literal
@@ -29,7 +29,7 @@ class SentenceTransformers(Exporter):
             return "transformers' add_adapter, which it calls, takes no prompts"
         if job.recipe.batching != "padded":
             return "it pads its batches"
-        reason = against_method(job) or against_optimizer(job)
+        reason = against_method(job) or against_optimizer(job) or against_kernels(job)
         if reason is None:
             adapter_settings(job)
         return reason

@@ -44,7 +44,7 @@ class TrlCli(Exporter):
     def against(self, job: ExportJob) -> str | None:
         if job.spec.architecture != "decoder":
             return "TRL's SFTTrainer trains decoders only: --to hf"
-        reason = against_method(job) or against_recipe(job, ("causal-lm", "seq2seq"))
+        reason = against_method(job) or against_recipe(job, ("causal-lm", "seq2seq"), liger="none")
         if reason:
             return reason
         if job.recipe.batching not in ("padded", "grouped") and job.recipe.attention != "flash_attention_2":

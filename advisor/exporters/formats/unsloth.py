@@ -25,7 +25,6 @@ OPTIMIZER: Final = "adamw_8bit"
 """The only one that its command line runs on NVIDIA cards (unsloth 2026.10.9, unsloth_cli/commands/train.py)."""
 SCHEDULE: Final = "linear"
 """The same command's, where nothing says otherwise (studio/backend/core/training/trainer.py)."""
-_KERNELS: Final = "unsloth's fused kernels hold less than the estimate counts: it is an upper bound of its memory"
 
 
 class Unsloth(Exporter):
@@ -43,7 +42,7 @@ class Unsloth(Exporter):
             return reason
         if recipe.base == "int8":
             return "it has no 8-bit base, only a 4-bit one"
-        if recipe.dtype != "bfloat16" or recipe.mixed_precision != "no":
+        if recipe.dtype != "bfloat16" or recipe.mixed_precision == "fp16":
             return "it chooses the precision itself: bfloat16 where the GPU has it"
         if recipe.batching in ("padding-free", "grouped"):
             return f"it has no {recipe.batching} batches"
@@ -59,12 +58,13 @@ class Unsloth(Exporter):
         return reason or None
 
     def as_run(self, job: ExportJob) -> tuple[ExportJob, tuple[str, ...]]:
-        job, notes = with_trainer(job, "hf", "unsloth")
+        job, notes = with_trainer(job, "unsloth", "unsloth")
+        job = job.with_recipe(mixed_precision="bf16", lora_kernels=job.method.peft_type == "LORA")
         for field, value in (("optimizer", OPTIMIZER), ("schedule", SCHEDULE)):
             if getattr(job.recipe, field) != value:
                 notes = (*notes, f"unsloth's command line always takes the {field} {value}, not {_of(job, field)}")
                 job = job.with_recipe(**{field: value})
-        return job, (*notes, _KERNELS)
+        return job, notes
 
     def files(self, job: ExportJob) -> tuple[ExportedFile, ...]:
         recipe, workload = job.recipe, job.workload
@@ -84,7 +84,7 @@ class Unsloth(Exporter):
                 "weight_decay": recipe.weight_decay,
                 "random_seed": job.seed,
                 "packing": recipe.batching == "packed",
-                "gradient_checkpointing": "true" if recipe.gradient_checkpointing else "none",
+                "gradient_checkpointing": "unsloth" if recipe.gradient_checkpointing else "none",
                 "output_dir": job.output,
             },
         }
@@ -107,12 +107,12 @@ class Unsloth(Exporter):
         return isinstance(document.get("training"), dict)
 
     def read(self, settings: Settings) -> ConfigCase:
-        notes = [_KERNELS]
+        notes: list[str] = []
         four_bit = settings.flag("training.load_in_4bit")
         kind = settings.text("training.training_type")
         checkpointing: Any = settings.get("training.gradient_checkpointing")
-        if str(checkpointing).lower() == "unsloth":
-            notes.append("gradient_checkpointing: unsloth moves activations to the host: estimated as kept on the GPU")
+        if str(checkpointing).lower() == "true":
+            notes.append("gradient_checkpointing: true keeps layers' inputs on the GPU: estimated as moved to the host")
         steps = settings.whole("training.warmup_steps") or 0
         if steps:
             notes.append(f"a warm-up of {steps} steps is not used: it decides neither memory nor time")
@@ -122,6 +122,7 @@ class Unsloth(Exporter):
             "model": settings.text("model"),
             "base": "nf4" if four_bit and kind != "full" else "dtype",
             "dtype": "bfloat16",
+            "mixed_precision": "bf16",
             "seq_len": settings.whole("training.max_seq_length"),
             "epochs": settings.number("training.num_epochs"),
             "learning_rate": settings.number("training.learning_rate"),
@@ -133,7 +134,8 @@ class Unsloth(Exporter):
             "optimizer": OPTIMIZER,
             "batching": "packed" if settings.flag("training.packing") else "padded",
             "gradient_checkpointing": str(checkpointing).lower() not in ("none", "false", "no", "off", "0"),
-            "trainer": "hf",
+            "trainer": "unsloth",
+            "lora_kernels": kind != "full",
         }
         if case["batching"] == "packed":
             case["attn_implementation"] = "flash_attention_2"

@@ -68,7 +68,7 @@ class AsOnCuda(TorchFunctionMode):
         wanted = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         kernel = self.force or self._kernel(query, key, value, attn_mask)
         if kernel == "flash":
-            return self._flash(query, key, value, dropout_p, is_causal, wanted)
+            return flash_attention(query, key, value, dropout_p, is_causal, wanted)
         if enable_gqa and key.shape[1] != query.shape[1]:
             key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
             value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
@@ -89,14 +89,6 @@ class AsOnCuda(TorchFunctionMode):
         return "math"
 
     @staticmethod
-    def _flash(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
-        width = query.shape[-1]
-        if width % 8:
-            query, key, value = (F.pad(t, (0, 8 - width % 8)) for t in (query, key, value))
-        out = aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, False, scale=scale)[0]
-        return out[..., :width]
-
-    @staticmethod
     def _efficient(query: Any, key: Any, value: Any, mask: Any, p: float, causal: bool, scale: float) -> torch.Tensor:
         saves = any(t.requires_grad for t in (query, key, value))
         if mask is not None:
@@ -110,6 +102,15 @@ class AsOnCuda(TorchFunctionMode):
             mask = mask.expand(query.shape[0], query.shape[1], rows, columns)
         out = aten._scaled_dot_product_efficient_attention(query, key, value, mask, saves, p, causal, scale=scale)
         return out[0]
+
+
+def flash_attention(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
+    """[B, heads, rows, width] each, keys and values of as many heads or of fewer; widths are padded to eighths."""
+    width = query.shape[-1]
+    if width % 8:
+        query, key, value = (F.pad(t, (0, 8 - width % 8)) for t in (query, key, value))
+    out = aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, False, scale=scale)[0]
+    return out[..., :width]
 
 
 _SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)

@@ -22,6 +22,7 @@ import torch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.objectives.reference_free_losses import SelectiveLogSoftmax
 from advisor.domain.recipe import Recipe
+from advisor.domain.trace.pieces import AT_MOST, tokens_in_piece
 from advisor.tracer.op_costs import dtype_name
 
 if TYPE_CHECKING:
@@ -50,9 +51,6 @@ def add_fused_head(model: Any, recorder: Recorder, recipe: Recipe, outputs: tupl
 
     Put on before the adapter. On a GPU only the learned positions are projected; here all are taken to be learned.
     """
-    recorder.assume(
-        "TRL's tile of logits", f"{TOKEN_TILE} tokens by {VOCABULARY_TILE}: an upper bound for fewer tokens"
-    )
     original = model.forward
     config = model.config.get_text_config()
 
@@ -98,7 +96,7 @@ class _Head(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         tokens, width = hidden.shape
         sums = [torch.empty(tokens, dtype=torch.float32, device="meta") for _ in range(7)]
-        tile = _tiles(hidden, weight, tile_dtype)
+        tile = _tiles(hidden, weight, tile_dtype, recorder)
         flop = 2 * tokens * width * weight.shape[0]
         traffic = 2 * tokens * weight.shape[0] * tile_dtype.itemsize
         dtype, whole = dtype_name(tile_dtype), weight.numel() * weight.element_size()
@@ -123,7 +121,7 @@ class _Head(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         hidden_grad = torch.zeros(hidden.shape, dtype=torch.float32, device="meta") if wants_hidden else None
         weight_grad = torch.zeros(weight.shape, dtype=torch.float32, device="meta") if wants_weight else None
-        tile = _tiles(hidden, weight, tile_dtype)
+        tile = _tiles(hidden, weight, tile_dtype, recorder)
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
         traffic = 4 * tokens * weight.shape[0] * tile_dtype.itemsize
@@ -138,13 +136,19 @@ class _Head(torch.autograd.Function):
         )  # fmt: skip
 
 
-def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype, recorder: Any) -> list[torch.Tensor]:
     """The buffer of one projected tile, and the parts of both factors that are cast to its dtype where they differ."""
-    rows = min(VOCABULARY_TILE, weight.shape[0])
-    made = [torch.empty(TOKEN_TILE, VOCABULARY_TILE, dtype=dtype, device="meta")]
-    for whole, part in ((hidden, TOKEN_TILE), (weight, rows)):
-        if whole.dtype != dtype:
-            made.append(torch.empty(part, whole.shape[1], dtype=dtype, device="meta"))
+    tokens = hidden.shape[0]
+    rows, columns = int(tokens_in_piece(AT_MOST, TOKEN_TILE, tokens)), min(VOCABULARY_TILE, weight.shape[0])
+
+    def piece(width: int) -> torch.Tensor:
+        return recorder.of_pieces(torch.empty(rows, width, dtype=dtype, device="meta"), AT_MOST, TOKEN_TILE, tokens)
+
+    made = [piece(VOCABULARY_TILE)]
+    if hidden.dtype != dtype:
+        made.append(piece(hidden.shape[1]))
+    if weight.dtype != dtype:
+        made.append(torch.empty(columns, weight.shape[1], dtype=dtype, device="meta"))
     return made
 
 

@@ -1,0 +1,58 @@
+"""FlashAttention on padded batches copies what sdpa reads in place, and keys and values are never repeated."""
+
+from __future__ import annotations
+
+import pytest
+
+from advisor.catalog.models import resolve_model
+from advisor.domain.recipe import Recipe
+from advisor.domain.workload import Workload
+from advisor.tracer.record_step import BatchShape, TraceRequest, record
+
+MODEL = "HuggingFaceTB/SmolLM2-135M"
+BATCH, LENGTH, WIDTH, HEADS, KEY_HEADS = 3, 256, 64, 9, 3
+
+
+def recorded(attention, *, padded):
+    spec = resolve_model(MODEL)
+    recipe = Recipe.model_validate({"method": "lora", "attention": attention, "micro_batch_size": BATCH})
+    asked = TraceRequest(spec, Workload.model_validate({"model": spec.name}), recipe, 8.0, padded)
+    return record(asked, BatchShape(BATCH, LENGTH, 0), {"num_hidden_layers": 2})
+
+
+def kept(recording):
+    return sum(s.size for s in recording.storages if s.category == "saved activations" and s.born_step == 2)
+
+
+def names(recording):
+    return [event.name for event in recording.events if event.step == 2 and event.phase == "forward"]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_padding_is_taken_out_where_there_is_some(padded):
+    found = names(recorded("flash_attention_2", padded=padded))
+    flash = [name for name in found if "flash" in name]
+    assert len(flash) == 2
+    assert not any("efficient" in name for name in found)
+    # queries, keys, values of two layers, each picked out by the mask
+    assert found.count("index") >= (6 if padded else 0)
+    assert ("nonzero" in " ".join(found)) <= padded
+
+
+def test_float32_queries_are_cast_as_under_autocast():
+    spec = resolve_model(MODEL)
+    fields = {"method": "full", "attention": "flash_attention_2", "dtype": "float32", "mixed_precision": "bf16"}
+    recipe = Recipe.model_validate({**fields, "micro_batch_size": BATCH})
+    asked = TraceRequest(spec, Workload.model_validate({"model": spec.name}), recipe, 8.0, True)
+    found = record(asked, BatchShape(BATCH, LENGTH, 0), {"num_hidden_layers": 2})
+    assert sum("flash" in name for name in names(found)) == 2
+
+
+def test_a_padded_batch_keeps_its_copies_and_no_repeated_heads():
+    padded = kept(recorded("flash_attention_2", padded=True))
+    full = kept(recorded("flash_attention_2", padded=False))
+    sdpa = kept(recorded("sdpa", padded=True))
+    copies = 2 * 2 * BATCH * LENGTH * WIDTH * (HEADS + 2 * KEY_HEADS)
+    assert full < padded <= full + 2 * copies
+    # sdpa with a mask repeats keys and values for every query head
+    assert padded < sdpa

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any, Final
 
+from advisor.catalog.kernel_support import refuse_beside_objective, with_kernels
 from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
@@ -20,7 +21,6 @@ from advisor.domain.request.vocabulary import MIXED_DTYPES, MIXED_FLAGS, DType, 
 from advisor.errors import BadRequest
 from advisor.estimator.estimate_request import EstimateRequest, recipe_of
 from advisor.estimator.gpu_request import dtype_asked
-from advisor.estimator.kernel_request import refuse_beside_objective, with_kernels
 
 PREPARES: Final[dict[Trainer, tuple[bool, str]]] = {
     "hf": (False, "transformers 5.23's Trainer"),

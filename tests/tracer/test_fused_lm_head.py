@@ -51,7 +51,7 @@ def test_its_tile_is_trls_whatever_the_vocabulary(
             0
         ].sum().backward()
     with Buffers() as ours:
-        recorder = SimpleNamespace(note=lambda *_: None)
+        recorder = SimpleNamespace(note=lambda *_: None, of_pieces=lambda tensor, *_: tensor)
         fused_lm_head._Head.apply(*tensors("meta"), recorder, dtype, outputs)[0].sum().backward()  # pyright: ignore
     # one in the forward pass, one in the backward pass
     assert ours.made == real.made == [((TOKEN_TILE, 32768), dtype)] * 2

@@ -45,12 +45,14 @@ class Argument:
         bounded: Any = {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}
         if not self.words:
             return bounded
-        from pydantic_core.core_schema import no_info_before_validator_function
+        from pydantic import BeforeValidator
 
         known = dict(self.words)
-        return no_info_before_validator_function(
-            lambda value: known.get(value, value) if isinstance(value, str) else value, bounded
-        )
+
+        def meant(value: Any) -> Any:
+            return known.get(value, value) if isinstance(value, str) else value
+
+        return BeforeValidator(meant).__get_pydantic_core_schema__(source, lambda _: bounded)  # pyright: ignore
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return {**handler(schema), "description": self.help}

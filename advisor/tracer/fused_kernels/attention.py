@@ -68,7 +68,7 @@ class AsOnCuda(TorchFunctionMode):
         wanted = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         kernel = self.force or self._kernel(query, key, value, attn_mask)
         if kernel == "flash":
-            return flash_attention(query, key, value, dropout_p, is_causal, wanted)
+            return flash_kernel(query, key, value, dropout_p, is_causal, wanted)
         if enable_gqa and key.shape[1] != query.shape[1]:
             key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
             value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
@@ -104,7 +104,7 @@ class AsOnCuda(TorchFunctionMode):
         return out[0]
 
 
-def flash_attention(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
+def flash_kernel(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
     """[B, heads, rows, width] each, keys and values of as many heads or of fewer; widths are padded to eighths."""
     width = query.shape[-1]
     if width % 8:

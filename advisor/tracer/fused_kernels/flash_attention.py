@@ -20,7 +20,7 @@ from unittest import mock
 
 import torch
 
-from advisor.tracer.fused_kernels.attention import flash_attention
+from advisor.tracer.fused_kernels.attention import flash_kernel
 
 NAME = "flash_attention_2"
 
@@ -68,7 +68,7 @@ def _batched(query: Any, key: Any, value: Any, causal: bool = True, dropout_p: f
     """[B, S, heads, width] each."""
     query, key, value = (t.transpose(1, 2) for t in (query, key, value))
     scale = query.shape[-1] ** -0.5
-    return flash_attention(query, key, value, dropout_p, causal, scale).transpose(1, 2)
+    return flash_kernel(query, key, value, dropout_p, causal, scale).transpose(1, 2)
 
 
 def _ragged(

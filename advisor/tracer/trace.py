@@ -128,7 +128,7 @@ def trace_key(
         asked |= {"objective": workload.objective, "reference": recipe.reference, "loss": OBJECTIVES}
     if recipe.trainer == "unsloth" or any(name in asked for name in KERNEL_FIELDS):
         asked["kernels"] = KERNELS
-    if recipe.attention == "flash_attention_2" and is_padded(recipe):
+    if recipe.attention == "flash_attention_2" and is_padded(recipe, workload):
         asked["unpadded"] = UNPADDED
     if spec.model_type not in _AS_BEFORE:
         asked["base_model"] = BASE_MODEL

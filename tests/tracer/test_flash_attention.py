@@ -8,6 +8,7 @@ from advisor.catalog.models import resolve_model
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.tracer.record_step import BatchShape, TraceRequest, record
+from advisor.tracer.trace import trace_key
 
 MODEL = "HuggingFaceTB/SmolLM2-135M"
 BATCH, LENGTH, WIDTH, HEADS, KEY_HEADS = 3, 256, 64, 9, 3
@@ -46,6 +47,13 @@ def test_float32_queries_are_cast_as_under_autocast():
     asked = TraceRequest(spec, Workload.model_validate({"model": spec.name}), recipe, 8.0, True)
     found = record(asked, BatchShape(BATCH, LENGTH, 0), {"num_hidden_layers": 2})
     assert sum("flash" in name for name in names(found)) == 2
+
+
+@pytest.mark.parametrize("rows", [1, BATCH])
+def test_a_trace_of_flash_attention_has_a_key(rows):
+    spec = resolve_model(MODEL)
+    recipe = Recipe.model_validate({"method": "lora", "attention": "flash_attention_2", "micro_batch_size": rows})
+    assert len(trace_key(spec, Workload.model_validate({"model": spec.name}), recipe)) == 64
 
 
 def test_a_padded_batch_keeps_its_copies_and_no_repeated_heads():

@@ -44,8 +44,9 @@ OBJECTIVES = 1
 KERNELS = 1
 """The same for fused losses and layer kernels of others than the model and the trainer."""
 
-UNPADDED = 1
-"""The same for FlashAttention on padded batches: 1 takes the padding out before the kernel, as transformers does."""
+UNPADDED = 2
+"""The same for FlashAttention on padded batches: 2 takes the padding out before the kernel, as transformers does, and
+keeps no query alive."""
 
 NOTICES = 2
 """The same for a user's own adapter config: 2 counts layers that the config does not treat alike."""

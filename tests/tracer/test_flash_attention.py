@@ -49,6 +49,21 @@ def test_float32_queries_are_cast_as_under_autocast():
     assert sum("flash" in name for name in names(found)) == 2
 
 
+@pytest.mark.parametrize("mixed", ["no", "bf16"])
+def test_a_checkpointed_step_keeps_no_more_than_its_layers_inputs(mixed):
+    """Whatever stands in for the library must hold none of the tensors it is given."""
+    peaks = []
+    for attention in ("sdpa", "flash_attention_2"):
+        spec = resolve_model(MODEL)
+        fields = {"method": "lora", "attention": attention, "mixed_precision": mixed, "gradient_checkpointing": True}
+        recipe = Recipe.model_validate({**fields, "micro_batch_size": BATCH})
+        asked = TraceRequest(spec, Workload.model_validate({"model": spec.name}), recipe, 8.0, True)
+        found = record(asked, BatchShape(BATCH, LENGTH, 0), {"num_hidden_layers": 6})
+        of_layers = [s for s in found.storages if s.home and s.born_step == 2 and s.born_phase == "forward"]
+        peaks.append(sum(s.size for s in of_layers if s.freed_phase != "forward"))
+    assert peaks[1] <= 1.05 * peaks[0]
+
+
 @pytest.mark.parametrize("rows", [1, BATCH])
 def test_a_trace_of_flash_attention_has_a_key(rows):
     spec = resolve_model(MODEL)

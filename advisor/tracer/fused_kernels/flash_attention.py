@@ -51,8 +51,8 @@ def flash_attention_2(model: Any, dtype: torch.dtype) -> Generator[None]:
     try:
         with (
             mock.patch.object(utils, "lazy_import_flash_attention", return_value=(functions, settings)),
-            # it asks torch whether autocast is on, which no meta device can tell
-            mock.patch.object(chosen, "get_target_dtype", side_effect=target),
+            # it asks torch whether autocast is on, which no meta device can tell; a mock would keep what it was given
+            mock.patch.object(chosen, "get_target_dtype", target),
         ):
             yield
     finally:

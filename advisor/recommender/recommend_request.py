@@ -282,7 +282,7 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     if size is not None:
         fields |= {name: getattr(size, name) for name in ("seq_len", "target_len", "image_size", "audio_seconds")}
         fields["lengths"] = size.says
-        return Workload.model_validate(fields), [*notes, size.says, *size.notes], {}, None
+        return Workload.model_validate(fields), [*notes, size.says, *size.notes], None
     measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:

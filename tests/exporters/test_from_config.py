@@ -236,10 +236,10 @@ def test_a_missing_file_is_a_bad_file(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "tools"),
     [
-        ({"use_liger_kernel": True}, {"axolotl", "hf"}),
-        ({"use_liger_kernel": True, "trainer": "trl"}, {"axolotl", "trl"}),
-        ({"fused_loss": "cce"}, {"axolotl"}),
-        ({"trainer": "axolotl"}, {"axolotl", "hf", "trl", "unsloth", "llamafactory"}),
+        ({"use_liger_kernel": True}, ["axolotl", "hf"]),
+        ({"use_liger_kernel": True, "trainer": "trl"}, ["axolotl", "trl"]),
+        ({"fused_loss": "cce"}, ["axolotl"]),
+        ({"trainer": "axolotl"}, ["axolotl", "hf", "trl", "unsloth", "llamafactory"]),
     ],
     ids=str,
 )

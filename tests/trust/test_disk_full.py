@@ -164,7 +164,7 @@ def test_an_adapter_that_found_no_room_is_not_left_half_written(tmp_path: Path, 
         (tmp_path / "best" / "adapter_model.safetensors").write_bytes(b"half")
         return TrainingResult(status="failed", reason=DISK_FULL)
 
-    monkeypatch.setattr(finalists, "train_in_process", exports)
+    monkeypatch.setattr(finalists, "train_watched", exports)
     monkeypatch.setattr(finalists, "job_of", lambda *_: SimpleNamespace(model_copy=lambda update: None))
     chosen = SimpleNamespace(trial=SimpleNamespace(number=0), weights=tmp_path / "w", seed=0)
     with pytest.raises(StoreUnavailable, match="full") as caught:

@@ -235,7 +235,7 @@ class Search:
                 if self._try([(job, pool)]):
                     break
 
-    def save(self, on_round: Callable[[], None] = lambda: None) -> None:
+    def lower_cost(self, on_round: Callable[[], None] = lambda: None) -> None:
         """Move or exchange jobs while that saves money, those with most to save first, until nothing does."""
         saved = True
         while saved and not self.out_of_time:

@@ -141,7 +141,7 @@ def _improve(problem: Problem, begun: float, seconds: float, work: _Work) -> Non
         search.repair()
         search.let_in()
         keep()
-        search.save(keep)
+        search.lower_cost(keep)
         search.let_in()
         keep()
 

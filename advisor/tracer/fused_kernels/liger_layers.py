@@ -15,12 +15,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
 import torch
 from torch import nn
 
+from advisor.assembly.adapters.module_search import named_modules
 from advisor.tracer.op_costs import dtype_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def liger_layers(model: Any, model_type: str, recorder: Recorder) -> Generator[N
     replaced: list[tuple[nn.Module, Callable[..., Any]]] = []
     in_place = model_type not in _GRADIENT_OF_ITS_OWN
     modeling: Any = None
-    for name, module in cast("nn.Module", model).named_modules():
+    for name, module in named_modules(model):
         if name.endswith(_NORMS_LEFT.get(model_type, ())):
             continue
         forward = _forward_of(module, recorder, in_place)
@@ -62,11 +63,24 @@ def liger_layers(model: Any, model_type: str, recorder: Recorder) -> Generator[N
             module.forward = original
 
 
+def _applied(function: Any, *args: Any) -> Any:
+    """A function of autograd, whose own types torch does not say."""
+    return function.apply(*args)
+
+
 def _forward_of(module: Any, recorder: Recorder, in_place: bool) -> Callable[..., Any] | None:
     if type(module).__name__.endswith("RMSNorm"):
-        return lambda hidden: _Norm.apply(hidden, module.weight, recorder, in_place)
+
+        def norm(hidden: Any) -> Any:
+            return _applied(_Norm, hidden, module.weight, recorder, in_place)
+
+        return norm
     if all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
-        return lambda x: module.down_proj(_GatedProduct.apply(module.gate_proj(x), module.up_proj(x), recorder))
+
+        def gated(x: Any) -> Any:
+            return module.down_proj(_applied(_GatedProduct, module.gate_proj(x), module.up_proj(x), recorder))
+
+        return gated
     if all(hasattr(module, name) for name in ("gate_up_proj", "down_proj", "activation_fn")):
 
         def both(x: torch.Tensor) -> torch.Tensor:
@@ -129,7 +143,7 @@ class _GatedProduct(torch.autograd.Function):
 
 def _rotary(recorder: Any) -> Callable[..., Any]:
     def rotary(q: Any, k: Any, cos: Any, sin: Any, *args: Any, **kwargs: Any) -> Any:
-        return _Rotary.apply(q, k, cos, sin, recorder)
+        return _applied(_Rotary, q, k, cos, sin, recorder)
 
     return rotary
 

@@ -66,7 +66,12 @@ def _gated(module: Any, recorder: Any, inside: set[int]) -> Callable[..., Any] |
     inside.update(id(part) for part in parts)
     flat = [weight for pair in factors if pair is not None for weight in pair]
     bases = tuple(part.get_base_layer() for part in parts)
-    return lambda x: _GatedLora.apply(x, *flat, bases, recorder)
+    kernel: Any = _GatedLora
+
+    def gated(x: Any) -> Any:
+        return kernel.apply(x, *flat, bases, recorder)
+
+    return gated
 
 
 def _single(module: Any, recorder: Any) -> Callable[..., Any] | None:
@@ -74,7 +79,12 @@ def _single(module: Any, recorder: Any) -> Callable[..., Any] | None:
     if factors is None:
         return None
     base = module.get_base_layer()
-    return lambda x, *args, **kwargs: _Lora.apply(x, *factors, base, recorder)
+    kernel: Any = _Lora
+
+    def single(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return kernel.apply(x, *factors, base, recorder)
+
+    return single
 
 
 def _weight(base: Any, dtype: torch.dtype, recorder: Any) -> torch.Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,12 +23,14 @@ Context = Callable[[], AbstractContextManager[None]]
 def offload_checkpoints(model: nn.Module, recomputing: Context) -> None:
     """Put it in the place of torch's in every module that checkpoints; `recomputing` surrounds a layer's second run."""
 
+    kernel: Any = _Offloaded
+
     def checkpoint(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
-        return _Offloaded.apply(function, recomputing, *args)
+        return kernel.apply(function, recomputing, *args)
 
     for module in model.modules():
         if hasattr(module, "_gradient_checkpointing_func"):
-            module._gradient_checkpointing_func = checkpoint
+            setattr(module, "_gradient_checkpointing_func", checkpoint)  # noqa: B010 (no submodule, as torch's types say)
 
 
 class _Offloaded(torch.autograd.Function):
@@ -48,8 +50,8 @@ class _Offloaded(torch.autograd.Function):
         shape, dtype = ctx.form
         hidden = torch.empty(shape, dtype=dtype, device="meta", requires_grad=True)
         with torch.enable_grad(), ctx.recomputing():
-            out = ctx.function(hidden, *ctx.others)
-        out = out[0] if isinstance(out, tuple) else out
+            out: Any = ctx.function(hidden, *ctx.others)
+        out = cast("tuple[Any, ...]", out)[0] if isinstance(out, tuple) else out
         # torch.autograd.backward would leave the function modes before it runs
         _engine_run_backward((out,), (grads[0],), False, False, (), allow_unreachable=True, accumulate_grad=True)
         return (None, None, hidden.grad, *(None for _ in ctx.others))

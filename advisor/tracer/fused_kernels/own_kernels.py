@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from advisor.tracer.dispatch_recorder import Recorder
 
 
-def own_kernels(
-    model: nn.Module, spec: ModelSpec, recipe: Recipe, recorder: Recorder, *, padded: bool
-) -> AbstractContextManager[None]:
+def own_kernels(model: nn.Module, spec: ModelSpec, recipe: Recipe, recorder: Recorder, *, padded: bool) -> ExitStack:
     """The model with the recipe's and its trainer's kernels, while inside."""
     kernels = ExitStack()
     # unsloth's norms and rotary embeddings by hand are of Liger's form

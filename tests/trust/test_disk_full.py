@@ -168,7 +168,7 @@ def test_an_adapter_that_found_no_room_is_not_left_half_written(tmp_path: Path, 
     monkeypatch.setattr(finalists, "job_of", lambda *_: SimpleNamespace(model_copy=lambda update: None))
     chosen = SimpleNamespace(trial=SimpleNamespace(number=0), weights=tmp_path / "w", seed=0)
     with pytest.raises(StoreUnavailable, match="full") as caught:
-        finalists.finish(SimpleNamespace(merge=False), tmp_path, chosen)  # type: ignore[arg-type]
+        finalists.finish(SimpleNamespace(merge=False), tmp_path, chosen, lambda *_: None)  # type: ignore[arg-type]
     assert not (tmp_path / "best").exists()
     assert f"advisor tune --resume {tmp_path}" in caught.value.hints[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.unknown_keys import meant_by
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
     Alpha,
@@ -186,13 +186,9 @@ def _checked_options(fields: Mapping[str, Any], strange: Mapping[str, Any], know
     takes = set(find_method(str(fields["method"])).options) if fields.get("method") else set[str]()
     unknown = [key for key in strange if key not in takes]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(known | takes), n=3, cutoff=0.5)
-        raise BadRequest(
-            f"unknown key: {unknown[0]!r}",
-            hints=[f"near names: {', '.join(near)}"] if near else [f"keys: {', '.join(sorted(known))}"],
-            key=unknown[0],
-            near=near,
-        )
+        key = unknown[0]
+        near, hints = meant_by(key, strange[key], sorted(known | takes))
+        raise BadRequest(f"unknown key: {key!r}", hints=hints, key=key, near=near)
     given: Any = fields.get("options")
     return dict(given) if is_mapping(given) else {}
 

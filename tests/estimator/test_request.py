@@ -7,8 +7,9 @@ import json
 import pytest
 
 from advisor.domain.model import ModelSpec
+from advisor.domain.request.unknown_keys import TRAINERS_KEYS
 from advisor.errors import BadFile, BadRequest, IllegalRecipe, UnknownName
-from advisor.estimator.estimate_request import from_case, hardware_of, recipe_of, workload_of
+from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, recipe_of, workload_of
 
 CASE = {"model": "m", "gpu": "L40S", "method": "lora", "batch_size": 4, "seq_len": 128}
 
@@ -211,3 +212,17 @@ def test_expandable_segments_and_grouped_batches_are_the_recipes():
     )
     recipe = recipe_of(asked)
     assert (recipe.expandable_segments, recipe.batching) == (True, "grouped")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), TRAINERS_KEYS.items())
+def test_a_trainers_name_of_a_key_is_answered_with_ours(theirs, ours):
+    assert ours in EstimateRequest.model_fields
+    with pytest.raises(BadRequest, match="unknown key") as caught:
+        from_case({**CASE, theirs: 3})
+    assert repr(ours) in caught.value.hints[0]
+
+
+def test_an_objective_under_a_strange_key_is_answered_with_how_to_ask():
+    with pytest.raises(BadRequest, match="unknown key: 'training'") as caught:
+        from_case({**CASE, "training": "dpo"})
+    assert '"objective": "dpo"' in caught.value.hints[0]

@@ -58,7 +58,7 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
             to=exporter.name,
             objective=objective,
         )
-    reason = exporter.against(job)
+    reason = _reason_against(exporter, job)
     if reason:
         others = [one.name for one in EXPORTERS if one is not exporter and _takes(one, job)]
         raise IllegalRecipe(
@@ -81,14 +81,14 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     if launcher is not None:
         if launcher not in LAUNCHERS:
             raise UnknownName.of("launcher", launcher, list(LAUNCHERS), list_with="advisor export --help")
-        needed = (*exporter.format.requirements, *more_packages)
+        needed = (*exporter.format_of(job).requirements, *more_packages)
         more, line = launch(launcher, job, command, needed, [file.name for file in files])
         files = (*files, *((more,) if more is not None else ()))
         if launcher == "hf-jobs":
             notes = (*notes, f"hf jobs carries the script alone: {job.data} must be an address that a job can read")
     return Export(
         to=exporter.name,
-        version=exporter.format.said,
+        version=exporter.format_of(job).said,
         recipe=job.recipe,
         files=files,
         command=command,
@@ -112,7 +112,12 @@ def _takes(exporter: Exporter, job: ExportJob) -> bool:
     """Whether another tool could run the job and holds all of it."""
     if exporter.name in ("peft", "accelerate"):
         return False
+    return _reason_against(exporter, job) is None
+
+
+def _reason_against(exporter: Exporter, job: ExportJob) -> str | None:
+    """Why a tool cannot run the job, or None; its settings may be what cannot be written."""
     try:
-        return exporter.against(job) is None
-    except IllegalRecipe:
-        return False
+        return exporter.against(job)
+    except IllegalRecipe as error:
+        return error.message

@@ -91,6 +91,10 @@ class Exporter:
     def format(self) -> TrainerFormat:
         return trainer_format(self.name)
 
+    def format_of(self, job: ExportJob) -> TrainerFormat:
+        """The format of the files of this job; the tool's own but where one tool writes for several trainers."""
+        return self.format
+
     def against(self, job: ExportJob) -> str | None:
         """Why the tool cannot run this, or None."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import ceil
 from typing import Final, Literal
 
 from advisor.catalog.fused_kernels import WITH_LORA_KERNELS
@@ -101,8 +102,8 @@ def with_trainer(job: ExportJob, trainer: Trainer, of: str) -> tuple[ExportJob, 
 
 
 def warmup_steps(job: ExportJob) -> int | None:
-    """The warm-up in optimizer steps; None where the number of samples, and so of steps, is unknown."""
+    """The warm-up in optimizer steps, rounded up as transformers does; None where the number of samples is unknown."""
     steps = job.workload.optimizer_steps()
     if job.recipe.warmup_ratio == 0:
         return 0
-    return None if steps is None else max(1, round(job.recipe.warmup_ratio * steps))
+    return None if steps is None else ceil(job.recipe.warmup_ratio * steps)

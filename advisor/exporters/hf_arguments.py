@@ -20,7 +20,6 @@ NOT_MODELLED = {
     "fsdp_config": SHARDED,
     "parallelism_config": SHARDED,
     "optim_target_modules": "optimizers of chosen layers are not modelled",
-    "push_to_hub_organization": "a key of transformers 4",
 }
 """Keys of TrainingArguments that decide memory and that no estimate covers -> why."""
 
@@ -54,7 +53,8 @@ def training_arguments(job: ExportJob, *, checkpointing: str = "activation_check
         "warmup_steps": recipe.warmup_ratio,
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
-        "optim": recipe.optimizer,
+        # a method that brings its own optimizer is given it apart
+        "optim": recipe.optimizer if job.method.optimizer is None else "adamw_torch",
         "bf16": recipe.mixed_precision == "bf16",
         "fp16": recipe.mixed_precision == "fp16",
         checkpointing: recipe.gradient_checkpointing,

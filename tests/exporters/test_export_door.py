@@ -176,3 +176,19 @@ def test_an_optimizer_of_another_package_is_named_with_what_installs_it():
     assert made.recipe.dtype == "bfloat16"
     assert any("pip install torch-optimi" in note for note in made.notes)
     assert any("stable_adamw" in file.text for file in made.files)
+
+
+@pytest.mark.parametrize(("trainer", "library"), [("hf", "transformers"), ("trl", "trl")])
+def test_a_script_names_the_version_of_the_trainer_it_is_written_for(trainer, library):
+    made = exported(published("lora", trainer=trainer), find_exporter("script"))
+    assert made.version.lower().startswith(library)
+
+
+def test_settings_that_cannot_be_written_are_a_reason_that_names_other_tools(monkeypatch):
+    def raises(job):
+        raise IllegalRecipe("a setting without a word for it")
+
+    monkeypatch.setattr(find_exporter("hf"), "against", raises)
+    with pytest.raises(IllegalRecipe, match=r"hf cannot run this recipe .*: a setting without a word") as caught:
+        advisor.export(CASE, to="hf")
+    assert "--to trl" in caught.value.hints[0]

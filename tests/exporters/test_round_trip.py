@@ -89,11 +89,9 @@ CHANGES = {
     "grouped": {"batching": "grouped"},
 }
 REFUSED = {
-    "nf4 under bf16": {"unsloth"},
     "float32": {"unsloth", "llamafactory"},
     "float16 under fp16": {"unsloth"},
     "float32 under bf16": {"unsloth", "llamafactory", "axolotl"},
-    "bfloat16 under bf16": {"unsloth"},
     "prepared nf4": {"trl", "hf", "llamafactory", "unsloth", "ms-swift"},
     "packed": {"hf"},
     "unclipped": {"unsloth"},

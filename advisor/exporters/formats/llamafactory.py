@@ -106,8 +106,6 @@ class LlamaFactory(Exporter):
             arguments.pop(key, None)
         # transformers before 5, which LLaMA-Factory takes too, reads warmup_steps as a whole number
         document |= {**arguments, "warmup_ratio": recipe.warmup_ratio}
-        if job.method.optimizer is not None:
-            document["optim"] = "adamw_torch"
         rows = {
             "file_name": PurePath(job.data).as_posix(),
             "formatting": "sharegpt",

@@ -89,8 +89,6 @@ class MsSwift(Exporter):
             }
         arguments = training_arguments(job, checkpointing="gradient_checkpointing")
         arguments["warmup_ratio"] = arguments.pop("warmup_steps")
-        if job.method.optimizer is not None:
-            arguments["optim"] = "adamw_torch"
         arguments.pop("train_sampling_strategy")
         document |= {**arguments, "group_by_length": recipe.batching == "grouped", "adam_beta2": _ADAM_BETA2}
         text = yaml_text(document, stanza(self.format, job, self.command(job)))

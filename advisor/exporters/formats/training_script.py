@@ -20,6 +20,9 @@ class TrainingScript(Exporter):
     def format(self) -> TrainerFormat:
         return trainer_format("trl")
 
+    def format_of(self, job: ExportJob) -> TrainerFormat:
+        return trainer_format("trl" if job.recipe.trainer == "trl" else "hf")
+
     def against(self, job: ExportJob) -> str | None:
         reason = against_script(job)
         if reason:
@@ -43,9 +46,9 @@ class TrainingScript(Exporter):
 
     def files(self, job: ExportJob) -> tuple[ExportedFile, ...]:
         if job.recipe.trainer == "trl":
-            text = trl_script(job, self.format, self.command(job))
+            text = trl_script(job, self.format_of(job), self.command(job))
         else:
-            text = hf_script(job, trainer_format("hf"), self.command(job), inline=True)
+            text = hf_script(job, self.format_of(job), self.command(job), inline=True)
         return (ExportedFile(name="train.py", text=text),)
 
     def command(self, job: ExportJob) -> str:

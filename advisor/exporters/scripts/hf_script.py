@@ -60,8 +60,6 @@ def hf_settings(job: ExportJob) -> dict[str, Any]:
         "num_labels": workload.num_labels if workload.task == "sequence-classification" else None,
         "max_target_length": (workload.target_len or workload.seq_len) if workload.task == "seq2seq" else None,
     }
-    if job.method.optimizer is not None:
-        arguments["optim"] = "adamw_torch"
     return {**own, **{key: value for key, value in optional.items() if value is not None}, **arguments}
 
 

@@ -31,8 +31,6 @@ def trl_script(job: ExportJob, format: TrainerFormat, command: str) -> str:
         **sft_arguments(job),
         "model_init_kwargs": {key: model[key] for key in ("dtype", "attn_implementation")},
     }
-    if optimizer is not None:
-        arguments["optim"] = "adamw_torch"
     reallocated = adapter is not None and adapter["peft_type"] in REALLOCATED
     parts = [header(format, stanza(format, job, command)), _imports(job, optimizer, reallocated=reallocated), ""]
     parts.append(python_literal("ARGUMENTS", arguments))

@@ -127,6 +127,7 @@ def _moved(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tenso
     return {name: once[id(tensor)] for name, tensor in batch.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", one_in(5, FOUND), ids=lambda m: m.name)
 def test_meta_and_real_runs_allocate_the_same_bytes(method: Method) -> None:
     if method.name in CANNOT_RUN:

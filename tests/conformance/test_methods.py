@@ -31,7 +31,13 @@ from tests.conformance.tiny import (
 
 METHODS = {m.name: m for m in methods()}
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-EVERY_TINY = pytest.mark.parametrize("tiny", [DECODER, ENCODER, ENCODER_DECODER, MIXTURE], ids=lambda t: t.name)
+EVERY_TINY = pytest.mark.parametrize(
+    "tiny",
+    [
+        *(pytest.param(tiny, id=tiny.name) for tiny in (DECODER, ENCODER)),
+        *(pytest.param(tiny, id=tiny.name, marks=pytest.mark.slow) for tiny in (ENCODER_DECODER, MIXTURE)),
+    ],
+)
 
 NEEDS_GPU_TO_START = {"loftq": "peft quantises on the GPU while it initialises"}
 IDLE = {"shadow": "shadow_update_"}
@@ -174,6 +180,7 @@ def test_gradients_are_the_same_under_checkpointing_or_it_is_refused(method: Met
         assert torch.allclose(plain[name], checkpointed[name], atol=1e-5), name
 
 
+@pytest.mark.slow
 @EVERY_METHOD
 def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     tiny = home(method)

@@ -44,6 +44,7 @@ def test_trainable_parameters_are_pefts_own_count(runs):
         assert made.trainable_parameters == profile.trainable_parameters, profile.id
 
 
+@pytest.mark.slow
 def test_peak_reserved_is_within_half_a_percent(runs, predicted):
     off = errors((p.peak_reserved, r.profile.peak_reserved_bytes) for p, r in zip(predicted, runs, strict=True))
     assert np.median(off) <= 0.005

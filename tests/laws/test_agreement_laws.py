@@ -91,6 +91,7 @@ recommended = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 def test_an_estimate_of_what_was_recommended_gives_the_same_figures():
     answered: list[bool] = []
 
@@ -140,6 +141,7 @@ def typed(asked: dict[str, Any]) -> list[str]:
     return words
 
 
+@pytest.mark.slow
 @law(3)
 @given(recipe=recipes, size=sizes)
 def test_the_command_line_and_python_say_the_same(recipe: dict[str, Any], size: dict[str, Any]):
@@ -253,6 +255,7 @@ def test_every_name_of_a_model_gives_the_same_model():
             assert stored_base(other) is not None or other.digests == known.digests, alias
 
 
+@pytest.mark.slow
 def test_every_name_of_a_card_gives_the_same_figures():
     for gpu in gpus():
         if gpu.bandwidth_bytes_s is None or gpu.bf16_flop_s is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def compared(laws: tuple[Law, ...], recipe: dict[str, Any], drawn: list[dict[str
     assert made.faults == []
 
 
+@pytest.mark.slow
 def test_more_of_anything_takes_no_less_and_the_sums_are_right():
     """All laws of one recipe at once: they share its trace, which costs most."""
     made = Comparisons()
@@ -32,6 +34,7 @@ def test_more_of_anything_takes_no_less_and_the_sums_are_right():
     made.check()
 
 
+@pytest.mark.slow
 def test_checkpointing_rank_and_precision_keep_their_order():
     made = Comparisons()
 

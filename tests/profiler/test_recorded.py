@@ -54,6 +54,7 @@ def test_a_recorded_run_tells_where_when_and_with_what(profile):
     assert len(profile.step_seconds) == profile.steps > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", COMPARABLE, ids=lambda p: p.id)
 def test_todays_trace_allocates_what_was_measured(profile):
     made = trace(spec_of(profile), profile.workload, profile.recipe)

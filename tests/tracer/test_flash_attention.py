@@ -49,6 +49,7 @@ def test_float32_queries_are_cast_as_under_autocast():
     assert sum("flash" in name for name in names(found)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", ["no", "bf16"])
 def test_a_checkpointed_step_keeps_no_more_than_its_layers_inputs(mixed):
     """Whatever stands in for the library must hold none of the tensors it is given."""

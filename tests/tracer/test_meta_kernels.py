@@ -33,6 +33,7 @@ def test_the_delta_rule_does_the_fallbacks_products_and_its_triangular_solve(
     assert delta_rule._flop(key, value) == counted.get_total_flops() + solve
 
 
+@pytest.mark.slow
 def test_a_four_bit_product_unpacks_the_whole_weight_for_a_moment():
     """128 x 256 numbers in bf16; of 8 tokens nothing else is as large."""
     pytest.importorskip("bitsandbytes")

@@ -53,6 +53,7 @@ def spoil(monkeypatch, change):
     monkeypatch.setattr(finish, "export", spoilt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", OURS)
 def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, method):
     job = classify(tmp_path, tiny_bert, method)

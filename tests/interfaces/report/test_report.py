@@ -165,6 +165,7 @@ def test_lengths_of_the_wall_are_near_the_one_asked_and_within_the_context(lengt
     assert 2 * found[-1] > length
 
 
+@pytest.mark.slow
 def test_a_recommendation_says_settings_refusals_and_why(tmp_path, capsys):
     path = tmp_path / "r.html"
     asked = ["recommend", "--model", "meta-llama/Llama-3.2-3B", "--gpu", "L40S", "--samples", "2000"]

@@ -22,7 +22,7 @@ def gpu(capability=8.9):
     return Gpu.model_validate(
         {
             "name": "x",
-            "vendor": "v",
+            "vendor": "nvidia",
             "generation": "g",
             "memory_bytes": 2**36,
             "usable_bytes": 2**36,

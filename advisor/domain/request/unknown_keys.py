@@ -40,7 +40,7 @@ def meant_by(key: str, value: object, known: Sequence[str]) -> tuple[list[str], 
     if value in get_args(Objective) and "objective" in known:
         return ["objective"], [f'to ask of a training\'s objective: "objective": "{value}"']
     ours = TRAINERS_KEYS.get(key)
-    if ours in known:
+    if ours is not None and ours in known:
         return [ours], [f"here it is called {ours!r}"]
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
     return near, [f"near names: {', '.join(near)}"] if near else [f"keys: {', '.join(known)}"]

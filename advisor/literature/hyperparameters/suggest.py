@@ -17,12 +17,14 @@ from advisor.catalog.findings.method_names import KIND_OF, our_name
 from advisor.catalog.findings.study_files import load_studies
 from advisor.catalog.findings.task_types import task_type_of
 from advisor.catalog.hyperparameters.published_settings import load_settings
+from advisor.catalog.methods import find_method, options_of
 from advisor.domain.model import ModelSpec
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest, UnknownName
 from advisor.literature.evidence_architecture import evidence_architecture
+from advisor.literature.hyperparameters.rate_law import RateQuestion, effective_alpha, law_rate
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps
 from advisor.literature.hyperparameters.weighting import (
     SettingQuery,
@@ -47,12 +49,20 @@ def recommend_settings(
     architecture: str,
     model_parameters: int | None,
     hidden_size: int | None = None,
+    model_type: str = "",
     task_type: str | None = None,
     samples: int | None = None,
+    effective_batch_size: int | None = None,
+    steps: int | None = None,
+    lora_alpha: float | None = None,
 ) -> tuple[Setting, ...]:
     """Learning rate (a new head's too), rank, alpha, dropout, targets, batch, length, warm-up, schedule, weight decay.
 
     Only settings that the method has and that somebody published are answered: none is without a source.
+
+    Args:
+        hidden_size: width of the residual stream; with it a decoder's rate is the law's (rate_law), else a median.
+        model_type: of the model's config; batch, steps and alpha (at the scale alpha / rank) bear on the law alone.
 
     Raises:
         UnknownName: the method, architecture or task type is unknown.
@@ -68,7 +78,10 @@ def recommend_settings(
         task_class(task_type),
         samples,
     )
-    found: list[Setting | None] = [_learning_rate(query, hidden_size), _head_learning_rate(query)]
+    law = None
+    if hidden_size is not None and query.architecture == "decoder":
+        law = law_rate(RateQuestion(query.method, model_type, hidden_size, effective_batch_size, steps, lora_alpha))
+    found: list[Setting | None] = [_learning_rate(query, law), _head_learning_rate(query)]
     if KIND_OF[query.method] == "low rank":
         rank = _number(query, "rank", whole=True)
         found += [rank, _alpha(query, rank), _number(query, "dropout", log=False), _targets(query)]
@@ -89,11 +102,25 @@ def settings_published_for(name: str, spec: ModelSpec, workload: Workload) -> tu
             architecture=evidence_architecture(spec),
             model_parameters=spec.parameters,
             hidden_size=spec.hidden,
+            model_type=str(spec.text_config.get("model_type") or spec.model_type),
             task_type=workload.task_type,
             samples=workload.samples,
+            effective_batch_size=workload.effective_batch_size,
+            steps=workload.optimizer_steps(),
+            lora_alpha=_catalogued_alpha(name),
         )
     except UnknownName:
         return ()
+
+
+def _catalogued_alpha(name: str) -> float | None:
+    """The alpha that a recipe of the method has unless somebody changes it, at LoRA's scale; None without one."""
+    method = find_method(name)
+    options = options_of(method, {})
+    alpha, rank = options.get("alpha"), options.get("rank")
+    if not isinstance(alpha, (int, float)) or not isinstance(rank, int):
+        return None
+    return effective_alpha(alpha, rank, rank_stabilised="use_rslora" in method.adapter_marks)
 
 
 def task_class(task_type: str | None) -> str | None:
@@ -163,26 +190,31 @@ def _conflict(numbers: Sequence[tuple[float, float, str]], value: float, ratio: 
     return "; ".join(f"{v:g} in {repository(s)}" for _, v, s in loud[:3])
 
 
-def _learning_rate(query: SettingQuery, hidden_size: int | None) -> Setting | None:
+def _learning_rate(query: SettingQuery, law: Setting | None) -> Setting | None:
     # Few new parameters never learned at a lower rate than all the old ones; a run that tried it shows as conflict.
     fulls = None if query.method == "full" else _number(SettingQuery("full", *_rest(query)), "learning_rate")
     least = fulls.value if fulls and isinstance(fulls.value, float) and KIND_OF[query.method] != "partial" else 0.0
     found = _number(query, "learning_rate", least=least) or _rate_of_findings(query)
+    # a classifier's head is not what the law was searched on: full fine-tuning of decoders to classify takes less
+    if law is not None and not (query.method == "full" and query.task == "understanding"):
+        return _with_median(law, found)
     if found is None or not isinstance(found.value, float):
         return found
     value, low, high = found.value, found.low or found.value, found.high or found.value
     low, high = min(low, value / 3), max(high, value * 3)
-    why, conflict, sources = found.why, found.conflict, found.sources
+    why = found.why
     if fulls is not None and isinstance(fulls.value, float):
         why += f"; {value / fulls.value:.3g} times full fine-tuning's {fulls.value:g} here"
-    if KIND_OF[query.method] == "low rank" and query.architecture == "decoder" and hidden_size:
-        rule = 5e-5 * 10 * (2000 / hidden_size) ** 0.781
-        sources = (*sources, "github:thinking-machines-lab/tinker-cookbook@9dfcc3a2c (rule for LoRA on Llama)")
-        low, high = min(low, rule), max(high, rule)
-        if max(rule, value) > 2 * min(rule, value):
-            note = f"5e-4 x (2000/hidden)^0.781 gives {rule:.1e} (thinking-machines-lab/tinker-cookbook)"
-            conflict = f"{conflict}; {note}" if conflict else note
-    return found.model_copy(update={"low": low, "high": high, "why": why, "conflict": conflict, "sources": sources})
+    return found.model_copy(update={"low": low, "high": high, "why": why})
+
+
+def _with_median(law: Setting, median: Setting | None) -> Setting:
+    """The law's rate, and what most use where that is another: they use it at every batch and width."""
+    if median is None or not isinstance(median.value, float) or not isinstance(law.value, float):
+        return law
+    if max(law.value, median.value) <= 1.5 * min(law.value, median.value):
+        return law
+    return law.model_copy(update={"conflict": f"{median.value:g}, {median.why}, whatever batch and width"})
 
 
 def _head_learning_rate(query: SettingQuery) -> Setting | None:

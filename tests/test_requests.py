@@ -23,6 +23,7 @@ from advisor.domain.request.command_options import (
     PlanCommand,
     RecommendCommand,
     TuneCommand,
+    WebCommand,
 )
 from advisor.domain.request.measuring_options import AuditCommand, CalibrateCommand, ProfileCommand, StudyCommand
 from advisor.domain.request.plan_options import PlanOptions
@@ -59,6 +60,7 @@ COMMANDS: dict[str, type] = {
     "profile": ProfileCommand,
     "calibrate": CalibrateCommand,
     "audit": AuditCommand,
+    "web": WebCommand,
     "mcp": JsonAnswer,
     "doctor": JsonAnswer,
     "completion": JsonAnswer,

@@ -74,11 +74,18 @@ def answer(request: EstimateRequest) -> Candidate:
     return answer_on(request, hardware_of(request), resolve_model(request.model))
 
 
-def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, use_measured: bool = True) -> Candidate:
+def answer_on(
+    request: EstimateRequest,
+    hardware: Hardware,
+    spec: ModelSpec,
+    *,
+    use_measured: bool = True,
+    thorough: bool = True,
+) -> Candidate:
     """The candidate of a request whose machine and model are known already, with every check of a user's question.
 
     Args:
-        use_measured: as in `price`.
+        use_measured, thorough: as in `price`.
 
     Raises:
         as `estimate`.
@@ -90,7 +97,7 @@ def answer_on(request: EstimateRequest, hardware: Hardware, spec: ModelSpec, *, 
     check_attention(hardware.gpu, recipe.attention)
     workload, notes = workload_of(request, spec, recipe)
     method = check_recipe(spec, recipe, workload)
-    candidate = price(workload, recipe, hardware, spec, use_measured=use_measured)
+    candidate = price(workload, recipe, hardware, spec, use_measured=use_measured, thorough=thorough)
     if request.torch_compile:
         candidate = as_compiled(candidate)
     resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]

@@ -24,6 +24,13 @@ def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
     return trace(spec, workload, recipe, hardware.gpu)
 
 
+def known_trace(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Trace | None:
+    """The trace of one step where it was made before; None where it would have to be made."""
+    from advisor.tracer.trace import remembered, trace_key
+
+    return remembered(trace_key(spec, workload, recipe, hardware.gpu))
+
+
 def releases_of(trace: Trace, workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> list[str]:
     """What is to be said of the releases that a trace was made with."""
     from advisor.tracer.trace import release_notes

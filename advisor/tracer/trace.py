@@ -171,12 +171,12 @@ def trace(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None =
         AdvisorError: the model cannot be built, the method cannot be attached (see assembly).
     """
     key = trace_key(spec, workload, recipe, gpu)
-    known = _remembered(key)
+    known = remembered(key)
     if known is not None:
         return known
     with _one_at_a_time:
         # another thread may have made it meanwhile
-        known = _remembered(key)
+        known = remembered(key)
         if known is not None:
             return known
         made = make_trace(spec, workload, recipe, gpu, key=key)
@@ -190,7 +190,8 @@ _one_at_a_time = threading.RLock()
 """Held while a step is traced: for so long parts of torch and peft are others, for every thread of the process."""
 
 
-def _remembered(key: str) -> Trace | None:
+def remembered(key: str) -> Trace | None:
+    """The trace of a key from memory, from those shipped or from the cache folder; None where it is to be made."""
     if key not in _memory:
         for path in (SHIPPED / f"{key}.json.gz", cache_path(key)):
             found = store.read_cache(Trace, path)

@@ -53,6 +53,23 @@ class JsonAnswer(TypedDict, total=False):
     as_json: AsJson
 
 
+class WebCommand(TypedDict, total=False):
+    """`advisor web`."""
+
+    host: (
+        Annotated[
+            str,
+            Argument("Address to listen on; a token is asked for beyond this machine.", "HOST", "127.0.0.1"),
+        ]
+        | None
+    )
+    port: (
+        Annotated[int, Argument("Port to listen on; 0: any that is free.", shown_default="8765", ge=0, le=65535)] | None
+    )
+    browser: Annotated[bool, Argument("Open the page in the browser.", flag="--open", switch=True)]
+    as_json: AsJson
+
+
 class CaseFiles(TypedDict, total=False):
     """Where a recipe, or many, are read from."""
 

@@ -62,6 +62,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     ),
     "calibrate": ("advisor.interfaces.cli.calibrate:command", "Fit the cost model to measured runs."),
     "audit": ("advisor.interfaces.cli.audit:command", "Score predictions on measured runs that the fit did not see."),
+    "web": (
+        "advisor.interfaces.cli.web:command",
+        "A page of this machine to ask, compare and move sliders on, and the same verbs for programs.",
+    ),
     "mcp": (
         "advisor.interfaces.cli.mcp:command",
         "Offer recommend, estimate and export to an agent, by the Model Context Protocol on stdin and stdout.",

@@ -65,13 +65,13 @@ def tools() -> tuple[AgentTool, ...]:
             "export",
             "A recipe as the files of a trainer (trl, hf, axolotl, llamafactory ...), as text; nothing is written. "
             "`source` is `choice` of recommend's or estimate's answer, or estimate's own arguments.",
-            _export_schema(),
+            export_schema(),
             _export,
         ),
     )
 
 
-def _export_schema() -> dict[str, Any]:
+def export_schema() -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: (hint, None) for name, hint in get_type_hints(ExportOptions, include_extras=True).items()
     }
@@ -118,13 +118,13 @@ def _export(arguments: dict[str, Any]) -> Answer:
     source: Any = options.pop("source", None)
     if not is_object(source):
         raise BadRequest("export needs `source`, an object that holds a recipe", field="source")
-    found: Export = advisor.export(_recipe_in(source), **options)
+    found: Export = advisor.export(recipe_in(source), **options)
     lines = [f"--- {file.name}\n{file.text}" for file in found.files]
     lines += [f"run: {found.launch or found.command}", *(f"note: {note}" for note in found.notes)]
     return _answer(lines, **found.model_dump(mode="json"))
 
 
-def _recipe_in(source: Mapping[str, Any]) -> Candidate | Mapping[str, Any]:
+def recipe_in(source: Mapping[str, Any]) -> Candidate | Mapping[str, Any]:
     """A candidate as an answer holds it, else a case of the estimator."""
     if "recipe" not in source:
         return source

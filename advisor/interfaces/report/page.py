@@ -54,7 +54,7 @@ def rendered(page: Page) -> str:
         loader=PackageLoader("advisor.interfaces.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_visible,
+        finalize=visible,
         trim_blocks=True,
     )
     drawn = can_draw()
@@ -82,7 +82,7 @@ def rendered(page: Page) -> str:
     return environment.get_template(TEMPLATE).render(page=view)
 
 
-def _visible(value: Any) -> Any:
+def visible(value: Any) -> Any:
     """Control characters and changes of direction spelt out, as in the terminal."""
     from markupsafe import Markup
 

@@ -130,9 +130,14 @@ async def _ask_all(port: int) -> tuple[Counter[int], int]:
             try:
                 read, write = await asyncio.open_connection("127.0.0.1", port)
                 head = (
-                    f"GET /recipe?{query} HTTP/1.1\r\nHost: localhost\r\nHX-Request: true\r\nConnection: close\r\n\r\n"
+                    f"GET /recipe?{query} HTTP/1.1",
+                    "Host: localhost",
+                    "HX-Request: true",
+                    "Connection: close",
+                    "",
+                    "",
                 )
-                write.write(head.encode())
+                write.write("\r\n".join(head).encode())
                 answer = await asyncio.wait_for(read.read(), 120)
                 write.close()
                 status = int(answer.split(b" ", 2)[1])

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, Literal, Protocol
 
+from advisor.bug_log import bug_line
 from advisor.interfaces.web.worker_process import Progress, Reply, WorkerProcess, broken
 
 Lane = Literal["quick", "slow"]
@@ -154,7 +155,12 @@ class JobQueue:
             def tell(done: int, total: int, what: str, job: PageJob = job) -> None:
                 job.progress = (done, total, what)
 
-            job.reply.set_result(worker.ask(job.verb, job.arguments, tell))
+            try:
+                reply = worker.ask(job.verb, job.arguments, tell)
+            except Exception as error:
+                # whoever waits is told, and the lane goes on
+                reply = broken(f"advisor failed on this, which is a bug: {bug_line(error)}")
+            job.reply.set_result(reply)
 
 
 def _key(verb: str, arguments: dict[str, Any]) -> str:

@@ -118,6 +118,18 @@ def test_only_so_many_results_are_kept(slow, monkeypatch):
     assert queue.known("estimate", {"n": 0}) is None
 
 
+def test_a_worker_that_fails_is_told_to_who_waits_and_the_lane_goes_on():
+    class Failing(Slow):
+        def ask(self, verb: str, arguments: dict[str, Any], tell: Any) -> dict[str, Any]:
+            raise ValueError("no")
+
+    Failing.go, Failing.asked = threading.Event(), []
+    queue = JobQueue(Failing)
+    for number in range(4):
+        assert reply(queue.ask("quick", {"n": number}, "quick"))["broken"]
+    queue.close()
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_its_job_and_is_started_anew():
     worker = WorkerProcess()

@@ -31,7 +31,7 @@ from advisor.estimator.parallelism.strategies import traced_as
 from advisor.estimator.precision_request import recipe_asked
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
-from advisor.tracer.timelines import releases_of, timeline_of, trace_of
+from advisor.tracer.timelines import known_trace, releases_of, timeline_of, trace_of
 
 REPEAT_NOISE: Final = 0.012
 """Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
@@ -65,6 +65,27 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
         advisor.estimate("meta-llama/Llama-3.2-3B", "L40S", method="lora", rank=32, batch_size=4, seq_len=683)
     """
     return answer(from_case({"model": model, "gpu": gpu, **options}))
+
+
+def quick_estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptions]) -> Candidate | None:
+    """As `estimate`, with a wider range of the reserved memory; None where the step would have to be traced first.
+
+    Args:
+        model, gpu, options: as of `estimate`.
+
+    Raises:
+        as `estimate`.
+    """
+    from advisor.catalog.models import resolve_model
+
+    request = from_case({"model": model, "gpu": gpu, **options})
+    hardware, spec = hardware_of(request), resolve_model(request.model)
+    recipe, _ = recipe_asked(request, spec, hardware.gpu)
+    workload, _ = workload_of(request, spec, recipe)
+    traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
+    if known_trace(workload, traced, hardware, spec) is None:
+        return None
+    return answer_on(request, hardware, spec, thorough=False)
 
 
 def answer(request: EstimateRequest) -> Candidate:

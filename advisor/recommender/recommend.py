@@ -10,9 +10,11 @@ from advisor.catalog.objectives import quality_unknown, under_objective
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.request.verb_options import RecommendOptions
+from advisor.domain.units import HOUR
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
+from advisor.recommender.criteria import training_usd
 from advisor.recommender.explain import drop_dominated, why, would_change
 from advisor.recommender.gpu_search.cards import cards_asked, several_asked
 from advisor.recommender.gpu_search.outcome import card_in_words, no_card, search_notes
@@ -142,6 +144,46 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
             *_notes(choice, spot=question.request.spot),
         ),
     )
+
+
+def weighed_again(
+    found: Recommendation,
+    *,
+    budget_usd: float | None = None,
+    deadline_hours: float | None = None,
+    policy: str | None = None,
+) -> Recommendation | None:
+    """The candidates of an answer that keep these limits by their expected values, ranked anew by the same policy.
+
+    What the answer had dropped as beaten in every respect stays beaten, since what beats it costs no more. Reasons and
+    settings are those of the first candidate: they are left out where that is another one, for who moves a slider.
+
+    Args:
+        found: an answer to the same question without these limits.
+        policy: that of the question; None is the default.
+
+    Returns:
+        None where no candidate keeps the limits, or none has a price or a time: the question is to be asked in full.
+    """
+    fields = RecommendRequest.model_fields
+    rule = find_policy(fields["policy"].default if policy is None else policy)
+    kept = [
+        one
+        for one in found.ranked
+        if (budget_usd is None or ((paid := training_usd(one, spot=found.spot)) is not None and paid.mid <= budget_usd))
+        and (
+            deadline_hours is None
+            or ((time := one.time.training) is not None and time.mid <= deadline_hours * HOUR)
+        )
+    ]  # fmt: skip
+    if not kept:
+        return None
+    verdict = rule.rank(kept, fields["tolerance_points"].default)
+    ranked = drop_dominated(verdict.ranked)[0]
+    changes: dict[str, object] = {"ranked": ranked}
+    if ranked[0] != found.choice:
+        changes |= {"settings": (), "why": (verdict.because,), "would_change": ()}
+    return found.model_copy(update=changes)
 
 
 def _with_quality(question: ResolvedRequest, candidate: Candidate, costs: Costs) -> Candidate:

@@ -123,7 +123,7 @@ class AnswerFinder:
 
     def _weighed(self, whole: PageJob, arguments: Mapping[str, Any]) -> Recommendation | None:
         """The answer without limits, weighed under them; None where that has to be asked in full."""
-        from advisor.recommender.weighed_again import weighed_again
+        from advisor.recommender.recommend import weighed_again
 
         if "error" in whole.reply.result():
             return None

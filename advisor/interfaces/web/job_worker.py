@@ -74,7 +74,7 @@ def _recipe(arguments: dict[str, Any], say: Say) -> Any:
 
 def _quick(arguments: dict[str, Any], say: Say) -> Any:
     """The quick figures, from a trace that is known; None where there is none."""
-    from advisor.estimator.quick_estimate import quick_estimate
+    from advisor.estimator.estimate import quick_estimate
 
     return plain(quick_estimate(**arguments))
 
@@ -97,7 +97,7 @@ def _report(arguments: dict[str, Any], say: Say) -> Any:
 def _ready(arguments: dict[str, Any], say: Say) -> Any:
     """Nothing but what the first quick question needs, loaded."""
     from advisor.catalog.prices import offers
-    from advisor.estimator import quick_estimate
+    from advisor.estimator.estimate import quick_estimate
     from advisor.tracer import trace
 
     offers("L40S", 1)

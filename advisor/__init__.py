@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from advisor.domain.profile import Calibration as Calibration
     from advisor.domain.profile import Profile as Profile
     from advisor.domain.quantity import Quantity as Quantity
+    from advisor.domain.questions.fitting import Fitting as Fitting
     from advisor.domain.recipe import Recipe as Recipe
     from advisor.domain.recommendation import Recommendation as Recommendation
     from advisor.domain.trace.trace_schema import Trace as Trace
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from advisor.estimator.calibrate import calibrate as calibrate
     from advisor.estimator.doctor import doctor as doctor
     from advisor.estimator.estimate import estimate as estimate
+    from advisor.estimator.fitting.fit import fit as fit
     from advisor.experiments.experiment import study as study
     from advisor.exporters.export import export as export
     from advisor.exporters.export_job import Export as Export
@@ -62,6 +64,7 @@ VERBS: Final[dict[str, str]] = {
     "estimate": "advisor.estimator.estimate",
     "evidence": "advisor.literature.evidence",
     "export": "advisor.exporters.export",
+    "fit": "advisor.estimator.fitting.fit",
     "gpus": "advisor.catalog.gpus",
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
@@ -79,6 +82,7 @@ NOUNS: Final[dict[str, str]] = {
     "Candidate": "advisor.domain.candidate",
     "Export": "advisor.exporters.export_job",
     "Finding": "advisor.domain.findings",
+    "Fitting": "advisor.domain.questions.fitting",
     "FleetPlan": "advisor.domain.fleet.fleet_plan",
     "Gpu": "advisor.domain.hardware",
     "Hardware": "advisor.domain.hardware",

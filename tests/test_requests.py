@@ -19,6 +19,7 @@ from advisor.domain.request.catalogue_options import EvidenceCommand, GpusComman
 from advisor.domain.request.command_options import (
     EstimateCommand,
     ExportCommand,
+    FitCommand,
     JsonAnswer,
     PlanCommand,
     RecommendCommand,
@@ -47,6 +48,7 @@ VERBS: list[tuple[str, type, type[BaseModel], set[str]]] = [
 ]
 COMMANDS: dict[str, type] = {
     "estimate": EstimateCommand,
+    "fit": FitCommand,
     "recommend": RecommendCommand,
     "tune": TuneCommand,
     "plan": PlanCommand,

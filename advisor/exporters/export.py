@@ -14,6 +14,7 @@ from advisor.exporters.export_job import Export, Exporter, ExportJob
 from advisor.exporters.export_source import Source, job_of
 from advisor.exporters.formats import EXPORTERS, find_exporter
 from advisor.exporters.launch import LAUNCHERS, SEGMENTS, launch
+from advisor.exporters.several_gpus import against_several, files_for_all, notes_on_several
 
 
 def export(source: Source, **options: Unpack[ExportOptions]) -> Export:
@@ -71,7 +72,9 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     job, notes = exporter.as_run(job)
     if job.model == job.spec.name and job.spec.source == "catalogue":
         notes = (f"{job.model} is loaded; an instruct or later one of the same definition: --model NAME", *notes)
-    files, command, line = exporter.files(job), exporter.command(job), ""
+    files = (*exporter.files(job), *files_for_all(exporter.name, job))
+    command, line = exporter.command(job), ""
+    notes = (*notes, *notes_on_several(job))
     if job.recipe.expandable_segments:
         command = f"env {SEGMENTS} {command}"
         notes = (*notes, f"priced with {SEGMENTS} in the environment, which no file of a trainer says")
@@ -118,6 +121,6 @@ def _takes(exporter: Exporter, job: ExportJob) -> bool:
 def _reason_against(exporter: Exporter, job: ExportJob) -> str | None:
     """Why a tool cannot run the job, or None; its settings may be what cannot be written."""
     try:
-        return exporter.against(job)
+        return against_several(exporter.name, job) or exporter.against(job)
     except IllegalRecipe as error:
         return error.message

@@ -11,6 +11,7 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.trainer_formats import TrainerFormat, trainer_format
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.vocabulary import Sharding
 from advisor.domain.stored import Value
 from advisor.domain.workload import Workload
 from advisor.exporters.settings import Settings
@@ -18,7 +19,10 @@ from advisor.exporters.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """A recipe for a workload, with the names that a config needs: rows, output folder, seed, GPU ("" unknown)."""
+    """A recipe for a workload, with the names that a config needs: rows, output folder, seed, GPU ("" unknown).
+
+    `count` GPUs in all, on `nodes` machines; `sharding` says how the job is spread over them.
+    """
 
     workload: Workload
     recipe: Recipe
@@ -27,6 +31,9 @@ class ExportJob:
     output: str = "out"
     seed: int = 42
     gpu: str = ""
+    count: int = 1
+    nodes: int = 1
+    sharding: Sharding | None = None
     peak: str = ""
     """The peak memory that was predicted, for the reader; "" where nobody asked."""
 

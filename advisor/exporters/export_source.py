@@ -11,6 +11,7 @@ from advisor import store
 from advisor.catalog.methods import check_recipe
 from advisor.catalog.models import resolve_model
 from advisor.domain.candidate import Candidate
+from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.tuning import TunedStudy
@@ -130,12 +131,16 @@ def _resolved(name: str, model: str | None) -> ModelSpec:
 
 def _of_candidate(candidate: Candidate, model: str | None) -> ExportJob:
     peak = candidate.memory.peak_device
+    card = candidate.gpu if candidate.gpu_count == 1 else f"each {candidate.gpu}"
     return ExportJob(
         workload=candidate.workload,
         recipe=candidate.recipe,
         spec=_resolved(candidate.workload.model, model),
         gpu=candidate.gpu,
-        peak=f"predicted peak on {candidate.gpu}: {gib(peak.mid)} ({gib(peak.low)} to {gib(peak.high)}), {peak.basis}",
+        count=candidate.gpu_count,
+        nodes=candidate.nodes,
+        sharding=candidate.sharding,
+        peak=f"predicted peak on {card}: {gib(peak.mid)} ({gib(peak.low)} to {gib(peak.high)}), {peak.basis}",
     )
 
 
@@ -153,12 +158,13 @@ def _of_study(study: TunedStudy, model: str | None) -> ExportJob:
 def _of_case(case: Mapping[str, Any]) -> ExportJob:
     request = from_case(case)
     spec = resolve_model(request.model)
-    gpu, card = "", None
+    card: Gpu | None = None
+    spread: dict[str, Any] = {}
     if request.gpu or request.gpu_like:
         hardware = hardware_of(request)
-        gpu = hardware.gpu.name
         card = hardware.gpu
+        spread = {"gpu": card.name, "count": hardware.count, "nodes": hardware.nodes, "sharding": hardware.sharding}
     recipe = recipe_asked(request, spec, card)[0]
     workload: Workload = workload_of(request, spec, recipe)[0]
     check_recipe(spec, recipe, workload)
-    return ExportJob(workload, recipe, spec, gpu=gpu)
+    return ExportJob(workload, recipe, spec, **spread)

@@ -9,6 +9,7 @@ from advisor.domain.request.vocabulary import MIXED_FLAGS
 from advisor.domain.units import plural
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.settings import Settings
+from advisor.exporters.several_gpus import trainer_arguments
 
 CHECKPOINTED = {"use_reentrant": False}
 """As the estimate traces it; the other kind keeps other tensors."""
@@ -73,6 +74,7 @@ def training_arguments(job: ExportJob, *, checkpointing: str = "activation_check
         "logging_steps": 10,
         "report_to": "none",
         "seed": job.seed,
+        **trainer_arguments(job),
     }
 
 

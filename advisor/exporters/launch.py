@@ -24,6 +24,12 @@ def launch(
     Raises:
         IllegalRecipe: the launcher has no name for the recipe's GPU, or cannot run this command.
     """
+    if job.nodes > 1 or (job.count > 1 and name == "hf-jobs"):
+        raise IllegalRecipe(
+            f"{name}'s file is written for one {'machine' if job.nodes > 1 else 'GPU'}, and this job has "
+            f"{job.nodes if job.nodes > 1 else job.count}",
+            hints=["leave --launch out, and start the command on each machine", "several GPUs of one: --launch slurm"],
+        )
     if name == "hf-jobs" and tuple(files) != ("train.py",):
         raise IllegalRecipe(
             "hf jobs carries one script, and this export has other files or another program",
@@ -47,7 +53,7 @@ def _slurm(job: ExportJob, command: str, requirements: Sequence[str]) -> tuple[E
         "#SBATCH --job-name=advisor",
         "#SBATCH --nodes=1",
         "#SBATCH --ntasks=1",
-        f"#SBATCH --gres=gpu:1{gpu}",
+        f"#SBATCH --gres=gpu:{job.count}{gpu}",
         "#SBATCH --output=%x-%j.log",
         "",
         "set -euo pipefail",
@@ -62,7 +68,7 @@ def _skypilot(job: ExportJob, command: str, requirements: Sequence[str]) -> tupl
     document: dict[str, Any] = {
         "name": "advisor",
         "workdir": ".",
-        "resources": {"accelerators": f"{_named('skypilot', job)}:1"},
+        "resources": {"accelerators": f"{_named('skypilot', job)}:{job.count}"},
         "setup": _install(requirements),
         "run": command,
     }
@@ -71,7 +77,7 @@ def _skypilot(job: ExportJob, command: str, requirements: Sequence[str]) -> tupl
 
 def _dstack(job: ExportJob, command: str, requirements: Sequence[str]) -> tuple[ExportedFile, str]:
     name, _, memory = _named("dstack", job).partition(":")
-    gpu: dict[str, Any] = {"name": name, "count": 1}
+    gpu: dict[str, Any] = {"name": name, "count": job.count}
     document: dict[str, Any] = {
         "type": "task",
         "name": "advisor",

@@ -9,6 +9,7 @@ from typing import Annotated, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
 from advisor.domain.request.export_options import ExportOptions, LaunchedBy
+from advisor.domain.request.fit_options import FitOptions
 from advisor.domain.request.plan_options import FleetFile, PlanOptions
 from advisor.domain.request.tune_options import TuneOptions
 from advisor.domain.request.verb_options import (
@@ -97,6 +98,17 @@ class EstimateCommand(ModelOnGpu, EstimateOptions, CaseFiles, ExplainedAnswer, W
     """`advisor estimate`."""
 
 
+class ModelOnGpus(TypedDict, total=False):
+    """What is asked about, the GPU perhaps left to choose."""
+
+    model: Model | None
+    gpu: Annotated[Gpu, VerbDetail("Several with commas, or any: all that have a price.")] | None
+
+
+class FitCommand(ModelOnGpus, FitOptions, JsonAnswer, total=False):
+    """`advisor fit`."""
+
+
 class ChoiceExport(TypedDict, total=False):
     """What becomes of a recommendation beside being printed."""
 
@@ -105,13 +117,6 @@ class ChoiceExport(TypedDict, total=False):
     out: Annotated[Out, VerbDetail("With --export: a file, or a folder of several files.", "printed")] | None
     report: ReportFile | None
     force: Annotated[Force, VerbDetail("With --export or --report.")]
-
-
-class ModelOnGpus(TypedDict, total=False):
-    """What is asked about, the GPU perhaps left to choose."""
-
-    model: Model | None
-    gpu: Annotated[Gpu, VerbDetail("Several with commas, or any: all that have a price.")] | None
 
 
 class RecommendCommand(ModelOnGpus, RecommendOptions, ChoiceExport, JsonAnswer, total=False):

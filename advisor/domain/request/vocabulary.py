@@ -30,6 +30,9 @@ TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 Batching = Literal["padded", "grouped", "packed", "padding-free"]
 """`padded`: to the longest of samples drawn at random · `grouped`: of samples sorted by length · `packed`: rows filled
 with samples · `padding-free`: all samples of a batch in one row."""
+Varied = Literal["batch", "length", "model", "gpu"]
+"""What `advisor fit` looks for, all else as asked."""
+VARIED: tuple[Varied, ...] = get_args(Varied)
 Sharding = Literal["ddp", "fsdp1", "fsdp2", "zero1", "zero2", "zero3"]
 """How one job is spread over several GPUs: copies of all (`ddp`), or weights, gradients and state in shards."""
 SHARDINGS: tuple[Sharding, ...] = get_args(Sharding)

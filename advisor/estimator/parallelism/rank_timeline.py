@@ -255,8 +255,9 @@ class _Rank:
             fresh: int | None = None
             if layout.gathered_apart:
                 fresh = put.born(start, size)
-                put.dies(start, buffer)
             held[unit] = put.born(start, size)
+            # wait_for_unshard lets go of the last unit's buffer, and yet names it until it returns
+            put.dies(start, buffer)
             buffer = fresh
             if (layout.reshard and unit >= 0) or (unit == ROOT and not layout.whole_root):
                 put.dies(end, held.pop(unit), after=True)
@@ -289,8 +290,8 @@ class _Rank:
         gradients = (trace.mem_category == _GRADIENTS) & (trace.mem_step == step)
         by_unit: dict[int, list[int]] = defaultdict(list)
         visits = self._visits(step, (_BACKWARD,))
+        inside, born = gradients & trace.mem_alloc, trace.bytes_of(1, 1, 1)
         for number, (_, start, end) in enumerate(visits):
-            inside = gradients & trace.mem_alloc
             by_unit[number] = (np.flatnonzero(inside[start : end + 1]) + start).tolist()
         tail = next(self._tail(step), None)
         kept: int | None = None
@@ -298,7 +299,7 @@ class _Rank:
         for number, rows in by_unit.items():
             if not rows:
                 continue
-            size = float(trace.bytes_of(1, 1, 1)[rows].sum())
+            size = float(born[rows].sum())
             at, after = (visits[number][2], True) if layout.reduces_each or tail is None else (tail, False)
             put.dies(at, kept, after=after)
             scratch = put.born(at, size * layout.reduce_scale, after=after)

@@ -20,7 +20,7 @@ from advisor.estimator.parallelism.layout import RankLayout
 from advisor.estimator.parallelism.rank_timeline import rank_timeline, units_of
 from advisor.estimator.parallelism.strategies import layout_of
 
-_KEPT: TimelineMemo[Timeline] = TimelineMemo(8)
+_KEPT: TimelineMemo[Timeline] = TimelineMemo(32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ def layout_of(sharding: Sharding, shards: int, asked: Recipe, traced: Recipe, sp
     float32 master copy (deepspeed/runtime/zero/stage_1_and_2.py, stage3.py).
     """
     if sharding == "ddp":
-        return RankLayout(shards, copies_gradients=True)
+        # a copy of all is the same on any number of ranks
+        return RankLayout(1, copies_gradients=True)
     width = 4 if traced.dtype == "float32" or not _trains_base(asked.method) else 2
     eight_bit = "8bit" in asked.optimizer
     each = asked.gradient_accumulation == 1

@@ -11,6 +11,7 @@ from advisor.exporters.expressible import against_kernels, against_method, again
 from advisor.exporters.hf_arguments import read_arguments, read_precision
 from advisor.exporters.scripts.hf_script import hf_script, hf_settings
 from advisor.exporters.settings import Settings
+from advisor.exporters.several_gpus import started_on_all
 
 PEFT_OPTIMIZERS: Final = ("loraplus", "lorafa")
 """Method optimizers that peft makes, so that a script without advisor can."""
@@ -59,7 +60,7 @@ class HfTrainer(Exporter):
         )
 
     def command(self, job: ExportJob) -> str:
-        return "python train.py"
+        return started_on_all(self.name, job, "python train.py")
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         if "model_init" in document:

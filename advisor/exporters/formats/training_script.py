@@ -8,6 +8,7 @@ from advisor.exporters.expressible import LORA_CASTS, with_trainer
 from advisor.exporters.formats.hf_trainer import PADDED, against_script
 from advisor.exporters.scripts.hf_script import hf_script
 from advisor.exporters.scripts.trl_script import trl_script
+from advisor.exporters.several_gpus import started_on_all
 
 
 class TrainingScript(Exporter):
@@ -52,7 +53,7 @@ class TrainingScript(Exporter):
         return (ExportedFile(name="train.py", text=text),)
 
     def command(self, job: ExportJob) -> str:
-        return "python train.py"
+        return started_on_all(self.name, job, "python train.py")
 
 
 TRAINING_SCRIPT = TrainingScript()

@@ -14,6 +14,7 @@ from advisor.exporters.export_job import ConfigCase, ExportedFile, Exporter, Exp
 from advisor.exporters.expressible import LORA_CASTS, against_method, against_recipe, with_trainer
 from advisor.exporters.hf_arguments import read_arguments, read_precision, sft_arguments, training_arguments
 from advisor.exporters.settings import Settings
+from advisor.exporters.several_gpus import quantised_storage, started_on_all
 
 _LORA: Final = {
     "r": "lora_r",
@@ -71,12 +72,12 @@ class TrlCli(Exporter):
             "load_in_4bit": recipe.base == "nf4",
         }
         if recipe.base == "nf4":
-            document |= {"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
+            document |= {"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True, **quantised_storage(job)}
         document |= training_arguments(job, checkpointing="gradient_checkpointing")
         return (ExportedFile(name="trl.yaml", text=yaml_text(document, stanza(self.format, job, self.command(job)))),)
 
     def command(self, job: ExportJob) -> str:
-        return "trl sft --config trl.yaml"
+        return started_on_all(self.name, job, "trl sft --config trl.yaml")
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         others = {"finetuning_type", "stage", "cutoff_len", "template", "model_init"}

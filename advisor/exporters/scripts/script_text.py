@@ -12,6 +12,7 @@ from advisor.catalog.methods import options_of
 from advisor.catalog.trainer_formats import TrainerFormat
 from advisor.exporters.adapter_document import SAYS_NOTHING, adapter_document
 from advisor.exporters.export_job import ExportJob
+from advisor.exporters.several_gpus import quantised_storage
 
 REALLOCATED: Final = ("ADALORA", "ADAMSS")
 """peft types whose model must be told of every optimizer step."""
@@ -40,6 +41,7 @@ def model_settings(job: ExportJob) -> dict[str, Any]:
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": True,
             "bnb_4bit_compute_dtype": recipe.compute_dtype,
+            **quantised_storage(job),
         }
     if recipe.base != "dtype" and job.workload.task == "sequence-classification":
         # a list of one's own replaces transformers' own finding of heads, and a new head cannot be quantised
@@ -83,7 +85,8 @@ def load(kind, **more):
     """The base model as it was priced, and the names of the parameters that its checkpoint lacks."""
     config = quantization()
     if config is not None:
-        more |= {"quantization_config": config, "device_map": {"": 0 if torch.cuda.is_available() else "cpu"}}
+        device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+        more |= {"quantization_config": config, "device_map": {"": device}}
     model, report = kind.from_pretrained(
         NAME, dtype=MODEL["dtype"], attn_implementation=MODEL["attn_implementation"], output_loading_info=True, **more
     )

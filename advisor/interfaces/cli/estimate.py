@@ -52,7 +52,7 @@ def command(
       advisor estimate --model Qwen/Qwen2.5-7B --gpu L4 --method qlora --seq-len 1024 --report report.html
       advisor estimate --from-config axolotl.yaml --gpu L40S --samples 2000
     """
-    asked = _asked(arguments)
+    asked = asked_of(given(arguments))
     if cases is not None and config is not None:
         raise BadRequest("--from and --from-config are two sources", hints=["leave one of them out"])
     if cases is not None:
@@ -72,9 +72,8 @@ def command(
     return 0
 
 
-def _asked(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The options typed, as keywords of `advisor.estimate`."""
-    asked = given(arguments)
+def asked_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was typed, as keywords of `advisor.estimate`."""
     if "target_modules" in asked:
         modules = asked["target_modules"]
         asked["target_modules"] = modules[0] if len(modules) == 1 else list(modules)

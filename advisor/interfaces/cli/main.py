@@ -32,6 +32,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.estimate:command",
         "Memory, time, money and quality of one recipe on one machine, or of many from a file.",
     ),
+    "fit": (
+        "advisor.interfaces.cli.fit:command",
+        "What fits: the largest batch, length or model on a GPU, or the smallest and cheapest GPU for a recipe.",
+    ),
     "tune": (
         "advisor.interfaces.cli.tune:command",
         "Search the settings on your data, from the recommendation on; keep the best adapter.",

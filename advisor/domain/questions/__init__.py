@@ -1,0 +1,1 @@
+"""Answers to single questions of planning: what fits, what it costs."""

@@ -81,10 +81,27 @@ def _forgetting_table(method: str, studies: Sequence[Forgetting]) -> Any:
     if not studies:
         return f"no study of the catalogue measured what {method} forgets beside full fine-tuning"
     rows = [
-        (one.study, one.measure, f"{one.kept:+.4g} {one.unit}", f"{one.better_in} of {one.settings}", one.url)
+        (
+            one.study,
+            f"{one.measure}{f', {one.trained_by}' if one.trained_by else ''}",
+            "all" if one.rank is None else str(one.rank),
+            _with_ends(one.kept, one.kept_low, one.kept_high, one.unit),
+            f"{one.better_in} of {one.settings}",
+            "" if one.lost is None else _with_ends(one.lost, one.lost_low, one.lost_high, one.unit),
+            one.url,
+        )
         for one in studies
     ]
-    return grid(("study", "measure", "kept against full", "better in", "address"), rows, right="kept against full")
+    heading = ("study", "measure", "rank", "kept against full (90 %)", "better in", "lost to the untouched", "address")
+    return [
+        grid(heading, rows, right="kept against full (90 %),lost to the untouched,rank"),
+        "intervals: of each study's own settings, not of another model's",
+    ]
+
+
+def _with_ends(value: float, low: float | None, high: float | None, unit: str) -> str:
+    ends = "" if low is None or high is None else f" ({low:+.3g} to {high:+.3g})"
+    return f"{value:+.3g}{ends} {unit}"
 
 
 def _list(asked: dict[str, Any], as_json: bool) -> None:

@@ -141,7 +141,8 @@ class PlanFiles(TypedDict, total=False):
     target: Annotated[ExportedAs, VerbDetail("Of each job; needs --out.")] | None
     launch: LaunchedBy | None
     out: Annotated[Out, VerbDetail("With --export: a folder, in it one a recipe.")] | None
-    force: Annotated[Force, VerbDetail("With --export.")]
+    report: ReportFile | None
+    force: Annotated[Force, VerbDetail("With --export or --report.")]
 
 
 class PlanCommand(FleetAsked, PlanOptions, PlanFiles, JsonAnswer, total=False):

@@ -13,6 +13,7 @@ from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import clean, emit, fitted, progress
+from advisor.interfaces.report.report_writer import report_writer
 
 if TYPE_CHECKING:
     from advisor.domain.fleet.fleet_plan import FleetPlan, Placement
@@ -33,6 +34,7 @@ def command(
     target: str | None,
     launch: str | None,
     out: str | None,
+    report: str | None,
     force: bool,
     as_json: bool,
     **arguments: Any,
@@ -47,14 +49,16 @@ def command(
     Examples:
       advisor plan jobs.yaml --fleet fleet.yaml
       advisor plan jobs.yaml --fleet fleet.yaml --gantt plan.html
+      advisor plan jobs.yaml --fleet fleet.yaml --report report.html
       advisor plan jobs.yaml --fleet fleet.yaml --price-change H100=+20% --add-gpu L40S=2
       advisor plan jobs.yaml --fleet fleet.yaml --export trl --launch skypilot -o run/
     """
     asked = given(arguments)
     if "fleet" not in asked:
         raise BadRequest("--fleet is missing", hints=["for example: --fleet fleet.yaml (docs/plan.md)"])
-    if (target is None) != (out is None) or (target is None and (launch or force)):
+    if (target is None) != (out is None) or (target is None and (launch or (force and report is None))):
         raise BadRequest("--export, --launch and --force go with --out", hints=["for example: --export trl -o run/"])
+    write_report = report_writer(report, force=force)
     with progress("pricing") as advance:
         found = advisor.plan(jobs, on_progress=advance, **asked)
     if picture is not None:
@@ -63,6 +67,7 @@ def command(
         click.echo(clean(f"wrote {gantt(found, picture)}"), err=True)
     if target is not None and out is not None:
         _export(found, target, launch, out, force=force)
+    write_report(found)
     emit(found, as_json, plan_table)
     if found.solution.interrupted:
         raise KeyboardInterrupt("Interrupted. The plan above is the best that was found until then.")

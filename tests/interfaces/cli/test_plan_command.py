@@ -85,6 +85,29 @@ def test_a_wrong_file_has_its_exit_code_and_no_traceback(jobs, code, here, capsy
     assert "Traceback" not in said.err
 
 
+HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e"
+
+
+def test_a_report_says_who_runs_where_who_pays_and_what_is_left_out(here, capsys):
+    jobs = [
+        {"name": HOSTILE, "hours": 1, "team": "red", "deadline": "9 h"},
+        {"name": "b", "hours": 90, "deadline": "9 h", "team": "blue"},
+        {"name": "c", "hours": 2, "team": "blue"},
+    ]
+    (here / "jobs.yaml").write_text(json.dumps({"jobs": jobs}))
+    assert typed("advisor plan jobs.yaml --fleet fleet.yaml --report out.html") == 3
+    assert "wrote" in capsys.readouterr().err
+    text = (here / "out.html").read_text(encoding="utf-8")
+    for words in ("What runs where", "Cost by team", "Left out", "what would let it in", "Machines", "1 left out"):
+        assert words in text
+    assert text.count('role="img"') == 2
+    assert "<script" not in text
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert typed("advisor plan jobs.yaml --fleet fleet.yaml --report out.html") == 2
+    assert "--force" in capsys.readouterr().err
+    assert typed("advisor plan jobs.yaml --fleet fleet.yaml --report out.html --force") == 3
+
+
 def test_an_interrupted_search_prints_its_best_plan(here, capsys, monkeypatch):
     from dataclasses import replace
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advisor.assembly.objectives.preference_batch import preference_batch
+from advisor.assembly.objectives.rollout_batch import rollout_batch, scored_before
 from advisor.domain.model import ModelSpec
-from advisor.domain.request.vocabulary import Reference
+from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ def make_batch(
     device: str,
     dtype: torch.dtype | None = None,
     seed: int = 0,
-    reference: Reference | None = None,
+    recipe: Recipe | None = None,
 ) -> dict[str, torch.Tensor]:
     """Model inputs of B = `batch` samples of S = `length` tokens (T = `target` for an encoder-decoder).
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
     so that no model takes the shortcut it has for full batches. Images: pixel_values; audio:
-    input_features; both in `dtype`. Preference objectives have batches of their own (`preference_batch`).
+    input_features; both in `dtype`. Other objectives have batches of their own (`preference_batch`, `rollout_batch`,
+    where T is a completion's length), in which what the `recipe` computes beforehand stands.
     """
     import torch
 
@@ -48,7 +50,11 @@ def make_batch(
         return torch.randn(*shape, generator=make).to(device=device, dtype=dtype)
 
     inputs: dict[str, torch.Tensor] = {}
+    if workload.rollout is not None and recipe is not None:
+        scored = scored_before(workload, recipe)
+        return rollout_batch(workload, scored, tokens, batch, length, target, padded=padded)
     if workload.objective != "sft":
+        reference = None if recipe is None else recipe.reference
         return preference_batch(workload.objective, reference, tokens, batch, length, padded=padded)
     if spec.task_class == "ImageClassification":
         size = workload.image_size or int(spec.text_config.get("image_size") or 224)

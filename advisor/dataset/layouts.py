@@ -35,6 +35,8 @@ MEANINGS: Final[Mapping[str, str]] = {
 UNDERSTOOD: Final = "text; text and label; prompt and completion; instruction and output; messages; input and target"
 FEW_CLASSES: Final = 0.5
 """A column offered as label has fewer different values than this share of the rows."""
+PROMPTED: Final = ("prompts", "prompt-completion")
+"""Formats of which reinforcement objectives read the prompts alone."""
 ANSWERS: Final = ("chosen", "rejected")
 """Roles of a pair, one sequence each."""
 SMALL: Final = 0.005
@@ -45,7 +47,8 @@ def find_layout(path: Path, seen: Columns, named: Roles, first: Placed, also: Co
     """How rows with these columns are read.
 
     Args:
-        also: formats beside those of supervised training that are read too: `preference`, `kto`.
+        also: formats beside those of supervised training that are read too, or read otherwise: `preference`, `kto`,
+            `prompts`, `prompt-completion`.
 
     Raises:
         BadRequest: a format that is not trained on yet, by its name; a column named that is not there.
@@ -62,11 +65,20 @@ def find_layout(path: Path, seen: Columns, named: Roles, first: Placed, also: Co
     if found is None:
         raise _unknown(path, seen, first)
     entry, roles = found
+    if entry.name in also and "prompt" in roles and entry.name in PROMPTED:
+        return _prompt_layout(seen, roles, entry.name)
     if entry.name in also:
         return _preference_layout(seen, roles, entry.name)
     if entry.kind is None:
         raise _not_trained(path, entry, roles)
     return _with_unlabelled(path, seen, Layout(entry.name, entry.kind, roles))
+
+
+def _prompt_layout(seen: Columns, roles: Roles, path_format: str) -> Layout:
+    """The layout of rows whose prompts alone are read: what stands beside them is for the reward."""
+    if _chat(seen, roles, "prompt"):
+        return Layout(path_format, "messages", {"messages": roles["prompt"]})
+    return Layout(path_format, "text", {"text": roles["prompt"]})
 
 
 def _preference_layout(seen: Columns, roles: Roles, path_format: str) -> Layout:

@@ -172,8 +172,11 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         "prompts",
         None,
         recognisers.prompt_only_columns,
-        "are prompts without an answer ({listed}): reinforcement learning on them (GRPO, RLOO) is not priced yet",
-        ("to train on the prompts as texts: --columns text={prompt}",),
+        "are prompts without an answer ({listed}), which supervised training cannot learn from",
+        (
+            "to price reinforcement learning on them: advisor recommend --objective grpo (or rloo)",
+            "to train on the prompts as texts: --columns text={prompt}",
+        ),
     ),
     RowFormat("text", "text", recognisers.text_columns),
 )

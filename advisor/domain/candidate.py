@@ -25,7 +25,9 @@ BREAKDOWN = (
     "workspace",
     "context",
 )
-"""The parts of peak memory, in this order; they add up to `peak_device` (allocator slack is in `fragmentation`)."""
+"""The parts of peak memory, in this order; they add up to `peak_device` (allocator slack is in `fragmentation`).
+
+Beside them, where completions are generated, `key-value cache` at a peak there, and `vLLM` on the same card."""
 
 
 class Memory(Value):
@@ -36,7 +38,7 @@ class Memory(Value):
     allocated_after_step: Quantity
     peak_device: Quantity
     breakdown: dict[str, int] = Field(description="BREAKDOWN and `fragmentation`, bytes at the moment of the peak")
-    peak_phase: str = Field(description="where in the step the peak lies: forward, loss, backward, optimizer")
+    peak_phase: str = Field(description="where in the step the peak lies: forward, loss, ... optimizer, generation")
 
 
 class Time(Value):
@@ -44,6 +46,7 @@ class Time(Value):
 
     step: Quantity
     tokens_per_second: Quantity
+    generation: Quantity | None = Field(None, description="of `step`, what generates the completions it learns from")
     training: Quantity | None = None
     phases: dict[str, float] = Field(default_factory=dict, description="seconds of a step by phase")
     bound_by: dict[str, float] = Field(default_factory=dict, description="share of a step: matmul, bandwidth ...")

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
-from advisor.domain.request.vocabulary import Objective, Task, TaskType
+from advisor.domain.request.vocabulary import GenerationEngine, Objective, Task, TaskType
 from advisor.domain.stored import Value
 
 DEFAULT_SEQ_LEN: Final = 1024
@@ -15,13 +15,38 @@ PAIRED: Final[frozenset[Objective]] = frozenset({"dpo", "ipo", "orpo", "cpo", "s
 """Objectives whose samples are two sequences each, a preferred and a rejected answer."""
 
 
+class Rollout(Value):
+    """How a reinforcement objective has the completions it learns from.
+
+    Each setting is called as TRL calls it but `engine`, which is three of its settings in one. A prompt of P tokens
+    gets `num_generations` completions of `completion_length` tokens at most.
+    """
+
+    num_generations: int = Field(8, ge=2, le=10**5)
+    completion_length: int = Field(512, ge=1, le=10**6)
+    engine: GenerationEngine = "transformers"
+    vllm_gpu_memory_utilization: float = Field(0.3, gt=0, lt=1)
+    beta: float = Field(0.0, ge=0)
+    steps_per_generation: int | None = Field(None, ge=1, description="None: the gradient accumulation")
+    num_iterations: int = Field(1, ge=1, le=1000)
+
+    def batches(self, accumulation: int) -> int:
+        """Micro-batches whose completions are generated at once."""
+        return self.steps_per_generation or accumulation
+
+    def generations_a_step(self, accumulation: int) -> float:
+        """How often completions are generated in one optimizer step; below 1 where they serve several."""
+        return accumulation / (self.batches(accumulation) * self.num_iterations)
+
+
 class Workload(Value):
     """One thing to learn.
 
     Lengths are in tokens. `seq_len` is the longest sample after truncation and decides memory;
     `mean_seq_len` is the mean padded length of a batch's samples and decides time (default: `seq_len`).
-    `target_len` is the longest target of a seq2seq task. A sample of a `PAIRED` objective is two sequences, and lengths
-    are those of one of them.
+    `target_len` is the longest target of a seq2seq task, or the longest completion where a `rollout` generates them:
+    then `seq_len` is a prompt and its completion, `samples` are prompts, and a batch is counted in completions. A
+    sample of a `PAIRED` objective is two sequences, and lengths are those of one of them.
 
     Raises:
         ValidationError: a size is not positive, or the mean exceeds the longest.
@@ -37,6 +62,7 @@ class Workload(Value):
     target_len: int | None = Field(None, ge=1, le=10**7)
     image_size: int | None = Field(None, ge=1, le=10**4, description="a picture's side in pixels")
     audio_seconds: float | None = Field(None, gt=0, description="a recording's length")
+    rollout: Rollout | None = Field(None, description="of a reinforcement objective: how its completions are had")
     num_labels: int = Field(2, ge=1, le=10**6)
     epochs: float = Field(3.0, gt=0, le=10**6)
     effective_batch_size: int = Field(16, ge=1, le=10**7)
@@ -74,5 +100,8 @@ class Workload(Value):
         """Optimizer steps of the whole training, the last incomplete batch counted; None without samples."""
         if self.samples is None:
             return None
-        a_epoch = -(-self.samples // self.effective_batch_size)
+        learned = self.samples
+        if self.rollout is not None:
+            learned *= self.rollout.num_generations * self.rollout.num_iterations
+        a_epoch = -(-learned // self.effective_batch_size)
         return max(1, round(a_epoch * self.epochs))

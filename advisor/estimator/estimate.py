@@ -22,6 +22,8 @@ from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, workload_of
+from advisor.estimator.generation.completions import with_completions
+from advisor.estimator.generation.generation_memory import engine_bytes
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
@@ -167,6 +169,9 @@ def price(
     if job is not None:
         memory = memory_of_rank(memory, job)
         time, notes = time_of_job(time, timeline, workload, job), (*job.notes(), *notes)
+    if workload.rollout is not None:
+        sized = spec if spec.parameters else spec.model_copy(update={"parameters": trace.total_parameters})
+        memory, time = with_completions(memory, time, timeline, sized, workload, recipe, hardware, fitted)
     alone = job is None and use_measured
     measured = profile_of(workload, recipe, hardware.gpu.name, spec) if alone else None
     if measured is not None:
@@ -225,7 +230,7 @@ def largest_micro_batch(
     Args:
         at_most: the effective batch size.
     """
-    limit = hardware.limit_bytes - round(nccl_bytes(hardware.count))
+    limit = hardware.limit_bytes - round(nccl_bytes(hardware.count)) - engine_bytes(workload, hardware.gpu)
     overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
     usual = load_constants("memory")["fragmentation"].low
     timeline: Timeline | None = None
@@ -262,7 +267,8 @@ def quick_peak(
             timeline, lengths.largest, workspace_bytes=overheads.workspace, accumulation=accumulation
         ).peak
     usual = load_constants("memory")["fragmentation"].value
-    return known[asked] * usual + overheads.context.mid + nccl_bytes(hardware.count)
+    beside = nccl_bytes(hardware.count) + engine_bytes(workload, hardware.gpu)
+    return known[asked] * usual + overheads.context.mid + beside
 
 
 def _of_rank(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> tuple[str, Timeline]:

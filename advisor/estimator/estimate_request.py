@@ -12,12 +12,22 @@ from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.modality import sample_size, sized_workload
 from advisor.catalog.models.tasks import not_used, target_length, task_for
-from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
+from advisor.catalog.objectives import (
+    PROMPT_TOKENS,
+    check_groups,
+    check_lengths_of,
+    rollout_for,
+    task_of,
+    trainer_for,
+    usual_accumulation,
+    usual_epochs,
+)
 from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
+from advisor.domain.request.rollout_options import RolloutRequest
 from advisor.domain.request.unknown_keys import meant_by
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (
@@ -71,7 +81,6 @@ from advisor.domain.request.verb_options import (
     WeightDecay,
 )
 from advisor.domain.request.vocabulary import Trainer
-from advisor.domain.stored import Value
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.gpu_request import gpu_asked
@@ -84,7 +93,7 @@ OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
 
 
-class EstimateRequest(Value):
+class EstimateRequest(RolloutRequest):
     """One recipe on one machine, as a user puts it. Lengths in tokens, money in USD.
 
     `adapter_config` is a peft adapter config, or the path of one; else `method` with its hyperparameters.
@@ -217,6 +226,13 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         refuse_beside(request.length_file, mean_seq_len=request.mean_seq_len)
         of_the_file, notes = lengths_from(request.length_file, seq_len, spec.context_length)
         seq_len = of_the_file["seq_len"]
+    rollout = rollout_for(objective, request)
+    if rollout is not None:
+        check_groups(rollout, recipe.micro_batch_size, recipe.gradient_accumulation, request.gpus)
+        if seq_len is None:
+            seq_len = PROMPT_TOKENS + rollout.completion_length
+            notes.append(f"no length was given: prompts of {PROMPT_TOKENS} tokens are assumed")
+        check_lengths_of(rollout, seq_len)
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
         seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
@@ -234,12 +250,15 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "mean_seq_len": request.mean_seq_len,
         "target_len": target_len,
         "epochs": request.epochs if "epochs" in request.model_fields_set else usual_epochs(objective)[0] or 3.0,
-        "effective_batch_size": request.batch_size * request.gradient_accumulation * request.gpus,
+        "effective_batch_size": recipe.micro_batch_size * recipe.gradient_accumulation * request.gpus,
+        "rollout": rollout,
         "lengths": "given" if request.seq_len else "assumed: no data given",
         **of_the_file,
     }
     if request.samples is not None:
         fields["samples"] = request.samples
+    if rollout is not None:
+        fields["target_len"] = rollout.completion_length
     labels = request.num_labels or head_outputs(spec)
     if objective == "reward":
         labels = 1
@@ -294,7 +313,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "options": options,
             "adapter_config": config,
             "micro_batch_size": request.batch_size,
-            "gradient_accumulation": request.gradient_accumulation,
+            "gradient_accumulation": _accumulation_of(request),
             "base": request.base or method.default_base,
             "optimizer": optimizer,
             "gradient_checkpointing": request.gradient_checkpointing,
@@ -307,6 +326,14 @@ def recipe_of(request: EstimateRequest) -> Recipe:
             "weight_decay": request.weight_decay,
         }
     )
+
+
+def _accumulation_of(request: EstimateRequest) -> int:
+    """As asked for; where nobody says and completions come in groups, until a group is whole."""
+    rollout = rollout_for(request.objective or "sft", request)
+    if rollout is None or "gradient_accumulation" in request.model_fields_set:
+        return request.gradient_accumulation
+    return usual_accumulation(rollout, request.batch_size * request.gpus)
 
 
 def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from advisor.domain.trace.pieces import tokens_in_piece
+from advisor.domain.trace.pieces import tokens_in_piece, worked_through
 from advisor.domain.trace.timeline import Floats, Timeline
 
 
@@ -34,5 +34,6 @@ class Polynomials:
             terms = self.coefficient * float(batch) ** self.of_b * length**self.of_s * target**self.of_t
             out[row, :-1] = np.bincount(self.poly, weights=terms, minlength=self.count)
             for poly, coefficient, kind, size, less in self.pieces:
-                out[row, poly] += coefficient * tokens_in_piece(kind, size, batch * (float(length) - less))
+                tokens = worked_through(kind, batch, float(length), float(target), less)
+                out[row, poly] += coefficient * tokens_in_piece(kind, size, tokens)
         return out

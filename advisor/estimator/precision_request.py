@@ -11,7 +11,7 @@ from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
 from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.tasks import task_for
-from advisor.catalog.objectives import task_of, under_objective
+from advisor.catalog.objectives import rollout_for, task_of, under_objective
 from advisor.catalog.optimizer_names import KEEPS_UPDATES, OF_BITSANDBYTES
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.hardware import Gpu
@@ -54,7 +54,9 @@ def recipe_asked(request: EstimateRequest, spec: ModelSpec, gpu: Gpu | None) -> 
         recipe = with_stored_base(spec, recipe)
     objective = request.objective or "sft"
     task = task_for(spec, task_of(objective, spec, request.task))
-    recipe, said = under_objective(recipe, find_method(recipe.method), objective, request.reference)
+    recipe, said = under_objective(
+        recipe, find_method(recipe.method), objective, request.reference, rollout_for(objective, request)
+    )
     settled, notes = _settled(request, recipe, spec, task, gpu)
     liger, loss, lora = request.use_liger_kernel, request.fused_loss, request.lora_kernels
     if objective != "sft":

@@ -220,7 +220,7 @@ class _MeasuredRun:
             padded=job.recipe.batching in ("padded", "grouped") and size * job.workload.sequences > 1,
             device="cpu",
             seed=self.seed,
-            reference=job.recipe.reference,
+            recipe=job.recipe,
         )
 
     def _step(self) -> None:

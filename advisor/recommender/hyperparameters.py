@@ -27,8 +27,8 @@ from advisor.literature.hyperparameters.training_length import (
 )
 from advisor.recommender.recommend_request import ResolvedRequest
 
-OF_OBJECTIVES: Final = ("beta", "loss_type", "cpo_alpha", "simpo_gamma")
-"""Settings of an objective's loss, which no recipe holds: they change no cost."""
+OF_OBJECTIVES: Final = ("num_generations", "beta", "loss_type", "cpo_alpha", "simpo_gamma")
+"""Settings of an objective that no recipe holds."""
 YARDSTICK: Final = "lora"
 """The method whose trainings set the length for all."""
 
@@ -132,6 +132,9 @@ def settings_of(question: ResolvedRequest, choice: Candidate) -> tuple[Setting, 
         used[name] = getattr(recipe, name)
     catalogued = {"learning_rate": method.learning_rate, **method.options}
     own = [known[name] for name in OF_OBJECTIVES if name in known]
+    if workload.rollout is not None:
+        as_asked = {name: getattr(workload.rollout, name) for name in ("num_generations", "beta")}
+        own = [one.model_copy(update={"value": as_asked.get(one.name, one.value)}) for one in own]
     said = [
         _as_used(name, value, known.get(name), catalogued.get(name))
         for name, value in used.items()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from advisor.catalog.objectives import find_objective
+from advisor.catalog.objectives import check_groups, find_objective
 from advisor.dataset.rows import Rows
 from advisor.domain.request.vocabulary import Objective
+from advisor.domain.workload import Rollout
 from advisor.errors import BadRequest
 
 INFERRED: Final[dict[str, Objective]] = {"preference": "dpo", "kto": "kto"}
@@ -54,12 +56,37 @@ def samples_of(rows: Rows, objective: Objective) -> int:
     return rows.usable if objective == "kto" else rows.samples
 
 
-def check_effective_batch(objective: Objective, effective: int) -> None:
-    """Refuse an optimizer step of fewer samples than the objective's smallest micro-batch.
+def usual_effective_batch(objective: Objective, rollout: Rollout | None) -> int | None:
+    """Completions of an optimizer step where nobody says, in whole groups; None where samples are not generated."""
+    if rollout is None:
+        return None
+    named = {setting.name: setting.value for setting in find_objective(objective).settings}
+    wanted, group = named["effective_batch_size"], rollout.num_generations
+    assert isinstance(wanted, int)
+    return max(1, round(wanted / group)) * group
+
+
+def prompts_of(lengths: Mapping[str, Any], rollout: Rollout | None) -> dict[str, Any]:
+    """Lengths of a file's prompts as those of prompts with the longest completion; without a rollout as they are."""
+    if rollout is None:
+        return dict(lengths)
+    more = rollout.completion_length
+    return {
+        **lengths,
+        "seq_len": lengths["seq_len"] + more,
+        "mean_seq_len": lengths["mean_seq_len"] + more,
+        "length_quantiles": tuple(length + more for length in lengths["length_quantiles"]),
+    }
+
+
+def check_effective_batch(objective: Objective, effective: int, rollout: Rollout | None) -> None:
+    """Refuse an optimizer step of fewer samples than the objective's smallest micro-batch, or of parts of groups.
 
     Raises:
-        BadRequest: with the smallest possible.
+        BadRequest, IllegalRecipe: with the smallest possible.
     """
+    if rollout is not None:
+        check_groups(rollout, 1, effective)
     fewest = find_objective(objective).fewest_rows
     if effective < fewest:
         raise BadRequest(

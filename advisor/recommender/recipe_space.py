@@ -220,7 +220,7 @@ def make_recipe(
     fewest = smallest_micro_batch(question)
     if fewest > 1:
         recipe = with_micro_batch(recipe, fewest, question.workload.effective_batch_size)
-    return under_objective(recipe, method, objective, request.reference)[0]
+    return under_objective(recipe, method, objective, request.reference, question.workload.rollout)[0]
 
 
 def smallest_micro_batch(question: ResolvedRequest) -> int:

@@ -233,7 +233,8 @@ def _samples_note(question: ResolvedRequest) -> list[str]:
 def _objective_notes(question: ResolvedRequest, choice: Candidate) -> tuple[str, ...]:
     """Whose step it is, and where the reference of a preference objective comes from."""
     method, objective = find_method(choice.recipe.method), question.workload.objective
-    return under_objective(choice.recipe, method, objective, question.request.reference)[1]
+    rollout = question.workload.rollout
+    return under_objective(choice.recipe, method, objective, question.request.reference, rollout)[1]
 
 
 def _notes(choice: Candidate, *, spot: bool) -> list[str]:

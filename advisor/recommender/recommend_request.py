@@ -13,12 +13,20 @@ from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
 from advisor.catalog.models.modality import sample_size
 from advisor.catalog.models.tasks import not_used, target_length, task_for
-from advisor.catalog.objectives import task_of, trainer_for, usual_epochs
+from advisor.catalog.objectives import (
+    PROMPT_TOKENS,
+    check_lengths_of,
+    rollout_for,
+    task_of,
+    trainer_for,
+    usual_epochs,
+)
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Gpu as Card
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
+from advisor.domain.request.rollout_options import RolloutRequest
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,
@@ -73,14 +81,16 @@ from advisor.recommender.objective_rows import (
     check_effective_batch,
     formats_for,
     objective_of,
+    prompts_of,
     samples_of,
+    usual_effective_batch,
 )
 
 FAR_LONGER: Final = 2
 """Times the length that 95 rows in 100 have, from which the longest row is said to decide the memory."""
 
 
-class RecommendRequest(Value):
+class RecommendRequest(RolloutRequest):
     """The arguments of `recommend()`, each within its range."""
 
     model: Model
@@ -254,15 +264,17 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
             fields[name] = value
     objective = fields.setdefault("objective", request.objective or "sft")
     trainer_for(objective, request.trainer_said)
+    rollout = fields["rollout"] = rollout_for(objective, request)
     epochs, why = usual_epochs(objective)
     if epochs is not None and "epochs" not in fields:
         fields["epochs"] = epochs
         notes.append(why)
-    fields.setdefault("effective_batch_size", _usual_batch(fields.get("samples")))
-    check_effective_batch(objective, fields["effective_batch_size"])
+    usual = usual_effective_batch(objective, rollout) or _usual_batch(fields.get("samples"))
+    fields.setdefault("effective_batch_size", usual)
+    check_effective_batch(objective, fields["effective_batch_size"], rollout)
     asked = request.task if objective != "sft" else request.task or fields.get("task")
     fields["task"] = task_for(spec, task_of(objective, spec, asked))
-    if objective != "sft":
+    if objective != "sft" and rollout is None:
         fields.setdefault("task_type", "preference")
     size = sample_size(
         spec,
@@ -283,12 +295,19 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
         fields |= {name: getattr(size, name) for name in ("seq_len", "target_len", "image_size", "audio_seconds")}
         fields["lengths"] = size.says
         return Workload.model_validate(fields), [*notes, size.says, *size.notes], None
+    if rollout is not None and not ("seq_len" in fields or request.seq_len or request.mean_seq_len):
+        fields["seq_len"] = PROMPT_TOKENS + rollout.completion_length
+        notes.append(f"lengths: prompts of {PROMPT_TOKENS} tokens assumed, no data or --seq-len given")
     measured = request.length_file is not None or (lengths is not None and lengths.measured)
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
         notes.append(said)
     check_lengths(spec, target_len=request.target_len)
+    if rollout is not None:
+        check_lengths_of(rollout, fields["seq_len"])
     fields["target_len"], assumed = target_length(spec, fields["task"], fields["seq_len"], fields.get("target_len"))
+    if rollout is not None:
+        fields["target_len"] = rollout.completion_length
     unused = not_used(spec, fields["task"], target_len=request.target_len, num_labels=request.num_labels)
     notes += [*(f"lengths: {text}" for text in assumed), *unused]
     mean = fields.get("mean_seq_len")
@@ -347,7 +366,12 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
             kind=rows.kind,
             architecture=spec.architecture,
         )
-    lengths = measure_lengths(rows, spec, request.seq_len or spec.context_length)
+    rollout = rollout_for(objective, request)
+    most = request.seq_len or spec.context_length
+    if most is not None and rollout is not None:
+        check_lengths_of(rollout, most)
+        most -= rollout.completion_length
+    lengths = measure_lengths(rows, spec, most)
     fields: dict[str, Any] = {
         "samples": samples_of(rows, objective),
         "objective": objective,
@@ -371,7 +395,7 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
     if lengths.max > FAR_LONGER * lengths.p95:
         said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
         notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
-    return fields, notes, lengths
+    return prompts_of(fields, rollout), notes, lengths
 
 
 def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:

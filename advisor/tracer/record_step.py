@@ -336,7 +336,7 @@ def _two_steps(
     def inputs() -> dict[str, torch.Tensor]:
         batch = make_batch(
             asked.spec, asked.workload, shape.batch, shape.length, shape.target, padded=asked.padded, device="meta",
-            dtype=torch_dtype(asked.recipe.dtype), reference=asked.recipe.reference,
+            dtype=torch_dtype(asked.recipe.dtype), recipe=asked.recipe,
         )  # fmt: skip
         for tensor in batch.values():
             recorder.adopt(tensor, None, "inputs")

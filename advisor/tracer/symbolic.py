@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.domain.trace.expand import merged, reach
-from advisor.domain.trace.pieces import tokens_in_piece
+from advisor.domain.trace.pieces import OF_TARGETS, tokens_in_piece
 from advisor.domain.trace.trace_schema import ALLOC, CATEGORIES, FREE, OP_CLASSES, Part, Poly, Repeat, Share, Term
 from advisor.tracer.dispatch_recorder import Event, Home, StorageRecord
 from advisor.tracer.record_step import BatchShape, Recording
@@ -76,7 +76,8 @@ class Polys:
             Irregular: the bytes are not those of one piece at every shape.
         """
         (kind, size, tokens), held = buffers[0]
-        less = self.shapes[0].length - tokens / self.shapes[0].batch
+        first = self.shapes[0]
+        less = (first.target if kind == OF_TARGETS else first.length) - tokens / first.batch
         width = held / tokens_in_piece(kind, size, tokens)
         for (_, _, here), wanted in buffers:
             if not np.isclose(width * tokens_in_piece(kind, size, here), wanted):

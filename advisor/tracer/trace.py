@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor import store
+from advisor.assembly.objectives.rollout_batch import scored_before
 from advisor.catalog.methods import find_method, prompt_length
 from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.domain.hardware import Gpu
@@ -71,6 +72,7 @@ _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
 _LAYERS_A_PERIOD = (4, 6)
+_WITH_COMPLETIONS = ((9, 3, 2), (17, 2, 1), (29, 3, 1), (11, 3, 2), (35, 2, 1))
 SHIPPED = Path(__file__).with_name("shipped")
 
 
@@ -127,6 +129,8 @@ def trace_key(
         asked["head"] = FUSED_HEAD
     if workload.objective != "sft":
         asked |= {"objective": workload.objective, "reference": recipe.reference, "loss": OBJECTIVES}
+    if workload.rollout is not None:
+        asked["scored"] = sorted(scored_before(workload, recipe))
     if recipe.trainer == "unsloth" or any(name in asked for name in KERNEL_FIELDS):
         asked["kernels"] = KERNELS
     if recipe.attention == "flash_attention_2" and is_padded(recipe, workload):
@@ -263,10 +267,11 @@ def _traced_layers(layers: int, period: int, periods: int) -> int:
 def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
     """True depths by config field, and the period in which layers repeat (0: they do not)."""
     from advisor.assembly.base_model import layer_fields
+    from advisor.tracer.layer_period import layer_period
 
     key = json.dumps([_bare(asked.spec.config), asked.workload.task], sort_keys=True, default=str)
     if key not in _periods:
-        _periods[key] = _layer_period(asked)
+        _periods[key] = layer_period(asked)
     return layer_fields(asked.spec), _periods[key]
 
 
@@ -282,42 +287,6 @@ def _expert_notes(recipe: Recipe, share: float, *, reached: bool) -> tuple[str, 
     return expert_notes(share, recipe, adapts_linear_layers=linear)
 
 
-def _layer_period(asked: TraceRequest) -> int:
-    from advisor.assembly.base_model import build, layer_fields, stacks
-
-    full = layer_fields(asked.spec)
-    model = build(asked.spec, asked.workload, asked.recipe.model_copy(update={"base": "dtype"}))
-    periods = [
-        _period([_signature(layer) for layer in layers])
-        for path, layers in stacks(model).items()
-        if len(layers) in full.values() and "vision" not in path and "visual" not in path
-    ]
-    return 0 if not periods or 0 in periods else max(periods)
-
-
-def _signature(layer: Any) -> tuple[Any, ...]:
-    told: list[tuple[Any, ...]] = [
-        (type(layer).__name__, getattr(layer, "attention_type", None), getattr(layer, "layer_type", None))
-    ]
-    for name, module in layer.named_modules():
-        flags = tuple(
-            str(getattr(module, flag, None)) for flag in ("is_sliding", "sliding_window", "layer_type", "use_rope")
-        )
-        told.append((name, type(module).__name__, flags))
-    told.extend((name, tuple(p.shape)) for name, p in layer.named_parameters())
-    return tuple(told)
-
-
-def _period(signatures: list[tuple[Any, ...]]) -> int:
-    """The shortest period of a list, 0 when none below a quarter of it; a first layer of its own kind is allowed."""
-    if len(signatures) > 6 and len(set(signatures)) == 2 and len(set(signatures[1:])) == 1:
-        return 1
-    for period in range(1, len(signatures) // 4 + 1):
-        if all(signatures[i] == signatures[i + period] for i in range(len(signatures) - period)):
-            return period
-    return 0
-
-
 def _shapes(spec: ModelSpec, asked: TraceRequest) -> Iterator[BatchShape]:
     """Batch shapes whose products all differ, all beyond the sizes at which kernels change their ways."""
     from advisor.tracer.record_step import BatchShape
@@ -325,6 +294,11 @@ def _shapes(spec: ModelSpec, asked: TraceRequest) -> Iterator[BatchShape]:
     longest = (spec.context_length or 1024) - prompt_length(asked.recipe)
     # kernels round lengths up to 128, so lengths are multiples of it wherever the context allows
     step = 128 if longest >= 384 else max(8, longest // 3 // 8 * 8)
+    if asked.workload.rollout is not None:
+        # a completion is shorter than the sequence that it ends
+        for batch, length, target in _WITH_COMPLETIONS:
+            yield BatchShape(batch * 128 // step, length * step, target * step)
+        return
     for batch, length, target in ((9, 3, 1), (17, 2, 3), (29, 1, 2), (11, 3, 3), (35, 1, 1), (19, 2, 2)):
         yield BatchShape(batch * 128 // step, length * step, target * step)
 

@@ -136,9 +136,7 @@ def traced(objective: Any, method: str, reference: Any) -> tuple[int, int]:
     stepper = Stepper(model, make_optimizer(model, recipe, None), recipe, mark=lambda phase: None, loss_of=loss)
 
     def inputs() -> dict[str, torch.Tensor]:
-        made = make_batch(
-            DECODER.spec, workload, BATCH, LENGTH, 1, padded=False, device="meta", reference=recipe.reference
-        )
+        made = make_batch(DECODER.spec, workload, BATCH, LENGTH, 1, padded=False, device="meta", recipe=recipe)
         if objective == "sft":
             made["attention_mask"] = torch.empty(BATCH, LENGTH, dtype=torch.long, device="meta")
         for tensor in made.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from advisor.assembly.objectives.policy_losses import POLICY_OUTPUTS, grpo_loss, rloo_loss, scoring_of
 from advisor.assembly.objectives.reference_free_losses import SelectiveLogSoftmax, cpo_loss, orpo_loss, reward_loss
 from advisor.assembly.objectives.reference_model import ReferencePass, disable_dropout
 from advisor.assembly.objectives.referenced_losses import (
@@ -32,6 +33,8 @@ FUSED_OUTPUTS: Final[dict[Objective, tuple[str, ...]]] = {
     "dpo": DPO_OUTPUTS,
     "ipo": DPO_OUTPUTS,
     "kto": KTO_OUTPUTS,
+    "grpo": POLICY_OUTPUTS,
+    "rloo": POLICY_OUTPUTS,
 }
 """Objectives whose TRL trainer never builds whole logits, and what it asks of the head in their place."""
 
@@ -51,6 +54,9 @@ def loss_of(
         return lambda model, inputs: dpo_loss(model, inputs, reference, ipo=objective == "ipo")
     if objective == "kto":
         return lambda model, inputs: kto_loss(model, inputs, reference)
+    if objective in ("grpo", "rloo"):
+        scoring, of_policy = scoring_of(workload, recipe), grpo_loss if objective == "grpo" else rloo_loss
+        return lambda model, inputs: of_policy(model, inputs, reference, scoring)
     if objective == "orpo":
         return lambda model, inputs: orpo_loss(model, inputs, log_softmax)
     if objective in ("cpo", "simpo"):
@@ -61,7 +67,8 @@ def loss_of(
 
 
 def prepare_policy(model: nn.Module, workload: Workload, recipe: Recipe) -> None:
-    """What TRL's preference and reward trainers do to the policy: no dropout, and no adapter where they refuse it.
+    """What TRL's trainers but SFTTrainer do to the policy: no dropout where it learns from given answers, and no
+    adapter where they refuse it.
 
     Raises:
         IllegalRecipe: an adapter on the output embeddings, whose weight TRL's fused head reads past it, or one that
@@ -69,7 +76,8 @@ def prepare_policy(model: nn.Module, workload: Workload, recipe: Recipe) -> None
     """
     if workload.objective == "sft":
         return
-    disable_dropout(model)
+    if workload.rollout is None:
+        disable_dropout(model)
     if recipe.reference == "adapter-off" and not hasattr(model, "disable_adapter"):
         raise IllegalRecipe(
             f"{recipe.method} has no peft adapter that could be switched off for the reference",

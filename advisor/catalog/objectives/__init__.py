@@ -9,15 +9,27 @@ from advisor.catalog.objectives.objective_table import (
     quality_unknown,
     usual_epochs,
 )
+from advisor.catalog.objectives.rollouts import (
+    PROMPT_TOKENS,
+    check_groups,
+    check_lengths_of,
+    rollout_for,
+    usual_accumulation,
+)
 
 __all__ = [
+    "PROMPT_TOKENS",
     "TrainingObjective",
+    "check_groups",
+    "check_lengths_of",
     "find_objective",
     "objectives",
     "priced_objectives",
     "quality_unknown",
+    "rollout_for",
     "task_of",
     "trainer_for",
     "under_objective",
+    "usual_accumulation",
     "usual_epochs",
 ]

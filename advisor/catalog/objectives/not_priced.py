@@ -7,27 +7,17 @@ from typing import Final
 from advisor.catalog.objectives.objective import TrainingObjective
 
 _GENERATES: Final = (
-    "each step generates its completions first, and neither the key-value cache nor the time of generation is modelled"
+    "its trainer generates completions and scores them by models of its own within the step, which are not modelled"
 )
-_POLICY_STEP: Final = (
-    "a lower bound of memory: the policy's own step, --objective dpo with --batch-size half the completions of a step"
-)
-
 NOT_PRICED: Final = (
-    TrainingObjective(
-        name="grpo",
-        says="group relative policy optimisation (trl.GRPOTrainer)",
-        unmodelled=_GENERATES,
-        instead=(_POLICY_STEP,),
-    ),
-    TrainingObjective(
-        name="rloo", says="REINFORCE leave-one-out (trl.RLOOTrainer)", unmodelled=_GENERATES, instead=(_POLICY_STEP,)
-    ),
     TrainingObjective(
         name="ppo",
         says="proximal policy optimisation",
         unmodelled=f"{_GENERATES}, nor the value model beside the policy; TRL 1.16 has no trainer for it any more",
-        instead=("where pairs of answers are at hand: --objective dpo",),
+        instead=(
+            "with a reward function: --objective grpo, or rloo",
+            "where pairs of answers are at hand: --objective dpo",
+        ),
     ),
     TrainingObjective(
         name="online-dpo",

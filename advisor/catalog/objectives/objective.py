@@ -8,7 +8,7 @@ from typing import Literal
 from advisor.domain.recommendation import Setting
 from advisor.domain.request.vocabulary import Objective, Task
 
-RowFormatName = Literal["preference", "kto"]
+RowFormatName = Literal["preference", "kto", "prompts", "prompt-completion"]
 """Formats of rows that objectives other than supervised learning read, as the data reader names them."""
 
 
@@ -28,6 +28,8 @@ class TrainingObjective:
     columns: str = ""
     reference: bool = False
     """Log-probabilities of a frozen reference enter the loss."""
+    generates: bool = False
+    """Each step learns from completions that the policy generates first."""
     fewest_rows: int = 1
     """Samples of the smallest micro-batch that the trainer takes."""
     settings: tuple[Setting, ...] = ()

@@ -7,9 +7,11 @@ from typing import Any
 from advisor.catalog.methods.method import Method
 from advisor.catalog.objectives.objective import TrainingObjective
 from advisor.catalog.objectives.objective_table import find_objective
+from advisor.catalog.objectives.rollouts import in_words
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Objective, Reference, Task, Trainer
+from advisor.domain.workload import Rollout
 from advisor.errors import BadRequest, IllegalRecipe
 
 OWN_LOSS = frozenset({"cpt"})
@@ -63,21 +65,33 @@ def trainer_for(objective: Objective, asked: Trainer | None) -> Trainer:
 
 
 def under_objective(
-    recipe: Recipe, method: Method, objective: Objective, reference: Reference | None
+    recipe: Recipe,
+    method: Method,
+    objective: Objective,
+    reference: Reference | None,
+    rollout: Rollout | None = None,
 ) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with the objective's reference, and what is said of it.
 
     A recipe of supervised learning comes back as it is.
+
+    Args:
+        rollout: of an objective that generates; its groups are the caller's to check.
 
     Raises:
         BadRequest: a reference asked for where the objective has none.
         IllegalRecipe: a batch or method that the objective's trainer does not take.
     """
     found = find_objective(objective)
-    if reference is not None and not found.reference:
+    referenced = found.reference and (rollout is None or rollout.beta > 0)
+    if reference is not None and not referenced:
         raise BadRequest(
-            f"{objective} has no reference model, and --reference {reference} would mean nothing",
-            hints=["leave --reference out", "objectives with a reference: dpo, ipo, kto"],
+            f"{objective} has no reference model{' at --beta 0' if rollout else ''}, and --reference {reference} would "
+            "mean nothing",
+            hints=[
+                "leave --reference out",
+                "objectives with a reference: dpo, ipo, kto, and grpo and rloo with --beta",
+            ],
             objective=objective,
             reference=reference,
         )
@@ -86,9 +100,13 @@ def under_objective(
     _check_method(found, method)
     _check_batch(found, recipe)
     update: dict[str, Any] = {}
-    said = [f"objective: {found.says}; the step is {found.trainer}'s, its dropout off as by default"]
-    if found.reference:
-        update["reference"], why = _reference_of(method, reference)
+    said = [f"objective: {found.says}; the step is {found.trainer}'s, {_dropout_of(found)}"]
+    if rollout is not None:
+        said += in_words(rollout)
+    if rollout is not None and not referenced:
+        said.append("reference: none, for --beta is 0")
+    if referenced:
+        update["reference"], why = _reference_of(method, reference, generates=found.generates)
         said.append(why)
     if found.trainer.startswith("trl.experimental.") and recipe.base != "dtype":
         update["prepare_kbit_training"] = True
@@ -98,6 +116,10 @@ def under_objective(
     if objective == "kto":
         said.append("each batch passes the policy and the reference a second time with mismatched answers")
     return recipe.model_copy(update=update), tuple(said)
+
+
+def _dropout_of(objective: TrainingObjective) -> str:
+    return "its dropout left on as by default" if objective.generates else "its dropout off as by default"
 
 
 def _check_method(objective: TrainingObjective, method: Method) -> None:
@@ -128,13 +150,19 @@ def _check_batch(objective: TrainingObjective, recipe: Recipe) -> None:
         )
 
 
-def _reference_of(method: Method, asked: Reference | None) -> tuple[Reference, str]:
+def _reference_of(method: Method, asked: Reference | None, *, generates: bool) -> tuple[Reference, str]:
     """Where the reference's log-probabilities come from, as TRL decides it, and the sentence about it."""
     adapter = method.peft_type is not None
     if asked == "adapter-off" and not adapter:
         raise IllegalRecipe(
             f"{method.name} has no peft adapter that could be switched off for the reference",
             hints=["nearest legal choice: --reference copy, or precomputed"],
+            method=method.name,
+        )
+    if asked == "precomputed" and generates:
+        raise IllegalRecipe(
+            "completions that are not generated yet have no log-probabilities to compute beforehand",
+            hints=["nearest legal choice: --reference adapter-off, or copy"],
             method=method.name,
         )
     if asked == "precomputed":
@@ -145,5 +173,5 @@ def _reference_of(method: Method, asked: Reference | None) -> tuple[Reference, s
     if (asked or ("adapter-off" if adapter else "copy")) == "adapter-off":
         return "adapter-off", "reference: the policy with its adapter switched off, a second forward pass each step"
     why = "a second, frozen copy of the base model, a forward pass of it each step"
-    other = "" if adapter else "; --reference precomputed saves its memory"
+    other = "" if adapter or generates else "; --reference precomputed saves its memory"
     return "copy", f"reference: {why}{other}"

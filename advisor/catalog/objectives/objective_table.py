@@ -7,6 +7,7 @@ from functools import cache
 from advisor.catalog.objectives.against_a_reference import DPO, IPO, KTO
 from advisor.catalog.objectives.not_priced import NOT_PRICED
 from advisor.catalog.objectives.objective import TrainingObjective
+from advisor.catalog.objectives.with_generation import GRPO, RLOO
 from advisor.catalog.objectives.without_a_reference import CPO, ORPO, REWARD, SIMPO_OBJECTIVE
 from advisor.domain.request.vocabulary import Objective
 from advisor.errors import IllegalRecipe, UnknownName
@@ -17,7 +18,7 @@ SFT = TrainingObjective(name="sft", says="supervised fine-tuning: next tokens, t
 @cache
 def objectives() -> tuple[TrainingObjective, ...]:
     """All that have a name here, those that are not priced last."""
-    return (SFT, DPO, IPO, KTO, ORPO, CPO, SIMPO_OBJECTIVE, REWARD, *NOT_PRICED)
+    return (SFT, DPO, IPO, KTO, ORPO, CPO, SIMPO_OBJECTIVE, REWARD, GRPO, RLOO, *NOT_PRICED)
 
 
 def priced_objectives() -> tuple[TrainingObjective, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
+from advisor.domain.request.rollout_options import RolloutOptions
 from advisor.domain.request.vocabulary import (
     FLAG_WORDS,
     PRECISION_WORDS,
@@ -100,7 +101,7 @@ TaskName = Annotated[
 ObjectiveName = Annotated[
     Objective,
     Argument(
-        "sft, dpo, ipo, kto, orpo, cpo, simpo or reward; grpo, rloo, ppo, online-dpo, gkd and prm are not priced yet.",
+        "sft, dpo, ipo, kto, orpo, cpo, simpo, reward, grpo or rloo; ppo, online-dpo, gkd and prm are not priced yet.",
         metavar="NAME",
         shown_default="sft, or by the rows",
     ),
@@ -108,7 +109,7 @@ ObjectiveName = Annotated[
 ReferenceModel = Annotated[
     Reference,
     Argument(
-        "Of dpo, ipo and kto: adapter-off, copy or precomputed.",
+        "Of dpo, ipo, kto, and grpo and rloo with --beta: adapter-off, copy or precomputed.",
         metavar="HOW",
         shown_default="adapter-off with a peft adapter, else copy",
     ),
@@ -243,7 +244,7 @@ class MachineOptions(TypedDict, total=False):
     usd_per_hour: UsdPerHour | None
 
 
-class WorkloadOptions(TypedDict, total=False):
+class WorkloadOptions(RolloutOptions, total=False):
     """What is to be learned, beside the model. Lengths in tokens."""
 
     task: TaskName | None

@@ -50,6 +50,9 @@ Objective = Literal[
 Reference = Literal["adapter-off", "copy", "precomputed"]
 """Where a preference objective's reference log-probabilities come from: the policy with its adapter switched off, a
 second copy of the base model, or a pass over the data before the training."""
+GenerationEngine = Literal["transformers", "vllm", "vllm-sleep", "vllm-server"]
+"""What generates the completions of a reinforcement objective: transformers itself, vLLM on the same card, the same
+asleep while the policy is trained, or a vLLM server on a card of its own."""
 Launcher = Literal["local", "ray"]
 DeviceKind = Literal["auto", "cuda", "cpu", "mps"]
 RunOrder = Literal["spread", "design"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.domain.trace.pieces import tokens_in_piece
+from advisor.domain.trace.pieces import tokens_in_piece, worked_through
 from advisor.domain.trace.trace_schema import Poly
 
 Ints = NDArray[np.int64]
@@ -57,7 +57,9 @@ class Timeline:
         out = np.zeros(len(self.polys) + 1)
         for i, poly in enumerate(self.polys):
             out[i] = sum(
-                c * batch**b * length**s * target**t if b >= 0 else c * tokens_in_piece(b, s, batch * (length - t))
+                c * batch**b * length**s * target**t
+                if b >= 0
+                else c * tokens_in_piece(b, s, worked_through(b, batch, length, target, t))
                 for c, b, s, t in poly
             )
         return out

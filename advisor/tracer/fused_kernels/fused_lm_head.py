@@ -22,7 +22,7 @@ import torch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.objectives.reference_free_losses import SelectiveLogSoftmax
 from advisor.domain.recipe import Recipe
-from advisor.domain.trace.pieces import AT_MOST, tokens_in_piece
+from advisor.domain.trace.pieces import AT_MOST, OF_TARGETS, tokens_in_piece
 from advisor.tracer.op_costs import dtype_name
 
 if TYPE_CHECKING:
@@ -49,12 +49,20 @@ class FusedOutput:
 def add_fused_head(model: Any, recorder: Recorder, recipe: Recipe, outputs: tuple[str, ...]) -> None:
     """Let the forward pass of a base model take `fused_lm_head`, as TRL's function of a like name does.
 
-    Put on before the adapter. On a GPU only the learned positions are projected; here all are taken to be learned.
+    Put on before the adapter. On a GPU only the learned positions are projected; here all are taken to be learned, or
+    the last `learned` of each row where the forward pass is given so many.
     """
     original = model.forward
     config = model.config.get_text_config()
 
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+    def forward(
+        self: Any,
+        *args: Any,
+        fused_lm_head: bool = False,
+        labels: Any = None,
+        learned: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
         if not fused_lm_head:
             return original(*args, **({"labels": labels} if labels is not None else {}), **kwargs)
         kwargs["use_cache"] = False
@@ -63,10 +71,13 @@ def add_fused_head(model: Any, recorder: Recorder, recipe: Recipe, outputs: tupl
         mask = wanted != -100
         head = self.get_output_embeddings()
         dtype = torch_dtype(recipe.compute_dtype) if recipe.mixed else hidden.dtype
+        rows = slice(None) if learned is None else (slice(None), slice(-learned, None))
+        chosen, kind = mask[rows], AT_MOST if learned is None else OF_TARGETS
         per_token = cast(
-            "tuple[Any, ...]", _Head.apply(hidden[mask], head.weight, wanted[mask], recorder, dtype, outputs)
+            "tuple[Any, ...]",
+            _Head.apply(hidden[rows][chosen], head.weight, wanted[rows][chosen], recorder, dtype, outputs, kind),
         )
-        values = [None if one is None else one.new_zeros(mask.shape).masked_scatter(mask, one) for one in per_token]
+        values = [None if one is None else _spread(one, mask, whole=learned is None) for one in per_token]
         balance = None
         if kwargs.get("output_router_logits"):
             balance = config.router_aux_loss_coef * _balance(found, config, kwargs.get("attention_mask"))
@@ -91,12 +102,13 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any, tile_dtype: Any, outputs: tuple[str, ...]
-    ) -> Any:
+        ctx: Any, hidden: Any, weight: Any, targets: Any, recorder: Any, tile_dtype: Any, outputs: tuple[str, ...],
+        kind: int,
+    ) -> Any:  # fmt: skip
         ctx.set_materialize_grads(False)
         tokens, width = hidden.shape
         sums = [torch.empty(tokens, dtype=torch.float32, device="meta") for _ in range(7)]
-        tile = _tiles(hidden, weight, tile_dtype, recorder)
+        tile = _tiles(hidden, weight, tile_dtype, recorder, kind)
         flop = 2 * tokens * width * weight.shape[0]
         traffic = 2 * tokens * weight.shape[0] * tile_dtype.itemsize
         dtype, whole = dtype_name(tile_dtype), weight.numel() * weight.element_size()
@@ -108,7 +120,7 @@ class _Head(torch.autograd.Function):
         means = sums[4] / weight.shape[0] if "mean_logits" in outputs else None
         top = (sums[6] >= sums[0]) & (sums[6] > sums[5]) if "is_top1" in outputs else None
         ctx.save_for_backward(hidden, weight, targets, log_z, log_z if entropy is None else entropy)
-        ctx.recorder, ctx.tile_dtype = recorder, tile_dtype
+        ctx.recorder, ctx.tile_dtype, ctx.kind = recorder, tile_dtype, kind
         ctx.mark_non_differentiable(*(one for one in (means, top) if one is not None))
         del tile
         return log_probs, entropy, means, top
@@ -121,7 +133,7 @@ class _Head(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         hidden_grad = torch.zeros(hidden.shape, dtype=torch.float32, device="meta") if wants_hidden else None
         weight_grad = torch.zeros(weight.shape, dtype=torch.float32, device="meta") if wants_weight else None
-        tile = _tiles(hidden, weight, tile_dtype, recorder)
+        tile = _tiles(hidden, weight, tile_dtype, recorder, ctx.kind)
         products = 1 + int(wants_hidden) + int(wants_weight)
         flop = 2 * tokens * width * weight.shape[0] * products
         traffic = 4 * tokens * weight.shape[0] * tile_dtype.itemsize
@@ -132,17 +144,41 @@ class _Head(torch.autograd.Function):
         return (
             hidden_grad.to(hidden.dtype) if hidden_grad is not None else None,
             weight_grad.to(weight.dtype) if weight_grad is not None else None,
-            None, None, None, None,
+            None, None, None, None, None,
         )  # fmt: skip
 
 
-def _tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype, recorder: Any) -> list[torch.Tensor]:
+def _spread(values: torch.Tensor, mask: torch.Tensor, *, whole: bool) -> torch.Tensor:
+    """values[N] at the learned positions of mask[R,S-1], 0 elsewhere; `whole`: all are learned."""
+    if whole:
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)
+    return cast("torch.Tensor", _Spread.apply(values, mask))
+
+
+class _Spread(torch.autograd.Function):
+    """`masked_scatter` whose backward pass picks as many as came: a mask without a device cannot tell how many."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Any, mask: Any) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(mask)
+        ctx.count = values.numel()
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None if grads[0] is None else grads[0].new_empty(ctx.count), None
+
+
+def _tiles(
+    hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype, recorder: Any, kind: int
+) -> list[torch.Tensor]:
     """The buffer of one projected tile, and the parts of both factors that are cast to its dtype where they differ."""
     tokens = hidden.shape[0]
-    rows, columns = int(tokens_in_piece(AT_MOST, TOKEN_TILE, tokens)), min(VOCABULARY_TILE, weight.shape[0])
+    rows, columns = int(tokens_in_piece(kind, TOKEN_TILE, tokens)), min(VOCABULARY_TILE, weight.shape[0])
 
     def piece(width: int) -> torch.Tensor:
-        return recorder.of_pieces(torch.empty(rows, width, dtype=dtype, device="meta"), AT_MOST, TOKEN_TILE, tokens)
+        return recorder.of_pieces(torch.empty(rows, width, dtype=dtype, device="meta"), kind, TOKEN_TILE, tokens)
 
     made = [piece(VOCABULARY_TILE)]
     if hidden.dtype != dtype:

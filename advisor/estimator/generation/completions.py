@@ -1,0 +1,34 @@
+"""Memory and time of a training whose steps generate first what they learn from."""
+
+from __future__ import annotations
+
+from advisor.domain.candidate import Memory, Time
+from advisor.domain.hardware import Hardware
+from advisor.domain.model import ModelSpec
+from advisor.domain.profile import Calibration
+from advisor.domain.recipe import Recipe
+from advisor.domain.trace.timeline import Timeline
+from advisor.domain.workload import Workload
+from advisor.estimator.generation.generation_memory import with_generation
+from advisor.estimator.generation.generation_time import with_generation_time
+
+
+def with_completions(
+    memory: Memory,
+    time: Time,
+    timeline: Timeline,
+    spec: ModelSpec,
+    workload: Workload,
+    recipe: Recipe,
+    hardware: Hardware,
+    calibration: Calibration | None,
+) -> tuple[Memory, Time]:
+    """Both, with what generation adds to those of the training step on one device.
+
+    Args:
+        spec: its parameters counted.
+    Raises:
+        IllegalRecipe, UnsupportedModel: as `with_generation`.
+    """
+    longer = with_generation_time(time, timeline, spec, workload, recipe, hardware.gpu, calibration)
+    return with_generation(memory, spec, workload, recipe, hardware), longer

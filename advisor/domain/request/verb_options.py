@@ -244,7 +244,7 @@ class MachineOptions(TypedDict, total=False):
     usd_per_hour: UsdPerHour | None
 
 
-class WorkloadOptions(RolloutOptions, total=False):
+class WorkloadOptions(TypedDict, total=False):
     """What is to be learned, beside the model. Lengths in tokens."""
 
     task: TaskName | None
@@ -275,7 +275,7 @@ class TrainingOptions(TypedDict, total=False):
     expandable_segments: ExpandableSegments | None
 
 
-class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
+class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, RolloutOptions, total=False):
     """The arguments of `advisor.estimate` beside model and gpu."""
 
     method: OneMethod | None
@@ -305,7 +305,7 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=Fa
     lora_kernels: LoraKernels | None
 
 
-class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, total=False):
+class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, RolloutOptions, total=False):
     """The arguments of `advisor.recommend` beside model and gpu."""
 
     data: Annotated[Data, VerbDetail("Their number, lengths and task are taken.")] | None

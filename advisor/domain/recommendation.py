@@ -34,6 +34,18 @@ class Setting(Value):
     conflict: str = ""
 
 
+class ChoiceRisk(Value):
+    """What choosing one ranked method may lose against the best of them, and what it costs beyond the cheapest."""
+
+    method: str
+    points_lost: float = Field(ge=0, description="expected, against the method that turns out best")
+    best: float = Field(ge=0, le=1, description="probability of being the best")
+    within_tolerance: float = Field(ge=0, le=1, description="probability of being within the tolerance of the best")
+    above_choice: float = Field(ge=0, le=1, description="probability of scoring higher than the first of those ranked")
+    extra_seconds: float = Field(ge=0, description="beyond the quickest training of those ranked")
+    extra_usd: float | None = Field(None, ge=0, description="beyond the cheapest; None without prices")
+
+
 class GpuOption(Value):
     """One card of a search over cards: the best recipe on it at its cheapest offer, or why there is none.
 
@@ -65,6 +77,7 @@ class Recommendation(Stored):
     ranked: tuple[Candidate, ...]
     settings: tuple[Setting, ...] = Field((), description="hyperparameters of ranked[0]")
     why: tuple[str, ...] = ()
+    risks: tuple[ChoiceRisk, ...] = Field((), description="of each ranked method; empty where no quality is predicted")
     refused: tuple[Refusal, ...] = ()
     would_change: tuple[str, ...] = ()
     gpus: tuple[GpuOption, ...] = ()

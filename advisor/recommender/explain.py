@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from advisor.catalog.findings.method_names import our_name
+from advisor.catalog.findings.task_types import task_type_of
 from advisor.catalog.methods import find_method
 from advisor.catalog.models.checkpoint import stored_base
 from advisor.catalog.training_precision import keeps_updates, precision_warning
 from advisor.domain.candidate import Candidate
-from advisor.domain.recommendation import Refusal
+from advisor.domain.recommendation import ChoiceRisk, Refusal
 from advisor.domain.units import duration, gib
+from advisor.literature.evidence_architecture import evidence_architecture
+from advisor.literature.quality.features import StudySetting, architecture_of
 from advisor.recommender.criteria import (
     chance_better,
     dominates,
@@ -22,7 +26,7 @@ from advisor.recommender.criteria import (
     why_dominated,
 )
 from advisor.recommender.infeasible import describe, larger_gpus
-from advisor.recommender.policies import Policy
+from advisor.recommender.policies import SURE_BY, Policy, points
 from advisor.recommender.recipe_space import EIGHT_BIT, KAHAN
 from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, MethodOutcome
@@ -50,7 +54,9 @@ def drop_dominated(ranked: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], 
     return tuple(kept), refused
 
 
-def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) -> tuple[str, ...]:
+def why(
+    question: ResolvedRequest, ranked: Sequence[Candidate], because: str, risks: Sequence[ChoiceRisk]
+) -> tuple[str, ...]:
     """What speaks for the first: the policy's own reason, its fit, its evidence; then what the next would cost."""
     choice = ranked[0]
     recipe = choice.recipe
@@ -66,8 +72,72 @@ def why(question: ResolvedRequest, ranked: Sequence[Candidate], because: str) ->
     said.extend(_precision(question, choice))
     if choice.quality is not None:
         said.append(f"quality: {choice.quality.evidence}")
-    said.extend(_against(rival, choice) for rival in ranked[1:])
+    said.extend(_at_risk(risks, question.request.tolerance_points))
+    above = {risk.method: risk.above_choice for risk in risks}
+    said.extend(_against(rival, choice, above.get(rival.recipe.method)) for rival in ranked[1:])
     return tuple(said)
+
+
+def risks_of(question: ResolvedRequest, ranked: Sequence[Candidate]) -> tuple[ChoiceRisk, ...]:
+    """What choosing each ranked candidate may lose, in points, time and money; nothing without predicted quality."""
+    from advisor.literature.quality.choice_odds import choice_odds
+
+    known = [(c, c.quality.effect) for c in ranked if c.quality is not None]
+    if len(known) < 2:
+        return ()
+    settings = [_setting(question, candidate) for candidate, _ in known]
+    odds = choice_odds(settings, [effect for _, effect in known], question.request.tolerance_points)
+    seconds = [training_seconds(candidate) for candidate, _ in known]
+    prices = [training_usd(candidate, spot=question.request.spot) for candidate, _ in known]
+    usd = [price.mid for price in prices if price is not None]
+    return tuple(
+        ChoiceRisk(
+            method=candidate.recipe.method,
+            points_lost=round(one.loss, 2),
+            best=round(one.best, 3),
+            within_tolerance=round(one.near, 3),
+            above_choice=round(one.above_first, 3),
+            extra_seconds=round(took - min(seconds), 3),
+            extra_usd=None if price is None else round(max(0.0, price.mid - min(usd)), 4),
+        )
+        for (candidate, _), one, took, price in zip(known, odds, seconds, prices, strict=True)
+    )
+
+
+def _setting(question: ResolvedRequest, candidate: Candidate) -> StudySetting:
+    """The candidate's question to the quality model, as the estimator asks it: one's own, tuned."""
+    return StudySetting(
+        method=our_name(candidate.recipe.method),
+        architecture=architecture_of(evidence_architecture(question.spec)),
+        task_type=task_type_of(question.workload.task_type or "NLU"),
+        samples=question.workload.samples,
+        parameters=candidate.total_parameters,
+    )
+
+
+def _at_risk(risks: Sequence[ChoiceRisk], tolerance: float) -> list[str]:
+    """What the choice may lose, and which of the others nothing sets apart from it."""
+    if not risks:
+        return []
+    first = risks[0]
+    said = [
+        f"at risk: {first.method} is expected to end {first.points_lost:.1f} points below the best of these "
+        f"{len(risks)}; the best itself {first.best:.0%} of the time, within {points(tolerance)} of it "
+        f"{first.within_tolerance:.0%}"
+    ]
+    alike = [risk.method for risk in risks[1:] if 1 - SURE_BY < risk.above_choice < SURE_BY]
+    if alike:
+        said.append(
+            f"no difference known to {', '.join(alike)}: none of them ends above or below {first.method} with "
+            f"{SURE_BY:.0%}, so cost and tooling decide"
+        )
+    least = min(risks, key=lambda risk: risk.points_lost)
+    if least is not first:
+        said.append(
+            f"least to lose in points: {least.method}, {least.points_lost:.1f} expected, for "
+            f"{duration(least.extra_seconds)} more than the quickest"
+        )
+    return said
 
 
 def _precision(question: ResolvedRequest, choice: Candidate) -> list[str]:
@@ -112,12 +182,13 @@ def _ways_out(question: ResolvedRequest, choice: Candidate) -> str:
     return ", ".join([*ways, "--method lora"])
 
 
-def _against(rival: Candidate, choice: Candidate) -> str:
+def _against(rival: Candidate, choice: Candidate, above: float | None) -> str:
     """`not full: 2.1 times the time and cost, expected +0.4 points, better 55% of the time`"""
     parts = [f"{training_seconds(rival) / training_seconds(choice):.2g} times the time and cost"]
     if rival.quality is not None and choice.quality is not None:
         parts.append(f"expected {expected_effect(rival) - expected_effect(choice):+.1f} points")
-        parts.append(f"better {chance_better(rival, choice):.0%} of the time")
+        chance = chance_better(rival, choice) if above is None else above
+        parts.append(f"better {chance:.0%} of the time")
         if not has_evidence(rival):
             parts.append("no study bears on it")
     if precision_warning(find_method(rival.recipe.method), rival.recipe, rival.workload.task):

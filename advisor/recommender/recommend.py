@@ -15,7 +15,7 @@ from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
-from advisor.recommender.explain import drop_dominated, why, would_change
+from advisor.recommender.explain import drop_dominated, risks_of, why, would_change
 from advisor.recommender.gpu_search.cards import cards_asked, several_asked
 from advisor.recommender.gpu_search.outcome import card_in_words, no_card, search_notes
 from advisor.recommender.gpu_search.search import search
@@ -122,6 +122,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
     verdict = policy.rank(candidates, question.request.tolerance_points)
     ranked, dominated = drop_dominated(verdict.ranked)
     choice = ranked[0]
+    risks = risks_of(question, ranked)
     return Recommendation(
         workload=question.workload,
         hardware=question.hardware,
@@ -129,7 +130,8 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
         spot=question.request.spot,
         ranked=ranked,
         settings=settings_of(question, choice),
-        why=why(question, ranked, verdict.because),
+        why=why(question, ranked, verdict.because, risks),
+        risks=risks,
         refused=(*refused, *dominated),
         would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
         notes=(

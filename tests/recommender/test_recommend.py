@@ -35,6 +35,17 @@ def test_the_choice_fits_and_is_named_with_reasons(costs):
     assert "balanced" in found.policy
 
 
+def test_what_the_choice_may_lose_is_told_of_each_method_and_what_nothing_separates(costs):
+    found = ask(costs, samples=5_000)
+    assert [risk.method for risk in found.risks] == [one.recipe.method for one in found.ranked]
+    assert sum(risk.best for risk in found.risks) == pytest.approx(1, abs=0.02)
+    assert min(risk.extra_seconds for risk in found.risks) == 0
+    assert any(text.startswith("at risk: ") for text in found.why)
+    between = [risk.method for risk in found.risks[1:] if 0.25 < risk.above_choice < 0.75]
+    said = " ".join(text for text in found.why if text.startswith("no difference known"))
+    assert all(name in said for name in between)
+
+
 def test_every_method_asked_about_is_ranked_or_refused_once(costs):
     found = ask(costs, method=None)
     core = {m.name for m in advisor.methods() if m.core}

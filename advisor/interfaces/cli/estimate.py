@@ -11,6 +11,7 @@ import rich_click as click
 
 import advisor
 from advisor.domain.request.command_options import EstimateCommand
+from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of, pair, required
@@ -67,9 +68,26 @@ def command(
     else:
         required(asked, "model", "gpu")
         found = advisor.estimate(**asked)
+    found = _with_what_fits(found)
     write_report(found)
     emit(found, as_json, explained if explain else estimated)
     return 0
+
+
+def _with_what_fits(candidate: Candidate) -> Candidate:
+    """Where a recipe does not fit: the changes of it that do, each with what it takes."""
+    from advisor.estimator.would_fit import changes_that_fit
+    from advisor.interfaces.asked import machine_of, model_of
+
+    machine, model = machine_of(candidate), model_of(candidate)
+    if candidate.fits or machine is None or model is None or machine.limit_bytes != candidate.limit_bytes:
+        return candidate
+    usual = candidate.time.step.mid
+    said = [
+        f"{change.options}: {gib(change.peak_device_bytes)}, each step {change.step_seconds / usual:.2g} times as long"
+        for change in changes_that_fit(candidate, machine, model)
+    ]
+    return candidate.model_copy(update={"facts": {**candidate.facts, "to_fit": said}}) if said else candidate
 
 
 def asked_of(asked: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def estimated(candidate: Candidate) -> Iterator[Any]:
     if quiet():
         return
     yield from _notes(candidate.time.advice[:1])
+    for change in candidate.facts.get("to_fit", ()):
+        yield from _wrapped("to fit", str(change))
     more = ["hours and money: add --samples"] if candidate.time.training is None else []
     yield from _next(
         shlex.join(["advisor", "recommend", "--model", candidate.workload.model, "--gpu", candidate.gpu]),

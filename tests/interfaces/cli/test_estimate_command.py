@@ -165,3 +165,18 @@ def test_people_see_four_answers_with_intervals(model, capsys):
     shown = capsys.readouterr().out
     for words in ("peak memory", "one step", "training", "price", "quality vs full", "base weights"):
         assert words in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "option"), [(4096, "--gradient-checkpointing"), (4096, "--batch-size")])
+def test_what_does_not_fit_names_a_change_that_does(model, capsys, batch, option):
+    asked = ["--model", model, "--gpu", "T4", "--method", "lora", "--seq-len", "512", "--json"]
+    run(["estimate", *asked, "--batch-size", str(batch)])
+    found = json.loads(capsys.readouterr().out)
+    assert not found["fits"]
+    change = next(said for said in found["facts"]["to_fit"] if option in said)
+    more = change.partition(":")[0].split()
+    run(["estimate", *asked, *([] if "--batch-size" in more else ["--batch-size", str(batch)]), *more])
+    again = json.loads(capsys.readouterr().out)
+    assert again["fits"]
+    assert f"{again['memory']['peak_device']['mid'] / 2**30:.1f} GiB" in change

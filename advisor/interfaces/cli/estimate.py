@@ -76,7 +76,7 @@ def command(
 
 def _with_what_fits(candidate: Candidate) -> Candidate:
     """Where a recipe does not fit: the changes of it that do, each with what it takes."""
-    from advisor.estimator.would_fit import changes_that_fit
+    from advisor.estimator.fitting.changes import changes_that_fit
     from advisor.interfaces.asked import machine_of, model_of
 
     machine, model = machine_of(candidate), model_of(candidate)

@@ -15,7 +15,7 @@ from advisor.estimator.estimate import largest_micro_batch, price
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FittingChange:
     """Options of `advisor estimate` under which a recipe fits: its peak on the device in bytes, a step in seconds."""
 
     options: str
@@ -23,7 +23,7 @@ class Change:
     step_seconds: float
 
 
-def changes_that_fit(candidate: Candidate, hardware: Hardware, spec: ModelSpec) -> tuple[Change, ...]:
+def changes_that_fit(candidate: Candidate, hardware: Hardware, spec: ModelSpec) -> tuple[FittingChange, ...]:
     """Checkpointing, and smaller micro-batches of the same effective batch: each where it alone does, else both."""
     recipe = candidate.recipe
     kept: dict[str, Any] = {"gradient_checkpointing": True}
@@ -36,7 +36,7 @@ def changes_that_fit(candidate: Candidate, hardware: Hardware, spec: ModelSpec) 
     return tuple(found)
 
 
-def _as_it_is(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[Change]:
+def _as_it_is(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[FittingChange]:
     """The recipe with its own micro-batch, where that fits."""
     from advisor.catalog.methods import check_recipe
 
@@ -46,10 +46,10 @@ def _as_it_is(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: Mo
     except BadRequest:
         return
     if tried.fits:
-        yield Change(_options(candidate.recipe, recipe), tried.memory.peak_device.mid, tried.time.step.mid)
+        yield FittingChange(_options(candidate.recipe, recipe), tried.memory.peak_device.mid, tried.time.step.mid)
 
 
-def _tried(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[Change]:
+def _tried(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[FittingChange]:
     """The recipe in the largest micro-batch that fits and divides its effective batch."""
     together = recipe.micro_batch_size * recipe.gradient_accumulation
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.objectives import usual_accumulation
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
@@ -33,6 +34,7 @@ def nothing_fits(
     part, size = max(smallest.memory.breakdown.items(), key=lambda item: item[1])
     hints = [*_smaller(question, smallest, costs), *_other_methods(question, costs)]
     hints.extend(_shorter(question, smallest, costs))
+    hints.extend(_fewer_at_once(question, smallest, costs))
     larger = larger_gpus(question, need)
     hints.extend(f"to fit: --gpu {gpu.name} {gib(gpu.usable_bytes)}{_price(usd)}" for gpu, usd in larger[:2])
     return DoesNotFit(
@@ -133,7 +135,8 @@ def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> li
         shorter = workload.model_copy(update={"seq_len": length, "mean_seq_len": mean})
         return costs.price(shorter, smallest.recipe, question.hardware, question.spec)
 
-    low, high = 1, workload.seq_len
+    # a completion is part of the sequence, and some of a prompt comes before it
+    low, high = (1 if workload.rollout is None else workload.rollout.completion_length + 1), workload.seq_len
     best = at(low)
     if not best.fits:
         return []
@@ -148,7 +151,26 @@ def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> li
     hints = [f"{fitting}, which cuts {lengths.tokens_beyond(low):.1%} of all tokens"]
     if low > lengths.p95:
         hints.append(long_rows(lengths, workload.samples, low))
-    if workload.task == "causal-lm":
+    if workload.task == "causal-lm" and workload.objective == "sft":
         # TRL 1.16, SFTConfig.packing_strategy
         hints.append(f"to split long rows instead: TRL's packing=True, packing_strategy='bfd_split', max_length={low}")
     return hints
+
+
+def _fewer_at_once(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
+    """The most micro-batches generated at once at which the smallest recipe fits, where generation is largest."""
+    rollout, recipe = smallest.workload.rollout, smallest.recipe
+    if rollout is None or smallest.memory.peak_phase != "generation":
+        return []
+    least = usual_accumulation(rollout, recipe.micro_batch_size)
+    steps = rollout.batches(recipe.gradient_accumulation) // 2
+    while steps >= least:
+        whole = steps - steps % least
+        fewer = smallest.workload.model_copy(
+            update={"rollout": rollout.model_copy(update={"steps_per_generation": whole})}
+        )
+        tried = costs.price(fewer, recipe, question.hardware, question.spec)
+        if tried.fits:
+            return [f"to fit: --steps-per-generation {whole} {gib(peak_bytes(tried))}"]
+        steps = whole // 2
+    return []

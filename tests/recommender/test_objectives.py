@@ -185,3 +185,20 @@ def test_exports_and_tuning_of_preference_objectives_are_refused_by_name(costs: 
     found = ask(costs, "dpo")
     with pytest.raises(IllegalRecipe, match="dpo are priced, not exported yet"):
         advisor.export(found, to="trl")
+
+
+def test_prompts_are_read_for_reinforcement_alone(tmp_path: Path):
+    prompts = [{"prompt": "why is it so " * i} for i in range(1, 41)]
+    found = asked(tmp_path, prompts, objective="grpo")
+    assert (found.workload.objective, found.workload.samples) == ("grpo", 40)
+    assert found.workload.rollout is not None
+    assert found.workload.seq_len > found.workload.rollout.completion_length == found.workload.target_len
+    assert found.workload.effective_batch_size % found.workload.rollout.num_generations == 0
+    # the answer beside a question is for the reward: it is not generated
+    beside = asked(tmp_path, [{"question": row["prompt"], "answer": "42 " * 900} for row in prompts], objective="rloo")
+    assert beside.workload.seq_len == found.workload.seq_len
+    with pytest.raises(BadRequest, match="prompts without an answer") as caught:
+        asked(tmp_path, prompts)
+    assert any("--objective grpo" in hint for hint in caught.value.hints)
+    with pytest.raises(BadRequest, match="whole groups of 8"):
+        asked(tmp_path, prompts, objective="grpo", effective_batch_size=12)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from advisor.domain.trace.pieces import AT_MOST
 from advisor.tracer.fused_kernels import fused_lm_head
 
 TOKENS, WIDTH, TOKEN_TILE = 24, 16, 8
@@ -52,6 +53,6 @@ def test_its_tile_is_trls_whatever_the_vocabulary(
         ].sum().backward()
     with Buffers() as ours:
         recorder = SimpleNamespace(note=lambda *_: None, of_pieces=lambda tensor, *_: tensor)
-        fused_lm_head._Head.apply(*tensors("meta"), recorder, dtype, outputs)[0].sum().backward()  # pyright: ignore
+        fused_lm_head._Head.apply(*tensors("meta"), recorder, dtype, outputs, AT_MOST)[0].sum().backward()  # pyright: ignore
     # one in the forward pass, one in the backward pass
     assert ours.made == real.made == [((TOKEN_TILE, 32768), dtype)] * 2

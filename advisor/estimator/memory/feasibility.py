@@ -43,8 +43,11 @@ def feasibility(
 
     A cell `may fit` where only a part of the allocator's usual fragmentation has room; `estimate` replays the
     allocator and says it more exactly. Lengths are powers of two around the candidate's, up to the model's context.
+    None where completions are generated: what that takes is no matter of a micro-batch.
     """
     workload, recipe = candidate.workload, candidate.recipe
+    if workload.rollout is not None:
+        return ()
     overheads = overheads_of(hardware.gpu, calibration_of(hardware.gpu.name))
     timeline = timeline_of(trace_of(workload, recipe, hardware, spec))
     longest = lengths_of(workload, recipe)

@@ -167,9 +167,10 @@ def explained(candidate: Candidate) -> Iterator[Any]:
     yield ""
     yield from candidate_table(candidate)
     machine, model = machine_of(candidate), model_of(candidate)
-    if machine is not None and model is not None:
+    cells = () if machine is None or model is None else feasibility(candidate, machine, model)
+    if cells:
         yield ""
-        yield from wall(feasibility(candidate, machine, model), candidate)
+        yield from wall(cells, candidate)
 
 
 def candidate_table(candidate: Candidate) -> Iterator[Any]:

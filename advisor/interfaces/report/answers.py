@@ -78,7 +78,8 @@ def _of_memory(candidate: Candidate, hardware: Hardware | None, spec: ModelSpec 
     if hardware is None or spec is None:
         return
     yield memory_figures.timeline(step_memory(candidate, hardware, spec), candidate)
-    yield memory_figures.wall(feasibility(candidate, hardware, spec), candidate)
+    cells = feasibility(candidate, hardware, spec)
+    yield memory_figures.wall(cells, candidate) if cells else None
 
 
 def _of_quality(candidate: Candidate, spec: ModelSpec | None) -> Iterator[Figure | None]:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from advisor.experiments.experiment import study as study
     from advisor.exporters.export import export as export
     from advisor.exporters.export_job import Export as Export
+    from advisor.interfaces.schema import schema as schema
     from advisor.literature.evidence import evidence as evidence
     from advisor.planner.plan import plan as plan
     from advisor.profiler.profile import profile as profile
@@ -71,6 +72,7 @@ VERBS: Final[dict[str, str]] = {
     "plan": "advisor.planner.plan",
     "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
+    "schema": "advisor.interfaces.schema",
     "study": "advisor.experiments.experiment",
     "trace": "advisor.tracer.trace",
     "tune": "advisor.tuner.tune",

@@ -27,7 +27,7 @@ import stat
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -118,6 +118,16 @@ def home(part: Literal["data", "cache", "config"]) -> Path:
     root = os.environ.get("ADVISOR_HOME")
     if root:
         return expanded(root) / part
+    return _platforms_home(part, tuple(os.environ.get(name) for name in _NAMES_A_HOME))
+
+
+_NAMES_A_HOME: Final = ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
+
+
+@functools.cache
+def _platforms_home(part: Literal["data", "cache", "config"], environment: tuple[str | None, ...]) -> Path:
+    """The platform's folder; `environment` is what it hangs on. Millions of prices ask for it."""
+    del environment
     import platformdirs
 
     folder = {

@@ -65,6 +65,7 @@ COMMANDS: dict[str, type] = {
     "web": WebCommand,
     "mcp": JsonAnswer,
     "doctor": JsonAnswer,
+    "schema": JsonAnswer,
     "completion": JsonAnswer,
 }
 """Every verb -> its command line."""

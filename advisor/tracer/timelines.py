@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import Final
 
@@ -15,6 +16,7 @@ from advisor.domain.workload import Workload
 
 _KEPT: Final = 32
 _timelines: OrderedDict[str, Timeline] = OrderedDict()
+_one_at_a_time = threading.Lock()
 
 
 def trace_of(workload: Workload, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Trace:
@@ -40,10 +42,12 @@ def releases_of(trace: Trace, workload: Workload, recipe: Recipe, hardware: Hard
 
 def timeline_of(trace: Trace) -> Timeline:
     """The expanded trace; the last few are kept."""
-    if trace.key in _timelines:
-        _timelines.move_to_end(trace.key)
-        return _timelines[trace.key]
-    timeline = _timelines[trace.key] = expand(trace)
-    if len(_timelines) > _KEPT:
-        _timelines.popitem(last=False)
-    return timeline
+    with _one_at_a_time:
+        known = _timelines.get(trace.key)
+        if known is not None:
+            _timelines.move_to_end(trace.key)
+            return known
+        timeline = _timelines[trace.key] = expand(trace)
+        if len(_timelines) > _KEPT:
+            _timelines.popitem(last=False)
+        return timeline

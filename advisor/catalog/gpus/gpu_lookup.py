@@ -48,6 +48,7 @@ def own_folder() -> Path:
 def forget() -> None:
     """Reads the user's own files anew at the next question: one was added."""
     _entries.cache_clear()
+    _exact_among.cache_clear()
 
 
 def entries() -> tuple[Gpu | UnifiedChip, ...]:
@@ -192,16 +193,22 @@ def _text(entry: Gpu | UnifiedChip) -> str:
 
 def _exact(words: Words) -> Gpu | UnifiedChip | None:
     """The entry with this name, else with this alias, else with these words in another order."""
+    return _exact_among(own_folder(), words)
+
+
+@functools.lru_cache(maxsize=4096)
+def _exact_among(own: Path, words: Words) -> Gpu | UnifiedChip | None:
+    """The same of the catalogue with the user's own entries; kept, since every price asks for its card again."""
     joined, sorted_words = "".join(words), sorted(words)
     if not words:
         return None
-    for entry in entries():
+    for entry in _entries(own):
         if "".join(_spellings(entry)[0]) == joined:
             return entry
-    for entry in entries():
+    for entry in _entries(own):
         if any("".join(spelling) == joined for spelling in _spellings(entry)):
             return entry
-    for entry in entries():
+    for entry in _entries(own):
         if any(sorted(spelling) == sorted_words for spelling in _spellings(entry)):
             return entry
     return None

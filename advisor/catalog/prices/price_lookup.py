@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,31 @@ def prices() -> tuple[Price, ...]:
     Raises:
         BadFile: the user's price file, or one read anew, cannot be read; says which row and field.
     """
+    return _joined(_Tables(_own(), _refreshed(), shipped_prices()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tables:
+    """The tables of prices; the same while none of them was read again."""
+
+    own: tuple[Price, ...]
+    refreshed: tuple[Price, ...]
+    shipped: tuple[Price, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Tables):
+            return NotImplemented
+        mine, theirs = ((t.own, t.refreshed, t.shipped) for t in (self, other))
+        return all(one is another or not (one or another) for one, another in zip(mine, theirs, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(id(rows) if rows else 0 for rows in (self.own, self.refreshed, self.shipped)))
+
+
+@functools.lru_cache(maxsize=4)
+def _joined(tables: _Tables) -> tuple[Price, ...]:
     found: tuple[Price, ...] = ()
-    for rows in (_own(), _refreshed(), shipped_prices()):
+    for rows in (tables.own, tables.refreshed, tables.shipped):
         replaced = {(price.gpu, price.provider) for price in found}
         found = (*found, *(price for price in rows if (price.gpu, price.provider) not in replaced))
     return found
@@ -93,13 +117,18 @@ def offers(gpu: str, count: int = 1, *, larger: bool = False) -> list[Price]:
     """
     if count < 1:
         raise BadRequest(f"a machine has at least one GPU, not {count}", count=count)
-    name = _canonical(gpu)
+    return list(_offered(_Tables(_own(), _refreshed(), shipped_prices()), _canonical(gpu), count, larger))
+
+
+@functools.lru_cache(maxsize=1024)
+def _offered(tables: _Tables, name: str, count: int, larger: bool) -> tuple[Price, ...]:
     fitting = [
         price
-        for price in prices()
+        for price in _joined(tables)
         if price.gpu == name and (price.gpu_count == count or (larger and price.gpu_count > count))
     ]
-    return sorted(_sold(fitting), key=lambda p: (_asked(p), not p.override, p.provider, p.instance_type, p.region))
+    order = sorted(_sold(fitting), key=lambda p: (_asked(p), not p.override, p.provider, p.instance_type, p.region))
+    return tuple(order)
 
 
 def _canonical(gpu: str) -> str:

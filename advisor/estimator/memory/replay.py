@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from advisor.domain.trace.trace_schema import CATEGORIES, OP_CLASSES, PHASES
 from advisor.errors import DoesNotFit
 from advisor.estimator.batch_lengths import Shape
 from advisor.estimator.memory.caching_allocator import MIN_BLOCK, Block, CachingAllocator
+from advisor.estimator.memory.timeline_memo import TimelineMemo
 
 _SHOWN_AS: Final = {"inputs": "base weights", "buffers": "base weights", "paged state": "optimizer state"}
 _PART_OF_CATEGORY: Final = np.array([BREAKDOWN.index(_SHOWN_AS.get(c, c)) for c in CATEGORIES])
@@ -193,6 +194,10 @@ def replay(
 
 def paged_bytes(timeline: Timeline) -> int:
     """Bytes of optimizer state in unified memory, on the device while it has room; the same at every shape."""
+    return _KEPT_PAGED.get(timeline, (), lambda: _paged_of(timeline))
+
+
+def _paged_of(timeline: Timeline) -> int:
     paged = timeline.mem_alloc & (timeline.mem_category == _PAGED)
     return int(timeline.bytes_of(1, 1, 1)[paged].sum())
 
@@ -207,6 +212,10 @@ class PeakEstimate:
     phase: str
 
 
+_KEPT_PAGED: TimelineMemo[int] = TimelineMemo(64)
+_KEPT_PEAKS: TimelineMemo[PeakEstimate] = TimelineMemo(128)
+
+
 def peak_allocated(
     timeline: Timeline, shape: Shape, *, workspace_bytes: int = 0, accumulation: int = 1
 ) -> PeakEstimate:
@@ -214,8 +223,14 @@ def peak_allocated(
 
     For one micro-batch a step never above `replay(...).peak_allocated`, and seldom 1 % below it (blocks that are
     not split). With accumulation all gradients count as alive from the first forward pass on: an upper bound.
-    Used where hundreds of recipes are compared.
+    Used where hundreds of recipes are compared; the last few are kept, since no card changes them.
     """
+    key = (shape, workspace_bytes, accumulation > 1)
+    found = _KEPT_PEAKS.get(timeline, key, lambda: _peak_of(timeline, shape, workspace_bytes, accumulation))
+    return replace(found, breakdown=dict(found.breakdown))
+
+
+def _peak_of(timeline: Timeline, shape: Shape, workspace_bytes: int, accumulation: int) -> PeakEstimate:
     births = timeline.mem_alloc
     born = timeline.bytes_of(shape.batch, shape.length, shape.target)
     rounded = -(-born // MIN_BLOCK) * MIN_BLOCK

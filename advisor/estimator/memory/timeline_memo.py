@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -12,18 +13,25 @@ T = TypeVar("T")
 
 
 class TimelineMemo(Generic[T]):
-    """The last few results by timeline and key."""
+    """The last few results by timeline and key, for any number of threads: two may make the same one."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._kept: OrderedDict[tuple[object, ...], tuple[Timeline, T]] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
 
     def get(self, timeline: Timeline, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """What was kept under the key, or what `make` makes now."""
         whole = (id(timeline), *key)
-        if whole not in self._kept:
+        with self._one_at_a_time:
+            known = self._kept.get(whole)
+        if known is not None:
+            return known[1]
+        # made outside the lock, since what is made may ask for another of the same memo
+        made = make()
+        with self._one_at_a_time:
             # the timeline is kept along, so that its id stays its own
-            self._kept[whole] = (timeline, make())
-            if len(self._kept) > self._size:
+            self._kept[whole] = (timeline, made)
+            while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
-        return self._kept[whole][1]
+        return made

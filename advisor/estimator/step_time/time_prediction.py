@@ -38,6 +38,7 @@ STRANGE_BOUND_WIDENS = 3.0
 """Widening for each share of a step that is bound as no fitted run was (all of it: fourfold); the factor is ours."""
 
 _KEPT_OPS: TimelineMemo[Ops] = TimelineMemo(8)
+_KEPT_CLOCKS: TimelineMemo[Clocks] = TimelineMemo(128)
 
 
 def time_of(
@@ -61,7 +62,10 @@ def time_of(
     """
     rates = rates_of(gpu, recipe.compute_dtype)
     ops = _ops_of(timeline, recipe.micro_batch_size, lengths, causal)
-    clocks = accumulate(run_clocks(ops, rates, constants_of(calibration, gpu.generation)), recipe.gradient_accumulation)
+    constants = constants_of(calibration, gpu.generation)
+    key = (*_key(recipe.micro_batch_size, lengths, causal), rates, constants.tobytes())
+    once = _KEPT_CLOCKS.get(timeline, key, lambda: run_clocks(ops, rates, constants))
+    clocks = accumulate(once, recipe.gradient_accumulation)
     mean = float(clocks.step_s.mean())
     shares = clocks.bound_s.mean(axis=0) / mean
     below, above, basis, why = _interval(calibration, gpu, workload.model, shares, bool(rates.notes))
@@ -78,8 +82,13 @@ def time_of(
 
 def _ops_of(timeline: Timeline, batch: int, lengths: BatchLengths, causal: bool) -> Ops:
     """The ops of a step, which no card changes; the last few are kept."""
-    key = (batch, lengths.typical.tobytes(), lengths.targets.tobytes(), causal)
+    key = _key(batch, lengths, causal)
     return _KEPT_OPS.get(timeline, key, lambda: Ops(timeline, batch, lengths.typical, lengths.targets, causal=causal))
+
+
+def _key(batch: int, lengths: BatchLengths, causal: bool) -> tuple[object, ...]:
+    """What of a question the ops of its step hang on, beside the timeline."""
+    return (batch, lengths.typical.tobytes(), lengths.targets.tobytes(), causal)
 
 
 def _flash_unfitted(calibration: Calibration, ops: Ops) -> bool:

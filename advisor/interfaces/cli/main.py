@@ -74,6 +74,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.mcp:command",
         "Offer recommend, estimate and export to an agent, by the Model Context Protocol on stdin and stdout.",
     ),
+    "schema": (
+        "advisor.interfaces.cli.schema:command",
+        "Print the JSON schema of what a verb takes or answers, or list them.",
+    ),
     "doctor": (
         "advisor.interfaces.cli.doctor:command",
         "What is installed, which GPU and driver there are, what is out of date, and what to measure next.",

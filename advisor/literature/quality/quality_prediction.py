@@ -6,6 +6,7 @@ Arithmetic on `calibration/quality.json` alone: no torch, no scipy, below a mill
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from advisor.catalog.findings.method_names import KIND_OF, our_name
@@ -92,8 +93,9 @@ def only_attention(options: Mapping[str, Any] | None) -> bool:
     return all(str(target).rsplit(".", 1)[-1] in ATTENTION_MODULES for target in targets)
 
 
+@lru_cache(maxsize=4096)
 def answer(model: Posterior, question: StudySetting) -> Quality:
-    """The Quality of one question under one fit."""
+    """The Quality of one question under one fit; kept, since every price of a recipe asks it."""
     if question.kind == "full":
         return Quality(
             effect=Quantity.exact(0.0, "score", "measured", "full fine-tuning is what effects are measured against"),

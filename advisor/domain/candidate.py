@@ -46,7 +46,9 @@ class Time(Value):
 
     step: Quantity
     tokens_per_second: Quantity
-    generation: Quantity | None = Field(None, description="of `step`, what generates the completions it learns from")
+    generation: Quantity | None = Field(
+        default=None, description="of `step`, what generates the completions it learns from"
+    )
     training: Quantity | None = None
     phases: dict[str, float] = Field(default_factory=dict, description="seconds of a step by phase")
     bound_by: dict[str, float] = Field(default_factory=dict, description="share of a step: matmul, bandwidth ...")

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-FOR_DEVELOPERS = {"test", "release"}
+FOR_DEVELOPERS = {"test", "release", "docs"}
 """Extras that nothing in advisor/ may lean on."""
 
 DISTRIBUTIONS = {
@@ -39,6 +39,8 @@ NOT_IMPORTED = {
     "protobuf": "the same proxy's messages",
     "psycopg": "the driver that SQLAlchemy loads for postgresql+psycopg://",
     "pytest-xdist": "pytest's -n",
+    "mkdocs": "a program, which makes the site of the documents; docs/site_pages.py is its hook",
+    "mkdocs-material": "the site's theme, named in mkdocs.yml",
     "ruff": "a program, run by .ci/run",
     "pyright": "a program, run by .ci/run",
     "pip-audit": "a program, run by .ci/audit",
@@ -143,11 +145,13 @@ def test_what_is_declared_is_imported_or_said_why_not():
     used = {found.distribution for found in CODE}
     assert not (BASE | OPTIONAL) - used - set(NOT_IMPORTED), "declared, and never imported"
     used |= {found.distribution for found in CHECKS}
-    assert not names(EXTRAS["test"] + EXTRAS["release"]) - used - set(NOT_IMPORTED), "declared, and never imported"
+    assert not names(EXTRAS["test"] + EXTRAS["release"] + EXTRAS["docs"]) - used - set(NOT_IMPORTED), (
+        "declared, and never imported"
+    )
 
 
 def test_the_explanations_are_of_what_is_still_there():
-    assert set(NOT_IMPORTED) <= BASE | OPTIONAL | names(EXTRAS["test"] + EXTRAS["release"])
+    assert set(NOT_IMPORTED) <= BASE | OPTIONAL | names(EXTRAS["test"] + EXTRAS["release"] + EXTRAS["docs"])
     assert set(NOT_DECLARED) <= {found.distribution for found in CHECKS}
 
 

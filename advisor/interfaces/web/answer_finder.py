@@ -52,10 +52,15 @@ def error_status(facts: Mapping[str, Any]) -> int:
 
 
 class AnswerFinder:
-    """Asks the queue. Raises everywhere as `arguments_of`, and QueueFull."""
+    """Asks the queue. Raises everywhere as `arguments_of`, and QueueFull.
 
-    def __init__(self, jobs: JobQueue) -> None:
-        self.jobs = jobs
+    Args:
+        ahead: trace what a slider may ask next while nothing else is asked.
+    """
+
+    def __init__(self, jobs: JobQueue, *, ahead: bool = True) -> None:
+        self.jobs, self.ahead = jobs, ahead
+        self._being_prepared: PageJob | None = None
 
     async def answer(self, form: FormName, asked: Mapping[str, str], patience: float, *, quick: bool) -> Answered:
         """What is to be shown for a question.
@@ -166,15 +171,16 @@ class AnswerFinder:
         return Answered(view_of_comparison(_candidate_of(jobs[0]), _candidate_of(jobs[1])))
 
     def _prepare(self, arguments: Mapping[str, Any], candidate: Candidate) -> None:
-        """Have the ranks beside this one traced while nothing else is asked, so that the slider finds them known."""
-        rank = rank_of(candidate)
-        marks = SLIDERS["rank"]
-        if not isinstance(rank, int) or rank not in marks:
+        """Have a rank beside this one traced, so that the slider finds it known: one at a time, when nothing waits."""
+        rank, marks = rank_of(candidate), SLIDERS["rank"]
+        if not self.ahead or not isinstance(rank, int) or rank not in marks:
             return
         at = marks.index(rank)
         for other in (*marks[at + 1 : at + 2], *marks[max(0, at - 1) : at]):
-            if self.jobs.idle():
-                self.jobs.ask("recipe", {**arguments, "rank": int(other)})
+            asked = {**arguments, "rank": int(other)}
+            free = self._being_prepared is None or self._being_prepared.reply.done()
+            if free and self.jobs.idle() and self.jobs.known("recipe", asked) is None:
+                self._being_prepared = self.jobs.ask("recipe", asked)
 
 
 class ReplyError(AdvisorError):

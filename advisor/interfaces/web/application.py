@@ -20,8 +20,8 @@ SAYS = (
 )
 
 
-def application(jobs: JobQueue, token: str | None) -> Guard:
-    """The guarded application, which asks `jobs`; `token` as of Guard."""
+def application(jobs: JobQueue, token: str | None, *, ahead: bool = True) -> Guard:
+    """The guarded application, which asks `jobs`; `token` as of Guard, `ahead` as of AnswerFinder."""
     # without its own pages of documents: they load scripts from elsewhere
     made = _api(jobs)
 
@@ -31,7 +31,7 @@ def application(jobs: JobQueue, token: str | None) -> Guard:
         return Response(json.dumps(made.openapi()), media_type="application/json")
 
     guard = Guard(made, token)
-    pages = Pages(AnswerFinder(jobs), guard)
+    pages = Pages(AnswerFinder(jobs, ahead=ahead), guard)
     made.add_route("/openapi.json", described, methods=["GET"])
     for path, handler in (
         ("/", pages.recommend),

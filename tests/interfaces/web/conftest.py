@@ -12,11 +12,15 @@ RECIPE = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100", "method": "lora", "
 @pytest.fixture(scope="package")
 def application():
     pytest.importorskip("fastapi")
+    from advisor.interfaces.web import answer_finder
     from advisor.interfaces.web.application import application as made
     from advisor.interfaces.web.job_queue import JobQueue
 
     jobs = JobQueue(Here)
-    yield made(jobs, None)
+    with pytest.MonkeyPatch.context() as changed:
+        # however busy the machine is
+        changed.setattr(answer_finder, "QUICK_PATIENCE", 60.0)
+        yield made(jobs, None, ahead=False)
     jobs.close()
 
 

@@ -10,14 +10,17 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pytest
 
+import advisor
 from advisor.interfaces.web import page_routes
+from advisor.interfaces.web.answer_finder import AnswerFinder
+from advisor.interfaces.web.job_queue import PageJob
 from advisor.interfaces.web.questions import FORMS
 from tests.interfaces.web.asgi import ask
 from tests.interfaces.web.conftest import RECIPE, settled
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\u202e\x00"
 PATHS = {"recommend": "/", "recipe": "/recipe", "compare": "/compare"}
-RECOMMENDED = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100", "samples": "2000", "method": "lora,ia3"}
+RECOMMENDED = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100", "samples": "2000", "method": "lora"}
 HTMX = {"hx-request": "true"}
 
 
@@ -164,7 +167,7 @@ def test_a_slider_is_answered_from_the_known_step_and_the_exact_answer_follows(a
 
 def test_a_budget_is_weighed_at_once_as_it_is_in_full(application):
     settled(application, "/", RECOMMENDED)
-    limited = RECOMMENDED | {"budget_usd": "0.45"}
+    limited = RECOMMENDED | {"budget_usd": "5"}
     quick = ask(application, "/", limited, headers=HTMX)
     exact = settled(application, "/", limited, headers={**HTMX, "advisor-exact": "1"})
     said = [re.search("<h1>(.*?)</h1>", told.text)[1] for told in (quick, exact)]
@@ -180,18 +183,50 @@ def test_while_it_is_worked_out_the_page_says_so_and_asks_again_by_itself(applic
     assert "so far" in told.text
 
 
-def test_a_question_is_its_address_in_every_form(application, recipe_page):
-    """What the ranking links to is understood, and every field of a form is told by its address."""
-    ranking = settled(application, "/", RECOMMENDED).text
+@pytest.mark.parametrize("form", PATHS)
+def test_every_field_of_a_form_is_told_by_its_address(application, form):
+    fields = {field.get("name") for field in Reader(ask(application, PATHS[form]).text).of("input", "select")}
+    assert set(FORMS[form]) <= fields
+
+
+@pytest.mark.slow
+def test_what_a_ranking_links_to_is_a_question_that_is_understood(application):
+    ranking = settled(application, "/", RECOMMENDED | {"method": "lora,ia3"}).text
     links = [a["href"] for a in Reader(ranking).of("a") if (a.get("href") or "").startswith(("/recipe?", "/compare?"))]
     assert len(links) >= 3
     for link in links:
         parts = urlsplit(link)
         assert all(len(values) == 1 for values in parse_qs(parts.query).values())
         assert "unknown argument" not in ask(application, parts.path, parts.query).text
-    for form, path in PATHS.items():
-        fields = {field.get("name") for field in Reader(ask(application, path).text).of("input", "select")}
-        assert set(FORMS[form]) <= fields
+
+
+def test_ranks_are_traced_ahead_one_at_a_time_and_only_while_nothing_waits(application, recipe_page):
+    class Asked:
+        def __init__(self) -> None:
+            self.jobs: list[PageJob] = []
+            self.free = True
+
+        def ask(self, verb, arguments, lane="slow"):
+            self.jobs.append(PageJob(verb, arguments))
+            return self.jobs[-1]
+
+        def known(self, verb, arguments):
+            return None
+
+        def idle(self):
+            return self.free
+
+    jobs = Asked()
+    finder = AnswerFinder(jobs)
+    candidate = advisor.estimate(**{**RECIPE, "seq_len": 512, "samples": 2000})
+    for _ in range(3):
+        finder._prepare({}, candidate)
+    rank = candidate.facts["options"]["rank"]
+    assert [job.arguments for job in jobs.jobs] == [{"rank": 2 * rank}]
+    jobs.free = False
+    jobs.jobs[0].reply.set_result({"answer": None})
+    finder._prepare({}, candidate)
+    assert len(jobs.jobs) == 1
 
 
 def test_two_recipes_stand_beside_each_other(application):

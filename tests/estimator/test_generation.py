@@ -113,6 +113,9 @@ def test_more_completions_at_once_take_a_larger_cache_and_less_time_each(asked: 
     few, many = asked(), asked(batch_size=2, gradient_accumulation=256)
     assert many.memory.peak_phase == "generation"
     assert many.memory.breakdown["key-value cache"] > 0
+    # blocks that a growing cache leaves behind are given back where the card is full
+    assert many.fits == (many.memory.peak_allocated.mid < many.limit_bytes)
+    assert many.memory.breakdown["fragmentation"] < many.limit_bytes
     assert many.memory.peak_device.mid > few.memory.peak_device.mid
     assert sum(many.memory.breakdown.values()) == pytest.approx(many.memory.peak_device.mid, abs=2)
     assert many.time.generation.mid / 512 < few.time.generation.mid / 8

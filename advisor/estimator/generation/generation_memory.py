@@ -94,7 +94,7 @@ def with_generation(memory: Memory, spec: ModelSpec, workload: Workload, recipe:
     if rollout is None:
         return memory
     if rollout.engine == "transformers":
-        return _beside_own(memory, own_generation(spec, workload, recipe))
+        return _beside_own(memory, own_generation(spec, workload, recipe), hardware.limit_bytes)
     if rollout.engine == "vllm-server":
         return memory
     share = rollout.vllm_gpu_memory_utilization * hardware.gpu.memory_bytes
@@ -149,8 +149,14 @@ def engine_weights(spec: ModelSpec, recipe: Recipe) -> float:
     return (spec.parameters or 0) * (0.6 if recipe.base == "nf4" else 2.0)
 
 
-def _beside_own(memory: Memory, found: GenerationBytes) -> Memory:
-    """The larger of the training's peak and the generation's, each end by itself."""
+def _beside_own(memory: Memory, found: GenerationBytes, limit: int) -> Memory:
+    """The larger of the training's peak and the generation's, each end by itself.
+
+    Args:
+        limit: bytes the device may hold: where it is full the allocator gives back what it caches, and then reserves
+            no more than is there, or than is in use.
+    """
+    room = limit - (memory.peak_device.mid - memory.peak_reserved.mid)
     error = load_constants("generation")["own_generation_memory"]
     after = memory.allocated_after_step
     in_use = Quantity(
@@ -161,10 +167,11 @@ def _beside_own(memory: Memory, found: GenerationBytes) -> Memory:
         basis="modelled",
         why=f"what lies there between two steps, and {gib(found.cache)} of key-value cache",
     )
+    cached = (after.high + found.reserved) * load_constants("memory")["fragmentation"].high
     reserved = Quantity(
         low=in_use.low,
-        mid=max(in_use.mid, after.mid + found.reserved),
-        high=max(in_use.high, (after.high + found.reserved) * load_constants("memory")["fragmentation"].high),
+        mid=max(in_use.mid, min(after.mid + found.reserved, room)),
+        high=max(in_use.high, min(cached, room)),
         unit="B",
         basis="modelled",
         why=in_use.why,

@@ -1,23 +1,19 @@
 """Pages of the site that nobody writes twice: one a verb, from what `--help` is made of, and the files at the root.
 
-A hook of mkdocs (`hooks:` in mkdocs.yml); everything but `on_files` and `on_config` works without it, and is tested so.
+A hook of mkdocs (`hooks:` in mkdocs.yml), which needs advisor installed. Only `on_files` and `on_config` need mkdocs;
+the rest is tested without.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
 WHOLE: Final = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 """Page -> the file at the root that it is."""
-NO_PAGE: Final = ("LICENSE", "SECURITY.md", "SKILL.md")
 _LINK: Final = re.compile(r"(!?\[[^\]]*\])\((?!https?:|#)([^)\s]+)\)")
 
 

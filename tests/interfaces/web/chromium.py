@@ -84,8 +84,11 @@ class Browser:
 
     def press(self, key: str, code: int) -> None:
         """A key, pressed and let go."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self.do("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code})
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        # only a key with a text sends a form
+        down = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
+        for kind in (down, {"type": "keyUp"}):
+            self.do("Input.dispatchKeyEvent", {**told, **kind})
 
     def _ask(self, method: str, parameters: dict[str, Any], session: str = "") -> dict[str, Any]:
         self._number += 1

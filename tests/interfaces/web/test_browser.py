@@ -79,7 +79,7 @@ def test_it_is_used_by_the_keyboard_alone_and_focus_is_never_lost(page: Browser,
 
 def test_a_wrong_question_is_told_where_the_answer_was(page: Browser, address: str):
     page.open(f"{address}/recipe?{urlencode(RECIPE | {'gpu': 'H10<b>'})}")
-    page.until("document.querySelector('[role=alert]')")
+    page.until("!!document.querySelector('[role=alert]')")
     assert "H10<b>" in page.value("document.querySelector('[role=alert]').innerText")
     page.told.clear()  # the status 404 of the page itself
 

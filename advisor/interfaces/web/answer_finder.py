@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -146,6 +147,10 @@ class AnswerFinder:
         if "error" in reply:
             return Answered.failed(reply["error"])
         candidate = _candidate_of(job)
+        if self.ahead:
+            with contextlib.suppress(QueueFull):
+                # the quick worker reads this step's trace before a slider is moved
+                self.jobs.ask("quick", arguments, "quick")
         self._prepare(arguments, candidate)
         return Answered(view_of_candidate(candidate, reply["answer"]["wall"]))
 

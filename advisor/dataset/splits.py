@@ -23,6 +23,7 @@ from advisor.dataset.row_formats import RowKind
 from advisor.dataset.rows import read_rows
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.stored import Value
+from advisor.domain.units import plural
 from advisor.errors import BadRequest
 from advisor.store import durable, unwritable, write_bytes
 
@@ -175,7 +176,7 @@ def read(
     rows = [row_of(example) for example in found.examples() if not example.empty]
     notes = list(found.notes)
     if found.empty:
-        notes.append(f"{found.empty} rows dropped: empty text, or nothing to learn in them")
+        notes.append(f"{plural(found.empty, 'row')} dropped: empty text, or nothing to learn in them")
     return found.kind, found.task, rows, notes
 
 
@@ -265,4 +266,4 @@ def _leaks(rows: Mapping[str, Sequence[Row]], notes: list[str]) -> None:
             )
     repeated = sum(seen["train"].values()) - len(seen["train"])
     if repeated:
-        notes.append(f"train: {repeated} rows repeat another one")
+        notes.append(f"train: {plural(repeated, 'row')} the same as another one")

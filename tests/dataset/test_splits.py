@@ -98,7 +98,7 @@ def test_empty_rows_are_dropped_and_counted(tmp_path):
     rows = [*labelled(30), {"text": "  ", "label": "good"}]
     _, splits, task = load_splits(str(put_rows(tmp_path / "a.jsonl", rows)), None, None, None, seed=0)
     assert task == "sequence-classification"
-    assert any("1 rows dropped" in note for note in splits.notes)
+    assert any("1 row dropped" in note for note in splits.notes)
     assert sum(splits.rows.values()) == 30
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advisor import store
 from advisor.domain.quantity import Quantity
 from advisor.domain.tuning import Finalist, Plan, TrialState, TunedStudy, TunedTrial
-from advisor.domain.units import HOUR
+from advisor.domain.units import HOUR, plural
 from advisor.errors import BadFile
 from advisor.training.token_lengths import CUT_NOTE
 from advisor.training.train import cpu_name, versions
@@ -193,4 +193,4 @@ def _cut(trials: Sequence[FrozenTrial], finish: TrainingResult | None) -> list[s
     """How many rows were cut to the length, said once: it is the same in every trial."""
     found = next((r.truncated for t in trials if (r := ledger.outcome_of(t)) and r.truncated), dict[str, int]())
     cut = {**found, **(finish.truncated if finish else {})}
-    return [f"{name}: {count} rows cut to the longest length" for name, count in cut.items() if count]
+    return [f"{name}: {plural(count, 'row')} cut to the longest length" for name, count in cut.items() if count]

@@ -22,7 +22,7 @@ from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, workload_of
-from advisor.estimator.generation.completions import with_completions
+from advisor.estimator.generation.completions import refuse_gathered, with_completions
 from advisor.estimator.generation.generation_memory import engine_bytes
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
@@ -167,6 +167,8 @@ def price(
     fitted = calibration or pooled_for(hardware.gpu)
     time, notes = time_of(step, lengths, workload, recipe, hardware.gpu, fitted, causal=is_causal(spec))
     if job is not None:
+        if job.layout.weights:
+            refuse_gathered(workload, hardware)
         memory = memory_of_rank(memory, job)
         time, notes = time_of_job(time, timeline, workload, job), (*job.notes(), *notes)
     if workload.rollout is not None:

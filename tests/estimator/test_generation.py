@@ -144,6 +144,7 @@ def test_vllm_takes_its_share_and_less_of_it_asleep(asked: Any):
         ({"reference": "copy"}, "no reference model at --beta 0"),
         ({"beta": 0.1, "reference": "precomputed"}, "not generated yet"),
         ({"generation": "vllm", "vllm_gpu_memory_utilization": 0.001}, "would not start"),
+        ({"gpus": 2, "parallelism": "fsdp2"}, "gathers the whole weights"),
     ],
 )
 def test_what_cannot_be_generated_is_refused_with_what_can(asked: Any, options: dict[str, Any], said: str):

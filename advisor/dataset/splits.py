@@ -11,6 +11,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -126,6 +127,23 @@ def make_splits(
 def dump(rows: Sequence[Row]) -> bytes:
     """JSON lines, keys sorted: the bytes that are hashed and stored."""
     return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows).encode()
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, before anything is measured for it; leaves nothing behind.
+
+    Raises:
+        StoreUnavailable: as `write_splits` would.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, hint=OTHER_FOLDER) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def write_splits(rows: Mapping[str, Sequence[Row]], folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from advisor import store
-from advisor.dataset.splits import OTHER_FOLDER
+from advisor.dataset.splits import OTHER_FOLDER, check_folder
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.vocabulary import Launcher
@@ -164,6 +164,8 @@ def tune(
     launch.check(on_gpu=recommendation is not None)
     check_trackers(query.report_to or ())
     check_storage(query.storage)
+    if query.out:
+        check_folder(Path(query.out).resolve())
     if recommendation is None:
         _no_gpu_idle(model, options.get("gpu"))
     made = recommendation() if callable(recommendation) else recommendation

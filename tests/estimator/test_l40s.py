@@ -52,6 +52,7 @@ def test_peak_reserved_is_within_half_a_percent(runs, predicted):
     assert off.max() <= 0.04
 
 
+@pytest.mark.slow
 def test_bytes_between_steps_are_within_three_tenths_of_a_percent(runs, predicted):
     off = errors(
         (p.allocated_after_step, r.profile.allocated_after_step_bytes) for p, r in zip(predicted, runs, strict=True)

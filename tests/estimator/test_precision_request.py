@@ -90,6 +90,7 @@ def test_every_verb_takes_the_same_words_for_a_precision():
         assert from_case({"model": MODEL, "method": "lora", "dtype": word}).dtype == meant
 
 
+@pytest.mark.slow
 def test_autocast_saves_the_inputs_of_adapters_in_16_bits():
     """Adapters are float32: without autocast peft keeps a float32 copy of every adapted layer's input for backward."""
     plain, mixed = (
@@ -112,6 +113,7 @@ def test_contradictions_are_refused():
         advisor.estimate(MODEL, "A100", method="lora", mixed_precision="fp8", **ASKED)
 
 
+@pytest.mark.slow
 def test_preparation_is_the_trainers_own_unless_said_and_the_answer_says_which():
     usual = advisor.estimate(MODEL, "A100", method="qlora", **ASKED)
     assert not usual.recipe.prepare_kbit_training

@@ -266,7 +266,13 @@ def test_chats_need_a_model_for_text(ask: Any, tmp_path: Path, tiny_llama: Model
     assert "accuracy does not score causal-lm" in said
 
 
-def test_an_out_that_is_no_folder_or_closed_is_refused_and_kept(ask: Any, tmp_path: Path):
+def test_an_out_that_is_no_folder_or_closed_is_refused_and_kept(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def late(*_: Any, **__: Any) -> None:
+        pytest.fail("read and measured first")
+
+    monkeypatch.setattr("advisor.tuner.tune.make_request", late)
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/below", "/proc/closed"):
         code, said = ask("--out", out)

@@ -253,11 +253,11 @@ def test_the_users_own_file_adds_a_gpu_and_replaces_one_of_the_same_name(own_hom
     for name, memory in (("L40S", ours.memory_bytes + 1), ("X9000", ours.memory_bytes)):
         document = ours.model_copy(update={"name": name, "aliases": (), "memory_bytes": memory}).to_document()
         (folder / f"{name}.json").write_text(json.dumps(document))
-    find_module._entries.cache_clear()
+    find_module.forget()
     assert find_gpu("x9000")[0].memory_bytes == ours.memory_bytes
     assert find_gpu("L40S")[0].memory_bytes == ours.memory_bytes + 1
     (folder / "X9000.json").write_text("{")
-    find_module._entries.cache_clear()
+    find_module.forget()
     with pytest.raises(BadFile, match=r"X9000\.json"):
         find_gpu("L40S")
 

@@ -18,6 +18,8 @@ OURS = {
     "assembly/adapters/data_driven_init.py",
     "recommender/workers/compare_worker.py",
     "recommender/workers/method_worker.py",
+    "interfaces/web/job_worker.py",
+    "interfaces/web/worker_process.py",
     "dataset/chat_template.py",
     "dataset/splits.py",
     "catalog/prices/list_reader.py",

@@ -25,6 +25,7 @@ CHILDREN = {
     "advisor.recommender.workers.compare_worker": (),
     "advisor.profiler.profiling_worker": ("none.json", "none-either.json"),
     "advisor.profiler.device": (),
+    "advisor.interfaces.web.job_worker": (),
     "advisor.training.training_worker": ("none.json",),
     "advisor.tuner.execution.trial_worker": ("none",),
 }

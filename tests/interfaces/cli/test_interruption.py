@@ -28,7 +28,7 @@ BEGINS_SECONDS, ENDS_SECONDS = 600, 100
 """For a verb to load what it needs, on a machine that may have other work to do, and to end."""
 ANSWERS_BY_LINE = {"estimate", "evidence"}
 """Verbs that print an answer to each line they have read; the others print theirs once, when all is known."""
-AT_ONCE = {"gpus", "models", "doctor", "completion", "mcp"}
+AT_ONCE = {"gpus", "models", "doctor", "completion", "schema", "mcp"}
 """Verbs that read the catalogue and print: over before anybody could interrupt them. `mcp` ends with its client."""
 
 
@@ -64,6 +64,7 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
         "web": (["--port", "0"], "job_worker"),
         "calibrate": (["--gpu", "L40S", "--dry-run"], ""),
         "audit": (["--gpu", "L40S"], ""),
+        "fit": (["--vary", "gpu", "--model", model, "--method", "lora", "--seq-len", "512"], ""),
     }
 
 

@@ -131,7 +131,7 @@ def _moved(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tenso
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", one_in(5, FOUND), ids=lambda m: m.name)
+@pytest.mark.parametrize("method", one_in(9, FOUND), ids=lambda m: m.name)
 def test_meta_and_real_runs_allocate_the_same_bytes(method: Method) -> None:
     if method.name in CANNOT_RUN:
         pytest.skip(CANNOT_RUN[method.name])

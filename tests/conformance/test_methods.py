@@ -28,6 +28,7 @@ from tests.conformance.tiny import (
     recipe_of,
     small_options,
 )
+from tests.selection import one_in
 
 METHODS = {m.name: m for m in methods()}
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -35,7 +36,7 @@ EVERY_TINY = pytest.mark.parametrize(
     "tiny",
     [
         *(pytest.param(tiny, id=tiny.name) for tiny in (DECODER, ENCODER)),
-        *(pytest.param(tiny, id=tiny.name, marks=pytest.mark.slow) for tiny in (ENCODER_DECODER, MIXTURE)),
+        *(pytest.param(tiny, id=tiny.name, marks=pytest.mark.exhaustive) for tiny in (ENCODER_DECODER, MIXTURE)),
     ],
 )
 
@@ -181,7 +182,7 @@ def test_gradients_are_the_same_under_checkpointing_or_it_is_refused(method: Met
 
 
 @pytest.mark.slow
-@EVERY_METHOD
+@pytest.mark.parametrize("method", one_in(3, [pytest.param(m, id=m.name) for m in METHODS.values()]))
 def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     tiny = home(method)
     recipe = recipe_of(method, learning_rate=method.learning_rate.default)

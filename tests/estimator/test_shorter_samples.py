@@ -54,7 +54,7 @@ def peaks(line, batches, accumulation):
 ASKED = [("hf", m.name) for m in methods()] + [(t, m) for t in TRAINERS for m in ("full", "lora", "ia3") if t != "hf"]
 
 
-@pytest.mark.parametrize(("trainer", "method"), one_in(9, ASKED))
+@pytest.mark.parametrize(("trainer", "method"), one_in(27, ASKED))
 def test_steps_of_any_method_leave_behind_what_the_step_before_left(trainer, method):
     line = timeline(trainer, method)
     if line is None:

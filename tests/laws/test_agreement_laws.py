@@ -255,6 +255,7 @@ def test_every_name_of_a_model_gives_the_same_model():
             assert stored_base(other) is not None or other.digests == known.digests, alias
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_name_of_a_card_gives_the_same_figures():
     for gpu in gpus():

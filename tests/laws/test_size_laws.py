@@ -34,6 +34,7 @@ def test_more_of_anything_takes_no_less_and_the_sums_are_right():
     made.check()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_checkpointing_rank_and_precision_keep_their_order():
     made = Comparisons()

@@ -171,7 +171,7 @@ def test_a_run_as_trl_takes_it_is_measured():
 
 
 def test_mixed_precision_computes_in_bfloat16_on_float32_weights():
-    mixed = measure(make_job(method="full", dtype="bfloat16", autocast=True))
+    mixed = measure(make_job(method="full", dtype="float32", mixed_precision="bf16"))
     plain = measure(make_job(method="full", dtype="float32"))
     assert mixed.status == "complete", mixed.reason
     assert mixed.total_parameters == plain.total_parameters
@@ -269,7 +269,7 @@ def test_a_gpu_gets_a_batch_drawn_before_the_step_and_a_processor_a_new_one():
     elsewhere = measuring._MeasuredRun(job.model_copy(update={"device": "meta"}), CpuMeter(), {})
     first, second = elsewhere._batch(2), elsewhere._batch(2)
     assert first()["input_ids"].device.type == "meta"
-    assert list(elsewhere.drawn) == [2]
+    assert list(elsewhere.drawn) == [(2, 64)]
     assert first()["input_ids"] is not second()["input_ids"]
     here = measuring._MeasuredRun(job, CpuMeter(), {})
     assert here._batch(2)()["input_ids"].shape == (2, 64)

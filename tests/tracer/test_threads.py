@@ -22,6 +22,7 @@ def made(recipe: Recipe) -> str:
     return trace.make_trace(DECODER, task, recipe, key="k").model_dump_json()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_threads_trace_what_one_traces(monkeypatch: pytest.MonkeyPatch):
     """Without bitsandbytes, whose stand-in lies among the modules of the whole process."""

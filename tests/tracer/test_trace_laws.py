@@ -88,6 +88,7 @@ def test_polynomials_hold_at_a_shape_that_was_not_traced(spec: ModelSpec):
     assert sorted(born) == sorted(told.tolist())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("dtype", "method"), one_in(4, [(d, m) for d in ("float32", "float16") for m in ("lora", "full")])
 )
@@ -137,6 +138,7 @@ def test_a_padded_batch_takes_the_memory_efficient_kernel_and_a_full_one_flash()
     assert "_scaled_dot_product_flash_attention" in ops(DECODER, batching="packed")
 
 
+@pytest.mark.exhaustive
 def test_adalora_prunes_in_its_step_unless_no_step_is_left_to_prune_in():
     assert "kthvalue" in ops(DECODER, method="adalora")
     assert "kthvalue" not in ops(

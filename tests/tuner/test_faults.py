@@ -73,6 +73,7 @@ def test_a_killed_worker_is_started_again_and_its_trial_goes_on_from_its_checkpo
     assert again.user_attrs["advisor:outcome"]["resumed_from"] > 0
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_retried_and_the_study_goes_on(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2))
     one = resuming(tmp_path, **SLOW)
@@ -168,6 +169,7 @@ def test_two_workers_never_run_the_same_trial(tmp_path):
     assert {t.user_attrs["advisor:owner"]["index"] for t in study.trials if t.state.name == "COMPLETE"} == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["oom", "bug", "exit"])
 def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanation(tmp_path, fault):
     study = begin(tmp_path, budget=Budget(trials=2))
@@ -180,6 +182,7 @@ def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanatio
         assert trial.state.name == ("PRUNED" if fault == "oom" else "FAIL")
 
 
+@pytest.mark.slow
 def test_trials_that_all_fail_alike_end_the_search_before_its_budget(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=12))
     _, err = resuming(tmp_path, fault="bug").communicate(timeout=90)

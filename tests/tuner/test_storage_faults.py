@@ -17,6 +17,7 @@ from advisor.tuner.execution.trial_worker import Worker
 from advisor.tuner.storage import heartbeat as alive
 from advisor.tuner.storage import trials as ledger
 from advisor.tuner.storage.connect import open_storage, storage_url, transient
+from tests.selection import one_in
 from tests.tuner.studies import begin, completed, no_settings_twice, states
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
@@ -139,7 +140,7 @@ def test_a_storage_that_breaks_now_and_then_loses_no_trial_and_repeats_none(tmp_
     assert len(asked) == 5
 
 
-@pytest.mark.parametrize("name", TOUCHED)
+@pytest.mark.parametrize("name", one_in(3, list(TOUCHED)))
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_outage_of_any_one_call_is_waited_for(tmp_path, quick, monkeypatch, name, when):
     """Three failures in a row of one call, as an outage of some seconds brings them."""

@@ -95,6 +95,7 @@ def test_waiting_helps_against_connections_and_not_against_bugs():
     assert not transient(ProgrammingError("x", {}, Exception("no such column")))
 
 
+@pytest.mark.slow
 def test_a_journal_file_serves_two_workers(tmp_path):
     url = f"journal:{tmp_path / 'study.journal'}"
     study = begin(tmp_path, url, budget=Budget(trials=4))
@@ -103,6 +104,7 @@ def test_a_journal_file_serves_two_workers(tmp_path):
     no_settings_twice(study)
 
 
+@pytest.mark.slow
 def test_a_dead_workers_trial_in_a_journal_is_found_and_retried(tmp_path):
     """The journal knows no heartbeat: the owner's process is looked for."""
     url = f"journal:{tmp_path / 'study.journal'}"
@@ -140,6 +142,7 @@ def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path
     assert stopped()
 
 
+@pytest.mark.slow
 def test_another_machine_joins_and_takes_its_share(tmp_path):
     """Two folders stand for two machines; they share the storage only."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
@@ -227,6 +230,7 @@ def test_a_name_taken_by_a_study_with_another_space_is_refused(tmp_path):
     assert "toy" in caught.value.hints[0]
 
 
+@pytest.mark.slow
 def test_the_dashboards_and_optunas_own_tools_read_the_study(tmp_path):
     url = f"sqlite:///{tmp_path / 'x.db'}"
     begin(tmp_path / "one", url, budget=Budget(trials=2))
@@ -287,6 +291,7 @@ def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
     no_settings_twice(study)
 
 
+@pytest.mark.slow
 def test_a_grpc_proxy_serves_a_study(tmp_path):
     pytest.importorskip("grpc")
     with grpc_server(f"sqlite:///{tmp_path / 'x.db'}") as server:

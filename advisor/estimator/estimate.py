@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of
@@ -34,6 +34,9 @@ from advisor.estimator.precision_request import recipe_asked
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import known_trace, releases_of, timeline_of, trace_of
+
+if TYPE_CHECKING:
+    from advisor.catalog.methods.method import Method
 
 REPEAT_NOISE: Final = 0.012
 """Worst spread of step time over repeated runs of one recipe on one L40S; memory repeats to 0.07 %.
@@ -144,7 +147,7 @@ def price(
             times the usual fragmentation, which is a hundred times faster and serves to compare many recipes.
         use_measured: where this very run is in the store, its measured figures stand instead of predictions.
     """
-    from advisor.catalog.methods import find_method, options_of
+    from advisor.catalog.methods import find_method
     from advisor.catalog.prices import offers
 
     traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
@@ -208,17 +211,24 @@ def price(
             *trace.assumptions,
         ),
         versions=trace.versions,
-        facts={
-            "model_asked": spec.asked,
-            # what the recipe leaves open stands at the method's defaults: rank, alpha, dropout ...
-            "options": {} if recipe.adapter_config is not None else options_of(method, recipe.options),
-            "family": method.family,
-            # merging into a weight that two modules share would change both
-            "mergeable": method.mergeable and not trace.settings.get("tied"),
-            "inference_overhead": method.inference_overhead,
-            "start_up": method.start_up,
-        },
+        facts=_facts(method, recipe, spec, trace),
     )
+
+
+def _facts(method: Method, recipe: Recipe, spec: ModelSpec, trace: Trace) -> dict[str, Any]:
+    """What else a reader or a program asks of the recipe, by names that stay."""
+    from advisor.catalog.methods import options_of
+
+    return {
+        "model_asked": spec.asked,
+        # what the recipe leaves open stands at the method's defaults: rank, alpha, dropout ...
+        "options": {} if recipe.adapter_config is not None else options_of(method, recipe.options),
+        "family": method.family,
+        # merging into a weight that two modules share would change both
+        "mergeable": method.mergeable and not trace.settings.get("tied"),
+        "inference_overhead": method.inference_overhead,
+        "start_up": method.start_up,
+    }
 
 
 def largest_micro_batch(

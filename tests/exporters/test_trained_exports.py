@@ -23,6 +23,7 @@ from advisor.exporters.export import exported
 from advisor.exporters.export_job import ExportJob
 from advisor.exporters.formats import find_exporter
 from advisor.profiler.meters.cpu import CpuMeter
+from tests.selection import one_in
 from tests.tiny_models import answered, labelled, own_home, put_rows, tiny_bert, tiny_llama
 
 __all__ = ["own_home", "tiny_bert", "tiny_llama"]
@@ -114,6 +115,7 @@ CHANGES = [
     {"optimizer": "adafactor"},
 ]
 NAMES = ["lora", "full", "checkpointed", "ia3", "adafactor"]
+NAMED = [pytest.param(changes, id=name) for changes, name in zip(CHANGES, NAMES, strict=True)]
 
 
 BESIDE_A_STEP = 200_000
@@ -128,7 +130,7 @@ def assert_near(peak: int, job: ExportJob, *, beside: int = 0) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", CHANGES, ids=NAMES)
+@pytest.mark.parametrize("changes", one_in(2, NAMED))
 def test_transformers_trainer_takes_what_was_estimated(changes, tiny_llama, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = long_rows(tmp_path, classes=False)
@@ -139,7 +141,7 @@ def test_transformers_trainer_takes_what_was_estimated(changes, tiny_llama, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["hf", "sentence-transformers"])
-@pytest.mark.parametrize("changes", CHANGES[:3], ids=NAMES[:3])
+@pytest.mark.parametrize("changes", one_in(3, NAMED[:3]))
 def test_classifiers_take_what_was_estimated(changes, to, tiny_bert, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = long_rows(tmp_path, classes=True)

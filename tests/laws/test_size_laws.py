@@ -20,6 +20,7 @@ def compared(laws: tuple[Law, ...], recipe: dict[str, Any], drawn: list[dict[str
     assert made.faults == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_more_of_anything_takes_no_less_and_the_sums_are_right():
     """All laws of one recipe at once: they share its trace, which costs most."""

@@ -14,6 +14,7 @@ from advisor.training import export as finish
 from advisor.training.export import ADAPTER, load_exported
 from advisor.training.prepare import prepare
 from advisor.training.trainers.loop import trainable_state
+from tests.selection import one_in
 from tests.tiny_models import labelled
 from tests.training.test_trainers import make_job, one_thread, run
 
@@ -54,7 +55,7 @@ def spoil(monkeypatch, change):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", OURS)
+@pytest.mark.parametrize("method", one_in(3, list(OURS)))
 def test_every_method_of_ours_loads_again_from_its_export(tmp_path, tiny_bert, method):
     job = classify(tmp_path, tiny_bert, method)
     try:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from advisor.domain.tuning import Budget
+from tests.selection import one_in
 from tests.tuner.studies import (
     ROOT,
     begin,
@@ -119,6 +120,7 @@ def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path)
     assert len(list(finals.glob("*-seed*/result.json"))) == 4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_workers_share_the_finals_and_a_killed_one_goes_on_from_its_checkpoint(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2, threads=None)
@@ -159,6 +161,7 @@ def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_p
     assert len(started) == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_workers_never_run_the_same_trial(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=8), neighbours=4)
@@ -170,7 +173,7 @@ def test_two_workers_never_run_the_same_trial(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["oom", "bug", "exit"])
+@pytest.mark.parametrize("fault", one_in(3, ["oom", "bug", "exit"]))
 def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanation(tmp_path, fault):
     study = begin(tmp_path, budget=Budget(trials=2))
     one = resuming(tmp_path, fault=fault)

@@ -230,6 +230,7 @@ def test_a_name_taken_by_a_study_with_another_space_is_refused(tmp_path):
     assert "toy" in caught.value.hints[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_dashboards_and_optunas_own_tools_read_the_study(tmp_path):
     url = f"sqlite:///{tmp_path / 'x.db'}"

@@ -179,7 +179,7 @@ AdapterConfig = Annotated[
     Argument("Your own peft adapter_config.json, instead of --method.", metavar="FILE"),
 ]
 Rank = Annotated[int, Argument("Rank of the method, if it has one.", ge=1)]
-Alpha = Annotated[float, Argument("Scaling of the method, if it has one.", gt=0)]
+Alpha = Annotated[float, Argument("Scaling of the method, if it has one.", gt=0, le=10**6)]
 Dropout = Annotated[float, Argument("Dropout of the method, if it has one.", ge=0, lt=1)]
 TargetModule = Annotated[str, Argument("A module to adapt.", metavar="NAME")]
 MethodOptions = Annotated[

@@ -142,8 +142,9 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, line
-    except OSError as error:
-        raise BadFile(f"cannot read {path}", cause=error.strerror or str(error), path=path) from error
+    except (OSError, ValueError) as error:
+        # a name with a NUL in it is a ValueError
+        raise BadFile(f"cannot read {path}", cause=getattr(error, "strerror", None) or str(error), path=path) from error
 
 
 def _case(line: str, defaults: dict[str, Any]) -> dict[str, Any]:

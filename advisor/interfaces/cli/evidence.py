@@ -156,10 +156,15 @@ def _predict(path: str) -> None:
     if path == "-":
         return _print_lines(predict_lines(sys.stdin))
     try:
-        with open(path, encoding="utf-8") as lines:
-            _print_lines(predict_lines(lines))
-    except (OSError, UnicodeDecodeError) as problem:
+        file = click.open_file(path, encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        # a name with a NUL in it is a ValueError
         raise BadFile(f"cannot read {path}", cause=str(problem), path=path) from problem
+    with file as lines:
+        try:
+            _print_lines(predict_lines(lines))
+        except UnicodeDecodeError as problem:
+            raise BadFile(f"cannot read {path}", cause=str(problem), path=path) from problem
 
 
 def _print_lines(answers: Iterable[dict[str, Any]]) -> None:

@@ -181,6 +181,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except Exit as ending:
         return ending.exit_code
+    except SystemExit:
+        # click leaves so where the reader of the answer has left: `advisor prices | head -1` got what it wanted
+        return 0
     except OSError as error:
         if error.errno not in OF_FILES:
             raise

@@ -170,6 +170,13 @@ def _cpu_seconds(command: list[str]) -> float:
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    command = f"{sys.executable} -m advisor.interfaces.cli.main gpus --json | head -c 1"
+    command = f"set -o pipefail; {sys.executable} -m advisor.interfaces.cli.main gpus --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("verb", [["evidence", "--predict"], ["estimate", "--from"]])
+def test_a_name_that_no_file_can_have_is_a_bad_file(verb, capsys):
+    assert run([*verb, "a\0b.jsonl"]) == 4
+    assert "cannot read" in capsys.readouterr().err

@@ -19,10 +19,16 @@ def model_of(candidate: Candidate) -> ModelSpec | None:
 
 
 def machine_of(candidate: Candidate) -> Hardware | None:
-    """The catalogue's card of that name; None for one that was described."""
+    """The catalogue's card of that name with the room that was left free on it.
+
+    None for a card that was described, and for a job on several: what one of its ranks holds is another question.
+    """
     from advisor.catalog.gpus import find_gpu
 
+    if candidate.gpu_count > 1:
+        return None
     try:
-        return Hardware.model_validate({"gpu": find_gpu(candidate.gpu)[0], "count": candidate.gpu_count})
+        gpu = find_gpu(candidate.gpu)[0]
     except AdvisorError:
         return None
+    return Hardware.model_validate({"gpu": gpu, "headroom": max(0.0, 1 - candidate.limit_bytes / gpu.usable_bytes)})

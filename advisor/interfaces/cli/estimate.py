@@ -80,7 +80,7 @@ def _with_what_fits(candidate: Candidate) -> Candidate:
     from advisor.interfaces.asked import machine_of, model_of
 
     machine, model = machine_of(candidate), model_of(candidate)
-    if candidate.fits or machine is None or model is None or machine.limit_bytes != candidate.limit_bytes:
+    if candidate.fits or machine is None or model is None:
         return candidate
     usual = candidate.time.step.mid
     said = [

@@ -181,9 +181,11 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except Exit as ending:
         return ending.exit_code
-    except SystemExit:
+    except SystemExit as ending:
         # click leaves so where the reader of the answer has left: `advisor prices | head -1` got what it wanted
-        return 0
+        if isinstance(ending.__context__, BrokenPipeError):
+            return 0
+        raise
     except OSError as error:
         if error.errno not in OF_FILES:
             raise

@@ -123,16 +123,21 @@ def schedule(found: FleetPlan) -> Figure:
         alt=f"{plural(len(shown), 'job')} on {plural(min(len(rows), MOST_MACHINES), 'machine')}: "
         + ", ".join(f"{name} {n}" for name in CHANCES if (n := sum(chance_of(one) == name for one in shown)))
         + ".",
-        spec={
-            "width": WIDTH - LABELS // 2,
-            "height": {"step": ROW},
-            "padding": {"left": 16},
-            "encoding": {"y": y},
-            "layer": layers,
-        },
+        spec=_by_row(y, layers),
         heads=("machine", "jobs", "first start", "last end"),
         rows=tuple(_row(name, [one for one in ordered if _machine(one) == name]) for name in rows),
     )
+
+
+def _by_row(y: dict[str, Any], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A chart whose rows have names that may be long."""
+    return {
+        "width": WIDTH - LABELS // 2,
+        "height": {"step": ROW},
+        "padding": {"left": 16},
+        "encoding": {"y": y},
+        "layer": [*layers],
+    }
 
 
 def team_costs(teams: Sequence[TeamCost]) -> Figure:
@@ -160,13 +165,7 @@ def team_costs(teams: Sequence[TeamCost]) -> Figure:
         title="Cost by team",
         says="Bars are the expected cost, lines hold it nine times in ten, coloured marks are budgets.",
         alt="; ".join(f"{one.team} {show(one.usd, basis=False)}" for one in teams),
-        spec={
-            "width": WIDTH - LABELS // 2,
-            "height": {"step": ROW},
-            "padding": {"left": 16},
-            "encoding": {"y": y},
-            "layer": layers,
-        },
+        spec=_by_row(y, layers),
         heads=("team", "expected cost", "budget", "chance of keeping it"),
         rows=tuple(
             (

@@ -180,3 +180,15 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_a_name_that_no_file_can_have_is_a_bad_file(verb, capsys):
     assert run([*verb, "a\0b.jsonl"]) == 4
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_an_end_of_its_own_keeps_its_code(monkeypatch):
+    """A server that cannot start leaves by SystemExit too."""
+
+    def leaves(**_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(face.cli, "main", leaves)
+    with pytest.raises(SystemExit) as caught:
+        run(["gpus"])
+    assert caught.value.code == 3

@@ -175,3 +175,12 @@ def test_a_recommendation_says_settings_refusals_and_why(tmp_path, capsys):
     assert fetched(text) == []
     for words in ("What the methods cost", "Settings to start with", "Why", "learning_rate", "by the size of the data"):
         assert words in text
+
+
+def test_the_machine_of_an_answer_leaves_the_room_that_was_asked_for_and_is_none_of_several_cards(candidate):
+    machine = machine_of(candidate)
+    assert machine.limit_bytes == pytest.approx(candidate.limit_bytes, abs=1)
+    half = candidate.model_copy(update={"limit_bytes": candidate.limit_bytes // 2})
+    assert machine_of(half).limit_bytes == pytest.approx(half.limit_bytes, abs=1)
+    # one rank of a sharded job holds other tensors than one card alone
+    assert machine_of(candidate.model_copy(update={"gpu_count": 2, "sharding": "fsdp2"})) is None

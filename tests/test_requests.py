@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -211,3 +213,9 @@ def test_an_earlier_spelling_works_is_hidden_and_says_the_new_one(verb, was, now
     assert typed == command.make_context(verb, [now, value]).params[option.name]
     assert was not in option.opts
     assert capsys.readouterr().err == ""
+
+
+def test_the_arguments_load_no_pydantic_so_that_help_comes_at_once():
+    code = "import sys, advisor.domain.request.command_options; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -22,12 +22,12 @@ from advisor.catalog.objectives import (
     usual_accumulation,
     usual_epochs,
 )
+from advisor.catalog.objectives.rollout_request import RolloutRequest
 from advisor.dataset.length_file import lengths_from, refuse_beside
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
-from advisor.domain.request.rollout_options import RolloutRequest
 from advisor.domain.request.unknown_keys import meant_by
 from advisor.domain.request.validation import first_problem
 from advisor.domain.request.verb_options import (

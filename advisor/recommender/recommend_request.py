@@ -21,12 +21,12 @@ from advisor.catalog.objectives import (
     trainer_for,
     usual_epochs,
 )
+from advisor.catalog.objectives.rollout_request import RolloutRequest
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
 from advisor.dataset.lengths import TokenLengths
 from advisor.domain.hardware import Gpu as Card
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
-from advisor.domain.request.rollout_options import RolloutRequest
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     AttnImplementation,

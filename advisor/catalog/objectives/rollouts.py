@@ -9,7 +9,7 @@ import math
 from typing import Any, Final
 
 from advisor.catalog.objectives.objective_table import find_objective
-from advisor.domain.request.rollout_options import RolloutRequest
+from advisor.catalog.objectives.rollout_request import RolloutRequest
 from advisor.domain.request.vocabulary import Objective
 from advisor.domain.workload import Rollout
 from advisor.errors import BadRequest, IllegalRecipe

@@ -6,7 +6,6 @@ from typing import Annotated, TypedDict
 
 from advisor.domain.request.argument import Argument
 from advisor.domain.request.vocabulary import GenerationEngine
-from advisor.domain.stored import Value
 
 NumGenerations = Annotated[
     int, Argument("Of grpo and rloo: completions of each prompt.", shown_default="8; rloo 2", ge=2, le=10**5)
@@ -49,15 +48,3 @@ class RolloutOptions(TypedDict, total=False):
     beta: Beta | None
     steps_per_generation: StepsPerGeneration | None
     num_iterations: NumIterations | None
-
-
-class RolloutRequest(Value):
-    """The same as fields of a request; None: TRL's own default of the objective."""
-
-    num_generations: NumGenerations | None = None
-    completion_length: CompletionLength | None = None
-    generation: Generation | None = None
-    vllm_gpu_memory_utilization: VllmMemory | None = None
-    beta: Beta | None = None
-    steps_per_generation: StepsPerGeneration | None = None
-    num_iterations: NumIterations | None = None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from advisor.domain.candidate import Candidate
-from advisor.domain.quantity import Quantity
-from advisor.domain.recipe import Recipe
-from advisor.domain.recommendation import Recommendation, Setting
 from advisor.domain.units import duration, gib, plural
 from advisor.interfaces.amounts import amount, show, span
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate
+    from advisor.domain.quantity import Quantity
+    from advisor.domain.recipe import Recipe
+    from advisor.domain.recommendation import Recommendation, Setting
 
 Fact = tuple[str, str]
 """A name of one word and what is said under it."""
@@ -36,7 +38,7 @@ def way(recipe: Recipe) -> str:
     """The method and what is unusual of how it is trained: `lora on a nf4 base`, `full with adafactor`."""
     base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
     mixed = f" in {recipe.precision}" if recipe.mixed and not base else ""
-    optimizer = "" if recipe.optimizer == Recipe.model_fields["optimizer"].default else f" with {recipe.optimizer}"
+    optimizer = "" if recipe.optimizer == type(recipe).model_fields["optimizer"].default else f" with {recipe.optimizer}"
     return f"{recipe.method}{base}{mixed}{optimizer}"
 
 

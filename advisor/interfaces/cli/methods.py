@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-from advisor.catalog.methods import find_method, methods
-from advisor.catalog.methods.describe import Description, describe, family_tree, select_methods
 from advisor.domain.request.catalogue_options import MethodsCommand
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
@@ -16,6 +14,7 @@ from advisor.interfaces.cli.click_options import given, options_of
 from advisor.interfaces.cli.output import emit, fitted, grid, progress
 
 if TYPE_CHECKING:
+    from advisor.catalog.methods.describe import Description
     from advisor.domain.candidate import Candidate
     from advisor.recommender.compare import Priced
 
@@ -40,11 +39,14 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
       advisor methods --model mistralai/Ministral-8B-Instruct-2410 --gpu H100 --mergeable
       advisor methods --tree
     """
+    from advisor.catalog.methods import find_method
+    from advisor.catalog.methods.describe import describe, family_tree, select_methods
+
     model, gpu = asked.pop("model"), asked.pop("gpu")
     sizes = {name: asked.pop(name) for name in ("batch_size", "seq_len", "samples", "gpu_memory", "gpu_like")}
     has_gpu = gpu is not None or sizes["gpu_like"] is not None
     if tree:
-        emit(family_tree(), as_json, table=lambda _: _tree())
+        emit(family_tree(), as_json, table=_tree)
         return
     if (model is not None) != has_gpu:
         raise BadRequest("a comparison needs --model and --gpu both")
@@ -62,6 +64,8 @@ def command(names: tuple[str, ...], tree: bool, as_json: bool, **asked: Any) -> 
 
 
 def _listing(found: Sequence[Description]) -> Iterator[Any]:
+    from advisor.catalog.methods import methods
+
     rows = [(d.name, d.family, d.subfamily, ", ".join(d.bases), "yes" if d.mergeable else "no", d.says) for d in found]
     headings = ("method", "family", "kind", "bases", "merges", "what it does")
     yield from fitted(headings, rows, first_out=("bases", "kind", "family"), wraps={"kind": 22, "what it does": 40})
@@ -99,11 +103,11 @@ def _explanation(d: Description) -> Iterator[Any]:
         yield f"  watch: {failure}"
 
 
-def _tree() -> Any:
+def _tree(families: Mapping[str, Mapping[str, Sequence[Mapping[str, str]]]]) -> Any:
     from rich.tree import Tree
 
     root = Tree("fine-tuning methods (families of Han et al., arXiv:2403.14608)")
-    for family, kinds in family_tree().items():
+    for family, kinds in families.items():
         branch = root.add(family)
         for kind, members in kinds.items():
             leaf = branch.add(kind)
@@ -152,6 +156,8 @@ def _reason(facts: dict[str, Any]) -> str:
 
 
 def _cells(name: str, found: Candidate) -> dict[str, str]:
+    from advisor.catalog.methods import find_method
+
     method = find_method(name)
     return {
         "method": name,

@@ -10,7 +10,6 @@ import rich_click as click
 from advisor.domain.request.command_options import JsonAnswer
 from advisor.interfaces.cli.click_options import options_of
 from advisor.interfaces.cli.output import emit
-from advisor.interfaces.schema import SCHEMAS, schema, type_of
 
 
 @click.command("schema")
@@ -27,6 +26,8 @@ def command(name: str, as_json: bool) -> None:
       advisor schema candidate
       advisor schema estimate-request --json
     """
+    from advisor.interfaces.schema import SCHEMAS, schema
+
     if not name:
         emit(
             {known: _said(known) for known in SCHEMAS},
@@ -39,6 +40,8 @@ def command(name: str, as_json: bool) -> None:
 
 def _said(name: str) -> str:
     """The first line of a type's description."""
+    from advisor.interfaces.schema import type_of
+
     return (type_of(name).__doc__ or "").strip().partition("\n")[0]
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from advisor.domain.candidate import Candidate
-from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import duration
 from advisor.interfaces import verdict
 from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.output import clean, console, quiet, typed
 from advisor.interfaces.terminal.memory_bar import memory_bar
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate
+    from advisor.domain.recommendation import Recommendation
 
 INDENT: Final = 9
 """Columns before what is said under a name."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from advisor.domain.candidate import Candidate
 from advisor.domain.units import GIB, MIB
+
+if TYPE_CHECKING:
+    from advisor.domain.candidate import Candidate
 
 GLYPHS: Final = "█▓▒░"
 PLAIN_GLYPHS: Final = "#=+-"

@@ -155,6 +155,17 @@ def test_listing_the_verbs_imports_none_of_them():
     assert all(name in done.stdout for name in VERBS)
 
 
+def test_the_help_of_no_verb_loads_the_types_of_answers():
+    """Those are pydantic's, half of a second on a slow machine: they load when there is something to answer."""
+    program = (
+        "import sys\nfrom advisor.interfaces.cli.main import VERBS, run\n"
+        "for verb in VERBS:\n    run([verb, '--help'])\n    print(verb, 'pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.endswith(" True")] == []
+    assert all(f"{verb} False" in done.stdout for verb in VERBS)
+
+
 def test_help_is_there_at_once():
     """The promise is 0.2 s on an idle machine (benchmarks/start_up.py); other work here may slow a process twofold."""
     best = min(_cpu_seconds([sys.executable, "-m", "advisor.interfaces.cli.main", "--help"]) for _ in range(3))

@@ -38,7 +38,8 @@ def way(recipe: Recipe) -> str:
     """The method and what is unusual of how it is trained: `lora on a nf4 base`, `full with adafactor`."""
     base = "" if recipe.base == "dtype" else f" on a {recipe.base} base"
     mixed = f" in {recipe.precision}" if recipe.mixed and not base else ""
-    optimizer = "" if recipe.optimizer == type(recipe).model_fields["optimizer"].default else f" with {recipe.optimizer}"
+    plain = type(recipe).model_fields["optimizer"].default
+    optimizer = "" if recipe.optimizer == plain else f" with {recipe.optimizer}"
     return f"{recipe.method}{base}{mixed}{optimizer}"
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import rich_click as click
-from click.exceptions import Abort, ClickException, Exit, NoSuchCommand
+from click.exceptions import Abort, ClickException, Exit, NoSuchCommand, NoSuchOption
 
 from advisor import __version__
 from advisor.errors import OF_FILES, AdvisorError, BadFile, BadRequest, UnknownName
@@ -230,7 +230,16 @@ def _usage(error: ClickException) -> AdvisorError:
     path = context.command_path if context else "advisor"
     if isinstance(error, NoSuchCommand):
         return UnknownName.of("command", error.command_name, list(VERBS), list_with="advisor --help")
+    if isinstance(error, NoSuchOption) and context is not None:
+        from advisor.domain.request.unknown_keys import option_meant
+
+        if meant := option_meant(error.option_name, _options(context.command), _options(load("estimate"))):
+            return BadRequest(f"No such option '{error.option_name}'.", hints=[meant], option=error.option_name)
     return BadRequest(error.format_message(), hints=[f"to see the options: {path} --help"])
+
+
+def _options(command: click.Command) -> list[str]:
+    return [one for parameter in command.params if not getattr(parameter, "hidden", False) for one in parameter.opts]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import rich_click as click
 
 from advisor import errors
+from advisor.domain.request.unknown_keys import TRAINERS_KEYS, option_meant
 from advisor.interfaces.cli import main as face
 from advisor.interfaces.cli.main import VERBS, main, run
 
@@ -203,3 +204,30 @@ def test_an_end_of_its_own_keeps_its_code(monkeypatch):
     with pytest.raises(SystemExit) as caught:
         run(["gpus"])
     assert caught.value.code == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("recommend --count 2", "here it is called --max-gpus"),
+        ("recommend --per-device-train-batch-size 4", "here it is called --effective-batch-size"),
+        ("recommend --lora_r 8", "advisor estimate takes it: --rank"),
+        ("recommend --learning-rate 1e-4", "advisor estimate takes it: --learning-rate"),
+        ("estimate --load-in-4bit", "here it is called --base"),
+        ("estimate --max-seq-length 512", "here it is called --seq-len"),
+    ],
+)
+def test_an_option_of_another_verb_or_tool_is_answered_with_what_to_type(typed, told, capsys):
+    assert run(typed.split()) == 2
+    assert told in capsys.readouterr().err
+    words = typed.replace("_", "-").split()
+    named = told.rpartition(" ")[2]
+    verb = "estimate" if "advisor estimate" in told else words[0]
+    assert any(named in option.opts for option in face.load(verb).params)
+
+
+def test_every_trainers_option_leads_to_one_that_exists():
+    ours = face._options(face.load("estimate"))
+    assert {
+        key: option_meant(f"--{key}", ours, ours) for key in TRAINERS_KEYS if not option_meant(key, ours, ours)
+    } == {}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from advisor import store
 from advisor.domain.plain_values import is_object
 from advisor.errors import AdvisorError, BadFile, UnsupportedModel
 
@@ -47,10 +48,10 @@ def load_tokenizer(folder: str | Path, *, gguf_file: str | None = None) -> Any:
         UnsupportedModel: it needs code of its own, which is never run.
         BadFile: its files are empty, cut off, garbage, or may not be read.
     """
-    from transformers import AutoTokenizer
-
     folder = Path(folder)
     _check_files(folder, TOKENIZER_FILES)
+    from transformers import AutoTokenizer
+
     extra: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
 
     def load() -> Any:
@@ -131,6 +132,7 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
     from peft import PeftModel
 
     folder = Path(folder)
+    _refuse_pipes(folder)
     if not (folder / "adapter_model.safetensors").is_file():
         raise pickled(folder)
     return PeftModel.from_pretrained(model, str(folder), use_safetensors=True)
@@ -142,9 +144,10 @@ def load_auto_peft(name: str, folder: str | Path, **options: Any) -> Any:
     Raises:
         UnsupportedModel: its weights are pickled.
     """
+    folder = Path(folder)
+    _refuse_pipes(folder)
     import peft
 
-    folder = Path(folder)
     if not (folder / "adapter_model.safetensors").is_file():
         raise pickled(folder)
     # peft hands these on to the base model's class, which would else take pickles, or ask the Hub
@@ -252,8 +255,17 @@ def _document(path: Path) -> dict[str, Any]:
     return found if is_object(found) else {}
 
 
+def _refuse_pipes(folder: Path) -> None:
+    try:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            store.refuse_pipe(path)
+    except OSError as error:
+        raise _bad(folder, f"cannot be read: {error.strerror or error}") from error
+
+
 def _check_files(folder: Path, names: tuple[str, ...]) -> None:
-    """Refuse JSON files that libraries stumble over, with the file's name."""
+    """Refuse JSON files that libraries stumble over, and pipes that they would wait for, with the file's name."""
+    _refuse_pipes(folder)
     for name in names:
         path = folder / name
         try:

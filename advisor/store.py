@@ -192,9 +192,10 @@ def content(path: Path) -> bytes:
     """A file's bytes, unpacked where its name ends in `.gz`; never more than LARGEST_BYTES in memory.
 
     Raises:
-        BadFile: it is larger.
+        BadFile: it is larger, or a pipe.
         OSError: the system does not let us read it.
     """
+    refuse_pipe(path)
     found = bytearray()
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
         # piece by piece: gzip's own reading of so much at once takes four times the memory
@@ -204,6 +205,12 @@ def content(path: Path) -> bytes:
                 reason = f"more than {LARGEST_BYTES >> 20} MiB{' unpacked' if path.suffix == '.gz' else ''}"
                 raise _bad(path, "is larger than any file of advisor's", reason)
     return bytes(found)
+
+
+def refuse_pipe(path: Path) -> None:
+    """Refuse a pipe, which a reader waits for; one that a shell opened (`<(...)`, /dev/stdin) somebody writes to."""
+    if path.is_fifo() and path.parts[1:2] not in (("dev",), ("proc",)):
+        raise _bad(path, "is a pipe, not a file", "reading it would wait for whoever writes to it")
 
 
 def read(kind: type[S], path: str | os.PathLike[str]) -> S:

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from advisor import store
 from advisor.domain.trace.timeline import Ints
 from advisor.errors import BadFile, BadRequest
-from advisor.store import expanded
 
 QUANTILES: Final = 512
 """Lengths kept of a file; the longest of a batch and of a run are told apart by them."""
@@ -37,7 +37,8 @@ def read_lengths(path: str, at_most: int | None = None) -> SampleLengths:
     Raises:
         BadFile: it is missing, empty, or holds what is no count of tokens; says where.
     """
-    place = expanded(path)
+    place = store.expanded(path)
+    store.refuse_pipe(place)
     try:
         text = place.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -104,7 +104,10 @@ def tensor_names(folder: Path) -> frozenset[str] | None:
             document = json.loads(index.read_bytes())
             names = document.get("weight_map") if is_object(document) else None
             return frozenset(map(str, names)) if is_object(names) else None
-        with (folder / "model.safetensors").open("rb") as file:
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            return None
+        with weights.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size <= _HEADER_BYTES:
                 return None

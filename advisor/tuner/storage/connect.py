@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from advisor import store
 from advisor.errors import BadFile, BadRequest, MissingExtra, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _check_sqlite(path: Path) -> None:
     if not path.parent.is_dir():
         raise OSError(errno.ENOENT, f"there is no folder {path.parent}")
     if path.exists():
+        store.refuse_pipe(path)
         with open(path, "rb") as stream:
             head = stream.read(16)
         if head and head != b"SQLite format 3\0":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import vulture
@@ -41,6 +42,7 @@ CALLED_BY_OTHERS = {
 DECORATED = ["@field_validator*", "@model_validator*", "@field_serializer*", "@click.*"]
 
 
+@cache
 def unused() -> dict[str, str]:
     finder = vulture.Vulture(ignore_decorators=DECORATED)
     finder.scavenge([str(ROOT), str(BENCHMARKS)])

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +118,12 @@ def names(requirements: list[str]) -> set[str]:
 BASE = names(PROJECT["dependencies"])
 OPTIONAL = {name for extra, lines in EXTRAS.items() if extra not in FOR_DEVELOPERS for name in names(lines)}
 CODE = third_party(ROOT / "advisor")
-CHECKS = third_party(ROOT / "tests") + third_party(ROOT / "benchmarks")
+
+
+@cache
+def checks() -> list[Import]:
+    """What tests and benchmarks import; read where it is asked for, since reading them takes seconds."""
+    return third_party(ROOT / "tests") + third_party(ROOT / "benchmarks")
 
 
 def test_the_sources_are_read():
@@ -138,13 +144,13 @@ def test_what_an_extra_brings_is_imported_only_when_needed():
 
 def test_what_tests_and_benchmarks_import_is_declared():
     known = BASE | OPTIONAL | names(EXTRAS["test"]) | {canonicalize_name(name) for name in NOT_DECLARED}
-    assert not [str(found) for found in CHECKS if found.distribution not in known]
+    assert not [str(found) for found in checks() if found.distribution not in known]
 
 
 def test_what_is_declared_is_imported_or_said_why_not():
     used = {found.distribution for found in CODE}
     assert not (BASE | OPTIONAL) - used - set(NOT_IMPORTED), "declared, and never imported"
-    used |= {found.distribution for found in CHECKS}
+    used |= {found.distribution for found in checks()}
     assert not names(EXTRAS["test"] + EXTRAS["release"] + EXTRAS["docs"]) - used - set(NOT_IMPORTED), (
         "declared, and never imported"
     )
@@ -152,7 +158,7 @@ def test_what_is_declared_is_imported_or_said_why_not():
 
 def test_the_explanations_are_of_what_is_still_there():
     assert set(NOT_IMPORTED) <= BASE | OPTIONAL | names(EXTRAS["test"] + EXTRAS["release"] + EXTRAS["docs"])
-    assert set(NOT_DECLARED) <= {found.distribution for found in CHECKS}
+    assert set(NOT_DECLARED) <= {found.distribution for found in checks()}
 
 
 def test_an_extra_that_an_error_names_brings_the_package_it_names():

@@ -64,7 +64,7 @@ def test_no_docstring_holds_a_metaphor_of_ours(path: Path) -> None:
     assert [text for text in told if METAPHORS.search(text)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_the_shipped_traces_assume_is_said_in_a_readers_words() -> None:
     said = {text for path in SHIPPED.glob("*.json.gz") for text in store.read(Trace, path).assumptions}
     assert said

@@ -78,7 +78,7 @@ as torch and a compensation beside them."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", one_in(5, sorted(BYTES_A_PARAMETER)))
+@pytest.mark.parametrize("name", one_in(15, sorted(BYTES_A_PARAMETER)))
 def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
     made = make_trace(WIDE, Workload(model="m"), Recipe(method="full", optimizer=name, micro_batch_size=2))
     found = state_bytes(name)
@@ -89,7 +89,7 @@ def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", one_in(8, MODELLED))
+@pytest.mark.parametrize("name", one_in(20, MODELLED))
 def test_copied_layers_have_the_state_of_traced_ones(name: str):
     assert state_bytes(name) == state_bytes(name, whole=True)
 

@@ -29,24 +29,24 @@ pytest.importorskip("trl")
 BATCH = 4
 SCALARS = 64
 """Bytes: a trainer scales its loss and adds up its metrics in single numbers, some of them alive where ours are not."""
-SLOW = pytest.mark.slow
+EXHAUSTIVE = pytest.mark.exhaustive
 CASES = [
     pytest.param("sft", "lora", None, id="sft"),
     pytest.param("dpo", "lora", "adapter-off", id="dpo-adapter-off"),
-    pytest.param("dpo", "lora", "copy", id="dpo-copy-beside-an-adapter", marks=SLOW),
-    pytest.param("dpo", "lora", "precomputed", id="dpo-precomputed", marks=SLOW),
+    pytest.param("dpo", "lora", "copy", id="dpo-copy-beside-an-adapter", marks=EXHAUSTIVE),
+    pytest.param("dpo", "lora", "precomputed", id="dpo-precomputed", marks=EXHAUSTIVE),
     pytest.param("dpo", "full", "copy", id="dpo-full-copy"),
-    pytest.param("dpo", "full", "precomputed", id="dpo-full-precomputed", marks=SLOW),
-    pytest.param("ipo", "lora", "adapter-off", id="ipo", marks=SLOW),
+    pytest.param("dpo", "full", "precomputed", id="dpo-full-precomputed", marks=EXHAUSTIVE),
+    pytest.param("ipo", "lora", "adapter-off", id="ipo", marks=EXHAUSTIVE),
     pytest.param("kto", "lora", "adapter-off", id="kto-adapter-off"),
-    pytest.param("kto", "full", "copy", id="kto-full-copy", marks=SLOW),
-    pytest.param("kto", "lora", "precomputed", id="kto-precomputed", marks=SLOW),
+    pytest.param("kto", "full", "copy", id="kto-full-copy", marks=EXHAUSTIVE),
+    pytest.param("kto", "lora", "precomputed", id="kto-precomputed", marks=EXHAUSTIVE),
     pytest.param("orpo", "lora", None, id="orpo"),
-    pytest.param("orpo", "full", None, id="orpo-full", marks=SLOW),
-    pytest.param("cpo", "lora", None, id="cpo", marks=SLOW),
-    pytest.param("simpo", "lora", None, id="simpo", marks=SLOW),
+    pytest.param("orpo", "full", None, id="orpo-full", marks=EXHAUSTIVE),
+    pytest.param("cpo", "lora", None, id="cpo", marks=EXHAUSTIVE),
+    pytest.param("simpo", "lora", None, id="simpo", marks=EXHAUSTIVE),
     pytest.param("reward", "lora", None, id="reward"),
-    pytest.param("reward", "full", None, id="reward-full", marks=SLOW),
+    pytest.param("reward", "full", None, id="reward-full", marks=EXHAUSTIVE),
 ]
 
 
@@ -146,6 +146,7 @@ def traced(objective: Any, method: str, reference: Any) -> tuple[int, int]:
     return counted_steps(counted, model, [frozen] if frozen is not None else [], lambda: stepper.step(inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "method", "reference"), CASES)
 def test_a_traced_step_allocates_what_trls_own_does(
     objective: str, method: str, reference: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

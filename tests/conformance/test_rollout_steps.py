@@ -29,14 +29,14 @@ pytest.importorskip("trl")
 COMPLETION = 5
 SCALARS = 512
 """Bytes: rewards, advantages and metrics are single numbers or one a completion, some alive where ours are not."""
-SLOW = pytest.mark.slow
+EXHAUSTIVE = pytest.mark.exhaustive
 CASES = [
     pytest.param("grpo", "lora", None, 1, id="grpo"),
-    pytest.param("grpo", "lora", "adapter-off", 1, id="grpo-adapter-off", marks=SLOW),
-    pytest.param("grpo", "lora", None, 2, id="grpo-twice", marks=SLOW),
+    pytest.param("grpo", "lora", "adapter-off", 1, id="grpo-adapter-off", marks=EXHAUSTIVE),
+    pytest.param("grpo", "lora", None, 2, id="grpo-twice", marks=EXHAUSTIVE),
     pytest.param("grpo", "full", "copy", 1, id="grpo-full-copy"),
     pytest.param("rloo", "lora", "adapter-off", 1, id="rloo"),
-    pytest.param("rloo", "full", None, 1, id="rloo-full", marks=SLOW),
+    pytest.param("rloo", "full", None, 1, id="rloo-full", marks=EXHAUSTIVE),
 ]
 
 
@@ -126,6 +126,7 @@ def traced(objective: str, method: str, reference: Any, iterations: int) -> tupl
     return counted_steps(counted, model, [frozen] if frozen is not None else [], lambda: stepper.step(inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "method", "reference", "iterations"), CASES)
 def test_a_traced_step_allocates_what_trls_own_does(
     objective: str, method: str, reference: str | None, iterations: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

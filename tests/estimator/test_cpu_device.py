@@ -40,7 +40,7 @@ def fitted() -> Calibration:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_processor_that_no_catalogue_lists_is_fitted_from_its_profiles(fitted: Calibration):
     assert len(fitted.fitted_on) == len([p for p in MEASURED if p.status == "complete"]) >= 10
     constants = {c.name: c.value for c in fitted.time}

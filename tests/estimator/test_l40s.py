@@ -60,6 +60,7 @@ def test_bytes_between_steps_are_within_three_tenths_of_a_percent(runs, predicte
     assert np.median(off) <= 0.003, "0.1 % once calibrated; the mean length itself is known to 0.1 % of these bytes"
 
 
+@pytest.mark.slow
 def test_generic_constants_are_within_ten_percent_of_step_times(runs):
     off = errors((predict(r.asked, default_time()), r.step_seconds) for r in runs)
     assert np.median(off) <= 0.10

@@ -57,6 +57,7 @@ def test_pools_reserve_what_the_recorded_allocator_does(toys, holds, zero_after,
     assert len(played.reserved) == len(each)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "trainer"), [("full", "hf"), ("lora", "trl"), ("ia3", "loop")])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_pools_reserve_what_the_recorded_allocator_does_for_a_traced_model(traced, method, trainer, accumulation):

@@ -54,6 +54,7 @@ def started(asked: dict[str, Any]) -> Counter[float]:
     return Counter(float(line.split()[1]) for line in lines)
 
 
+@pytest.mark.exhaustive
 def test_each_rate_is_tried_with_the_first_seed_and_the_best_one_only_with_the_others(asked: dict[str, Any]):
     run = advisor.study(**asked)
     assert run.stopped == "complete"
@@ -82,6 +83,7 @@ def test_a_second_run_trains_nothing_and_says_the_same(asked: dict[str, Any]):
     assert not list((Path(asked["out"]) / "cells").rglob("*.safetensors"))
 
 
+@pytest.mark.exhaustive
 def test_more_methods_and_seeds_are_added_to_what_is_there(asked: dict[str, Any]):
     advisor.study(**asked, methods=("lora",), seeds=1)
     assert started(asked) == {1e-4: 1, 2e-3: 1, 1e-2: 1}
@@ -99,7 +101,7 @@ advisor.study(store.read(ExperimentPlan, sys.argv[1]), out=sys.argv[2], threads=
 """
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
 def test_a_killed_study_goes_on_without_repeating_a_finished_training(
     asked: dict[str, Any], tmp_path: Path, signal_number: int
 ):
@@ -156,6 +158,7 @@ def test_findings_that_break_a_law_are_said_to_and_kept_out_of_the_users_own_evi
     assert not (store.home("data") / "findings").exists()
 
 
+@pytest.mark.exhaustive
 def test_a_study_whose_every_training_fails_says_why(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TOY_FAULT", "bug")
     with pytest.raises(DoesNotFit, match="no training") as refused:

@@ -179,6 +179,7 @@ def answer(asked: dict[str, Any]) -> Candidate | str:
         return str(error)
 
 
+@pytest.mark.slow
 def test_a_cold_and_a_warm_cache_say_the_same(tmp_path_factory: pytest.TempPathFactory):
     answered: list[bool] = []
 
@@ -219,7 +220,7 @@ def test_threads_say_the_same_as_one_after_the_other(
     assert any(not isinstance(one, str) for one in alone)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_worker_processes_say_the_same_as_this_one(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
     """Four methods go to processes of their own, one does not."""
     model = folder("llama")

@@ -103,7 +103,7 @@ def tiny_model(tmp_path: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_profiling_into_one_store_lose_and_damage_nothing(tmp_path: Path):
     model = tiny_model(tmp_path)
     command = [sys.executable, "-c", PROFILING, model, str(tmp_path / "store")]

@@ -64,7 +64,7 @@ def stand(monkeypatch):
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_real_run_is_kept_and_not_repeated_and_memory_that_runs_out_is_a_result(tiny_folder, tmp_path):
     asked = {"model": tiny_folder, "method": "lora", "device": "cpu", "dtype": "float32", "out": tmp_path / "kept"}
     asked |= {"steps": 2, "threads": 1, "batch_size": 2, "seq_len": 64}

@@ -112,7 +112,7 @@ def test_rates_are_of_pictures_and_of_speech_and_not_of_texts(costs: Any):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", one_in(3, list(BACKBONES)))
+@pytest.mark.parametrize("name", one_in(9, list(BACKBONES)))
 def test_every_backbone_is_priced_in_pictures_and_larger_ones_cost_more(name: str, tmp_path: Path):
     import json
 

@@ -167,6 +167,7 @@ _DRAWS = settings(
 )
 
 
+@pytest.mark.slow
 @settings(_DRAWS, max_examples=EXAMPLES)
 @given(drawn=adapter_configs())
 def test_what_is_attached_is_what_peft_builds_name_by_name(drawn: tuple[str, dict[str, Any]]):
@@ -184,9 +185,9 @@ def test_what_is_attached_is_what_peft_builds_name_by_name(drawn: tuple[str, dic
         assert census_of(attach(model, tiny.spec, tiny.workload, recipe)) == own
 
 
+@pytest.mark.exhaustive
 @settings(_DRAWS, max_examples=max(4, EXAMPLES // 8), phases=(Phase.explicit, Phase.generate))
 @given(drawn=adapter_configs(models=("tiny-llama", "tiny-qwen3-moe", "tiny-bert")))
-@pytest.mark.slow
 def test_what_is_traced_is_the_whole_model(drawn: tuple[str, dict[str, Any]]):
     request = asked(*drawn)
     try:

@@ -72,6 +72,7 @@ def test_a_trace_of_flash_attention_has_a_key(rows):
     assert len(trace_key(spec, Workload.model_validate({"model": spec.name}), recipe)) == 64
 
 
+@pytest.mark.slow
 def test_a_padded_batch_keeps_its_copies_and_no_repeated_heads():
     padded = kept(recorded("flash_attention_2", padded=True))
     full = kept(recorded("flash_attention_2", padded=False))

@@ -57,6 +57,7 @@ def test_every_model_type_has_its_figures():
     assert not TRACED_OF_LIGER & OTHERS_OF_LIGER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model_type",
     [

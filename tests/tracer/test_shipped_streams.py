@@ -21,6 +21,7 @@ from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.tracer import trace as tracer
 from advisor.tracer.library_releases import SHIPPED_WITH, other_series
+from tests.selection import one_in
 
 FILES = sorted(tracer.SHIPPED.glob("*.json.gz"))
 NOT_COMPARED = {"key", "versions"}
@@ -51,7 +52,7 @@ def question(made: Trace) -> tuple[ModelSpec, Workload, Recipe]:
     return resolve_model(made.model), Workload(model=made.model, task=told["task"]), recipe
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name[:8])
+@pytest.mark.parametrize("path", one_in(5, FILES), ids=lambda path: path.name[:8])
 def test_a_shipped_trace_is_found_by_the_question_it_answers(path: Path) -> None:
     made = shipped(path)
     assert path.name == f"{made.key}.json.gz"
@@ -71,19 +72,11 @@ def made_again(path: Path) -> None:
     assert not unlike, f"{old.model}, {old.method}: {', '.join(unlike)} differ; make the shipped traces anew"
 
 
-def sample() -> list[Path]:
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_a_shipped_trace_is_the_one_made_here(method: str) -> None:
     """One of each kind of step that costs seconds: a low-rank adapter, one on nf4, and full fine-tuning."""
-    found: dict[tuple[str, str], Path] = {}
-    for path in FILES:
-        made = shipped(path)
-        if made.model == "meta-llama/Llama-3.2-1B" and made.method in ("lora", "qlora", "full"):
-            found.setdefault((made.method, str(made.settings["base"])), path)
-    return list(found.values())
-
-
-@pytest.mark.parametrize("path", sample(), ids=lambda path: f"{shipped(path).method}-{path.name[:8]}")
-def test_a_shipped_trace_is_the_one_made_here(path: Path) -> None:
-    made_again(path)
+    made_again(next(p for p in FILES if (shipped(p).model, shipped(p).method) == ("meta-llama/Llama-3.2-1B", method)))
 
 
 @pytest.mark.exhaustive

@@ -46,6 +46,7 @@ def test_threads_trace_what_one_traces(monkeypatch: pytest.MonkeyPatch):
     assert set(most) == {1}
 
 
+@pytest.mark.slow
 def test_only_a_recipe_of_bitsandbytes_meets_its_stand_in(monkeypatch: pytest.MonkeyPatch):
     entered: list[str] = []
     monkeypatch.setattr("advisor.tracer.record_step.stand_in", lambda: entered.append("") or door.stand_in())

@@ -40,6 +40,7 @@ def task_job(tmp_path, models, task, method, **recipe):
 TASKS = ["sequence-classification", "causal-lm", "seq2seq", "seq2seq on a decoder"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", one_in(2, ["lora", "pissa", "full", "bitfit"]))
 def test_the_lines_shown_give_the_trained_model(tmp_path, wide_bert, tiny_llama, tiny_t5, task, method):

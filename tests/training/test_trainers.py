@@ -74,6 +74,7 @@ def test_a_short_run_learns_and_reports(tmp_path, tiny_llama, trainer):
     assert (Path(result.weights) if Path(result.weights).is_absolute() else tmp_path / "t" / result.weights).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)
 def test_a_training_repeats_to_the_bit(tmp_path, tiny_llama, trainer):
     job = causal(tmp_path, tiny_llama, trainer.name)
@@ -100,6 +101,7 @@ def test_a_word_from_the_worker_prunes_it(tmp_path, tiny_llama, trainer, monkeyp
     assert (result.status, result.steps) == ("pruned", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)
 def test_an_interrupted_run_continues_to_the_result_of_an_unbroken_one(tmp_path, tiny_llama, trainer, monkeypatch):
     whole = run(causal(tmp_path, tiny_llama, trainer.name, tag="whole"))
@@ -178,6 +180,7 @@ def test_an_allocation_that_fails_is_a_result_that_says_so(tmp_path, tiny_llama,
     assert "can't allocate memory" in result.reason
 
 
+@pytest.mark.slow
 def test_all_trainers_teach_the_same_in_the_same_steps(tmp_path, tiny_llama):
     losses = {}
     for one in TRAINERS:
@@ -227,6 +230,7 @@ def test_a_classifier_learns_its_toy_task(tmp_path, tiny_bert, trainer):
     assert not list((tmp_path / "adapter").glob("*.bin"))
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_learns_and_generates(tmp_path, tiny_t5):
     job = make_job(tmp_path, tiny_t5, answered(60), "prompt-completion", "seq2seq", "rougeL", higher=True, trainer="hf")
     result = run(job)

@@ -149,6 +149,7 @@ def test_a_file_of_the_users_own_is_nobody_elses_while_it_is_written(own_home):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read as Linux tells it")
 def test_a_gzip_bomb_is_refused_in_bounded_memory(tmp_path):
     path = tmp_path / "a.json.gz"

@@ -32,6 +32,7 @@ TRIAL, WORKER = "advisor.training.training_worker", "advisor.tuner.execution.tri
 SLOW = {"steps": "8", "seconds": "0.3"}
 
 
+@pytest.mark.slow
 def test_a_study_runs_to_its_end_and_the_best_is_the_best(tmp_path):
     study = begin(tmp_path)
     assert "DONE" in ends_well(resuming(tmp_path))
@@ -43,6 +44,7 @@ def test_a_study_runs_to_its_end_and_the_best_is_the_best(tmp_path):
     assert (tmp_path / "study.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_processes_along_and_a_resume_repeats_nothing(tmp_path):
     study = begin(tmp_path)
     one = resuming(tmp_path, **SLOW)
@@ -59,7 +61,7 @@ def test_a_killed_parent_takes_its_processes_along_and_a_resume_repeats_nothing(
     no_settings_twice(study)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_worker_is_started_again_and_its_trial_goes_on_from_its_checkpoint(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=2))
     one = resuming(tmp_path, **SLOW)
@@ -105,7 +107,7 @@ def test_ctrl_c_ends_cleanly_and_the_interrupted_trial_continues(tmp_path):
     assert len(completed(study)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_among_the_finalists_ends_soon_and_repeats_none_of_them(tmp_path):
     begin(tmp_path, budget=Budget(trials=2), neighbours=1, final_seeds=3, finalists=2)
     one = resuming(tmp_path, steps="8", seconds="0.2")
@@ -141,7 +143,7 @@ def test_two_workers_share_the_finals_and_a_killed_one_goes_on_from_its_checkpoi
     assert len(completed(study)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_result_written_but_not_told_is_told_later_and_not_trained_again(tmp_path):
     """Power gone between a training's result and its commit to the storage."""
     study = begin(tmp_path, budget=Budget(trials=1))
@@ -172,7 +174,7 @@ def test_two_workers_never_run_the_same_trial(tmp_path):
     assert {t.user_attrs["advisor:owner"]["index"] for t in study.trials if t.state.name == "COMPLETE"} == {0, 1}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", one_in(3, ["oom", "bug", "exit"]))
 def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanation(tmp_path, fault):
     study = begin(tmp_path, budget=Budget(trials=2))
@@ -185,7 +187,7 @@ def test_a_trial_that_fails_has_its_reason_and_the_study_ends_with_an_explanatio
         assert trial.state.name == ("PRUNED" if fault == "oom" else "FAIL")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_trials_that_all_fail_alike_end_the_search_before_its_budget(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=12))
     _, err = resuming(tmp_path, fault="bug").communicate(timeout=90)
@@ -196,6 +198,7 @@ def test_trials_that_all_fail_alike_end_the_search_before_its_budget(tmp_path):
     assert len([t for t in study.trials if t.state.is_finished()]) == 4
 
 
+@pytest.mark.slow
 def test_a_trial_beyond_its_memory_is_ended_before_the_system_ends_us(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=1), memory_bytes=300 * 2**20)
     one = resuming(tmp_path, fault="memory")
@@ -206,6 +209,7 @@ def test_a_trial_beyond_its_memory_is_ended_before_the_system_ends_us(tmp_path):
     assert study.trials[0].constraints["ran"] > 0
 
 
+@pytest.mark.slow
 def test_a_trial_beyond_its_time_is_ended(tmp_path):
     study = begin(tmp_path, budget=Budget(trials=1), trial_seconds=2.0)
     one = resuming(tmp_path, steps="100", seconds="0.2")
@@ -241,7 +245,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_storage_gone_for_longer_than_the_patience_ends_the_search_with_its_reason(tmp_path):
     import sqlite3
 
@@ -298,8 +302,8 @@ def _locked(connection) -> bool:
     return True
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk is mounted by root only")
-@pytest.mark.slow
 def test_a_full_disk_stops_the_search_with_its_reason_and_space_lets_it_go_on(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -80,6 +80,7 @@ def tune(tmp_path, spec, **more):
     return advisor.tune(spec.weights, write_rows(tmp_path), **given)
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_numbers_and_begins_nothing(tmp_path, tiny_bert):
     told = []
     found = tune(tmp_path, tiny_bert, trials=3, dry_run=True, on_plan=lambda plan, notes: told.append(plan))

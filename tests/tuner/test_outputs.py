@@ -266,7 +266,7 @@ def test_every_score_has_its_interval(tuned):
         assert finalist.interval[0] <= finalist.mean <= finalist.interval[1]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_trial_repeats_to_the_bit_from_its_record(tuned):
     from advisor.tuner.execution.repeat_trial import repeat_trial
 

@@ -123,6 +123,7 @@ def run_with(outage, folder, monkeypatch, trials=5, **fields):
     return study, reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_storage_that_breaks_now_and_then_loses_no_trial_and_repeats_none(tmp_path, quick, monkeypatch, when, seed):

@@ -95,7 +95,7 @@ def test_waiting_helps_against_connections_and_not_against_bugs():
     assert not transient(ProgrammingError("x", {}, Exception("no such column")))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_journal_file_serves_two_workers(tmp_path):
     url = f"journal:{tmp_path / 'study.journal'}"
     study = begin(tmp_path, url, budget=Budget(trials=4))
@@ -142,7 +142,7 @@ def test_a_worker_of_another_machine_is_dead_once_its_beat_stands_still(tmp_path
     assert stopped()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_another_machine_joins_and_takes_its_share(tmp_path):
     """Two folders stand for two machines; they share the storage only."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
@@ -252,8 +252,8 @@ def postgres():
         yield server.url(), server.stop, server.start
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("moment", ["asking", "training"])
-@pytest.mark.slow
 def test_postgresql_that_goes_away_loses_no_trial(tmp_path, postgres, moment):
     """Longer than the grace period (scaled down), so that every heartbeat is old when it comes back."""
     url, stop, start = postgres
@@ -276,7 +276,7 @@ def test_postgresql_that_goes_away_loses_no_trial(tmp_path, postgres, moment):
     assert started.total() == 5, "a trial whose worker lived was run again"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
     url, stop, start = postgres
     study = begin(tmp_path / "one", url, budget=Budget(trials=10), neighbours=3)

@@ -124,7 +124,7 @@ def test_any_other_text_is_refused_and_never_guessed(text):
         assert any(character.isdigit() for character in text)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_are_ordered_by_what_the_cost_model_learns_from_them():
     jobs = [
         make_job(method=method, batch_size=batch).model_copy(update={"device_name": "L40S"})

@@ -90,7 +90,7 @@ def test_the_users_file_sets_samples_lengths_and_task(tiny, tmp_path, capsys):
     assert all(mean >= workload["mean_seq_len"] for mean in padded.values())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_does_not_fit_ends_with_three_and_says_how_far_it_is(tmp_path, capsys):
     asked = ["recommend", "--model", folder(tmp_path, WIDE), "--gpu", "T4", "--method", "full", "--seq-len", "64"]
     assert run([*asked, "--json"]) == 3

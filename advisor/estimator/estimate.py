@@ -25,6 +25,7 @@ from advisor.estimator.estimate_request import EstimateRequest, from_case, hardw
 from advisor.estimator.generation.completions import refuse_gathered, with_completions
 from advisor.estimator.generation.generation_memory import engine_bytes
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
+from advisor.estimator.memory.earlier_transformers import kept_logits_note
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
 from advisor.estimator.money import money_of
@@ -208,6 +209,7 @@ def price(
             *notes,
             *notes_of(spec, workload),
             *releases_of(trace, workload, traced, hardware, spec),
+            *([] if job else kept_logits_note(memory, lengths.largest, workload, recipe, spec)),
             *trace.assumptions,
         ),
         versions=trace.versions,

@@ -20,8 +20,10 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.stored import Value
 from advisor.errors import AdvisorError, UnknownName
 from advisor.estimator.audit import drawn, plotting
+from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate import answer_on
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of
+from advisor.estimator.memory.earlier_transformers import keeps_logits, kept_logits
 
 Target = Literal["peak_allocated", "peak_reserved", "peak_device", "step_time"]
 TARGETS: Final[tuple[Target, ...]] = ("peak_allocated", "peak_reserved", "peak_device", "step_time")
@@ -170,11 +172,22 @@ def _at_least(comparable: Comparable, least: Comparable) -> bool:
 
 def _figures(source: PublicRuns, run: PublicRun, candidate: Candidate, least: Comparable) -> list[PublicFigure]:
     memory = candidate.memory
+    kept = _kept_by_its_release(source, run, candidate)
     device = _with_context(memory.peak_device, source, candidate)
     pairs: list[tuple[Target, float | None, Quantity, Comparable]] = [
-        ("peak_allocated", run.peak_allocated_bytes, memory.peak_allocated, run.comparable_memory),
-        ("peak_reserved", run.peak_reserved_bytes, memory.peak_reserved, run.comparable_memory),
-        ("peak_device", run.peak_device_bytes, device, run.comparable_memory),
+        (
+            "peak_allocated",
+            run.peak_allocated_bytes,
+            memory.peak_allocated.plus(kept, "of its release"),
+            run.comparable_memory,
+        ),
+        (
+            "peak_reserved",
+            run.peak_reserved_bytes,
+            memory.peak_reserved.plus(kept, "of its release"),
+            run.comparable_memory,
+        ),
+        ("peak_device", run.peak_device_bytes, device.plus(kept, "of its release"), run.comparable_memory),
         ("step_time", run.step_seconds, candidate.time.step, run.comparable_time),
     ]
     asked: dict[str, Any] = run.asked or {}
@@ -200,6 +213,16 @@ def _figures(source: PublicRuns, run: PublicRun, candidate: Candidate, least: Co
         for target, measured, q, comparable in pairs
         if measured is not None and _at_least(comparable, least)
     ]
+
+
+def _kept_by_its_release(source: PublicRuns, run: PublicRun, candidate: Candidate) -> Quantity:
+    """Bytes that the release a run was made with held beyond the installed one, as `estimate` says beside an answer."""
+    workload, recipe = candidate.workload, candidate.recipe
+    more = 0
+    if keeps_logits(source.software):
+        largest = lengths_of(workload, recipe).largest
+        more = kept_logits(candidate.memory, largest, workload, recipe, spec_for(source, run))
+    return Quantity.exact(more, "B", "modelled", "16-bit logits kept during the loss")
 
 
 def _with_context(device: Quantity, source: PublicRuns, candidate: Candidate) -> Quantity:

@@ -103,10 +103,14 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
 def tools_for(source: Source) -> tuple[str, ...]:
     """The tools that can train a source's recipe, one built on the trainer that it was priced for first.
 
+    None for trainings by preference and reinforcement, which are priced and not exported yet.
+
     Raises:
         BadFile, BadRequest: the source holds no recipe, or several.
     """
     job = job_of(source)
+    if job.workload.objective != "sft":
+        return ()
     names = [one.name for one in EXPORTERS if _takes(one, job)]
     return tuple(sorted(names, key=lambda name: name != job.recipe.trainer))
 

@@ -9,7 +9,7 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import Shape
-from advisor.estimator.memory.earlier_transformers import kept_logits, kept_logits_note, keeps_logits
+from advisor.estimator.memory.earlier_transformers import keeps_logits, kept_logits, kept_logits_note
 from tests.tracer.models import DECODER
 
 LOGITS = 2 * 512 * (DECODER.vocabulary or 0)

@@ -7,7 +7,9 @@ import threading
 
 import pytest
 
+from advisor.catalog.methods import find_method
 from advisor.domain.recommendation import Refusal
+from advisor.recommender.recipe_space import make_recipe
 from advisor.recommender.recommend_request import checked, resolve
 from advisor.recommender.sizing import Estimator, MethodOutcome
 from advisor.recommender.workers import pool as crew
@@ -109,3 +111,18 @@ def test_a_worker_is_told_the_lengths_of_the_rows(question):
     workload = question.workload.model_copy(update={"length_quantiles": (10, 20, 30)})
     asked = question.model_copy(update={"workload": workload})
     assert asked_of_us(opening_line(asked)).workload.length_quantiles == (10, 20, 30)
+
+
+@pytest.mark.parametrize("said", [{}, {"trainer": "hf"}, {"objective": "dpo"}, {"objective": "grpo"}])
+def test_a_worker_knows_what_the_user_said_and_what_was_left_open(said):
+    """A trainer that nobody named is the objective's own: a worker that took it for asked refused every method."""
+    from advisor.recommender.workers.method_worker import asked_of_us
+
+    here = resolve(checked({"model": "meta-llama/Llama-3.1-8B", "gpu": "H100", **said}))
+    there = asked_of_us(opening_line(here))
+    assert there.request.model_fields_set == here.request.model_fields_set
+    assert there == here
+    lora = find_method("lora")
+    made = [make_recipe(asked, lora, base="dtype", checkpointing=False) for asked in (here, there)]
+    assert made[0] == made[1]
+    assert made[0].trainer == ("hf" if here.workload.objective == "sft" else "trl")

@@ -41,8 +41,9 @@ def recommended(found: Recommendation) -> Iterator[Any]:
     more = max(0, len(found.ranked) - 1 - RIVALS)
     counted = [f"{more} more ranked"] if more else []
     counted += [f"{len(found.refused)} not offered"] if found.refused else []
+    tool = exportable(found)
     yield from _next(
-        typed("--export", exportable(found), "-o", "run"),
+        typed("--export", tool, "-o", "run") if tool else typed("--explain"),
         f"{', '.join([*counted, 'reasons and sources'])}: add --explain",
     )
 
@@ -119,7 +120,11 @@ def _wrapped(name: str, text: str, indent: int | None = None) -> Iterator[str]:
 
 
 def exportable(found: Recommendation) -> str:
-    """The first tool that can train the choice; a script of advisor's own method is left to `advisor tune`."""
+    """The first tool that can train the choice; a script of advisor's own method is left to `advisor tune`.
+
+    Empty where the objective is priced and not exported.
+    """
     from advisor.exporters.export import tools_for
 
-    return next(iter(tools_for(found)), "script")
+    other = "script" if found.workload.objective == "sft" else ""
+    return next(iter(tools_for(found)), other)

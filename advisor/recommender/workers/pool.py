@@ -79,8 +79,13 @@ def _in_processes(
 
 
 def opening_line(question: ResolvedRequest) -> str:
-    """What a worker is told first. No dump of a workload holds the lengths of its rows, so they go beside it."""
-    return json.dumps([question.model_dump_json(), question.workload.length_quantiles])
+    """What a worker is told first. No dump of a workload holds the lengths of its rows, so they go beside it.
+
+    Of the request only what the user said: what was left open follows the objective, there as here.
+    """
+    told = question.model_dump(mode="json")
+    told["request"] = question.request.model_dump(mode="json", exclude_unset=True)
+    return json.dumps([json.dumps(told), question.workload.length_quantiles])
 
 
 def map_in_processes(

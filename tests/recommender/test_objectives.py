@@ -16,6 +16,7 @@ from advisor.domain.request.vocabulary import Objective
 from advisor.domain.workload import PAIRED
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.batch_lengths import lengths_of
+from advisor.interfaces.terminal.answer import exportable
 from advisor.recommender.recommend_request import ResolvedRequest, checked, resolve
 
 MODEL, GPU = "meta-llama/Llama-3.2-1B", "H100"
@@ -185,6 +186,8 @@ def test_exports_and_tuning_of_preference_objectives_are_refused_by_name(costs: 
     found = ask(costs, "dpo")
     with pytest.raises(IllegalRecipe, match="dpo are priced, not exported yet"):
         advisor.export(found, to="trl")
+    # nor is an export what a reader is told to type next
+    assert exportable(found) == ""
 
 
 def test_prompts_are_read_for_reinforcement_alone(tmp_path: Path):

@@ -50,9 +50,16 @@ class Time(Value):
         default=None, description="of `step`, what generates the completions it learns from"
     )
     training: Quantity | None = None
+    on_spot: Quantity | None = Field(
+        None, description="of the training on a spot machine, interruptions counted; None where nobody said how often"
+    )
     phases: dict[str, float] = Field(default_factory=dict, description="seconds of a step by phase")
     bound_by: dict[str, float] = Field(default_factory=dict, description="share of a step: matmul, bandwidth ...")
     advice: tuple[str, ...] = Field((), description="what would speed the step up, largest first")
+
+    def wall(self, *, spot: bool) -> Quantity | None:
+        """Seconds of the training, on spot with its interruptions where these are known."""
+        return self.on_spot if spot and self.on_spot is not None else self.training
 
 
 class Offer(Value):
@@ -69,7 +76,8 @@ class Offer(Value):
 class Money(Value):
     """USD of the whole training at the cheapest on-demand and spot offers; None where no price is known.
 
-    Each with the day on which its price was read, None where that is unknown.
+    Each with the day on which its price was read, None where that is unknown. `spot` is of `time.on_spot` where that
+    is known, else of a training that is never interrupted, as its `why` says.
     """
 
     on_demand: Quantity | None = None
@@ -82,7 +90,7 @@ class Money(Value):
     def at(self, *, spot: bool) -> Quantity | None:
         """What is paid on demand, or at spot prices; a price of the user's own is what is paid either way."""
         own = any(offer.price.override for offer in self.offers)
-        return self.spot if spot and not own else self.on_demand
+        return self.spot if spot and not (own and self.spot is None) else self.on_demand
 
 
 class Citation(Value):

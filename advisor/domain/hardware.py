@@ -87,6 +87,26 @@ class Price(Value):
         return read_on is None or (today - read_on).days > days
 
 
+class Interruptions(Value):
+    """Of a spot machine: how often it is taken away, and what each time costs."""
+
+    per_hour: float = Field(ge=0, description="expected, while it runs")
+    checkpoint_minutes: float = Field(gt=0, description="between checkpoints: the most that one loses")
+    restart_minutes: float = Field(ge=0, description="until the training goes on")
+
+    @property
+    def per_second(self) -> float:
+        return self.per_hour / 3600
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        return self.checkpoint_minutes * 60
+
+    @property
+    def restart_seconds(self) -> float:
+        return self.restart_minutes * 60
+
+
 class Hardware(Value):
     """The machine asked about: `count` devices of one kind, how it was resolved, and the memory left free."""
 
@@ -98,6 +118,7 @@ class Hardware(Value):
     note: str = Field("", description="how an ambiguous name was resolved")
     headroom: float = Field(0.05, ge=0, lt=1, description="share of usable memory to keep free")
     usd_per_hour: float | None = Field(None, gt=0, description="the user's own price for the whole machine")
+    interruptions: Interruptions | None = Field(None, description="on spot, as the user says; None: nobody knows")
 
     @property
     def limit_bytes(self) -> int:

@@ -28,10 +28,11 @@ from advisor.estimator.measurements import calibration_of, pooled_for, profile_o
 from advisor.estimator.memory.earlier_transformers import kept_logits_note
 from advisor.estimator.memory.memory_prediction import fits_in, memory_of, overheads_of
 from advisor.estimator.memory.replay import peak_allocated
-from advisor.estimator.money import money_of
 from advisor.estimator.parallelism.sharded import job_of, memory_of_rank, nccl_bytes, time_of_job
 from advisor.estimator.parallelism.strategies import traced_as
 from advisor.estimator.precision_request import recipe_asked
+from advisor.estimator.spending.interruptions import on_spot
+from advisor.estimator.spending.money import money_of
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import known_trace, releases_of, timeline_of, trace_of
@@ -182,6 +183,8 @@ def price(
     measured = profile_of(workload, recipe, hardware.gpu.name, spec) if alone else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)
+    if time.training is not None and hardware.interruptions is not None:
+        time = time.model_copy(update={"on_spot": on_spot(time.training, hardware)})
     method = find_method(recipe.method)
     each = hardware.count // hardware.nodes
     warning = precision_warning(method, recipe, workload.task)
@@ -199,7 +202,13 @@ def price(
         fits=memory.peak_device.mid <= hardware.limit_bytes,
         limit_bytes=hardware.limit_bytes,
         time=time,
-        money=money_of(time.training, hardware, offers(hardware.gpu.name, each), today=today or date.today()),
+        money=money_of(
+            time.training,
+            hardware,
+            offers(hardware.gpu.name, each),
+            today=today or date.today(),
+            on_spot=time.on_spot,
+        ),
         quality=_quality(workload, recipe, spec, trace, warning),
         assumptions=(
             *([warning] if warning else ()),

@@ -37,6 +37,7 @@ from advisor.domain.request.verb_options import (
     Autocast,
     BatchingName,
     BatchSize,
+    CheckpointMinutes,
     Dropout,
     Epochs,
     ExpandableSegments,
@@ -50,6 +51,7 @@ from advisor.domain.request.verb_options import (
     HeadLearningRate,
     Headroom,
     ImageSize,
+    InterruptionsPerHour,
     LearningRate,
     LengthFile,
     LoraKernels,
@@ -67,6 +69,7 @@ from advisor.domain.request.verb_options import (
     PrepareKbitTraining,
     Rank,
     ReferenceModel,
+    RestartMinutes,
     Samples,
     Schedule,
     SeqLen,
@@ -85,6 +88,7 @@ from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest, IllegalRecipe
 from advisor.estimator.gpu_request import gpu_asked
 from advisor.estimator.parallelism.strategies import parallelism_of
+from advisor.estimator.spending.interruptions import interruptions_asked
 
 if TYPE_CHECKING:
     from advisor.catalog.methods.method import Method
@@ -151,6 +155,9 @@ class EstimateRequest(RolloutRequest):
     lora_kernels: LoraKernels | None = None
     headroom: Headroom = 0.05
     usd_per_hour: UsdPerHour | None = None
+    interruptions_per_hour: InterruptionsPerHour | None = None
+    checkpoint_minutes: CheckpointMinutes | None = None
+    restart_minutes: RestartMinutes | None = None
 
     @property
     def trainer_said(self) -> Trainer | None:
@@ -405,5 +412,6 @@ def hardware_of(request: EstimateRequest) -> Hardware:
             "note": note,
             "headroom": request.headroom,
             "usd_per_hour": request.usd_per_hour,
+            "interruptions": interruptions_asked(request),
         }
     )

@@ -65,7 +65,7 @@ def fitting(candidate: Candidate) -> str:
 
 def _in_short(candidate: Candidate, *, spot: bool = False) -> str:
     parts = [fitting(candidate)]
-    training, paid = candidate.time.training, candidate.money.at(spot=spot)
+    training, paid = candidate.time.wall(spot=spot), candidate.money.at(spot=spot)
     parts.append(f"{duration(candidate.time.step.mid)} a step" if training is None else duration(training.mid))
     parts.extend([amount(paid.mid, paid.unit)] if paid is not None else [])
     return ", ".join(parts)
@@ -80,6 +80,8 @@ def facts(candidate: Candidate, *, spot: bool = False) -> Iterator[Fact]:
         yield "money", f"{show(paid, basis=False)}, {paid.why}"
     elif candidate.time.training is not None:
         yield "money", f"unknown: {candidate.money.note or 'no price'}"
+    if candidate.time.on_spot is not None:
+        yield "spot", _on_spot(candidate, candidate.time.on_spot)
     if candidate.quality is not None:
         effect, within = candidate.quality.effect, candidate.quality.within_one_point
         interval = f" ({span(effect)})" if effect.low < effect.high else ""
@@ -97,6 +99,15 @@ def _time(candidate: Candidate) -> str:
         return f"{show(time.step, basis=False)} a step; hours and money need a number of samples"
     said = f"{plural(workload.epochs, 'epoch')}, {plural(steps, 'step')} of {amount(time.step.mid, 's')}"
     return f"{show(time.training, basis=False)}, {said}"
+
+
+def _on_spot(candidate: Candidate, wall: Quantity) -> str:
+    """Time and money with interruptions, against those on demand."""
+    money, why = candidate.money, wall.why.partition("; ")[0]
+    cost = "no spot price is known" if money.spot is None else show(money.spot, basis=False)
+    against = [] if money.on_demand is None else [amount(money.on_demand.mid, money.on_demand.unit)]
+    against += [] if candidate.time.training is None else [duration(candidate.time.training.mid)]
+    return f"{show(wall, basis=False)}, {cost}; on demand {', '.join(reversed(against))}; {why}"
 
 
 def sureness(candidate: Candidate) -> str:

@@ -9,6 +9,7 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.prices import offers
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest
+from advisor.estimator.spending.interruptions import interruptions_asked
 from advisor.planner.files.fleet_file import FleetFile, Pool
 from advisor.planner.solver.opening_hours import Calendar, open_spans
 from advisor.planner.solver.problem import Machines
@@ -45,9 +46,8 @@ def machines_of(fleet: FleetFile, start: datetime) -> tuple[tuple[Machines, ...]
                 usd_per_second=usd / HOUR,
                 price=price,
                 calendar=Calendar.from_start(open_spans(pool.hours, pool.days), start),
-                interruptions_per_second=(pool.interruptions_per_hour or 0.0) / HOUR,
-                checkpoint_seconds=(pool.checkpoint_minutes or 0.0) * 60,
                 restart_seconds=(pool.restart_minutes or 0.0) * 60,
+                interruptions=interruptions_asked(pool) if pool.kind == "spot" else None,
             )
         )
     return tuple(made), notes

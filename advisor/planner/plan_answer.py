@@ -272,7 +272,7 @@ def _notes(question: Formulated, request: PlanRequest) -> list[str]:
         f"each job keeps its machine for the time that is enough {request.confidence:.0%} of the time (--confidence)",
         "evaluation during training, loading a model and setting up a machine are not counted",
     ]
-    if any(machines.interruptions_per_second for machines in question.problem.machines):
+    if any(machines.interruptions for machines in question.problem.machines):
         notes.append(
             "spot: interruptions are drawn machine by machine at the odds given, no wave that takes all at once"
         )

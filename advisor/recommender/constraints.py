@@ -48,7 +48,7 @@ def over_limits(question: ResolvedRequest, candidate: Candidate) -> Refusal | No
         if cost.mid > request.budget_usd:
             reason = f"costs {cost.mid:.2f} USD ({cost.low:.2f}–{cost.high:.2f}), the budget is {request.budget_usd:g}"
             return Refusal(method=name, reason=reason, kind="over-budget")
-    time, deadline = candidate.time.training, question.deadline_seconds
+    time, deadline = candidate.time.wall(spot=request.spot), question.deadline_seconds
     if time is not None and deadline is not None and time.mid > deadline:
         reason = f"takes {duration(time.mid)} ({duration(time.low)} – {duration(time.high)}), of {duration(deadline)}"
         return Refusal(method=name, reason=reason, kind="over-deadline")
@@ -61,7 +61,7 @@ def may_exceed(question: ResolvedRequest, choice: Candidate) -> list[str]:
     cost, budget = training_usd(choice, spot=question.request.spot), question.request.budget_usd
     if cost is not None and budget is not None and cost.high > budget:
         said.append(f"the budget is kept by the expected cost, not by its upper end, {cost.high:.2f} USD")
-    time, deadline = choice.time.training, question.deadline_seconds
+    time, deadline = choice.time.wall(spot=question.request.spot), question.deadline_seconds
     if time is not None and deadline is not None and time.high > deadline:
         said.append(f"the deadline is kept by the expected time, not by its upper end, {duration(time.high)}")
     return said
@@ -74,7 +74,7 @@ def nothing_within_limits(
     request, workload = question.request, question.workload
     fastest = min(candidates, key=lambda c: (c.time.training or c.time.step).mid)
     name = fastest.recipe.method
-    cost, time = training_usd(fastest, spot=request.spot), fastest.time.training
+    cost, time = training_usd(fastest, spot=request.spot), fastest.time.wall(spot=request.spot)
     asked: list[str] = []
     shares: list[float] = []
     if request.budget_usd is not None and cost is not None:

@@ -13,13 +13,13 @@ NORMAL_90 = 1.6448536269514722
 """Half-width of a central 90 % interval in standard deviations of a normal distribution."""
 
 
-def training_seconds(candidate: Candidate) -> float:
+def training_seconds(candidate: Candidate, *, spot: bool = False) -> float:
     """What the training costs: its time, or one step's time where the number of samples is unknown.
 
     All candidates of one question run on one machine at one price and with one effective batch, so
     order by time is order by money, and order by a step's time is order by the training's.
     """
-    return (candidate.time.training or candidate.time.step).mid
+    return (candidate.time.wall(spot=spot) or candidate.time.step).mid
 
 
 def training_usd(candidate: Candidate, *, spot: bool = False) -> Quantity | None:

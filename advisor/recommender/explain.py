@@ -318,7 +318,7 @@ def _wider_limits(
         gap = expected_effect(candidate) - expected_effect(choice)
         if candidate.quality is None or gap <= 0:
             continue
-        cost, time = training_usd(candidate, spot=spot), candidate.time.training
+        cost, time = training_usd(candidate, spot=spot), candidate.time.wall(spot=spot)
         limit = f"{cost.mid:.2f} USD" if refusal.kind == "over-budget" and cost else duration(time.mid) if time else "?"
         said.append(f"with {limit}: {refusal.method} (expected {gap:+.1f} points)")
     return said

@@ -175,7 +175,7 @@ def weighed_again(
         if (budget_usd is None or ((paid := training_usd(one, spot=found.spot)) is not None and paid.mid <= budget_usd))
         and (
             deadline_hours is None
-            or ((time := one.time.training) is not None and time.mid <= deadline_hours * HOUR)
+            or ((time := one.time.wall(spot=found.spot)) is not None and time.mid <= deadline_hours * HOUR)
         )
     ]  # fmt: skip
     if not kept:
@@ -246,6 +246,8 @@ def _notes(choice: Candidate, *, spot: bool) -> list[str]:
     paid = choice.money.at(spot=spot)
     if spot:
         at = f"spot, {paid.why}" if paid is not None else f"no spot price is known for {choice.gpu}; leave out --spot"
+        if paid is not None and choice.time.on_spot is None:
+            at += "; with the odds: --interruptions-per-hour, --checkpoint-minutes, --restart-minutes"
         notes.append(f"price: {at}")
     if choice.money.note:
         notes.append(f"price: {choice.money.note}")

@@ -32,6 +32,7 @@ from advisor.domain.request.verb_options import (
     AttnImplementation,
     AudioSeconds,
     BudgetUsd,
+    CheckpointMinutes,
     Data,
     DeadlineHours,
     EffectiveBatchSize,
@@ -44,6 +45,7 @@ from advisor.domain.request.verb_options import (
     GradientCheckpointing,
     Headroom,
     ImageSize,
+    InterruptionsPerHour,
     LengthFile,
     MaxGpus,
     MaxUsdPerHour,
@@ -58,6 +60,7 @@ from advisor.domain.request.verb_options import (
     Precision,
     PrepareKbitTraining,
     ReferenceModel,
+    RestartMinutes,
     Samples,
     SeqLen,
     SpotPrices,
@@ -75,6 +78,7 @@ from advisor.domain.units import HOUR
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
+from advisor.estimator.spending.interruptions import interruptions_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.recommender.checked_once import check_base, check_precision
 from advisor.recommender.objective_rows import (
@@ -117,6 +121,9 @@ class RecommendRequest(RolloutRequest):
     deadline_hours: DeadlineHours | None = None
     headroom: Headroom | None = None
     usd_per_hour: UsdPerHour | None = None
+    interruptions_per_hour: InterruptionsPerHour | None = None
+    checkpoint_minutes: CheckpointMinutes | None = None
+    restart_minutes: RestartMinutes | None = None
     spot: SpotPrices = False
     gpu_memory_max: GpuMemoryMax | None = None
     max_usd_per_hour: MaxUsdPerHour | None = None
@@ -234,6 +241,7 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
     precision = request.dtype, request.mixed_precision
     check_precision(gpu, request.trainer, request.attn_implementation, *precision)
     given: dict[str, Any] = {"gpu": gpu, "asked": request.gpu or "", "note": note}
+    given["interruptions"] = interruptions_asked(request)
     if request.headroom is not None:
         given["headroom"] = request.headroom
     if request.usd_per_hour is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from advisor.domain.hardware import Gpu, Hardware, Price
 from advisor.domain.quantity import Quantity
-from advisor.estimator.money import money_of
+from advisor.estimator.spending.money import money_of
 
 TODAY = date(2026, 11, 1)
 HOURS_10 = Quantity(low=32_400, mid=36_000, high=43_200, unit="s", basis="modelled", why="test")

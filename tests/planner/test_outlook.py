@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.domain.hardware import Interruptions
 from advisor.domain.quantity import Quantity
 from advisor.planner.files.moments import moment_of
 from advisor.planner.solver.opening_hours import Calendar, open_spans
@@ -73,7 +74,7 @@ def test_a_running_job_ends_after_now_and_sooner_than_a_new_one():
 
 
 def test_interruptions_cost_what_they_are_expected_to():
-    spot = machines(interruptions_per_second=1 / HOUR, checkpoint_seconds=0.5 * HOUR, restart_seconds=0.1 * HOUR)
+    spot = machines(interruptions=Interruptions(per_hour=1, checkpoint_minutes=30, restart_minutes=6))
     sure = TimeSpread(10 * HOUR, 0.0, 0.0)
     runs = {0: DrawnRun(0, 0, 0.0, 0.0, np.inf, sure, "m")}
     seen = outlook(spot, runs, 20_000, 4)

@@ -65,6 +65,15 @@ def test_any_is_every_card_with_a_price_and_the_others_are_told(by_card):
     assert any(note.startswith(f"GPUs: {left_out} cards without a price") for note in found.notes)
 
 
+def test_on_spot_a_card_costs_the_hours_with_its_interruptions(by_card):
+    option = able(ask(by_card, SOME))[0]
+    time = option.candidate.time
+    twice = time.model_copy(update={"on_spot": time.training.times(2, "s", "told")})
+    longer = option.model_copy(update={"candidate": option.candidate.model_copy(update={"time": twice})})
+    assert usd_of(longer, spot=True) == pytest.approx(2 * usd_of(longer))
+    assert usd_of(option, spot=True) == usd_of(option)
+
+
 def test_without_a_budget_the_cheapest_comes_first_and_with_one_the_fastest(by_card):
     cheap = [usd_of(option) for option in able(ask(by_card, SOME))]
     assert cheap == sorted(cheap)

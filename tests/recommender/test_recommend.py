@@ -434,7 +434,7 @@ def test_a_price_of_the_users_own_is_the_price_at_spot_too():
     from advisor.catalog.gpus import find_gpu
     from advisor.domain.hardware import Hardware
     from advisor.domain.quantity import Quantity
-    from advisor.estimator.money import money_of
+    from advisor.estimator.spending.money import money_of
 
     hardware = Hardware(gpu=find_gpu("H100")[0], asked="H100", usd_per_hour=2.0)
     money = money_of(Quantity.around(3600.0, 0.1, 0.1, "s", "modelled", "told"), hardware, [], today=date.today())

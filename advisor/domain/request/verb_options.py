@@ -94,6 +94,11 @@ Parallelism = Annotated[
 ]
 Headroom = Annotated[float, Argument("Share of memory to keep free.", shown_default="0.05", ge=0, lt=1)]
 UsdPerHour = Annotated[float, Argument("Your own price for the machine.", shown_default="the cheapest offer", gt=0)]
+InterruptionsPerHour = Annotated[
+    float, Argument("Of a spot machine, expected: what is lost to them is counted.", ge=0, le=60)
+]
+CheckpointMinutes = Annotated[float, Argument("... training between checkpoints, lost at most.", gt=0, le=10**6)]
+RestartMinutes = Annotated[float, Argument("... until the training goes on.", ge=0, le=10**6)]
 
 TaskName = Annotated[
     Task, Argument("causal-lm, sequence-classification or seq2seq.", metavar="TASK", shown_default="by model or rows")
@@ -242,6 +247,9 @@ class MachineOptions(TypedDict, total=False):
     gpu_like: GpuLike | None
     headroom: Headroom | None
     usd_per_hour: UsdPerHour | None
+    interruptions_per_hour: InterruptionsPerHour | None
+    checkpoint_minutes: CheckpointMinutes | None
+    restart_minutes: RestartMinutes | None
 
 
 class WorkloadOptions(TypedDict, total=False):

@@ -45,6 +45,7 @@ def _time(time: Time, share: float) -> Time:
             "step": _shrunk(time.step, share),
             "tokens_per_second": rate.model_copy(update={"high": rate.high / share, "basis": "assumed"}),
             "training": _shrunk(time.training, share),
+            "on_spot": _shrunk(time.on_spot, share),
         }
     )
 

@@ -195,6 +195,8 @@ def candidate_table(candidate: Candidate) -> Iterator[Any]:
         ("training", show(time.training), time.training.why if time.training else "give --samples"),
         ("price", show(money.on_demand), money.on_demand.why if money.on_demand else money.note),
     ]
+    if time.on_spot is not None:
+        rows.append(("  on spot", show(time.on_spot), time.on_spot.why))
     if money.spot is not None:
         rows.append(("  spot", show(money.spot), money.spot.why))
     if candidate.quality is not None:

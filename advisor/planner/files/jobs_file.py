@@ -14,7 +14,10 @@ from advisor.domain.stored import Value
 from advisor.planner.files.moments import When
 
 OF_THE_FLEET: Final = frozenset(
-    ("gpu", "gpu_memory", "gpu_like", "count", "usd_per_hour", "budget_usd", "deadline_hours", "spot")
+    (
+        *("gpu", "gpu_memory", "gpu_like", "count", "usd_per_hour", "budget_usd", "deadline_hours", "spot"),
+        *("interruptions_per_hour", "checkpoint_minutes", "restart_minutes"),
+    )
 )
 """Arguments of estimate and recommend that the fleet and the job's own deadline answer."""
 OF_A_RECIPE: Final = frozenset({"model", *EstimateOptions.__annotations__, *RecommendOptions.__annotations__}) - (

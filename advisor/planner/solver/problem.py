@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.domain.hardware import Interruptions
+from advisor.estimator.spending.interruptions import lengthening
 from advisor.planner.solver.opening_hours import Calendar
 
 Numbers = NDArray[np.float64]
@@ -30,15 +32,15 @@ class Machines:
     usd_per_second: float
     price: str = ""
     calendar: Calendar = field(default_factory=Calendar)
-    interruptions_per_second: float = 0.0
-    checkpoint_seconds: float = 0.0
     restart_seconds: float = 0.0
+    """Until a training goes on after the machines were closed."""
+    interruptions: Interruptions | None = None
     busy: tuple[float, ...] = ()
 
     @property
     def lengthening(self) -> float:
-        """Machine time by training time, expected: each interruption loses half a checkpoint's span and a restart."""
-        return 1.0 + self.interruptions_per_second * (self.checkpoint_seconds / 2 + self.restart_seconds)
+        """Machine time by training time, expected."""
+        return 1.0 if self.interruptions is None else lengthening(self.interruptions)
 
     def capacity(self, until: float, machines: int) -> float:
         """Machine seconds that `machines` of them have until a clock time, less what running jobs keep."""

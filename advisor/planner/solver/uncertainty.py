@@ -16,7 +16,9 @@ from typing import Final
 import numpy as np
 
 from advisor.catalog.constants import load_constants
+from advisor.domain.hardware import Interruptions
 from advisor.domain.quantity import Quantity
+from advisor.estimator.spending.interruptions import lost_seconds
 from advisor.planner.solver.problem import Machines, Numbers
 
 Z95: Final = 1.6448536269514722
@@ -109,8 +111,8 @@ def outlook(machines: Sequence[Machines], runs: Mapping[int, DrawnRun], draws: i
                 begin = np.maximum(begin, ends[earlier])
         begin = np.asarray(pool.calendar.opens_at(begin)) + np.zeros(draws)
         work = errors.times(pool, run) + np.zeros(draws)
-        if pool.interruptions_per_second:
-            work = errors.interrupted(pool, work)
+        if pool.interruptions is not None:
+            work = errors.interrupted(pool.interruptions, work)
         end = pool.finishes(begin, work)
         free[run.pool, run.machine] = end
         if job in needed:
@@ -160,9 +162,6 @@ class _Errors:
         later = passed + (1 - passed) * ndtr(error)
         return np.maximum(run.spread.at(ndtri(np.minimum(later, 1 - 1e-9))) - run.elapsed, 0.0)
 
-    def interrupted(self, pool: Machines, work: Numbers) -> Numbers:
-        """Machine seconds with interruptions: each loses up to a checkpoint's span, evenly, and a restart."""
-        number = self._random.poisson(np.minimum(work * pool.interruptions_per_second, 1e6)).astype(float)
-        noise = self._random.standard_normal(self._draws) * np.sqrt(number / 12)
-        lost = np.clip(number / 2 + noise, 0.0, number) * pool.checkpoint_seconds
-        return work + lost + number * pool.restart_seconds
+    def interrupted(self, interruptions: Interruptions, work: Numbers) -> Numbers:
+        """Machine seconds with interruptions."""
+        return work + lost_seconds(interruptions, work, self._random)

@@ -17,7 +17,9 @@ def card_in_words(question: ResolvedRequest, chosen: GpuOption, options: Sequenc
     able = [option for option in options if option.candidate is not None]
     order = order_in_words(question)
     said = f"{machine(chosen)} of {len(able)} machines that do it, {order}: {_price(question, chosen)}"
-    for word, other in (("cheapest", min(able, key=_usd)), ("fastest", min(able, key=_seconds))):
+    cheapest = min(able, key=lambda option: usd_of(option, spot=question.request.spot) or float("inf"))
+    fastest = min(able, key=lambda option: _seconds(question, option))
+    for word, other in (("cheapest", cheapest), ("fastest", fastest)):
         if machine(other) != machine(chosen):
             said += f"; {word}: {machine(other)}, {_price(question, other)}"
     return said
@@ -50,16 +52,12 @@ def no_card(question: ResolvedRequest, options: Sequence[GpuOption], refused: Se
     )
 
 
-def _usd(option: GpuOption) -> float:
-    return usd_of(option) or float("inf")
-
-
-def _seconds(option: GpuOption) -> float:
+def _seconds(question: ResolvedRequest, option: GpuOption) -> float:
     assert option.candidate is not None
-    return training_seconds(option.candidate)
+    return training_seconds(option.candidate, spot=question.request.spot)
 
 
 def _price(question: ResolvedRequest, option: GpuOption) -> str:
-    usd, whole = usd_of(option), question.workload.samples is not None
-    said = duration(_seconds(option)) + ("" if whole else " a step")
+    usd, whole = usd_of(option, spot=question.request.spot), question.workload.samples is not None
+    said = duration(_seconds(question, option)) + ("" if whole else " a step")
     return said if usd is None else f"{said}, {usd:.2f} USD" if whole else f"{said}, {usd * 1000:.2g} USD a 1,000"

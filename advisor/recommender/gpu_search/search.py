@@ -45,7 +45,7 @@ def search(
     tell(len(cards), len(cards), "")
     priced = [option for option in found if option.candidate is not None]
     refused = [option for option in found if option.candidate is None]
-    return [*_ranked(asked, _with_front(priced)), *refused], names
+    return [*_ranked(asked, _with_front(priced, spot=question.request.spot)), *refused], names
 
 
 def order_in_words(question: ResolvedRequest) -> str:
@@ -106,16 +106,16 @@ def _why_none(fits: Sequence[MethodOutcome]) -> str:
     return near.refusal.reason if near.refusal is not None else "no method runs on it"
 
 
-def usd_of(option: GpuOption) -> float | None:
+def usd_of(option: GpuOption, *, spot: bool = False) -> float | None:
     """USD of the whole training, or of a step where the number of samples is unknown; None without a price."""
     if option.candidate is None or option.usd_per_hour is None:
         return None
-    return option.usd_per_hour * training_seconds(option.candidate) / HOUR
+    return option.usd_per_hour * training_seconds(option.candidate, spot=spot) / HOUR
 
 
-def _with_front(options: Sequence[GpuOption]) -> list[GpuOption]:
+def _with_front(options: Sequence[GpuOption], *, spot: bool) -> list[GpuOption]:
     """Each marked where no other is as fast and as cheap, and better in one of the two."""
-    points = [(training_seconds(_candidate(option)), usd_of(option)) for option in options]
+    points = [(training_seconds(_candidate(option), spot=spot), usd_of(option, spot=spot)) for option in options]
 
     def beaten(mine: tuple[float, float | None]) -> bool:
         return any(
@@ -138,9 +138,9 @@ def _ranked(question: ResolvedRequest, options: Sequence[GpuOption]) -> list[Gpu
     fastest_first = request.budget_usd is not None and request.deadline_hours is None
 
     def key(option: GpuOption) -> tuple[bool, bool, float, float]:
-        candidate, usd = _candidate(option), usd_of(option)
+        candidate, usd = _candidate(option), usd_of(option, spot=request.spot)
         worse = expected_effect(candidate) < best - request.tolerance_points
-        seconds = training_seconds(candidate)
+        seconds = training_seconds(candidate, spot=request.spot)
         money = float("inf") if usd is None else usd
         return (worse, usd is None, *((seconds, money) if fastest_first else (money, seconds)))
 

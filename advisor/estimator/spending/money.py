@@ -12,7 +12,13 @@ from advisor.domain.units import HOUR
 
 
 def money_of(
-    training: Quantity | None, hardware: Hardware, offers: Sequence[Price], *, today: date, listed: int = 5
+    training: Quantity | None,
+    hardware: Hardware,
+    offers: Sequence[Price],
+    *,
+    today: date,
+    on_spot: Quantity | None = None,
+    listed: int = 5,
 ) -> Money:
     """What the training costs at each offer.
 
@@ -20,13 +26,14 @@ def money_of(
         training: seconds of the whole training; None when the number of samples is unknown: no cost then.
         offers: priced instances of this GPU. One that holds another number of devices than asked for is left out:
             eight devices are not a single-device offer. The user's own price (`hardware.usd_per_hour`) comes first.
+        on_spot: seconds of it on a machine that may be taken away; None where nobody said how often that happens.
         listed: how many offers of each kind to list, cheapest first.
     """
     own = _own_price(hardware, today)
     each = hardware.count // hardware.nodes
     fitting = [own] if own else [_of_all(p, hardware.nodes) for p in offers if p.gpu_count == each]
     on_demand = _offers(fitting, training, today, spot=False)
-    spot = _offers(fitting, training, today, spot=True)
+    spot = _offers(fitting, on_spot or training, today, spot=True, uninterrupted=on_spot is None)
     notes: list[str] = []
     if not on_demand and not spot:
         notes.append(f"no price is known for {hardware.count} x {hardware.gpu.name}")
@@ -71,6 +78,8 @@ def _own_price(hardware: Hardware, today: date) -> Price | None:
             "gpu_count": hardware.count,
             "region": "",
             "on_demand_usd_h": hardware.usd_per_hour,
+            # with interruptions said it is what a spot machine costs as well
+            "spot_usd_h": hardware.usd_per_hour if hardware.interruptions is not None else None,
             "read_on": today,
             "source": {"address": "given with the question"},
             "override": True,
@@ -78,7 +87,14 @@ def _own_price(hardware: Hardware, today: date) -> Price | None:
     )
 
 
-def _offers(prices: Sequence[Price], training: Quantity | None, today: date, *, spot: bool) -> list[Offer]:
+def _offers(
+    prices: Sequence[Price],
+    training: Quantity | None,
+    today: date,
+    *,
+    spot: bool,
+    uninterrupted: bool = False,
+) -> list[Offer]:
     """Offers of one kind, fresh before stale, each group cheapest first."""
     made: list[Offer] = []
     for price in prices:
@@ -89,6 +105,7 @@ def _offers(prices: Sequence[Price], training: Quantity | None, today: date, *, 
         stale = price.stale(today, spot=spot)
         why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
         why += f", over {STALE_DAYS} days old" if stale and read_on else ""
+        why += ", never interrupted" if uninterrupted else ""
         cost = None if training is None else training.times(hourly / HOUR, "USD", why)
         made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale, read_on=read_on))
     return sorted(made, key=lambda offer: (not offer.price.override, offer.stale, offer.usd_per_hour))

@@ -113,6 +113,22 @@ class Quality(Value):
     warnings: tuple[str, ...] = ()
 
 
+class SearchCost(Value):
+    """A search around a recipe as `advisor tune` runs it, one training after another; seconds and USD of all of it.
+
+    Low ends are of a search that is pruned, `trial` is one training with its scorings. None where no price is known, or
+    for `on_spot` nobody said how often a machine is taken away.
+    """
+
+    trials: int = Field(ge=1)
+    finals: int = Field(ge=0, description="trainings of the best again with other seeds, on top of the trials")
+    trial: Quantity
+    seconds: Quantity
+    on_spot: Quantity | None = None
+    usd: Quantity | None = None
+    spot_usd: Quantity | None = None
+
+
 class Candidate(Value):
     """One recipe on one machine, priced. `trainable_parameters` is peft's own count, exactly."""
 
@@ -130,6 +146,7 @@ class Candidate(Value):
     time: Time
     money: Money
     quality: Quality | None = None
+    search: SearchCost | None = Field(None, description="of so many trials around it, where these were asked for")
     assumptions: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict, description="libraries the prediction holds for")
     facts: dict[str, Any] = Field(default_factory=dict, description="method facts for columns: mergeable, overhead ...")

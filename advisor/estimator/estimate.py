@@ -33,6 +33,7 @@ from advisor.estimator.parallelism.strategies import traced_as
 from advisor.estimator.precision_request import recipe_asked
 from advisor.estimator.spending.interruptions import on_spot
 from advisor.estimator.spending.money import money_of
+from advisor.estimator.spending.search_cost import with_search
 from advisor.estimator.step_time.time_prediction import is_causal, time_of
 from advisor.estimator.step_time.torch_compile_bounds import as_compiled
 from advisor.tracer.timelines import known_trace, releases_of, timeline_of, trace_of
@@ -128,6 +129,8 @@ def answer_on(
     candidate = price(workload, recipe, hardware, spec, use_measured=use_measured, thorough=thorough)
     if request.torch_compile:
         candidate = as_compiled(candidate)
+    if request.trials is not None:
+        candidate = with_search(candidate, request.trials)
     resolved = [note for note in (hardware.note, *precision, spec.where, method.notice) if note]
     return candidate.model_copy(update={"assumptions": (*notes, *resolved, *candidate.assumptions)})
 

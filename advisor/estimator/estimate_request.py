@@ -78,6 +78,7 @@ from advisor.domain.request.verb_options import (
     TaskTypeName,
     TorchCompile,
     TrainerName,
+    Trials,
     UsdPerHour,
     UseLigerKernel,
     WarmupRatio,
@@ -158,6 +159,7 @@ class EstimateRequest(RolloutRequest):
     interruptions_per_hour: InterruptionsPerHour | None = None
     checkpoint_minutes: CheckpointMinutes | None = None
     restart_minutes: RestartMinutes | None = None
+    trials: Trials | None = None
 
     @property
     def trainer_said(self) -> Trainer | None:

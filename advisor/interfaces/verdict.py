@@ -9,7 +9,7 @@ from advisor.domain.units import duration, gib, plural
 from advisor.interfaces.amounts import amount, show, span
 
 if TYPE_CHECKING:
-    from advisor.domain.candidate import Candidate
+    from advisor.domain.candidate import Candidate, SearchCost
     from advisor.domain.quantity import Quantity
     from advisor.domain.recipe import Recipe
     from advisor.domain.recommendation import Recommendation, Setting
@@ -82,6 +82,8 @@ def facts(candidate: Candidate, *, spot: bool = False) -> Iterator[Fact]:
         yield "money", f"unknown: {candidate.money.note or 'no price'}"
     if candidate.time.on_spot is not None:
         yield "spot", _on_spot(candidate, candidate.time.on_spot)
+    if candidate.search is not None:
+        yield "search", _search(candidate.search)
     if candidate.quality is not None:
         effect, within = candidate.quality.effect, candidate.quality.within_one_point
         interval = f" ({span(effect)})" if effect.low < effect.high else ""
@@ -108,6 +110,16 @@ def _on_spot(candidate: Candidate, wall: Quantity) -> str:
     against = [] if money.on_demand is None else [amount(money.on_demand.mid, money.on_demand.unit)]
     against += [] if candidate.time.training is None else [duration(candidate.time.training.mid)]
     return f"{show(wall, basis=False)}, {cost}; on demand {', '.join(reversed(against))}; {why}"
+
+
+def _search(cost: SearchCost) -> str:
+    """Hours and money of all trials and finals, and what one trial is of them."""
+    finals = f" and {plural(cost.finals, 'final')}" if cost.finals else ""
+    usd = "no price is known" if cost.usd is None else show(cost.usd, basis=False)
+    spot = "" if cost.on_spot is None else f"; on spot {show(cost.on_spot, basis=False)}"
+    spot += "" if cost.on_spot is None or cost.spot_usd is None else f", {show(cost.spot_usd, basis=False)}"
+    each = f"a trial {duration(cost.trial.mid)} with its scorings, one at a time"
+    return f"{plural(cost.trials, 'trial')}{finals}: {show(cost.seconds, basis=False)}, {usd}{spot}; {each}"
 
 
 def sureness(candidate: Candidate) -> str:

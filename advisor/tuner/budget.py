@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from advisor.domain.quantity import Quantity
@@ -12,6 +12,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.tuning import Plan
 from advisor.domain.units import HOUR, duration, plural
 from advisor.domain.workload import Workload
+from advisor.estimator.spending.search_cost import final_trainings, pruned
 from advisor.tuner.search.local_moves import first_trials
 from advisor.tuner.search.samplers_and_pruners import noise_of, not_worth_more
 from advisor.tuner.search.space import apply, start_params
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
 UNBOUNDED_TRIALS: Final = 1000
 """Of a plan whose budget is hours or USD, before the first trial told how long one takes."""
-PRUNED_SHARE: Final = 0.6
-"""What a median-pruned study's trials cost on average of a full one: half of them end within a few rungs.
-
-Assumed, not measured: it only widens the plan's interval downwards.
-"""
 FAILED_ALIKE: Final = 4
 """Trials that fail for one reason, before any came to its end, after which the search is given up."""
 FINALS_SHARE: Final = 1 / 3
@@ -78,11 +74,11 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[FinishedTri
     if trial is not None:
         after = f" and {plural(more, 'final')}" if more else ""
         said = f"{plural(trials, 'trial')}{after} on {plural(workers, 'worker')}; {trial.why}"
-        pruned = 1.0 if request.pruner == "none" else PRUNED_SHARE
-        total = _cheaper(trial.times(math.ceil(trials / workers) + finals, "s", said), pruned)
+        saved: Callable[[Quantity], Quantity] = (lambda whole: whole) if request.pruner == "none" else pruned
+        total = saved(trial.times(math.ceil(trials / workers) + finals, "s", said))
         if budget.usd_per_hour is not None:
             price, why = budget.usd_per_hour / HOUR, f"{said}; at your price an hour"
-            usd = _cheaper(trial.times((trials + more / request.seeds) * price, "USD", why), pruned)
+            usd = saved(trial.times((trials + more / request.seeds) * price, "USD", why))
     return Plan(
         trials=trials,
         bound_by=bound,  # type: ignore[arg-type]
@@ -98,15 +94,9 @@ def make_plan(request: TuneRequest, workers: int = 1, past: Sequence[FinishedTri
     )
 
 
-def _cheaper(whole: Quantity, share: float) -> Quantity:
-    """A cost that may come down to a share of its low end."""
-    return whole.model_copy(update={"low": whole.low * share})
-
-
 def finals_of(request: TuneRequest, trials: int) -> int:
     """Trainings after a search of so many trials: each finalist's other seeds, and the last one if it was asked for."""
-    tried = min(request.finalists, trials)
-    return (tried * (request.final_seeds - 1) if tried > 1 else 0) + request.retrain
+    return final_trainings(trials, request.finalists, request.final_seeds) + request.retrain
 
 
 def _trials_within(request: TuneRequest, affordable: float) -> float:

@@ -13,10 +13,9 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.units import HOUR, gib
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe
+from advisor.estimator.spending.search_cost import scored_rows, with_scoring
 from advisor.tuner.tune_request import MeasuredSteps, TuneRequest
 
-EVALUATION_SHARE = 1 / 3
-"""A forward pass costs a third of a training step: FLOP of forward against forward and backward."""
 MEASURED_SPREAD = 0.25
 """Half-width of a time by a few measured steps, beside their own range: later rows are longer or shorter."""
 SPREAD = 0.5
@@ -155,7 +154,7 @@ def tokens_of(request: TuneRequest, workload: Workload) -> float:
 def measured_training_seconds(request: TuneRequest, measured: MeasuredSteps, workload: Workload) -> float:
     """One training by the steps measured: loading, rows times epochs, scorings, the best weights saved a few times."""
     rows = request.splits.rows
-    scored = min(rows["evaluation"], request.evaluation_rows) * request.evaluations
+    scored = scored_rows(rows["evaluation"], request.evaluations, request.evaluation_rows)
     if rows["evaluation"] > request.evaluation_rows:
         scored += rows["evaluation"]
     return (
@@ -183,6 +182,5 @@ def _time(
     if modelled is None:
         return None
     rows = request.splits.rows
-    scored = min(rows["evaluation"], request.evaluation_rows) * request.evaluations
-    share = 1 + EVALUATION_SHARE * scored / max(1.0, rows["train"] * workload.epochs)
-    return modelled.times(share, "s", f"{modelled.why}; scoring {scored} rows comes on top")
+    scored = scored_rows(rows["evaluation"], request.evaluations, request.evaluation_rows)
+    return with_scoring(modelled, scored, rows["train"] * workload.epochs)

@@ -17,6 +17,7 @@ from advisor.domain.request.vocabulary import SearchObjective
 from advisor.domain.stored import Stored, Value
 from advisor.domain.tuning import Budget, Dimension
 from advisor.domain.workload import Workload
+from advisor.estimator.spending.search_cost import EVALUATION_ROWS, EVALUATIONS, FINAL_SEEDS, FINALISTS
 from advisor.training.training_spec import TrainingSpec
 
 
@@ -58,16 +59,16 @@ class TuneRequest(Stored):
     sampler: str = "tpe"
     pruner: str = "median"
     neighbours: int = Field(default=4, ge=0)
-    evaluations: int = Field(default=8, ge=1, le=100, description="scorings of one training")
+    evaluations: int = Field(default=EVALUATIONS, ge=1, le=100, description="scorings of one training")
     evaluation_rows: int = Field(
-        default=1000, ge=1, description="rows of an intermediate scoring; the last one takes all"
+        default=EVALUATION_ROWS, ge=1, description="rows of an intermediate scoring; the last one takes all"
     )
     early_stopping: int = Field(
         default=0, ge=0, description="scorings without a gain after which a training ends; 0: never"
     )
     seeds: int = Field(default=1, ge=1, le=100, description="trainings of one trial, each with its own seed")
-    finalists: int = Field(default=3, ge=1, le=100)
-    final_seeds: int = Field(default=3, ge=1, le=100)
+    finalists: int = Field(default=FINALISTS, ge=1, le=100)
+    final_seeds: int = Field(default=FINAL_SEEDS, ge=1, le=100)
     retrain: bool = False
     merge: bool = Field(default=False, description="write the model with the adapter in its weights too")
     patience: int = Field(

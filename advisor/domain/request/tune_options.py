@@ -32,6 +32,7 @@ from advisor.domain.request.verb_options import (
     TestData,
     Threads,
     TrainerName,
+    Trials,
     UsdPerHour,
 )
 from advisor.domain.request.vocabulary import Launcher, SearchObjective
@@ -59,7 +60,7 @@ class TuneOptions(TypedDict, total=False):
     gpu: Annotated[Gpu, VerbDetail("cpu: the processor.", "this machine's")] | None
     task: TaskName | None
     metric: MetricName | None
-    trials: Annotated[int, Argument("Most trials.", shown_default="16")] | None
+    trials: Annotated[Trials, VerbDetail(shown_default="16")] | None
     hours: Annotated[Hours, VerbDetail("Of the whole search.")] | None
     budget_usd: BudgetUsd | None
     usd_per_hour: UsdPerHour | None

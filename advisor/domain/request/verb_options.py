@@ -230,6 +230,7 @@ TolerancePoints = Annotated[
 ]
 PolicyName = Annotated[str, Argument("balanced, cheapest or best-quality.", metavar="NAME", shown_default="balanced")]
 
+Trials = Annotated[int, Argument("Most trials.", ge=1, le=10**6)]
 Seeds = Annotated[int, Argument("Trainings of each setting, which differ in the seed.")]
 Seed = Annotated[int, Argument("Of all that is drawn at random.", ge=0)]
 Threads = Annotated[int, Argument("CPU threads of a run.", shown_default="torch's own")]
@@ -311,6 +312,7 @@ class EstimateOptions(WorkloadOptions, MachineOptions, TrainingOptions, RolloutO
     parallelism: Parallelism | None
     fused_loss: FusedLossName | None
     lora_kernels: LoraKernels | None
+    trials: Annotated[Trials, VerbDetail("What a search of so many costs, as advisor tune runs it.")] | None
 
 
 class RecommendOptions(WorkloadOptions, MachineOptions, TrainingOptions, RolloutOptions, total=False):

@@ -199,6 +199,9 @@ def candidate_table(candidate: Candidate) -> Iterator[Any]:
         rows.append(("  on spot", show(time.on_spot), time.on_spot.why))
     if money.spot is not None:
         rows.append(("  spot", show(money.spot), money.spot.why))
+    if candidate.search is not None:
+        rows.append(("search", show(candidate.search.seconds), candidate.search.seconds.why))
+        rows.append(("  price", show(candidate.search.usd), f"{candidate.search.finals} of these trainings are finals"))
     if candidate.quality is not None:
         quality = candidate.quality
         rows.append(("quality vs full", f"{show(quality.effect)}", quality.evidence))

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Hardware
+from advisor.domain.quantity import Quantity
 from advisor.domain.request.vocabulary import Sharding
 from advisor.domain.stored import Stored, Value
 from advisor.domain.workload import Workload
@@ -62,6 +63,32 @@ class GpuOption(Value):
     on_front: bool = False
 
 
+class PriceBreak(Value):
+    """A price of one machine at which the answer is another one, all else as it is."""
+
+    machine: str
+    usd_per_hour: float = Field(description="of the whole machine, as the answer has it")
+    at_usd_per_hour: float
+    change: float = Field(description="share by which the price changes until then; below 0: it falls")
+    choice: str = Field(description="the machine or method that is chosen then; empty: nothing keeps the budget")
+
+
+class PointPrice(Value):
+    """What a point of quality costs with a method in the place of a cheaper one. Points and USD nine times in ten.
+
+    `usd_per_point_high` is None where the gain may be none, so that the price has no upper end.
+    """
+
+    method: str
+    against: str
+    points: Quantity = Field(description="gained, expected above 0")
+    chance: float = Field(ge=0, le=1, description="probability of any gain")
+    extra_usd: Quantity
+    usd_per_point: float
+    usd_per_point_low: float
+    usd_per_point_high: float | None = None
+
+
 class Recommendation(Stored):
     """The ranked answer. `ranked[0]` is the recommendation; `tune()` starts there, `plan()` asks one a workload.
 
@@ -80,6 +107,13 @@ class Recommendation(Stored):
     risks: tuple[ChoiceRisk, ...] = Field((), description="of each ranked method; empty where no quality is predicted")
     refused: tuple[Refusal, ...] = ()
     would_change: tuple[str, ...] = ()
+    price_breaks: tuple[PriceBreak, ...] = Field(
+        (),
+        description="of the cards of a search, or of one machine under a budget: where the answer changes",
+    )
+    point_prices: tuple[PointPrice, ...] = Field(
+        (), description="of ranked methods that are expected to do better than a cheaper one, the cheapest first"
+    )
     gpus: tuple[GpuOption, ...] = ()
     notes: tuple[str, ...] = Field((), description="how the model, GPU and lengths were resolved; staleness; basis")
 

@@ -85,7 +85,7 @@ def risks_of(question: ResolvedRequest, ranked: Sequence[Candidate]) -> tuple[Ch
     known = [(c, c.quality.effect) for c in ranked if c.quality is not None]
     if len(known) < 2:
         return ()
-    settings = [_setting(question, candidate) for candidate, _ in known]
+    settings = [study_setting(question, candidate) for candidate, _ in known]
     odds = choice_odds(settings, [effect for _, effect in known], question.request.tolerance_points)
     seconds = [training_seconds(candidate) for candidate, _ in known]
     prices = [training_usd(candidate, spot=question.request.spot) for candidate, _ in known]
@@ -104,7 +104,7 @@ def risks_of(question: ResolvedRequest, ranked: Sequence[Candidate]) -> tuple[Ch
     )
 
 
-def _setting(question: ResolvedRequest, candidate: Candidate) -> StudySetting:
+def study_setting(question: ResolvedRequest, candidate: Candidate) -> StudySetting:
     """The candidate's question to the quality model, as the estimator asks it: one's own, tuned."""
     return StudySetting(
         method=our_name(candidate.recipe.method),

@@ -15,13 +15,15 @@ from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
-from advisor.recommender.explain import drop_dominated, risks_of, why, would_change
+from advisor.recommender.explain import drop_dominated, risks_of, study_setting, why, would_change
 from advisor.recommender.gpu_search.cards import cards_asked, several_asked
 from advisor.recommender.gpu_search.outcome import card_in_words, no_card, search_notes
 from advisor.recommender.gpu_search.search import search
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
 from advisor.recommender.infeasible import nothing_fits
 from advisor.recommender.policies import find_policy
+from advisor.recommender.prices.point_prices import point_prices
+from advisor.recommender.prices.price_breaks import breaks_among_cards, breaks_by_budget, in_words
 from advisor.recommender.recipe_space import excluded_in_vain, methods_asked
 from advisor.recommender.recommend_request import (
     RecommendRequest,
@@ -94,10 +96,13 @@ def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Prog
             options[number] = option.model_copy(update={"candidate": None, "refusal": error.message})
             continue
         chosen = option.model_copy(update={"candidate": found.choice})
+        breaks = breaks_among_cards(question, (chosen, *options[number + 1 :]))
         return found.model_copy(
             update={
                 "gpus": (chosen, *options[:number], *options[number + 1 :], *asked.refused),
                 "why": (card_in_words(question, chosen, options), *found.why),
+                "would_change": (*found.would_change, *in_words(breaks)),
+                "price_breaks": (*found.price_breaks, *breaks),
                 "notes": (*found.notes, *search_notes(names, asked.unpriced)),
             }
         )
@@ -123,17 +128,26 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
     ranked, dominated = drop_dominated(verdict.ranked)
     choice = ranked[0]
     risks = risks_of(question, ranked)
+    spot, beyond = question.request.spot, {refusal.method for refusal in over if refusal.kind == "over-budget"}
+    dear = [candidate for candidate in priced if candidate.recipe.method in beyond]
+    searched = several_asked(question.request)
+    breaks = () if searched else breaks_by_budget(question, policy, candidates, dear, choice)
     return Recommendation(
         workload=question.workload,
         hardware=question.hardware,
         policy=policy.sentence(question.request.tolerance_points),
-        spot=question.request.spot,
+        spot=spot,
         ranked=ranked,
         settings=settings_of(question, choice),
         why=why(question, ranked, verdict.because, risks),
         risks=risks,
         refused=(*refused, *dominated),
-        would_change=would_change(question, policy, candidates, choice, fits, refused, costs),
+        would_change=(
+            *would_change(question, policy, candidates, choice, fits, refused, costs),
+            *in_words(breaks),
+        ),
+        price_breaks=breaks,
+        point_prices=point_prices(ranked, [study_setting(question, one) for one in ranked], spot=spot),
         notes=(
             *question.machine_notes,
             *question.notes,
@@ -143,7 +157,7 @@ def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None
             *_samples_note(question),
             *may_exceed(question, choice),
             *((missing,) if (missing := to_train_here(choice.recipe)) else ()),
-            *_notes(choice, spot=question.request.spot),
+            *_notes(choice, spot=spot),
         ),
     )
 
@@ -184,7 +198,7 @@ def weighed_again(
     ranked = drop_dominated(verdict.ranked)[0]
     changes: dict[str, object] = {"ranked": ranked}
     if ranked[0] != found.choice:
-        changes |= {"settings": (), "why": (verdict.because,), "would_change": ()}
+        changes |= {"settings": (), "why": (verdict.because,), "would_change": (), "price_breaks": ()}
     return found.model_copy(update=changes)
 
 

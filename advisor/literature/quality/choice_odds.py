@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.domain.quantity import Quantity
+from advisor.domain.units import weakest
 from advisor.literature.quality.features import StudySetting
 from advisor.literature.quality.posterior import Posterior, posterior
 
@@ -23,6 +24,7 @@ DRAWS: Final = 4000
 OF_A_METHOD: Final = 0.5
 """Share of an interval that is a method's: the rest is single rows about their method's mean, which no choice is made
 by. At a half the losses and the chances to be best come true on studies left out (benchmarks/choice_odds.py)."""
+ENDS: Final = (0.05, 0.95)
 NORMAL_95: Final = 1.6448536269514722
 
 
@@ -60,6 +62,24 @@ def choice_odds(
         )
         for i in range(len(questions))
     )
+
+
+def difference(
+    questions: Sequence[StudySetting], effects: Sequence[Quantity], *, share: float = OF_A_METHOD
+) -> tuple[Quantity, float]:
+    """Points that the first of two methods is expected above the second, and how likely it is above it at all.
+
+    Args:
+        questions, effects, share: as of `choice_odds`, of the two.
+    """
+    drawn = _draw(questions, effects, share)
+    gained = drawn[:, 0] - drawn[:, 1]
+    mid = effects[0].mid - effects[1].mid
+    low, high = (float(end) for end in np.quantile(gained, ENDS))
+    chance = float((gained > 0).mean() + (gained == 0).mean() / 2)
+    basis = weakest(effects[0].basis, effects[1].basis)
+    said = Quantity(low=min(low, mid), mid=mid, high=max(high, mid), unit="score", basis=basis, why="drawn together")
+    return said, chance
 
 
 def _draw(questions: Sequence[StudySetting], effects: Sequence[Quantity], share: float) -> Floats:

@@ -51,7 +51,8 @@ class Time(Value):
     )
     training: Quantity | None = None
     on_spot: Quantity | None = Field(
-        None, description="of the training on a spot machine, interruptions counted; None where nobody said how often"
+        default=None,
+        description="of the training on a spot machine, interruptions counted; None where nobody said how often",
     )
     phases: dict[str, float] = Field(default_factory=dict, description="seconds of a step by phase")
     bound_by: dict[str, float] = Field(default_factory=dict, description="share of a step: matmul, bandwidth ...")
@@ -146,7 +147,9 @@ class Candidate(Value):
     time: Time
     money: Money
     quality: Quality | None = None
-    search: SearchCost | None = Field(None, description="of so many trials around it, where these were asked for")
+    search: SearchCost | None = Field(
+        default=None, description="of so many trials around it, where these were asked for"
+    )
     assumptions: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict, description="libraries the prediction holds for")
     facts: dict[str, Any] = Field(default_factory=dict, description="method facts for columns: mergeable, overhead ...")

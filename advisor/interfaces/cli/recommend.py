@@ -17,7 +17,6 @@ from advisor.interfaces.cli.export import deliver
 from advisor.interfaces.cli.output import emit, fitted, grid, progress
 from advisor.interfaces.report.report_writer import report_writer
 from advisor.interfaces.terminal.answer import recommended
-from advisor.recommender.prices.point_prices import in_words
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
@@ -93,6 +92,8 @@ def recommendation_table(found: Recommendation) -> Iterator[Any]:
     yield from _section("settings", tuple(_in_brief(found)))
     yield from _section("why", found.why)
     yield from _section("would change it", found.would_change)
+    from advisor.recommender.prices.point_prices import in_words
+
     yield from _section("a point of quality", tuple(in_words(found.point_prices)))
     if found.refused:
         refusals = [(r.method, r.kind, r.reason) for r in found.refused]

@@ -9,7 +9,7 @@ from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of
 from advisor.catalog.objectives import find_objective, quality_unknown
 from advisor.catalog.training_precision import keeps_updates, loses_updates, precision_warning, rate_of
-from advisor.domain.candidate import Candidate, Memory, Quality, Time
+from advisor.domain.candidate import Candidate, Memory, Money, Quality, Time
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.profile import Profile
@@ -153,7 +153,6 @@ def price(
         use_measured: where this very run is in the store, its measured figures stand instead of predictions.
     """
     from advisor.catalog.methods import find_method
-    from advisor.catalog.prices import offers
 
     traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
     trace = trace_of(workload, traced, hardware, spec)
@@ -186,10 +185,8 @@ def price(
     measured = profile_of(workload, recipe, hardware.gpu.name, spec) if alone else None
     if measured is not None:
         memory, time = _as_measured(memory, time, measured, workload)
-    if time.training is not None and hardware.interruptions is not None:
-        time = time.model_copy(update={"on_spot": on_spot(time.training, hardware)})
+    time, money = _priced(time, hardware, today or date.today())
     method = find_method(recipe.method)
-    each = hardware.count // hardware.nodes
     warning = precision_warning(method, recipe, workload.task)
     unstudied = quality_unknown(workload.objective)
     return Candidate(
@@ -205,13 +202,7 @@ def price(
         fits=memory.peak_device.mid <= hardware.limit_bytes,
         limit_bytes=hardware.limit_bytes,
         time=time,
-        money=money_of(
-            time.training,
-            hardware,
-            offers(hardware.gpu.name, each),
-            today=today or date.today(),
-            on_spot=time.on_spot,
-        ),
+        money=money,
         quality=_quality(workload, recipe, spec, trace, warning),
         assumptions=(
             *([warning] if warning else ()),
@@ -227,6 +218,16 @@ def price(
         versions=trace.versions,
         facts=_facts(method, recipe, spec, trace),
     )
+
+
+def _priced(time: Time, hardware: Hardware, today: date) -> tuple[Time, Money]:
+    """The time with a spot machine's interruptions, where these were said, and the money of both."""
+    from advisor.catalog.prices import offers
+
+    wall = None if time.training is None else on_spot(time.training, hardware)
+    each = hardware.count // hardware.nodes
+    money = money_of(time.training, hardware, offers(hardware.gpu.name, each), today=today, on_spot=wall)
+    return (time if wall is None else time.model_copy(update={"on_spot": wall})), money
 
 
 def _facts(method: Method, recipe: Recipe, spec: ModelSpec, trace: Trace) -> dict[str, Any]:

@@ -14,7 +14,17 @@ from advisor.dataset.examples import Label, Layout
 from advisor.dataset.files import bad
 from advisor.dataset.folders import Placed, find_files
 from advisor.dataset.readers import plain_suffix, table_of
-from advisor.dataset.recognisers import CHATS, LABELS, PROMPTS, SYSTEMS, TEXTS, Roles, prompt_of, text_of
+from advisor.dataset.recognisers import (
+    CHATS,
+    LABELS,
+    PROMPTS,
+    SCORES,
+    SYSTEMS,
+    TEXTS,
+    Roles,
+    prompt_of,
+    text_of,
+)
 from advisor.dataset.row_formats import ROW_FORMATS, RowFormat, RowKind, recognised
 from advisor.errors import BadRequest
 
@@ -32,13 +42,19 @@ MEANINGS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("chat", "turns", "dialog", "dialogs", "chat_history", "message_list"), "messages"),
 }
 """What columns of other names are usually read as; offered, never assumed."""
+_CHAT_NAMES: Final = frozenset({*CHATS, *(name for name, role in MEANINGS.items() if role == "messages")})
 UNDERSTOOD: Final = "text; text and label; prompt and completion; instruction and output; messages; input and target"
+ORIGINS: Final = ("source", "target", "input")
 FEW_CLASSES: Final = 0.5
 """A column offered as label has fewer different values than this share of the rows."""
 PROMPTED: Final = ("prompts", "prompt-completion")
 """Formats of which reinforcement objectives read the prompts alone."""
 ANSWERS: Final = ("chosen", "rejected")
 """Roles of a pair, one sequence each."""
+GRADES: Final = frozenset(
+    {*SCORES, *LABELS, "grade", "margin", "quality", "rank", "reward", "scores", "weight", "helpfulness"}
+)
+"""Words in the names of numbers that say how much a row is worth, or of which class it is."""
 SMALL: Final = 0.005
 """A share of the characters below this is said as less than one per cent."""
 
@@ -251,8 +267,10 @@ def not_used(seen: Columns, layout: Layout, turn_keys: set[str]) -> tuple[str, .
     if index := [column.name for column in rest if column.is_index()]:
         notes.append(f"the row numbers in {', '.join(map(repr, index))} are left out")
     flags = [column for column in rest if column.flags and column.name.lower() in ("label", "kto_tag")]
-    if flags and layout.kind in ("prompt-completion", "messages"):
-        notes.append(f"{flags[0].name!r} is not used: answers it marks as bad are trained on like the good ones")
+    flags = flags[:1] if layout.kind in ("prompt-completion", "messages") else []
+    notes += [f"{c.name!r} is not used: answers it marks as bad are trained on like the good ones" for c in flags]
+    if grades := [column.name for column in rest if column not in flags and _is_grade(column)]:
+        notes.append(f"the numbers in {', '.join(map(repr, grades))} are not used: each row counts alike")
     media = [column.name for column in rest if column.media_kind()]
     if media:
         notes.append(f"pictures or sound in {', '.join(map(repr, media))} are not used: lengths are of the text alone")
@@ -264,6 +282,11 @@ def not_used(seen: Columns, layout: Layout, turn_keys: set[str]) -> tuple[str, .
     if seen.more:
         notes.append("further columns, beyond the first 2000, are not used")
     return tuple(notes)
+
+
+def _is_grade(column: Column) -> bool:
+    """Numbers called like what weighs, grades or classes rows."""
+    return (column.numeric or column.flags) and bool(GRADES & set(column.name.lower().split("_")))
 
 
 def _share(part: int, whole: int) -> str:
@@ -282,13 +305,18 @@ def _unknown(path: Path, seen: Columns, first: Placed) -> Exception:
     file, number, row = first
     nulls = [name for name, value in row.items() if value is None]
     said = f" ({', '.join(map(repr, nulls))} null)" if nulls else ""
+    unfilled = [column.name for column in seen if not column.filled and column.name not in nulls]
+    said += f" ({', '.join(map(repr, unfilled))} empty in every row)" if unfilled else ""
     guess = _guess(seen)
     known = {*TEXTS, *LABELS, *CHATS, *(name for pair in PROMPTS for name in pair)}
     strange = any(name.lower() not in known for name in row)
     table = plain_suffix(file) in (".csv", ".tsv")
     header = table and strange and any(_looks_like_data(column) for column in seen)
     hints = ["the first line of the table must name its columns"] if header else []
-    if row and not header:
+    turns = next((c.name for c in seen if c.kinds == {"texts"} and c.name.lower() in _CHAT_NAMES), None)
+    if turns is not None:
+        hints = [f"{turns!r} lists texts, and a chat's turns say whose: {{'role': 'user', 'content': ...}}"]
+    elif row and not header:
         hints = [f"to name the columns, for example: --columns {guess or 'text=COLUMN,label=COLUMN'}"]
     return bad(file, f"has {table_of(row)}{said}, which is none of: {UNDERSTOOD}", number, hints=hints)
 
@@ -314,7 +342,12 @@ def _guess(seen: Columns) -> str:
     for column in seen:
         close = difflib.get_close_matches(column.name.lower(), list(customary), n=1, cutoff=0.75)
         role = customary.get(close[0]) if close else None
-        fits = column.textual if role in ("text", "prompt", "completion") else bool(column.filled)
+        fits = bool(column.filled)
+        if role in ("text", "prompt", "completion"):
+            # where rows come from is called `source` too, and comes again
+            fits = column.textual and not (column.name.lower() in ORIGINS and _classes(column, seen.rows))
+        if role == "messages":
+            fits = "objects" in column.kinds or column.json_lists == column.filled > 0
         if role and fits and column.name.lower() not in SYSTEMS:
             meant.setdefault(role, column.name)
     for roles in (("messages",), ("prompt", "completion"), ("text", "label")):
@@ -326,7 +359,7 @@ def _guess(seen: Columns) -> str:
 def _by_content(seen: Columns, meant: Mapping[str, str]) -> str:
     texts = [c for c in seen if c.textual and not _classes(c, seen.rows)]
     texts.sort(key=lambda column: -column.characters)
-    labels = [c for c in seen if _classes(c, seen.rows) and not c.is_index()]
+    labels = [c for c in seen if _classes(c, seen.rows) and not c.is_index() and (len(c.values) > 1 or seen.rows < 3)]
     text = next((seen.by_name[meant[r]] for r in ("text", "prompt") if r in meant), texts[0] if texts else None)
     if text is None:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advisor.dataset.columns import Column, Columns
+from advisor.dataset.columns import Column, Columns, as_float
 
 Roles = dict[str, tuple[str, ...]]
 """The columns of a file by what they are read as."""
@@ -44,6 +44,9 @@ POSITIVES = ("positive", "pos", "positives", "positive_passages", "positive_pass
 NEGATIVES = ("negative", "neg", "negatives", "negative_passages", "negative_1")
 CHOICES = ("choices", "options", "endings", "answer_choices", "mc1_targets")
 FLAG_LABELS = ("label", "labels", "kto_tag", "is_good", "desirable")
+TOKEN_IDS = ("input_ids", "token_ids")
+MEDIA_TEXTS = ("caption", "captions", "transcription", "transcript", "alt_text", *TEXTS)
+"""What beside a picture or a sound could be read alone."""
 FEWEST_FLAGS = 5
 """Rows from which columns of zeros and ones are taken for labels; in fewer any number may be 0 or 1."""
 MARKED_SHARE = 0.05
@@ -113,7 +116,11 @@ def media_columns(columns: Columns) -> Roles | None:
     """Pictures, sound or video, in a column of their own or as marks in the text."""
     named = tuple(column.name for column in columns if column.media_kind())
     marked = tuple(column.name for column in columns if column.marks > MARKED_SHARE * columns.rows)
-    return {"media": (*named, *(name for name in marked if name not in named))} if named or marked else None
+    if not named and not marked:
+        return None
+    chat, text = chat_of(columns), columns.first(MEDIA_TEXTS, "text")
+    beside = {"chat": (chat.name,)} if chat else {"text": (text.name,)} if text and text.name not in named else {}
+    return {"media": (*named, *(name for name in marked if name not in named)), **beside}
 
 
 def preference_columns(columns: Columns) -> Roles | None:
@@ -136,6 +143,19 @@ def kto_columns(columns: Columns) -> Roles | None:
     if prompt:
         return {"prompt": (prompt[0].name,), "completion": (prompt[1].name,), "label": (label.name,)}
     return {"messages": (chat.name,), "label": (label.name,)} if chat else None
+
+
+def signed_columns(columns: Columns) -> Roles | None:
+    """An answer marked good by 1 and bad by -1."""
+    label, prompt = columns.first(FLAG_LABELS, "number", "text"), prompt_of(columns)
+    if label is None or prompt is None or not label.numeric or label.many:
+        return None
+    return {"label": (label.name,)} if {as_float(value) for value in label.values} == {-1.0, 1.0} else None
+
+
+def token_ids_columns(columns: Columns) -> Roles | None:
+    """Numbers of tokens, where the texts were."""
+    return _roles(tokens=columns.first(TOKEN_IDS, "numbers"))
 
 
 def stepwise_columns(columns: Columns) -> Roles | None:

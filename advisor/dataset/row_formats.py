@@ -39,7 +39,9 @@ class RowFormat:
     def refusal(self, roles: Mapping[str, tuple[str, ...]]) -> tuple[str, tuple[str, ...]]:
         """The sentence and the hints, with the file's own names in them."""
         names = {role: "+".join(columns) for role, columns in roles.items()}
-        listed = ", ".join(repr(column) for column in dict.fromkeys(itertools.chain(*roles.values())))
+        # what could be read beside pictures is no sign of them
+        signs = [roles["media"]] if "media" in roles else roles.values()
+        listed = ", ".join(repr(column) for column in dict.fromkeys(itertools.chain(*signs)))
         filled = _Blank(names | {"listed": listed})
         return self.says.format_map(filled), tuple(
             h for h in (i.format_map(filled) for i in self.instead) if "{" not in h
@@ -60,7 +62,14 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         recognisers.media_columns,
         "hold pictures, sound or video ({listed}): training on them from a data file is not modelled yet, and their "
         "tokens would be missing from every length",
-        ("for the text alone, name its columns: --columns messages=conversations, or text=caption",),
+        ("for the text alone: --columns messages={chat}", "for the text alone: --columns text={text}"),
+    ),
+    RowFormat(
+        "token-ids",
+        None,
+        recognisers.token_ids_columns,
+        "hold token ids in '{tokens}', of a tokenizer that they do not name: rows are read as text",
+        ("the lengths alone do: give the number of tokens of each row, a number a line, with --length-file",),
     ),
     RowFormat(
         "preference",
@@ -81,6 +90,17 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         (
             "to price training on both: advisor recommend --objective kto",
             "to train on the good answers alone (SFT): keep the rows where '{label}' is true, in a file without it",
+        ),
+    ),
+    RowFormat(
+        "signed-answers",
+        None,
+        recognisers.signed_columns,
+        "mark answers by 1 and -1 in '{label}': plain training would learn those of -1 too, and KTO's marks are true "
+        "and false",
+        (
+            "to price training on both: write '{label}' as true and false, then advisor recommend --objective kto",
+            "to train on the good answers alone (SFT): keep the rows of 1, in a file without '{label}'",
         ),
     ),
     RowFormat(

@@ -41,6 +41,8 @@ EXAMPLES: dict[str, list[Row]] = {
         {"prompt": "a", "completion": "b", "label": "false"},
         {"messages": [ASKED, SAID], "kto_tag": False},
     ],
+    "token-ids": [{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}, {"input_ids": [1, 2], "text": "a"}],
+    "signed-answers": [],
     "stepwise": [{"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}],
     "token-classification": [
         {"tokens": ["a", "b"], "ner_tags": [0, 1]},
@@ -121,7 +123,12 @@ def test_rows_are_known_by_their_format(name: str, row: Row, tmp_path: Path):
 
 @pytest.mark.parametrize(
     "row",
-    [row for name, rows in EXAMPLES.items() for row in rows if name in ("scored-pairs", "graded-text", "regression")],
+    [
+        row
+        for name, rows in EXAMPLES.items()
+        for row in rows
+        if name in ("scored-pairs", "graded-text", "regression", "pictures-or-sound")
+    ],
 )
 def test_what_an_error_says_to_type_works(row: Row, tmp_path: Path):
     path = write(tmp_path, [row, {**row, **{k: 2 for k, v in row.items() if isinstance(v, int)}}])
@@ -178,6 +185,35 @@ def test_tools_calls_and_their_arguments_reach_the_template(tmp_path: Path):
 def test_a_column_with_text_that_is_not_read_is_named_with_its_share(tmp_path: Path):
     row = {"text": "x" * 49, "other": "y" * 51, "id": 7}
     assert read_rows(write(tmp_path, [row])).notes == ("column 'other' (51 % of the characters) is not used",)
+
+
+@pytest.mark.parametrize("marks", [(1, -1), ("1", "-1"), (1.0, -1.0)])
+def test_answers_marked_by_a_sign_are_refused_whoever_asks(tmp_path: Path, marks: tuple[Any, Any]):
+    rows = [{"prompt": "a", "completion": "b", "label": mark} for mark in marks]
+    for also in ((), ("preference", "kto")):
+        with pytest.raises(BadRequest, match="by 1 and -1 in 'label'"):
+            read_rows(write(tmp_path, rows), also=also)
+
+
+@pytest.mark.parametrize("name", ["score", "margin", "weight", "quality_score", "rating"])
+def test_numbers_that_weigh_or_grade_rows_are_named(tmp_path: Path, name: str):
+    rows = [{"prompt": "a", "completion": "b", name: at / 3, "id": at, "size": at} for at in range(4)]
+    assert read_rows(write(tmp_path, rows)).notes == (f"the numbers in {name!r} are not used: each row counts alike",)
+
+
+def told(tmp_path: Path, rows: list[Row]) -> str:
+    with pytest.raises(BadFile) as caught:
+        read_rows(write(tmp_path, rows))
+    return str(caught.value)
+
+
+def test_a_hint_never_names_what_cannot_be_read(tmp_path: Path):
+    assert "'response' empty in every row" in told(tmp_path, [{"instruction": "a", "response": ""}] * 3)
+    turns = told(tmp_path, [{"conversations": ["a", "b"]}] * 3)
+    assert "'role'" in turns
+    assert "--columns" not in turns
+    origin = told(tmp_path, [{"source": "web", "instruction": f"a {at}", "models": ["m"]} for at in range(9)])
+    assert "--columns text=instruction\n" in origin + "\n"
 
 
 # -- columns named ---------------------------------------------------------------------------------------------

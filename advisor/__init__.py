@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from advisor.estimator.estimate import estimate as estimate
     from advisor.estimator.fitting.fit import fit as fit
     from advisor.experiments.experiment import study as study
+    from advisor.experiments.probe import probe as probe
     from advisor.exporters.export import export as export
     from advisor.exporters.export_job import Export as Export
     from advisor.interfaces.schema import schema as schema
@@ -70,6 +71,7 @@ VERBS: Final[dict[str, str]] = {
     "methods": "advisor.catalog.methods",
     "models": "advisor.catalog.models",
     "plan": "advisor.planner.plan",
+    "probe": "advisor.experiments.probe",
     "profile": "advisor.profiler.profile",
     "recommend": "advisor.recommender.recommend",
     "schema": "advisor.interfaces.schema",

@@ -30,11 +30,13 @@ from advisor.domain.request.command_options import (
 )
 from advisor.domain.request.measuring_options import AuditCommand, CalibrateCommand, ProfileCommand, StudyCommand
 from advisor.domain.request.plan_options import PlanOptions
+from advisor.domain.request.probe_options import ProbeCommand, ProbeOptions
 from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.validation import RENAMED
 from advisor.domain.request.verb_options import EstimateOptions, RecommendOptions
 from advisor.errors import BadRequest
 from advisor.estimator.estimate_request import EstimateRequest
+from advisor.experiments.probe_query import ProbeQuery
 from advisor.interfaces.cli.main import VERBS as VERB_COMMANDS
 from advisor.interfaces.cli.main import load
 from advisor.planner.plan_request import PlanRequest
@@ -47,12 +49,14 @@ VERBS: list[tuple[str, type, type[BaseModel], set[str]]] = [
     ("recommend", RecommendOptions, RecommendRequest, {"model", "gpu"}),
     ("tune", SearchOptions, TuneQuery, set()),
     ("plan", PlanOptions, PlanRequest, {"jobs", "fleet"}),
+    ("probe", ProbeOptions, ProbeQuery, {"model", "data"}),
 ]
 COMMANDS: dict[str, type] = {
     "estimate": EstimateCommand,
     "fit": FitCommand,
     "recommend": RecommendCommand,
     "tune": TuneCommand,
+    "probe": ProbeCommand,
     "plan": PlanCommand,
     "export": ExportCommand,
     "study": StudyCommand,

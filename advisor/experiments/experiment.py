@@ -61,7 +61,7 @@ def study(
         raise BadRequest(f"--hours must be above 0, not {hours}")
     asked = _changed(plan if isinstance(plan, ExperimentPlan) else find_plan(plan), model, changes)
     folder = Path(out or f"{OUT}/{asked.id}").resolve()
-    session = Session(asked, folder, device=device, threads=threads, keep=keep, on_progress=on_progress)
+    session = Session(plan=asked, folder=folder, device=device, threads=threads, keep=keep, on_progress=on_progress)
     session.begin(weights or asked.model, written=not dry_run)
     planned = session.state("planned")
     on_plan(planned)

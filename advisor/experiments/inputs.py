@@ -16,8 +16,15 @@ SHAPE: Final = ("architecture", "layers", "hidden", "vocabulary")
 """Figures of a model that weights of another would not share."""
 
 
-def asked(plan: ExperimentPlan, weights: str) -> tuple[TuneRequest, dict[str, list[Row]]]:
-    """The tuner's own reading of the question, and its rows; evaluation and test rows cut to the plan's number."""
+def asked(
+    plan: ExperimentPlan, weights: str, length: tuple[float | None, int | None] | None = None
+) -> tuple[TuneRequest, dict[str, list[Row]]]:
+    """The tuner's own reading of the question, and its rows; evaluation and test rows cut to the plan's number.
+
+    `length` are epochs and batch in place of the plan's; a None of them is what the first method needs to converge, as
+    `tune` has it.
+    """
+    epochs, batch = length or (plan.epochs or 3.0, plan.effective_batch_size)
     files = [_file(name, plan) for name in (plan.data, plan.eval_data, plan.test_data)]
     begun = make_request(
         weights,
@@ -31,8 +38,8 @@ def asked(plan: ExperimentPlan, weights: str) -> tuple[TuneRequest, dict[str, li
         trials=1,
         name=plan.id,
         seq_len=plan.seq_len,
-        epochs=plan.epochs or 3.0,
-        effective_batch_size=plan.effective_batch_size,
+        epochs=epochs,
+        effective_batch_size=batch,
         trainer=plan.trainer,
         dtype=plan.dtype,
         seed=plan.seed,

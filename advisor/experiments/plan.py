@@ -189,8 +189,10 @@ def checked(plan: ExperimentPlan) -> ExperimentPlan:
     return plan.model_copy(update={"methods": tuple(dict.fromkeys(names.values())), "rates": rates})
 
 
-def draw(rows: Sequence[Row], size: int, seed: int, *, labelled: bool) -> list[Row]:
+def draw(rows: Sequence[Row], size: int, seed: int, *, labelled: bool, every_class: bool = False) -> list[Row]:
     """`size` of the rows: nested (a size holds every smaller one of the same seed) and by class as the whole is.
+
+    With `every_class` a row of each class comes first, however rare it is.
 
     Raises:
         BadRequest: there are fewer rows than that, or so few that a class is absent.
@@ -209,7 +211,9 @@ def draw(rows: Sequence[Row], size: int, seed: int, *, labelled: bool) -> list[R
     for label in sorted(by_class):
         members = by_class[label]
         random.Random(f"{seed}/{label}").shuffle(members)
-        placed += [((i + 0.5) / len(members), label, row) for i, row in enumerate(members)]
+        placed += [
+            (0.0 if every_class and i == 0 else (i + 0.5) / len(members), label, row) for i, row in enumerate(members)
+        ]
     placed.sort(key=lambda one: one[:2])
     taken = placed[:size]
     absent = sorted(set(by_class) - {label for _, label, _ in taken})

@@ -7,56 +7,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from advisor import store
 from advisor.catalog.findings.study_files import broken_laws
-from advisor.dataset.splits import Row, Splits, make_splits, write_splits
 from advisor.domain.findings import Study
-from advisor.domain.request.vocabulary import MIXED_DTYPES, Base
-from advisor.errors import DISK_FULL, BadRequest, DoesNotFit
+from advisor.errors import DoesNotFit
+from advisor.experiments.cell_trainings import CellTrainings, OutOfTime
 from advisor.experiments.experiment_findings import Group, Scored, findings_of
-from advisor.experiments.inputs import absolute, asked
-from advisor.experiments.plan import ExperimentPlan, ExperimentProgress, ExperimentRun, TrainingCell, draw, question
-from advisor.store import full_disk
+from advisor.experiments.inputs import asked
+from advisor.experiments.plan import ExperimentProgress, ExperimentRun, TrainingCell
 from advisor.training.monitor import WEIGHTS
-from advisor.training.training_process import Child
 from advisor.training.training_spec import TrainingResult, TrainingSpec
 from advisor.tuner.storage.trials import finished_result
-from advisor.tuner.tune_request import TuneRequest
 
-PLAN_FILE: Final = "plan.json"
-QUESTION_FILE: Final = "question.json"
-WEIGHTS_FILE: Final = "session.json"
-"""Where this machine has the weights."""
 FINDINGS: Final = "findings"
 FIRST_TRAINING_SECONDS: Final = 30.0
 """What a training is taken to last before one has ended; the time left follows the measured ones from then on."""
 
 
-class OutOfTime(Exception):
-    """The session's time budget is spent; the training it ended goes on from its checkpoint next time."""
-
-
-@dataclass(slots=True)
-class Session:
+@dataclass(slots=True, kw_only=True)
+class Session(CellTrainings):
     """One sitting at a study's folder."""
 
-    plan: ExperimentPlan
-    folder: Path
-    device: Literal["auto", "cpu", "cuda"]
-    threads: int | None
+    VERB: ClassVar[str] = "study"
+
     keep: bool
     on_progress: Callable[[ExperimentProgress], None]
-    deadline: float | None = None
-    request: TuneRequest = field(init=False)
-    rows: dict[str, list[Row]] = field(init=False)
     rates: dict[str, tuple[float, ...]] = field(init=False)
-    drawn: dict[tuple[int, int], Splits] = field(default_factory=dict[tuple[int, int], Splits])
-    trained: int = 0
-    spent_seconds: float = 0.0
-    failed: dict[str, str] = field(default_factory=dict[str, str])
-    began: float = field(default_factory=time.monotonic)
 
     def begin(self, weights: str, *, written: bool) -> None:
         """Check plan, data and model; then write the plan, unless another question lies in the folder.
@@ -68,28 +46,11 @@ class Session:
         self.request, self.rows = asked(plan, weights)
         published = {start.recipe.method: start.recipe.learning_rate for start in self.request.starts}
         self.rates = {name: plan.rates_of(name, published[name]) for name in plan.methods}
-        labelled = self.request.splits.kind == "text-label"
         for size in plan.sizes:
-            draw(self.rows["train"], size, 0, labelled=labelled)
-        now = question(plan, self.request.splits.sha256)
-        before = self.folder / QUESTION_FILE
-        if before.is_file():
-            was = store.read_document(before)
-            differ = sorted(k for k in now if was.get(k) != now[k])
-            if differ:
-                raise BadRequest(
-                    f"{self.folder} holds a study with another {' and '.join(differ)}",
-                    hints=["to begin another: --out FOLDER"],
-                    differ=differ,
-                )
+            self.draw(size, 0)
+        now = self.check_folder()
         if written:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            store.write_document(now, before)
-            store.write(absolute(plan), self.folder / PLAN_FILE)
-            store.write_document(
-                {"weights": str(Path(weights).resolve()) if Path(weights).is_dir() else weights},
-                self.folder / WEIGHTS_FILE,
-            )
+            self.write_plan(now, weights)
 
     def run(self) -> ExperimentRun:
         """Every group of the grid, one after another; what is whole is written as it becomes so.
@@ -141,7 +102,7 @@ class Session:
             return
         for rate in self.rates[method]:
             if rate != best:
-                (self._place(TrainingCell(method=method, size=size, seed=0, rate=rate)) / WEIGHTS).unlink(
+                (self.place(TrainingCell(method=method, size=size, seed=0, rate=rate)) / WEIGHTS).unlink(
                     missing_ok=True
                 )
         for seed in range(self.plan.seeds):
@@ -155,7 +116,7 @@ class Session:
         scores: list[tuple[float, float]] = []
         for rate in self.rates[method]:
             cell = TrainingCell(method=method, size=size, seed=0, rate=rate)
-            result = finished_result(self._place(cell))
+            result = finished_result(self.place(cell))
             if result is not None and result.score is not None:
                 scores.append((sign * result.score, -rate))
             elif cell.folder not in self.failed:
@@ -164,13 +125,13 @@ class Session:
 
     def _train(self, cell: TrainingCell) -> TrainingResult | None:
         """The cell's training, from its folder where it is finished; None where it failed."""
-        place = self._place(cell)
+        place = self.place(cell)
         done = finished_result(place)
         if done is not None and ((place / WEIGHTS).is_file() or self._tested(cell) or not self._needed(cell)):
             return done
         if cell.folder in self.failed:
             return None
-        return self._run(cell, self._job(cell))
+        return self._run(cell, self.job(cell))
 
     def _needed(self, cell: TrainingCell) -> bool:
         """Whether the cell's weights are still to be tested; a rate that lost needs none."""
@@ -179,9 +140,9 @@ class Session:
 
     def _test(self, cell: TrainingCell) -> None:
         """Score the test rows with the cell's best weights; then the weights have done their work."""
-        place = self._place(cell)
+        place = self.place(cell)
         if not self._tested(cell):
-            job = self._job(cell).model_copy(
+            job = self.job(cell).model_copy(
                 update={
                     "mode": "finish",
                     "folder": str(place / "test"),
@@ -197,89 +158,11 @@ class Session:
         (place / WEIGHTS).unlink(missing_ok=True)
 
     def _tested(self, cell: TrainingCell) -> bool:
-        return finished_result(self._place(cell) / "test") is not None
+        return finished_result(self.place(cell) / "test") is not None
 
     def _run(self, cell: TrainingCell, job: TrainingSpec) -> TrainingResult | None:
         self._tell(cell)
-        if self._late():
-            raise OutOfTime
-        began = time.monotonic()
-        result = Child(
-            job=job,
-            on_progress=lambda line: None,
-            wanted=lambda: "time budget" if self._late() else None,
-            environment=self._environment(),
-        ).run()
-        if result.status == "interrupted" and self._late():
-            raise OutOfTime
-        if result.reason == DISK_FULL:
-            raise full_disk(self.folder, self.resume())
-        self.trained += job.mode == "train"
-        self.spent_seconds += time.monotonic() - began
-        if result.status != "complete":
-            self.failed[cell.folder] = result.reason or result.status
-            return None
-        return result
-
-    def _late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
-
-    def _job(self, cell: TrainingCell) -> TrainingSpec:
-        plan, request = self.plan, self.request
-        batch = plan.batch_of(cell.size)
-        start = next(s for s in request.starts if s.recipe.method == cell.method)
-        micro = min(start.recipe.micro_batch_size, batch)
-        while batch % micro:
-            micro -= 1
-        recipe = start.recipe.model_copy(
-            update={
-                "learning_rate": cell.rate,
-                "head_learning_rate": None,  # the rates a study compares are of all that trains
-                "micro_batch_size": micro,
-                "gradient_accumulation": batch // micro,
-                **_mixed(plan, start.recipe.base),
-            }
-        )
-        workload = request.workload.model_copy(
-            update={"samples": cell.size, "epochs": plan.epochs_of(cell.size), "effective_batch_size": batch}
-        )
-        data, splits = self._rows(cell)
-        return TrainingSpec(
-            study=plan.id,
-            number=0,
-            folder=str(self._place(cell)),
-            data=str(data),
-            splits=splits,
-            spec=request.spec,
-            workload=workload,
-            recipe=recipe,
-            metric=request.metric,
-            higher_is_better=request.higher_is_better,
-            seed=plan.seed + cell.seed,
-            evaluations=plan.evaluations,
-            evaluation_rows=plan.evaluation_rows,
-            device=self.device,
-            threads=self.threads,
-        )
-
-    def _rows(self, cell: TrainingCell) -> tuple[Path, Splits]:
-        """The rows of a size and seed as files; the same each time, so a second session finds them."""
-        place = self.folder / "data" / f"n{cell.size}-seed{cell.seed}"
-        key = (cell.size, cell.seed)
-        if key not in self.drawn:
-            kind = self.request.splits.kind
-            train = draw(self.rows["train"], cell.size, self.plan.seed + cell.seed, labelled=kind == "text-label")
-            rows, splits = make_splits({**self.rows, "train": train}, kind, seed=self.plan.seed)
-            write_splits(rows, place)
-            self.drawn[key] = splits
-        return place, self.drawn[key]
-
-    def _environment(self) -> dict[str, str]:
-        said = {} if self.device != "cpu" else {"CUDA_VISIBLE_DEVICES": ""}
-        return said | ({"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"} if self.threads else {})
-
-    def _place(self, cell: TrainingCell) -> Path:
-        return self.folder / "cells" / cell.folder
+        return self.run_job(cell, job)
 
     def groups(self) -> list[Group]:
         """Each method at each size of which a seed was scored on the test rows."""
@@ -292,9 +175,9 @@ class Session:
                 scored: list[Scored] = []
                 for seed in range(self.plan.seeds):
                     cell = TrainingCell(method=method, size=size, seed=seed, rate=best)
-                    trained, tested = finished_result(self._place(cell)), finished_result(self._place(cell) / "test")
+                    trained, tested = finished_result(self.place(cell)), finished_result(self.place(cell) / "test")
                     if trained is not None and tested is not None and tested.score is not None:
-                        scored.append(Scored(trained, tested.score, self._job(cell)))
+                        scored.append(Scored(trained, tested.score, self.job(cell)))
                 if scored:
                     found.append(Group(method, size, self.rates[method], tuple(scored)))
         return found
@@ -310,7 +193,7 @@ class Session:
                 cells = [TrainingCell(method=method, size=size, seed=0, rate=rate) for rate in rates]
                 cells += [TrainingCell(method=method, size=size, seed=s, rate=later) for s in range(1, self.plan.seeds)]
                 total += len(cells)
-                left += [c for c in cells if finished_result(self._place(c)) is None and c.folder not in self.failed]
+                left += [c for c in cells if finished_result(self.place(c)) is None and c.folder not in self.failed]
         return left, total
 
     def _tell(self, cell: TrainingCell) -> None:
@@ -323,9 +206,6 @@ class Session:
     def _left(self, trainings: int) -> float:
         each = self.spent_seconds / self.trained if self.trained else FIRST_TRAINING_SECONDS
         return each * trainings
-
-    def resume(self) -> str:
-        return f"advisor study --resume {self.folder}"
 
     def state(self, stopped: Literal["complete", "time budget", "planned"]) -> ExperimentRun:
         """How far the study is."""
@@ -342,11 +222,3 @@ class Session:
             notes=(*self.request.splits.notes, *(f"{name} failed: {why}" for name, why in self.failed.items())),
             resume=self.resume() if stopped == "time budget" else "",
         )
-
-
-def _mixed(plan: ExperimentPlan, base: Base) -> dict[str, Any]:
-    """The plan's mixed precision as fields of a recipe; beside a quantised base the rest is held in the 16-bit type."""
-    if plan.mixed_precision == "no":
-        return {}
-    dtype = plan.dtype if base == "dtype" else MIXED_DTYPES[plan.mixed_precision]
-    return {"mixed_precision": plan.mixed_precision, "dtype": dtype}

@@ -40,6 +40,10 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
         "advisor.interfaces.cli.tune:command",
         "Search the settings on your data, from the recommendation on; keep the best adapter.",
     ),
+    "probe": (
+        "advisor.interfaces.cli.probe:command",
+        "Train a little on your data: which method, go or no-go, how many more rows.",
+    ),
     "plan": (
         "advisor.interfaces.cli.plan:command",
         "Which job runs on which machine and when, at what cost, with what chance of its deadline.",

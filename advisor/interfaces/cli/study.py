@@ -112,8 +112,8 @@ def _resumed(folder: str, asked: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from advisor import store
+    from advisor.experiments.cell_trainings import PLAN_FILE, WEIGHTS_FILE
     from advisor.experiments.plan import ExperimentPlan
-    from advisor.experiments.session import PLAN_FILE, WEIGHTS_FILE
 
     if not (Path(folder) / PLAN_FILE).is_file():
         raise BadRequest(f"no study lies in {folder}", hints=["give the folder that --out named"], folder=folder)

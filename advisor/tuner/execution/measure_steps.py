@@ -7,7 +7,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from advisor.dataset.splits import Row, write_splits
 from advisor.domain.recipe import Recipe
@@ -31,8 +31,13 @@ ROOM: Final = 0.9
 """Of the time left that a shortened training is planned to take: steps of a measurement vary by about a tenth."""
 
 
-def measure(request: TuneRequest, rows: Mapping[str, Sequence[Row]]) -> tuple[MeasuredSteps | None, str]:
-    """What the first trial's steps take, trained in a folder that is thrown away; or None and why not."""
+def measure(
+    request: TuneRequest, rows: Mapping[str, Sequence[Row]], *, device: str | None = None
+) -> tuple[MeasuredSteps | None, str]:
+    """What the first trial's steps take, trained in a folder that is thrown away; or None and why not.
+
+    On the `device` named (auto, cpu, cuda), else on the one that the request is for.
+    """
     recipe, workload = start_of(request)
     with tempfile.TemporaryDirectory(prefix="advisor-measure-") as name:
         folder = Path(name)
@@ -40,12 +45,13 @@ def measure(request: TuneRequest, rows: Mapping[str, Sequence[Row]]) -> tuple[Me
         slot = ResourceSlot()
         threads = slot.threads(request)
         job = request.job(0, folder / "steps", folder, recipe, workload, threads=threads)
-        job = job.model_copy(update={"max_steps": STEPS, "evaluations": 1, "evaluation_rows": ROWS, "deadline": None})
+        fields: dict[str, Any] = {"max_steps": STEPS, "evaluations": 1, "evaluation_rows": ROWS, "deadline": None}
+        job = job.model_copy(update=fields | ({"device": device} if device else {}))
         result = Child(
             job=job,
             on_progress=lambda line: None,
             wanted=lambda: None,
-            environment=slot.environment(request, threads),
+            environment=slot.environment(request, threads) if device is None else {},
             memory_bytes=limit_bytes(request) if request.hardware is None else None,
             seconds=min(MOST_SECONDS, request.budget.seconds or MOST_SECONDS),
         ).run()

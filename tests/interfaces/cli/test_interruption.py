@@ -61,6 +61,7 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
             [*train, "--method", "lora,ia3", "--size", "40", "--device", "cpu", "--out", str(place / "study")],
             "training_worker",
         ),
+        "probe": ([*train, "--device", "cpu", "--out", str(place / "probe")], "training_worker"),
         "web": (["--port", "0"], "job_worker"),
         "calibrate": (["--gpu", "L40S", "--dry-run"], ""),
         "audit": (["--gpu", "L40S"], ""),

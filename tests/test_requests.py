@@ -28,9 +28,15 @@ from advisor.domain.request.command_options import (
     TuneCommand,
     WebCommand,
 )
-from advisor.domain.request.measuring_options import AuditCommand, CalibrateCommand, ProfileCommand, StudyCommand
+from advisor.domain.request.measuring_options import (
+    AuditCommand,
+    CalibrateCommand,
+    ProbeCommand,
+    ProbeOptions,
+    ProfileCommand,
+    StudyCommand,
+)
 from advisor.domain.request.plan_options import PlanOptions
-from advisor.domain.request.probe_options import ProbeCommand, ProbeOptions
 from advisor.domain.request.tune_options import SearchOptions
 from advisor.domain.request.validation import RENAMED
 from advisor.domain.request.verb_options import EstimateOptions, RecommendOptions

@@ -13,7 +13,7 @@ from typing import Final, Unpack
 
 from advisor import store
 from advisor.domain.questions.probing import ProbeAnswer, ProbeProgress
-from advisor.domain.request.probe_options import ProbeOptions
+from advisor.domain.request.measuring_options import ProbeOptions
 from advisor.errors import DoesNotFit
 from advisor.experiments.cell_trainings import OutOfTime
 from advisor.experiments.probe_answer import answer_of
@@ -39,7 +39,7 @@ def probe(
         data: training rows. Scores are of `eval_data`, else of a tenth of the rows.
         on_plan: hears what is planned before anything is trained.
         on_progress: hears of each training as it begins.
-        options: see `advisor.domain.request.probe_options.ProbeOptions`.
+        options: see `advisor.domain.request.measuring_options.ProbeOptions`.
 
     Raises:
         BadRequest: the question makes no sense, or its budget trains nothing; nothing was written.

@@ -23,7 +23,7 @@ Verdict = Literal["go", "no-go", "unsure", "planned"]
 SURE: Final = 0.8
 """Chance at which go, or no-go, is said: below, the answer is that it is not known."""
 WORTH_POINTS: Final = 2.0
-"""Above always giving the commonest label, without --target: less is not worth a training."""
+"""Above always giving the commonest label, without --target-score: less is not worth a training."""
 MOST_ROWS: Final = 10**9
 NO_DIFFERENCE: Final = 0.25
 """Points of expected loss within which methods count as equal, and the quickest to train is taken."""
@@ -133,7 +133,7 @@ def _says(session: ProbeSession, choice: ProbedMethod | None, methods: list[Prob
 def _verdict(session: ProbeSession, choice: ProbedMethod | None, draws: Draws) -> tuple[Verdict, str]:
     if choice is None:
         return "planned", "nothing was trained yet"
-    metric, target = session.request.metric, session.query.target
+    metric, target = session.request.metric, session.query.target_score
     scores = [one.score for one in session.done.values()]
     chance_level = _commonest(session.rows["evaluation"]) if session.request.splits.labels else None
     if flat := never_moved(metric, scores, chance_level):
@@ -146,7 +146,7 @@ def _verdict(session: ProbeSession, choice: ProbedMethod | None, draws: Draws) -
         goal = 100 * chance_level + WORTH_POINTS
         what = f"{WORTH_POINTS:g} points above always giving the commonest label ({100 * chance_level:.1f})"
     else:
-        return "unsure", f"what is worth having was not said: --target, in the unit of {metric}"
+        return "unsure", f"what is worth having was not said: --target-score, in the unit of {metric}"
     chance = float((reached >= goal).mean())
     verdict: Verdict = "go" if chance >= SURE else "no-go" if chance <= 1 - SURE else "unsure"
     return verdict, f"{chance:.0%} chance of {what} with {choice.method} on all rows"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError, field_validator
 
 from advisor import store
-from advisor.domain.request.probe_options import MorePoints, Target
+from advisor.domain.request.measuring_options import MorePoints, TargetScore
 from advisor.domain.request.validation import check_names, refusal_of
 from advisor.domain.request.verb_options import (
     EffectiveBatchSize,
@@ -43,7 +43,7 @@ class ProbeQuery(Stored):
     eval_data: str | None = None
     method: tuple[str, ...] | None = None
     hours: float | None = None
-    target: Target | None = None
+    target_score: TargetScore | None = None
     more_points: MorePoints = 2.0
     tolerance_points: TolerancePoints = 1.0
     task: TaskName | None = None

@@ -78,7 +78,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _AtDecay:
     """The posterior at one decay: of every arm at every size, then b."""
 
     weight: float
@@ -117,7 +117,7 @@ class ScoreModel:
         places = np.array([self.at(one.arm, one.size) for one in seen], dtype=int)
         points = np.array([one.points for one in seen])
         noise = np.array([one.variance for one in seen])
-        found: list[_Given] = []
+        found: list[_AtDecay] = []
         fits: list[float] = []
         for decay in DECAYS:
             x = np.expm1(-decay * self._logs) / math.expm1(decay * math.log(8))
@@ -135,19 +135,19 @@ class ScoreModel:
                 fit = -0.5 * float(gap @ solved[:, 0] + np.linalg.slogdet(seen_cov)[1])
                 mean = mean + cross @ solved[:, 0]
                 covariance = covariance - cross @ solved[:, 1:]
-            found.append(_Given(1.0, decay, mean, covariance))
+            found.append(_AtDecay(1.0, decay, mean, covariance))
             fits.append(fit)
         weights = np.exp(np.array(fits) - max(fits))
         weights /= weights.sum()
         return ScorePosterior(
-            self, [_Given(float(w), g.decay, g.mean, g.covariance) for w, g in zip(weights, found, strict=True)]
+            self, [_AtDecay(float(w), g.decay, g.mean, g.covariance) for w, g in zip(weights, found, strict=True)]
         )
 
 
 class ScorePosterior:
     """What is known of every arm at every size."""
 
-    def __init__(self, model: ScoreModel, parts: Sequence[_Given]) -> None:
+    def __init__(self, model: ScoreModel, parts: Sequence[_AtDecay]) -> None:
         self.model = model
         self.parts = tuple(parts)
         self._last = np.array([model.at(i, model.whole) for i in range(len(model.arms))])

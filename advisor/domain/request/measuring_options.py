@@ -1,4 +1,4 @@
-"""The command line of the verbs that measure, fit and score: profile, calibrate, audit and study."""
+"""The command line of the verbs that measure, fit and score: profile, calibrate, audit, study and probe."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ from advisor.domain.request.verb_options import (
     TaskName,
     TestData,
     Threads,
+    TolerancePoints,
     TrainerName,
 )
 from advisor.domain.request.vocabulary import AuditScheme, DeviceKind, RunOrder
 
 Steps = Annotated[int, Argument("Optimizer steps of each run.")]
 DeviceName = Annotated[DeviceKind, Argument("auto, cuda, cpu or mps.", metavar="NAME", shown_default="auto")]
+TargetScore = Annotated[
+    float, Argument("A score worth having, in the metric's own unit: go or no-go is told against it.")
+]
+MorePoints = Annotated[float, Argument("Points for which more rows are counted.", shown_default="2", gt=0, le=100)]
 TrainingSize = Annotated[int, Argument("Training rows.", metavar="ROWS")]
 
 
@@ -175,3 +180,36 @@ class StudyCommand(LocalTraining, total=False):
     no_store: Annotated[bool, Argument("Leave the findings out of your own store.", switch=True)]
     dry_run: Annotated[DryRun, VerbDetail("The plan and its trainings are printed.")]
     as_json: AsJson
+
+
+class ProbeOptions(TypedDict, total=False):
+    """The arguments of `advisor.probe` beside model and data."""
+
+    columns: ColumnsNamed | None
+    eval_data: EvalData | None
+    method: Annotated[OneMethod | Sequence[OneMethod], VerbDetail(shown_default="six that are most studied")] | None
+    hours: Annotated[Hours, VerbDetail(shown_default="a tenth of what the methods take on all rows")] | None
+    target_score: TargetScore | None
+    more_points: MorePoints | None
+    tolerance_points: TolerancePoints | None
+    task: TaskName | None
+    metric: MetricName | None
+    epochs: Epochs | None
+    effective_batch_size: EffectiveBatchSize | None
+    seq_len: SeqLen | None
+    device: Annotated[DeviceName, VerbDetail("mps trains no probe.")] | None
+    threads: Threads | None
+    name: Annotated[StudyName, VerbDetail(shown_default="model-data")] | None
+    out: Annotated[Out, VerbDetail("The probe's folder.", "advisor-probe/NAME")] | None
+    dry_run: Annotated[DryRun, VerbDetail("A few steps are measured.")] | None
+
+
+class GoneOnWith(TypedDict, total=False):
+    """Instead of a new probe."""
+
+    resume: ResumedFolder | None
+    as_json: AsJson
+
+
+class ProbeCommand(LocalTraining, ProbeOptions, GoneOnWith, total=False):
+    """`advisor probe`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor.domain.request.probe_options import ProbeCommand
+from advisor.domain.request.measuring_options import ProbeCommand
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
@@ -31,7 +31,7 @@ def command(resume: str | None, as_json: bool, **arguments: Any) -> None:
     \b
     Examples:
       advisor probe --model ./all-MiniLM-L6-v2 --data train.jsonl --hours 0.5
-      advisor probe --model ./all-MiniLM-L6-v2 --data train.jsonl --method lora,full --target 0.9 --dry-run
+      advisor probe --model ./all-MiniLM-L6-v2 --data train.jsonl --method lora,full --target-score 0.9 --dry-run
       advisor probe --resume advisor-probe/all-minilm-l6-v2-train --hours 0.2
     """
     asked = given(arguments)

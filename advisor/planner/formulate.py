@@ -26,7 +26,7 @@ from advisor.planner.job_checks import (
 )
 from advisor.planner.job_prices import JobPrices, PricedTraining
 from advisor.planner.plan_request import PlanRequest
-from advisor.planner.solver.problem import Machines, Numbers, Problem, tightened
+from advisor.planner.solver.problem import Machines, Numbers, Places, Problem, tightened
 from advisor.planner.solver.uncertainty import TimeSpread
 
 WHOLE: Final = -1
@@ -44,6 +44,7 @@ class RunningOn:
     elapsed: float
     spread: TimeSpread
     end: float
+    beside: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,17 +81,18 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
     machines, notes = machines_of(fleet, start)
     check_places(request.jobs, machines)
     notes += check_budgets(request.jobs, fleet)
-    priced = _priced(jobs, machines, prices)
+    release = np.array([_earliest(job, start) for job in jobs])
+    due = np.array([_due(job, start, fleet.horizon) for job in jobs])
+    priced = _priced(jobs, machines, prices, due - release, request.confidence)
     spreads = {
         (entry, pool): TimeSpread.from_quantity(_searched(jobs[entry], one.seconds))
         for entry, row in enumerate(priced)
         for pool, one in enumerate(row)
         if one.seconds is not None
     }
-    kept, usd = _taken(spreads, machines, len(jobs), request.confidence)
-    release = np.array([_earliest(job, start) for job in jobs])
-    due = np.array([_due(job, start, fleet.horizon) for job in jobs])
-    running, machines = _running(request, start, machines, spreads)
+    cards = np.array([[one.cards for one in row] for row in priced], dtype=np.int64)
+    kept, usd = _taken(spreads, machines, cards, request.confidence)
+    running, machines = _running(request, start, machines, spreads, cards)
     before = _waits(jobs, running, request.jobs.done)
     shortest = kept.min(axis=1, initial=np.inf)
     shortest = np.where(np.isfinite(shortest), shortest, 0.0)
@@ -122,6 +124,7 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
         team=np.array([teams.index(jobs[e].team) if jobs[e].team else -2 for e in copies], dtype=np.int64),
         before=tuple(tuple(n for earlier in before[e] for n in by_entry.get(earlier, ())) for e in copies),
         budgets=_budgets(request, teams, running, machines),
+        cards=cards if (cards > 1).any() else None,
     )
     names = _names(jobs, copies, running)
     undated = sum(not np.isfinite(due[entry]) for entry in copies)
@@ -132,34 +135,70 @@ def formulate(request: PlanRequest, start: datetime, prices: JobPrices) -> Formu
     )  # fmt: skip
 
 
-def _priced(jobs: Sequence[FleetJob], machines: Sequence[Machines], prices: JobPrices) -> list[list[PricedTraining]]:
-    """By job and pool; hours that the user knows stand for themselves."""
+def _priced(
+    jobs: Sequence[FleetJob], machines: Sequence[Machines], prices: JobPrices, room: Numbers, confidence: float
+) -> list[list[PricedTraining]]:
+    """By job and pool; hours that the user knows stand for themselves.
+
+    Args:
+        room: seconds between each job's earliest start and its deadline.
+    """
     made: list[list[PricedTraining]] = []
     asked: list[tuple[Mapping[str, Any], str]] = []
-    places: list[tuple[int, int]] = []
+    places: list[tuple[int, int, int]] = []
     for entry, job in enumerate(jobs):
         allowed = {number for place in job.pools for number in pools_called(place, machines)} or set(
             range(len(machines))
         )
         row: list[PricedTraining] = []
         for pool, one in enumerate(machines):
-            hours = _known_hours(job, pool, machines)
+            hours, limit = _known_hours(job, pool, machines), one.limit
+            numbers = [number for number in job.numbers_of_gpus if limit is None or number <= limit]
+            row.append(PricedTraining(None))
             if pool not in allowed:
-                row.append(PricedTraining(None, kind="cannot-run", reason=f"it may only run on {', '.join(job.pools)}"))
+                row[-1] = PricedTraining(None, kind="cannot-run", reason=f"it may only run on {', '.join(job.pools)}")
+            elif not numbers:
+                few = f"it takes {job.gpus} GPUs at a time, and {one.name} has {limit}"
+                row[-1] = PricedTraining(None, kind="does-not-fit", reason=few, would=(f"gpus: {limit}",))
             elif hours is not None:
-                row.append(PricedTraining(_as_quantity(hours)))
+                row[-1] = PricedTraining(_as_quantity(hours), cards=numbers[0])
             elif "model" not in job.question:
-                row.append(
-                    PricedTraining(None, kind="cannot-run", reason=f"its hours on {one.gpu} are not given, nor a model")
-                )
+                reason = f"its hours on {one.gpu} are not given, nor a model"
+                row[-1] = PricedTraining(None, kind="cannot-run", reason=reason)
             else:
-                row.append(PricedTraining(None))
-                asked.append((job.question, one.gpu))
-                places.append((entry, pool))
+                asked += [(_on_so_many(job, number), one.gpu) for number in numbers]
+                places += [(entry, pool, number) for number in numbers]
         made.append(row)
-    for (entry, pool), found in zip(places, prices.ask(asked), strict=True):
-        made[entry][pool] = found
+    ways: dict[tuple[int, int], list[PricedTraining]] = {}
+    for (entry, pool, number), found in zip(places, prices.ask(asked), strict=True):
+        ways.setdefault((entry, pool), []).append(replace(found, cards=number))
+    for (entry, pool), found in ways.items():
+        made[entry][pool] = _chosen(jobs[entry], found, machines[pool], float(room[entry]), confidence)
     return made
+
+
+def _on_so_many(job: FleetJob, number: int) -> Mapping[str, Any]:
+    return job.question if number == 1 else {**job.question, "gpus": number}
+
+
+def _chosen(
+    job: FleetJob, ways: Sequence[PricedTraining], machines: Machines, room: float, confidence: float
+) -> PricedTraining:
+    """Of a training on 1, 2, 4 ... devices: what costs least and meets the deadline alone, else what ends first.
+
+    It is settled before the plan, pool by pool: that a crowded fleet would be served better by another number is not
+    looked for.
+    """
+    able: list[tuple[bool, float, float, PricedTraining]] = []
+    for one in ways:
+        if one.seconds is None:
+            continue
+        spread = TimeSpread.from_quantity(_searched(job, one.seconds))
+        kept = spread.quantile(confidence) * machines.lengthening
+        late = kept > room
+        paid = spread.mid * one.cards
+        able.append((late, kept if late else paid, kept, one))
+    return min(able, key=lambda way: way[:3])[3] if able else ways[0]
 
 
 def _known_hours(job: FleetJob, pool: int, machines: Sequence[Machines]) -> Hours | None:
@@ -183,14 +222,15 @@ def _searched(job: FleetJob, training: Quantity) -> Quantity:
 
 
 def _taken(
-    spreads: Mapping[tuple[int, int], TimeSpread], machines: Sequence[Machines], entries: int, confidence: float
+    spreads: Mapping[tuple[int, int], TimeSpread], machines: Sequence[Machines], cards: Places, confidence: float
 ) -> tuple[Numbers, Numbers]:
-    """(machine seconds kept, USD expected) by job and pool, infinite where it cannot run."""
-    kept = np.full((entries, len(machines)), np.inf)
-    usd = np.full((entries, len(machines)), np.inf)
+    """(seconds kept, USD of all its cards expected) by job and pool, infinite where it cannot run."""
+    kept = np.full((len(cards), len(machines)), np.inf)
+    usd = np.full((len(cards), len(machines)), np.inf)
     for (entry, pool), spread in spreads.items():
         kept[entry, pool] = spread.quantile(confidence) * machines[pool].lengthening
-        usd[entry, pool] = spread.mid * machines[pool].lengthening * machines[pool].usd_per_second
+        hourly = machines[pool].usd_per_second * cards[entry, pool]
+        usd[entry, pool] = spread.mid * machines[pool].lengthening * hourly
     return kept, usd
 
 
@@ -204,7 +244,11 @@ def _due(job: FleetJob, start: datetime, horizon: Any) -> float:
 
 
 def _running(
-    request: PlanRequest, start: datetime, machines: tuple[Machines, ...], spreads: Mapping[tuple[int, int], TimeSpread]
+    request: PlanRequest,
+    start: datetime,
+    machines: tuple[Machines, ...],
+    spreads: Mapping[tuple[int, int], TimeSpread],
+    cards: Places,
 ) -> tuple[list[RunningOn], tuple[Machines, ...]]:
     """Running jobs on the first machines of their pools, which are busy until they end."""
     index = {job.name: number for number, job in enumerate(request.jobs.jobs)}
@@ -217,8 +261,10 @@ def _running(
         spread = _spread_of_running(run, spreads.get((entry, pool)), elapsed)
         kept = _left(spread, elapsed, request.confidence) * machines[pool].lengthening
         end = machines[pool].finish(max(0.0, begin), kept)
-        found.append(RunningOn(entry, pool, len(busy.setdefault(pool, [])), begin, elapsed, spread, end))
-        busy[pool].append(end)
+        first, number = len(busy.setdefault(pool, [])), int(cards[entry, pool])
+        beside = tuple(range(first + 1, first + number))
+        found.append(RunningOn(entry, pool, first, begin, elapsed, spread, end, beside))
+        busy[pool] += [end] * number
     return found, tuple(replace(one, busy=tuple(busy.get(number, ()))) for number, one in enumerate(machines))
 
 
@@ -326,7 +372,7 @@ def _budgets(
     if request.fleet.budget_usd is not None:
         left[WHOLE] = request.fleet.budget_usd
     for one in running:
-        owed = max(0.0, one.spread.mid - one.elapsed) * machines[one.pool].usd_per_second
+        owed = max(0.0, one.spread.mid - one.elapsed) * machines[one.pool].usd_per_second * (1 + len(one.beside))
         for key in (WHOLE, teams.index(jobs[one.job].team) if jobs[one.job].team else -2):
             if key in left:
                 left[key] = max(0.0, left[key] - owed)

@@ -22,10 +22,10 @@ def gantt(found: FleetPlan, path: str | Path) -> Path:
         StoreUnavailable: the file cannot be written.
     """
     path, alt = plotting(path)
-    shown, left = _rows(found.placements)
+    shown, rows, left = _rows(found.placements)
     values = [
         {
-            "machine": f"{one.pool} {one.device + 1}",
+            "machine": f"{one.pool} {device + 1}",
             "job": one.job,
             "start": max(one.start, found.start).isoformat(),
             "end": one.end.isoformat(),
@@ -34,6 +34,8 @@ def gantt(found: FleetPlan, path: str | Path) -> Path:
             "usd": one.usd.mid,
         }
         for one in shown
+        for device in one.devices
+        if (one.pool, device) in rows
     ]
     # Vega takes times without a zone as the reader's own, and shows UTC where it is asked
     axis: dict[str, Any] = {"title": "UTC", "scale": alt.Scale(type="utc")}
@@ -51,9 +53,9 @@ def gantt(found: FleetPlan, path: str | Path) -> Path:
     return drawn((bars + likely).properties(width=720, title=title + more), path)
 
 
-def _rows(placements: Sequence[Placement]) -> tuple[list[Placement], int]:
-    """Jobs of the first machines, and how many machines that leaves out."""
-    rows = list(dict.fromkeys((one.pool, one.device) for one in sorted(placements, key=lambda p: (p.pool, p.device))))
+def _rows(placements: Sequence[Placement]) -> tuple[list[Placement], set[tuple[str, int]], int]:
+    """Jobs of the first machines, these machines, and how many that leaves out."""
+    rows = sorted({(one.pool, device) for one in placements for device in one.devices})
     kept = set(rows[:MOST_ROWS])
-    shown = [one for one in placements if (one.pool, one.device) in kept]
-    return sorted(shown, key=lambda one: (one.pool, one.device, one.start)), max(0, len(rows) - MOST_ROWS)
+    shown = [one for one in placements if any((one.pool, device) in kept for device in one.devices)]
+    return sorted(shown, key=lambda one: (one.pool, one.device, one.start)), kept, max(0, len(rows) - MOST_ROWS)

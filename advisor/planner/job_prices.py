@@ -15,8 +15,8 @@ from advisor.domain.quantity import Quantity
 from advisor.domain.request.verb_options import EstimateOptions, RecommendOptions
 from advisor.domain.units import plural
 from advisor.errors import BadRequest, DoesNotFit, UnknownName, UnsupportedModel
+from advisor.planner.files.jobs_file import FOR_ESTIMATE
 
-FOR_ESTIMATE: Final = frozenset(EstimateOptions.__annotations__) - frozenset(RecommendOptions.__annotations__)
 FOR_RECOMMEND: Final = frozenset(RecommendOptions.__annotations__) - frozenset(EstimateOptions.__annotations__)
 OF_LENGTH: Final = frozenset(("samples", "epochs"))
 """Keys that change the number of steps alone, where the whole recipe is given."""
@@ -31,14 +31,16 @@ class PricedTraining:
     kind: str = ""
     reason: str = ""
     would: tuple[str, ...] = ()
+    cards: int = 1
+    """Devices that it takes at a time."""
 
 
 PriceTraining = Callable[[Mapping[str, Any], str], PricedTraining]
-"""From the keys of a job (model, samples, recipe) and a GPU's name of the catalogue."""
+"""From the keys of a job (model, samples, recipe, `gpus` where it is more than one) and a GPU's name."""
 
 
 def price_training(question: Mapping[str, Any], gpu: str) -> PricedTraining:
-    """One training on one GPU: of the recipe given, or of the one that is recommended there.
+    """One training on one GPU, or on so many of them: of the recipe given, or of the one that is recommended there.
 
     Raises:
         UnknownName, UnsupportedModel: no such model, method ...; of no use on another GPU either.
@@ -65,6 +67,7 @@ def price_training(question: Mapping[str, Any], gpu: str) -> PricedTraining:
 
 def _candidate(asked: Mapping[str, Any], gpu: str) -> Candidate:
     """PricedTraining as given where a key says more than the recommender takes; else chosen by it."""
+    cards = int(asked.get("gpus", 1))
     whole, open_ = (sorted(set(asked) & keys) for keys in (FOR_ESTIMATE, FOR_RECOMMEND))
     if whole and open_:
         raise BadRequest(
@@ -77,9 +80,10 @@ def _candidate(asked: Mapping[str, Any], gpu: str) -> Candidate:
         from advisor.estimator.estimate import estimate
 
         return estimate(model, gpu, **rest)
-    from advisor.recommender.recommend import recommend
+    from advisor.recommender.recommend import recommend_on
 
-    return recommend(model, gpu, **rest).choice
+    rest.pop("gpus", None)
+    return recommend_on(model, gpu, cards, **rest).choice
 
 
 class JobPrices:

@@ -14,7 +14,7 @@ from advisor.domain.units import HOUR, Basis, Unit, duration, plural, weakest
 from advisor.planner.files.moments import date_after
 from advisor.planner.formulate import WHOLE, Formulated
 from advisor.planner.plan_request import PlanRequest
-from advisor.planner.solver.problem import Numbers
+from advisor.planner.solver.problem import Machines, Numbers
 from advisor.planner.solver.solve import Solved
 from advisor.planner.solver.uncertainty import DrawnRun, Outlook, outlook
 
@@ -69,6 +69,7 @@ def _runs(question: Formulated, solved: Solved) -> dict[int, DrawnRun]:
             model=_model(question, one.job),
             elapsed=one.elapsed,
             team=question.teams.index(job.team) if job.team else -2,
+            beside=one.beside,
         )
     after = {one.job: problem.jobs + number for number, one in enumerate(question.running)}
     index = {job.name: entry for entry, job in enumerate(question.jobs)}
@@ -85,6 +86,7 @@ def _runs(question: Formulated, solved: Solved) -> dict[int, DrawnRun]:
             model=_model(question, entry),
             before=(*problem.before[job], *runs_still),
             team=int(problem.team[job]),
+            beside=slot.beside,
         )
     return found
 
@@ -118,6 +120,7 @@ def _placement(
         pool=machines.name,
         gpu=machines.gpu,
         device=run.machine,
+        beside=run.beside,
         start=date_after(start, run.begin),
         end=date_after(start, end),
         finish_low=low,
@@ -128,11 +131,16 @@ def _placement(
         seconds=_quantity(
             seen.seconds[job], "s", basis, priced.seconds.why if priced.seconds is not None else "by its progress"
         ),
-        usd=_quantity(seen.usd[job], "USD", basis, f"{machines.usd_per_second * HOUR:.2f} USD/h, {machines.price}"),
+        usd=_quantity(seen.usd[job], "USD", basis, _price(machines, 1 + len(run.beside))),
         recipe=_recipe(recipes, asked.name, machines.gpu, priced.candidate),
         team=asked.team,
         running=running is not None,
     )
+
+
+def _price(machines: Machines, cards: int) -> str:
+    each = f"{machines.usd_per_second * HOUR:.2f} USD/h"
+    return f"{each if cards == 1 else f'{cards} x {each}'}, {machines.price}"
 
 
 def _running_name(question: Formulated, number: int) -> str:
@@ -222,10 +230,10 @@ def _pools(question: Formulated, placements: list[Placement]) -> tuple[PoolUse, 
             PoolUse(
                 pool=machines.name,
                 gpu=machines.gpu,
-                devices=len({one.device for one in mine}),
+                devices=len({device for one in mine for device in one.devices}),
                 count=machines.limit,
                 jobs=len(mine),
-                hours=sum(one.seconds.mid for one in mine) / HOUR,
+                hours=sum(one.seconds.mid * len(one.devices) for one in mine) / HOUR,
                 usd=sum(one.usd.mid for one in mine),
                 usd_per_hour=machines.usd_per_second * HOUR,
                 price=machines.price,

@@ -16,7 +16,7 @@ from advisor.estimator.precision_request import to_train_here
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
 from advisor.recommender.explain import drop_dominated, risks_of, study_setting, why, would_change
-from advisor.recommender.gpu_search.cards import cards_asked, several_asked
+from advisor.recommender.gpu_search.cards import MachineAsked, cards_asked, several_asked
 from advisor.recommender.gpu_search.outcome import card_in_words, no_card, search_notes
 from advisor.recommender.gpu_search.search import search
 from advisor.recommender.hyperparameters import settings_of, short_training_note, with_usual_length
@@ -76,6 +76,25 @@ def recommend(
     if several_asked(request):
         return _on_the_best_card(request, real, on_progress)
     return answer(resolve(request), real, on_progress)
+
+
+def recommend_on(
+    model: str, gpu: str | None, count: int, *, costs: Costs | None = None, **options: Unpack[RecommendOptions]
+) -> Recommendation:
+    """The recommendation on exactly so many GPUs of one machine, spread as is quickest. Arguments as of `recommend`.
+
+    Raises:
+        BadRequest, DoesNotFit, BadFile: as `recommend`.
+    """
+    question, real = resolve(checked({"model": model, "gpu": gpu, **options})), costs or Estimator()
+    if count == 1:
+        return answer(question, real)
+    check_limits(question)
+    gpus = [MachineAsked(question.hardware.gpu, question.hardware.note, None, count)]
+    (option, *_), _ = search(question, gpus, real, silent)
+    if option.candidate is None:
+        raise DoesNotFit(f"on {count} x {option.gpu} together: {option.refusal}", gpu=option.gpu, gpus=count)
+    return answer(spread_over(question, count, option.sharding), real)
 
 
 def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Progress | None) -> Recommendation:

@@ -95,12 +95,16 @@ def faults(problem: Problem, pools: np.ndarray, slots: dict[int, Slot]) -> list[
             said.append(f"{job} is late")
         if abs(slot.end - machines.finish(slot.begin, work)) > 1e-6:
             said.append(f"{job} is not as long as it takes")
-        if slot.machine >= problem.machines_of(slot.pool):
+        mine = {slot.machine, *slot.beside}
+        if max(mine) >= problem.machines_of(slot.pool):
             said.append(f"{job} is on a machine that is not there")
+        if len(mine) != problem.widths[slot.pool][job] or len(slot.beside) != len(mine) - 1:
+            said.append(f"{job} has not the machines it takes")
         for earlier in problem.before[job]:
             if earlier not in slots or slots[earlier].end > slot.begin + 1e-6:
                 said.append(f"{job} does not wait")
-        by_machine.setdefault((slot.pool, slot.machine), []).append((slot.begin, slot.end))
+        for machine in mine:
+            by_machine.setdefault((slot.pool, machine), []).append((slot.begin, slot.end))
     for (pool, machine), spans in by_machine.items():
         busy = problem.machines[pool].busy
         ends = [busy[machine]] if machine < len(busy) else []

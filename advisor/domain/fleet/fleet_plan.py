@@ -18,6 +18,7 @@ class Placement(Value):
     pool: str
     gpu: str
     device: int = Field(ge=0, description="which of the pool's devices, from 0; of rented ones, which rental")
+    beside: tuple[int, ...] = Field((), description="further devices of a job that takes several at a time")
     start: datetime
     end: datetime
     finish_low: datetime = Field(description="one time in twenty it is finished before")
@@ -30,6 +31,16 @@ class Placement(Value):
     recipe: str = Field(description="key of `FleetPlan.recipes`; empty where the user gave the hours")
     team: str = ""
     running: bool = Field(False, description="runs already; its cost is what is still to be paid")
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """All that it takes at a time, from 0."""
+        return (self.device, *self.beside)
+
+    @property
+    def place(self) -> str:
+        """`L4-owned 1`, or `L4-owned 1+2+5`: devices counted from 1."""
+        return f"{self.pool} {'+'.join(str(device + 1) for device in self.devices)}"
 
 
 class Unplaced(Value):

@@ -145,7 +145,7 @@ def _row(found: FleetPlan, one: Placement) -> tuple[str, ...]:
     method = "" if recipe is None else recipe.recipe.method
     return (
         one.job,
-        f"{one.pool} {one.device + 1}",
+        one.place,
         f"{one.start:%m-%d %H:%M}" if not one.running else "running",
         f"{one.end:%m-%d %H:%M}",
         method,

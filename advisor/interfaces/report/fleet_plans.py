@@ -69,25 +69,30 @@ def chance_of(one: Placement) -> str:
 def schedule(found: FleetPlan) -> Figure:
     """A bar a job, a row a machine, its colour the chance of its deadline."""
     ordered = sorted(found.placements, key=lambda one: (one.pool, one.device, one.start))
-    rows = list(dict.fromkeys(_machine(one) for one in ordered))
-    shown = [one for one in ordered if _machine(one) in rows[:MOST_MACHINES]]
+    rows = list(dict.fromkeys(name for one in ordered for name in _devices_of(one)))
+    kept = set(rows[:MOST_MACHINES])
+    shown = [one for one in ordered if kept & set(_devices_of(one))]
     bars = [
         {
-            "machine": _machine(one),
+            "machine": name,
             "start": max(one.start, found.start).isoformat(),
             "end": one.end.isoformat(),
             "late": one.finish_high.isoformat(),
             "chance": chance_of(one),
         }
         for one in shown
+        for name in _devices_of(one)
+        if name in kept
     ]
     # a deadline far after the last job would press all bars together; the table has it
     ends = max(one.end for one in shown)
     seen = ends + (ends - found.start) / 4
     marks = [
-        {"machine": _machine(one), "at": one.deadline.isoformat()}
+        {"machine": name, "at": one.deadline.isoformat()}
         for one in shown
         if one.deadline is not None and one.deadline <= seen
+        for name in _devices_of(one)
+        if name in kept
     ]
     scale = {"type": "utc"}
     y = field("machine", "nominal", title=None, sort=rows[:MOST_MACHINES])
@@ -125,7 +130,7 @@ def schedule(found: FleetPlan) -> Figure:
         + ".",
         spec=_by_row(y, layers),
         heads=("machine", "jobs", "first start", "last end"),
-        rows=tuple(_row(name, [one for one in ordered if _machine(one) == name]) for name in rows),
+        rows=tuple(_row(name, [one for one in ordered if name in _devices_of(one)]) for name in rows),
     )
 
 
@@ -179,8 +184,8 @@ def team_costs(teams: Sequence[TeamCost]) -> Figure:
     )
 
 
-def _machine(one: Placement) -> str:
-    return f"{one.pool} {one.device + 1}"
+def _devices_of(one: Placement) -> list[str]:
+    return [f"{one.pool} {device + 1}" for device in one.devices]
 
 
 def _row(name: str, jobs: Sequence[Placement]) -> tuple[str, ...]:
@@ -219,7 +224,7 @@ def _jobs(found: FleetPlan) -> Iterator[Section]:
     rows = tuple(
         (
             one.job,
-            _machine(one),
+            one.place,
             "running" if one.running else f"{one.start:{WHEN}}",
             f"{one.end:{WHEN}}",
             "" if one.recipe not in found.recipes else found.recipes[one.recipe].recipe.method,

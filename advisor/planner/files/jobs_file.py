@@ -24,6 +24,10 @@ OF_A_RECIPE: Final = frozenset({"model", *EstimateOptions.__annotations__, *Reco
     OF_THE_FLEET
 )
 """Keys of a job that go on to `advisor.estimate` or `advisor.recommend`."""
+FOR_ESTIMATE: Final = (
+    frozenset(EstimateOptions.__annotations__) - frozenset(RecommendOptions.__annotations__) - {"gpus", "trials"}
+)
+"""Those that say more of a recipe than `advisor.recommend` takes: where one is there, the recipe is given."""
 MOST_COPIES: Final = 10**5
 
 Hours = float | tuple[float, float, float]
@@ -40,6 +44,10 @@ class FleetJob(Value):
     deadline: When | None = None
     repeats: int = Field(1, ge=1, le=MOST_COPIES, description="independent copies; they may run side by side")
     trials: int = Field(1, ge=1, le=10**4, description="trainings of a search, one after another on one device")
+    gpus: int = Field(1, ge=1, le=1024, description="devices of one machine that each training takes at a time")
+    max_gpus: int | None = Field(
+        default=None, ge=1, le=1024, description="most devices of it: on each GPU so many as its deadline asks for"
+    )
     after: tuple[str, ...] = Field((), description="jobs that must be finished first")
     pools: tuple[str, ...] = Field((), description="pools or GPUs it may run on; empty: any of the fleet")
     hours: Hours | dict[str, Hours] | None = Field(
@@ -69,6 +77,26 @@ class FleetJob(Value):
     @classmethod
     def _several(cls, said: Any) -> Any:
         return (said,) if isinstance(said, str) else said
+
+    @model_validator(mode="after")
+    def _one_number_of_gpus(self) -> FleetJob:
+        if self.max_gpus is None:
+            return self
+        if "gpus" in self.model_fields_set:
+            raise ValueError("gpus says how many, max_gpus how many at most: one of them")
+        given = sorted(FOR_ESTIMATE & set(self.question))
+        if given:
+            raise ValueError(f"max_gpus is of a recipe that is chosen, and {given[0]} of one that is given: say gpus")
+        if self.hours is not None:
+            raise ValueError("hours are of a known number of gpus; max_gpus is of a model whose times are estimated")
+        return self
+
+    @property
+    def numbers_of_gpus(self) -> tuple[int, ...]:
+        """How many devices a training may take: as said, or 1, 2, 4 ... up to the most."""
+        if self.max_gpus is None:
+            return (self.gpus,)
+        return tuple(2**power for power in range(self.max_gpus.bit_length()))
 
     @model_validator(mode="after")
     def _has_a_time(self) -> FleetJob:

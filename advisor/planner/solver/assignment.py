@@ -58,7 +58,7 @@ class Assignment:
         self.weight = problem.weight[first]
         self.fits = np.array([group.fits for group in groups])
         kinds = problem.kind[first]
-        self.kept, self.usd = problem.kept[kinds], problem.usd[kinds]
+        self.area, self.usd = problem.area[kinds], problem.usd[kinds]
         self.due, self.release = problem.due[first], problem.release[first]
         self.team = problem.team[first]
         self.column = np.full(self.fits.shape, -1, dtype=np.int64)
@@ -78,7 +78,7 @@ class Assignment:
         problem = self.problem
         for pool, machines in enumerate(problem.machines):
             number = problem.machines_of(pool)
-            if machines.limit is None or number >= problem.jobs + len(machines.busy):
+            if machines.limit is None or number >= problem.most_of(pool):
                 continue
             mine = np.flatnonzero(self.fits[:, pool] & np.isfinite(self.due))
             releases = _thinned(np.unique(self.release[mine]), RELEASES + 1)
@@ -89,7 +89,7 @@ class Assignment:
                 for begin, end in zip([-np.inf, *dues[:-1]], dues, strict=True):
                     within = since[(self.due[since] > begin) & (self.due[since] <= end)]
                     row = len(limits)
-                    made += [(row, int(self.column[g, pool]), float(self.kept[g, pool])) for g in within]
+                    made += [(row, int(self.column[g, pool]), float(self.area[g, pool])) for g in within]
                     made += [(row, extra, -1.0)] + ([(row, earlier, 1.0)] if earlier >= 0 else [])
                     limits.append(0.0)
                     made.append((len(limits), extra, 1.0))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from typing import Final
 
 import numpy as np
 
-from advisor.planner.solver.placement import Slot, all_slots, late_jobs, pool_slots
+from advisor.planner.solver.placement import Slot, all_slots, free_at, late_jobs, pool_slots, taken
 from advisor.planner.solver.problem import NOWHERE, Places, Problem
 
 MOST_ASSIGNMENTS: Final = 10_000
@@ -82,13 +83,18 @@ def _in_time(problem: Problem, pool: int, jobs: tuple[int, ...]) -> dict[int, Sl
 
 
 def _in_order(problem: Problem, pool: int, order: tuple[int, ...]) -> dict[int, Slot]:
-    """Each job on the machine that is free first, which may wait for it."""
+    """Each job on the machines that are free first, which may wait for it."""
     machines, number = problem.machines[pool], problem.machines_of(pool)
-    free = [*machines.busy, *[0.0] * number][:number]
+    free = [(end, machine) for machine, end in enumerate([*machines.busy, *[0.0] * number][:number])]
+    heapq.heapify(free)
     slots: dict[int, Slot] = {}
     for job in order:
-        machine = min(range(number), key=free.__getitem__)
-        begin = float(machines.calendar.opens_at(max(free[machine], problem.releases[job])))
-        free[machine] = machines.finish(begin, problem.works[pool][job])
-        slots[job] = Slot(pool, machine, begin, free[machine])
+        cards = problem.widths[pool][job]
+        ready = max(free_at(free, 0, cards), problem.releases[job])
+        begin = float(machines.calendar.opens_at(ready))
+        end = machines.finish(begin, problem.works[pool][job])
+        mine, _ = taken(free, number, cards, ready)
+        for machine in mine:
+            heapq.heappush(free, (end, machine))
+        slots[job] = Slot(pool, mine[0], begin, end, mine[1:])
     return slots

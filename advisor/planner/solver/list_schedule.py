@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from advisor.planner.solver.placement import Slot
+from advisor.planner.solver.placement import Slot, free_at, taken
 from advisor.planner.solver.problem import NOWHERE, SLACK_SECONDS, Places, Problem
 
 Rule = Literal["cheapest", "earliest"]
@@ -42,8 +42,8 @@ def list_schedule(problem: Problem, rule: Rule = "cheapest") -> tuple[Places, di
             work, usd = works[pool][job], prices[kind][pool]
             if work == inf or any(usd > left[team] + 1e-9 for team in purses):
                 continue
-            new = fresh[pool] < number[pool]
-            begin = ready if new else max(ready, free[pool][0][0])
+            cards = problem.widths[pool][job]
+            begin = max(ready, free_at(free[pool], number[pool] - fresh[pool], cards))
             if not machines.calendar.always:
                 begin = float(machines.calendar.opens_at(begin))
             end = machines.finish(begin, work)
@@ -54,13 +54,11 @@ def list_schedule(problem: Problem, rule: Rule = "cheapest") -> tuple[Places, di
         if best is None:
             continue
         _, _, pool, begin = best
-        if fresh[pool] < number[pool] and not (free[pool] and free[pool][0][0] <= ready):
-            machine, fresh[pool] = fresh[pool], fresh[pool] + 1
-        else:
-            machine = heapq.heappop(free[pool])[1]
+        mine, fresh[pool] = taken(free[pool], fresh[pool], problem.widths[pool][job], begin)
         end = problem.machines[pool].finish(begin, works[pool][job])
-        heapq.heappush(free[pool], (end, machine))
-        pools[job], slots[job] = pool, Slot(pool, machine, begin, end)
+        for machine in mine:
+            heapq.heappush(free[pool], (end, machine))
+        pools[job], slots[job] = pool, Slot(pool, mine[0], begin, end, mine[1:])
         for team in purses:
             left[team] -= prices[kind][pool]
     return pools, slots

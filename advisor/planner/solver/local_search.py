@@ -188,7 +188,7 @@ class Search:
         near = (
             [one for one in self.jobs[pool] if problem.due[one] <= problem.due[job]] if not problem.chained else [job]
         )
-        kept = problem.kept[problem.kind, pool] if not problem.chained else problem.weight
+        kept = problem.area[problem.kind, pool] if not problem.chained else problem.weight
         self._drop(min(near, key=lambda one: (problem.weight[one] / max(float(kept[one]), 1e-9), one)))
 
     def _drop(self, job: int) -> None:

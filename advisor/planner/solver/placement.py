@@ -19,6 +19,29 @@ class Slot:
     machine: int
     begin: float
     end: float
+    beside: tuple[int, ...] = ()
+    """Further machines of a job that runs on several at a time."""
+
+
+Heap = list[tuple[float, int]]
+"""Machines that were used, by the seconds at which they are free again."""
+
+
+def free_at(free: Heap, unused: int, cards: int) -> float:
+    """When so many machines are free at a time, of those used and of `unused` others."""
+    missing = cards - unused
+    if missing <= 0:
+        return 0.0
+    return free[0][0] if missing == 1 else heapq.nsmallest(missing, free)[-1][0]
+
+
+def taken(free: Heap, fresh: int, cards: int, now: float) -> tuple[tuple[int, ...], int]:
+    """So many machines that are free by now, used ones first, and the number of the first that stays unused."""
+    found: list[int] = []
+    while len(found) < cards and free and free[0][0] <= now:
+        found.append(heapq.heappop(free)[1])
+    more = cards - len(found)
+    return (*found, *range(fresh, fresh + more)), fresh + more
 
 
 def late_jobs(problem: Problem, slots: Mapping[int, Slot]) -> list[int]:
@@ -32,6 +55,8 @@ def pool_slots(problem: Problem, pool: int, jobs: Iterable[int]) -> dict[int, Sl
 
     Of equal deadlines the longest goes first. Jobs are not cut, machines stop at closing time and go on at opening.
     """
+    if problem.cards is not None:
+        return _wide_slots(problem, pool, jobs)
     machines, works, dues = problem.machines[pool], problem.works[pool], problem.dues
     always, opens_at = machines.calendar.always, machines.calendar.opens_at
     waiting = sorted([(problem.releases[job], job) for job in jobs])
@@ -61,6 +86,40 @@ def pool_slots(problem: Problem, pool: int, jobs: Iterable[int]) -> dict[int, Sl
         end = begin + works[job] if always else machines.finish(begin, works[job])
         slots[job] = Slot(pool, machine, begin, end)
         heapq.heappush(free, (end, machine))
+    return slots
+
+
+def _wide_slots(problem: Problem, pool: int, jobs: Iterable[int]) -> dict[int, Slot]:
+    """As `pool_slots` where jobs take several machines: the next by deadline waits for all it takes; none passes it."""
+    machines, works, widths = problem.machines[pool], problem.works[pool], problem.widths[pool]
+    waiting = sorted([(problem.releases[job], job) for job in jobs], reverse=True)
+    number = problem.machines_of(pool)
+    fresh = len(machines.busy)
+    free = [(end, machine) for machine, end in enumerate(machines.busy)][:number]
+    heapq.heapify(free)
+    ready: list[tuple[float, float, int]] = []
+    slots: dict[int, Slot] = {}
+    now = 0.0
+    while waiting or ready:
+        if not ready:
+            now = max(now, waiting[-1][0])
+        while waiting and waiting[-1][0] <= now:
+            job = waiting.pop()[1]
+            heapq.heappush(ready, (problem.dues[job], -works[job] * widths[job], job))
+        job = ready[0][2]
+        begin = max(now, free_at(free, number - fresh, widths[job]))
+        if waiting and waiting[-1][0] < begin:
+            # who is ready before it could begin may have an earlier deadline
+            now = waiting[-1][0]
+            continue
+        heapq.heappop(ready)
+        now = begin
+        mine, fresh = taken(free, fresh, widths[job], now)
+        begin = float(machines.calendar.opens_at(now))
+        end = machines.finish(begin, works[job])
+        slots[job] = Slot(pool, mine[0], begin, end, mine[1:])
+        for machine in mine:
+            heapq.heappush(free, (end, machine))
     return slots
 
 
@@ -114,19 +173,19 @@ def _chained(problem: Problem, pools: Places) -> dict[int, Slot]:
         for pool in touched:
             machines = problem.machines[pool]
             while ready[pool]:
-                if free[pool] and free[pool][0][0] <= now:
-                    machine = heapq.heappop(free[pool])[1]
-                elif fresh[pool] < number[pool]:
-                    machine, fresh[pool] = fresh[pool], fresh[pool] + 1
-                else:
-                    if free[pool]:
-                        # nobody's job ends when a running one leaves its machine: an event of the pool's own
-                        heapq.heappush(events, (free[pool][0][0], 2, pool))
+                job = ready[pool][0][2]
+                cards = problem.widths[pool][job]
+                at = free_at(free[pool], number[pool] - fresh[pool], cards)
+                if at > now:
+                    # nobody's job ends when a running one leaves its machine: an event of the pool's own
+                    heapq.heappush(events, (at, 2, pool))
                     break
-                job = heapq.heappop(ready[pool])[2]
+                heapq.heappop(ready[pool])
+                mine, fresh[pool] = taken(free[pool], fresh[pool], cards, now)
                 begin = now if machines.calendar.always else float(machines.calendar.opens_at(now))
                 end = machines.finish(begin, problem.works[pool][job])
-                slots[job] = Slot(pool, machine, begin, end)
-                heapq.heappush(free[pool], (end, machine))
+                slots[job] = Slot(pool, mine[0], begin, end, mine[1:])
+                for machine in mine:
+                    heapq.heappush(free[pool], (end, machine))
                 heapq.heappush(events, (end, 1, job))
     return slots

@@ -37,9 +37,9 @@ class PoolLoads:
             return True
         if pool not in self._free:
             self._free[pool] = self._counted(pool, jobs)
-        gained = 0.0 if instead_of is None else float(problem.kept[problem.kind[instead_of], pool])
+        gained = 0.0 if instead_of is None else float(problem.area[problem.kind[instead_of], pool])
         free = float(self._free[pool][int(np.searchsorted(self._dues, due))])
-        return float(problem.kept[problem.kind[job], pool]) <= free + gained + 1.0
+        return float(problem.area[problem.kind[job], pool]) <= free + gained + 1.0
 
     def _counted(self, pool: int, jobs: Iterable[int]) -> Numbers:
         """Least free seconds at each deadline and all later ones."""
@@ -47,6 +47,6 @@ class PoolLoads:
         held = held[np.isfinite(self._problem.due[held])]
         load = np.zeros(len(self._dues))
         at = np.searchsorted(self._dues, self._problem.due[held])
-        np.add.at(load, at, self._problem.kept[self._problem.kind[held], pool])
+        np.add.at(load, at, self._problem.area[self._problem.kind[held], pool])
         free = self._capacity[pool] - np.cumsum(load)
         return np.minimum.accumulate(free[::-1])[::-1]

@@ -66,9 +66,10 @@ class Machines:
 class Problem:
     """`n` jobs of `m` kinds on `k` pools.
 
-    Arrays by kind and pool, infinite where a kind cannot run: `kept` machine seconds (at the plan's confidence),
-    `usd` expected. By job: `kind`, `release` and `due` (clock seconds; infinite: no deadline), `weight`, `team`
-    (-1: none), `before` (jobs that must be finished first). `budgets`: (jobs by team index, or -1 for all) -> USD.
+    Arrays by kind and pool, infinite where a kind cannot run: `kept` seconds (at the plan's confidence), `usd` expected
+    of all machines that it takes, `cards` how many these are at a time (None: one each). By job: `kind`, `release` and
+    `due` (clock seconds; infinite: no deadline), `weight`, `team` (-1: none), `before` (jobs that must be finished
+    first). `budgets`: (jobs by team index, or -1 for all) -> USD.
     """
 
     machines: tuple[Machines, ...]
@@ -81,6 +82,7 @@ class Problem:
     team: Places
     before: tuple[tuple[int, ...], ...]
     budgets: dict[int, float]
+    cards: Places | None = None
 
     @property
     def jobs(self) -> int:
@@ -91,10 +93,26 @@ class Problem:
         return any(self.before)
 
     def machines_of(self, pool: int) -> int:
-        """How many machines a pool may use at most: no more than there are jobs."""
-        limit = self.machines[pool].limit
-        most = self.jobs + len(self.machines[pool].busy)
+        """How many machines a pool may use at most: no more than all jobs at once would take."""
+        limit, most = self.machines[pool].limit, self.most_of(pool)
         return most if limit is None else min(limit, most)
+
+    def most_of(self, pool: int) -> int:
+        """What all jobs would take of a pool if they ran at once."""
+        jobs = self.jobs if self.cards is None else sum(self.widths[pool])
+        return jobs + len(self.machines[pool].busy)
+
+    @cached_property
+    def widths(self) -> list[list[int]]:
+        """Cards that a job takes at a time, by pool and job."""
+        if self.cards is None:
+            return [[1] * self.jobs for _ in self.machines]
+        return self.cards[self.kind].T.tolist()
+
+    @cached_property
+    def area(self) -> Numbers:
+        """Machine seconds of all cards, by kind and pool."""
+        return self.kept if self.cards is None else self.kept * self.cards
 
     @cached_property
     def alone(self) -> NDArray[np.bool_]:

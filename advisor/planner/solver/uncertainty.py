@@ -73,6 +73,8 @@ class DrawnRun:
     before: tuple[int, ...] = ()
     elapsed: float = 0.0
     team: int = -1
+    beside: tuple[int, ...] = ()
+    """Further machines that it keeps as long."""
 
 
 @dataclass(slots=True)
@@ -105,7 +107,10 @@ def outlook(machines: Sequence[Machines], runs: Mapping[int, DrawnRun], draws: i
     in_time, dated = np.ones(draws, dtype=bool), False
     for job, run in sorted(runs.items(), key=lambda item: (item[1].begin, len(item[1].before) > 0, item[0])):
         pool = machines[run.pool]
-        begin = np.maximum(free.get((run.pool, run.machine), np.zeros(1)), max(run.release, 0.0))
+        places = [(run.pool, machine) for machine in (run.machine, *run.beside)]
+        begin = np.full(1, max(run.release, 0.0))
+        for place in places:
+            begin = np.maximum(begin, free.get(place, 0.0))
         for earlier in run.before:
             if earlier in ends:
                 begin = np.maximum(begin, ends[earlier])
@@ -114,10 +119,10 @@ def outlook(machines: Sequence[Machines], runs: Mapping[int, DrawnRun], draws: i
         if pool.interruptions is not None:
             work = errors.interrupted(pool.interruptions, work)
         end = pool.finishes(begin, work)
-        free[run.pool, run.machine] = end
+        free.update(dict.fromkeys(places, end))
         if job in needed:
             ends[job] = end
-        usd = work * pool.usd_per_second
+        usd = work * pool.usd_per_second * len(places)
         made.finish[job], made.seconds[job] = np.percentile(end, ENDS), np.percentile(work + run.elapsed, ENDS)
         made.usd[job] = np.percentile(usd, ENDS)
         made.total_usd += usd

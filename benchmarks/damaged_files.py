@@ -97,8 +97,7 @@ def store(root: Path) -> None:
     ):
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(what, to)
-    price = {"gpu": "L40S", "provider": "mine", "usd_per_hour": 1.0, "spot": False, "date": "2026-01-01",
-             "source": "a contract"}  # fmt: skip
+    price = {"gpu": "L40S", "provider": "mine", "on_demand_usd_h": 1.0, "read_on": "2026-01-01"}
     _put(home / "config" / "prices.json", {"schema": "prices/1", "prices": [price]})
 
 

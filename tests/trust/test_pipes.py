@@ -16,6 +16,7 @@ from advisor.config_reader import read_config_file
 from advisor.dataset.length_file import read_lengths
 from advisor.domain.profile import Profile
 from advisor.errors import BadFile
+from advisor.interfaces.cli.main import run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 
@@ -61,6 +62,14 @@ def test_a_profile_that_is_a_pipe_is_left_out_with_a_word(tmp_path, monkeypatch)
     with no_waiting():
         list(store.find(Profile, "profiles", on_bad=told.append))
     assert [Path(one.fields["path"]).name for one in told] == ["mine.json"]
+
+
+@pytest.mark.parametrize("words", [["estimate", "--from"], ["evidence", "--predict"]])
+def test_cases_come_from_no_pipe_of_a_name(tmp_path, words, capsys):
+    os.mkfifo(tmp_path / "cases.jsonl")
+    with no_waiting():
+        assert run([*words, str(tmp_path / "cases.jsonl")]) == 4
+    assert "is a pipe" in capsys.readouterr().err
 
 
 def test_names_of_tensors_are_unknown_where_the_weights_are_a_pipe(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 import advisor
+from advisor import store
 from advisor.domain.request.command_options import EstimateCommand
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
@@ -137,6 +139,7 @@ def _one(line: str, defaults: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers, read as they come."""
+    store.refuse_pipe(Path(path))
     try:
         with click.open_file(path, encoding="utf-8", errors="replace") as file:
             for number, line in enumerate(file, 1):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from advisor import store
 from advisor.domain.request.catalogue_options import EvidenceCommand
 from advisor.errors import BadFile, BadRequest
 from advisor.interfaces.amounts import show
@@ -155,6 +157,7 @@ def _predict(path: str) -> None:
 
     if path == "-":
         return _print_lines(predict_lines(sys.stdin))
+    store.refuse_pipe(Path(path))
     try:
         file = click.open_file(path, encoding="utf-8")
     except (OSError, ValueError) as problem:

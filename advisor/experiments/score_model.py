@@ -22,11 +22,11 @@ DECAYS: Final = tuple(float(d) for d in np.geomspace(0.05, 1.0, 9))
 """Published learning curves of fine-tuning lie well inside (`advisor.literature.data_scale`)."""
 SCORE: Final = (60.0, 30.0)
 """Mean and standard deviation of s before anything was trained: next to nothing is known."""
-GAIN: Final = (6.5, 7.5)
+GAIN: Final = (6.5, 6.6)
 """Of b: mean over five studies of the catalogue with several sizes, and between and within them together
 (`python -m benchmarks.probe --priors`)."""
 CORRELATION_AT_8: Final = 0.5
-"""Of how far a method is from its prediction at one size and at eight times as many rows: 0.24 to 0.86 in four
+"""Of how far a method is from its prediction at one size and at eight times as many rows: 0.24 to 0.62 in four
 published tables (`python -m benchmarks.probe --priors`)."""
 OTHER_RATE: Final = (-1.0, 2.0)
 """Points that three times or a third of the recommended rate loses: -0.6 and -1.7 on average in three published

@@ -50,7 +50,10 @@ def profile_of(workload: Workload, recipe: Recipe, gpu: str, spec: ModelSpec) ->
     Hub. A profile that does not say what its config was (older ones, and of others), and those that came with
     advisor, are of the Hub's model of that name, and serve for a folder only where it holds the catalogue's config.
     """
-    found = _runs(store.home("data")).get(fingerprint(workload, recipe, gpu), ())
+    own = store.home("data")
+    if gpu not in _measured(own):
+        return None
+    found = _runs(own).get(fingerprint(workload, recipe, gpu), ())
     by_name = spec.source != "folder" or _is_catalogued(spec)
     for profile, ours in found:
         if profile.model_config_sha256 in spec.digests or (by_name and (ours or not profile.model_config_sha256)):
@@ -78,6 +81,7 @@ def forget() -> None:
     """Reads the store anew at the next question: something was written to it."""
     _calibrations.cache_clear()
     _runs.cache_clear()
+    _measured.cache_clear()
 
 
 @lru_cache(maxsize=2)
@@ -97,6 +101,12 @@ def _runs(own: Path) -> dict[str, tuple[tuple[Profile, bool], ...]]:
             ours = came is not None and not path.is_relative_to(own) and path.is_relative_to(came)
             runs[key] = ((profile, ours), *runs.get(key, ()))
     return runs
+
+
+@lru_cache(maxsize=2)
+def _measured(own: Path) -> frozenset[str]:
+    """Devices with a complete run: of others no question need be looked up."""
+    return frozenset(profile.device for runs in _runs(own).values() for profile, _ in runs)
 
 
 def fingerprint(workload: Workload, recipe: Recipe, gpu: str) -> str:

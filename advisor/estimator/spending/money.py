@@ -32,8 +32,8 @@ def money_of(
     own = _own_price(hardware, today)
     each = hardware.count // hardware.nodes
     fitting = [own] if own else [_of_all(p, hardware.nodes) for p in offers if p.gpu_count == each]
-    on_demand = _offers(fitting, training, today, spot=False)
-    spot = _offers(fitting, on_spot or training, today, spot=True, uninterrupted=on_spot is None)
+    on_demand = _offers(fitting, training, today, spot=False, listed=listed)
+    spot = _offers(fitting, on_spot or training, today, spot=True, listed=listed, uninterrupted=on_spot is None)
     notes: list[str] = []
     if not on_demand and not spot:
         notes.append(f"no price is known for {hardware.count} x {hardware.gpu.name}")
@@ -50,7 +50,7 @@ def money_of(
         on_demand_read_on=on_demand[0].read_on if on_demand else None,
         spot=spot[0].cost if spot else None,
         spot_read_on=spot[0].read_on if spot else None,
-        offers=(*on_demand[:listed], *spot[:listed]),
+        offers=(*on_demand, *spot),
         note="; ".join(notes),
     )
 
@@ -93,19 +93,23 @@ def _offers(
     today: date,
     *,
     spot: bool,
+    listed: int,
     uninterrupted: bool = False,
 ) -> list[Offer]:
-    """Offers of one kind, fresh before stale, each group cheapest first."""
+    """The first offers of one kind, fresh before stale, each group cheapest first."""
+    asked = [
+        (not price.override, price.stale(today, spot=spot), hourly, price)
+        for price in prices
+        if (hourly := price.spot_usd_h if spot else price.on_demand_usd_h) is not None
+    ]
+    asked.sort(key=lambda one: one[:3])
     made: list[Offer] = []
-    for price in prices:
-        hourly = price.spot_usd_h if spot else price.on_demand_usd_h
-        if hourly is None:
-            continue
+    # a value for each offer of a card, most of them never told, would be half of what a known price takes
+    for _, stale, hourly, price in asked[:listed]:
         read_on = (price.spot_read_on if spot else None) or price.read_on
-        stale = price.stale(today, spot=spot)
         why = f"{hourly:.2f} USD/h, {price.provider}{' spot' if spot else ''}, read {read_on or 'on an unknown day'}"
         why += f", over {STALE_DAYS} days old" if stale and read_on else ""
         why += ", never interrupted" if uninterrupted else ""
         cost = None if training is None else training.times(hourly / HOUR, "USD", why)
         made.append(Offer(price=price, spot=spot, usd_per_hour=hourly, cost=cost, stale=stale, read_on=read_on))
-    return sorted(made, key=lambda offer: (not offer.price.override, offer.stale, offer.usd_per_hour))
+    return made

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
+from advisor.assembly.image_batch import image_inputs
 from advisor.assembly.objectives.preference_batch import preference_batch
 from advisor.assembly.objectives.rollout_batch import rollout_batch, scored_before
 from advisor.domain.model import ModelSpec
@@ -31,8 +33,9 @@ def make_batch(
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
     so that no model takes the shortcut it has for full batches. Images: pixel_values; audio:
-    input_features; both in `dtype`. Other objectives have batches of their own (`preference_batch`, `rollout_batch`,
-    where T is a completion's length), in which what the `recipe` computes beforehand stands.
+    input_features; both in `dtype`. Texts with pictures: see `image_inputs`. Other objectives have batches of their
+    own (`preference_batch`, `rollout_batch`, where T is a completion's length), in which what the `recipe` computes
+    beforehand stands.
     """
     import torch
 
@@ -44,10 +47,10 @@ def make_batch(
             return torch.empty(rows, columns, dtype=torch.long, device="meta")
         return torch.randint(0, vocabulary, (rows, columns), generator=make).to(device)
 
-    def floats(*shape: int) -> torch.Tensor:
+    def floats(*shape: int, of: torch.dtype | None = dtype) -> torch.Tensor:
         if device == "meta":
-            return torch.empty(*shape, device="meta", dtype=dtype)
-        return torch.randn(*shape, generator=make).to(device=device, dtype=dtype)
+            return torch.empty(*shape, device="meta", dtype=of)
+        return torch.randn(*shape, generator=make).to(device=device, dtype=of)
 
     inputs: dict[str, torch.Tensor] = {}
     if workload.rollout is not None and recipe is not None:
@@ -69,6 +72,10 @@ def make_batch(
             if device != "meta":
                 mask[0, -1] = 0
             inputs["attention_mask"] = mask
+        if workload.images is not None:
+            inputs |= image_inputs(
+                spec, workload.images, inputs["input_ids"], functools.partial(floats, of=torch.float32)
+            )
     if workload.task == "sequence-classification":
         if device == "meta":
             inputs["labels"] = torch.empty(batch, dtype=torch.long, device="meta")

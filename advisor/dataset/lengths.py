@@ -200,3 +200,11 @@ def _by_characters(ascii_a_token: float) -> Callable[[str], int]:
         return round(plain / ascii_a_token + (len(text) - plain) / OTHER_A_TOKEN)
 
     return count
+
+
+def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:
+    """How many rows are longer than a length, and what cutting one in twenty would take."""
+    count = lengths.beyond(beyond, samples)
+    verb = "is" if count == 1 else "are"
+    cut = f"--seq-len {max(1, round(lengths.p95))} cuts one in twenty"
+    return f"{count:,} of {samples:,} rows {verb} longer than {beyond:,.0f} tokens; {cut}"

@@ -39,6 +39,25 @@ class Rollout(Value):
         return accumulation / (self.batches(accumulation) * self.num_iterations)
 
 
+class SampleImages(Value):
+    """The pictures of one sample of a vision-language model, all of one size, as its image processor makes them.
+
+    `width` and `height` are as given, in pixels. `grid` is what the vision tower reads of each picture after it was
+    resized, in patches: (rows, columns). `tokens` are the positions that each takes in the sequence.
+    """
+
+    count: int = Field(ge=1, le=1000)
+    width: int = Field(ge=1, le=10**5)
+    height: int = Field(ge=1, le=10**5)
+    grid: tuple[int, int]
+    tokens: int = Field(ge=1)
+
+    @property
+    def in_words(self) -> str:
+        """The pictures for a reader: `2 pictures of 640 x 480 pixels`."""
+        return f"{self.count} picture{'' if self.count == 1 else 's'} of {self.width} x {self.height} pixels"
+
+
 class Workload(Value):
     """One thing to learn.
 
@@ -46,7 +65,8 @@ class Workload(Value):
     `mean_seq_len` is the mean padded length of a batch's samples and decides time (default: `seq_len`).
     `target_len` is the longest target of a seq2seq task, or the longest completion where a `rollout` generates them:
     then `seq_len` is a prompt and its completion, `samples` are prompts, and a batch is counted in completions. A
-    sample of a `PAIRED` objective is two sequences, and lengths are those of one of them.
+    sample of a `PAIRED` objective is two sequences, and lengths are those of one of them. The tokens of `images` are
+    counted in `seq_len`, as trainers count them in their longest length.
 
     Raises:
         ValidationError: a size is not positive, or the mean exceeds the longest.
@@ -61,6 +81,7 @@ class Workload(Value):
     mean_seq_len: float | None = Field(None, gt=0)
     target_len: int | None = Field(None, ge=1, le=10**7)
     image_size: int | None = Field(None, ge=1, le=10**4, description="a picture's side in pixels")
+    images: SampleImages | None = Field(None, description="of a vision-language model; None: texts alone")
     audio_seconds: float | None = Field(None, gt=0, description="a recording's length")
     rollout: Rollout | None = Field(None, description="of a reinforcement objective: how its completions are had")
     num_labels: int = Field(2, ge=1, le=10**6)
@@ -89,7 +110,9 @@ class Workload(Value):
         """One sample's size for a reader: `1024 tokens`, `224 x 224 pixels`, `30 s of sound`."""
         if self.image_size is not None:
             return f"{self.image_size} x {self.image_size} pixels"
-        return f"{self.seq_len} tokens" if self.audio_seconds is None else f"{self.audio_seconds:g} s of sound"
+        if self.audio_seconds is not None:
+            return f"{self.audio_seconds:g} s of sound"
+        return f"{self.seq_len} tokens" + (f", in them {self.images.in_words}" if self.images is not None else "")
 
     @property
     def sequences(self) -> int:

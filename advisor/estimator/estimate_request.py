@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.image_tokens import images_asked, length_beside
 from advisor.catalog.models.modality import sample_size, sized_workload
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.catalog.objectives import (
@@ -50,6 +51,7 @@ from advisor.domain.request.verb_options import (
     GradientCheckpointing,
     HeadLearningRate,
     Headroom,
+    ImageCount,
     ImageSize,
     InterruptionsPerHour,
     LearningRate,
@@ -86,13 +88,10 @@ from advisor.domain.request.verb_options import (
 )
 from advisor.domain.request.vocabulary import Trainer
 from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
-from advisor.errors import BadRequest, IllegalRecipe
+from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import gpu_asked
 from advisor.estimator.parallelism.strategies import parallelism_of
 from advisor.estimator.spending.interruptions import interruptions_asked
-
-if TYPE_CHECKING:
-    from advisor.catalog.methods.method import Method
 
 OPTION_KEYS: Final = ("rank", "alpha", "dropout", "target_modules")
 """Hyperparameters that many methods share and that may be given beside `options`."""
@@ -121,6 +120,7 @@ class EstimateRequest(RolloutRequest):
     mean_seq_len: MeanSeqLen | None = None
     length_file: LengthFile | None = None
     target_len: TargetLen | None = None
+    images: ImageCount | None = None
     image_size: ImageSize | None = None
     audio_seconds: AudioSeconds | None = None
     num_labels: NumLabels | None = None
@@ -242,6 +242,10 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
             seq_len = PROMPT_TOKENS + rollout.completion_length
             notes.append(f"no length was given: prompts of {PROMPT_TOKENS} tokens are assumed")
         check_lengths_of(rollout, seq_len)
+    images = images_asked(spec, objective, task, count=request.images, size=request.image_size)
+    if images is not None:
+        seq_len, said = length_beside(images, spec, seq_len, texts=DEFAULT_SEQ_LEN)
+        notes += said
     if seq_len is None:
         most = longest(spec, recipe, task, "seq_len")
         seq_len = DEFAULT_SEQ_LEN if most is None else max(1, min(DEFAULT_SEQ_LEN, most))
@@ -261,6 +265,7 @@ def workload_of(request: EstimateRequest, spec: ModelSpec, recipe: Recipe) -> tu
         "epochs": request.epochs if "epochs" in request.model_fields_set else usual_epochs(objective)[0] or 3.0,
         "effective_batch_size": recipe.micro_batch_size * recipe.gradient_accumulation * request.gpus,
         "rollout": rollout,
+        "images": images,
         "lengths": "given" if request.seq_len else "assumed: no data given",
         **of_the_file,
     }
@@ -290,6 +295,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
         UnknownName, IllegalRecipe: no such method, peft_type or optimizer, or one that is not modelled.
     """
     from advisor.catalog.methods import find_method, method_for_adapter_config
+    from advisor.catalog.methods.named_optimizer import with_optimizer
     from advisor.catalog.optimizer_names import find_optimizer
 
     config = _adapter_config(request.adapter_config)
@@ -311,7 +317,7 @@ def recipe_of(request: EstimateRequest) -> Recipe:
         method = named
     else:
         method = find_method(request.method or "")
-    method, optimizer = _with_optimizer(method, request.optimizer, config is not None)
+    method, optimizer = with_optimizer(method, request.optimizer, config is not None)
     if optimizer != method.optimizer:
         find_optimizer(optimizer)
     optional = ("schedule", "warmup_ratio", "head_learning_rate", "dtype", "mixed_precision", "prepare_kbit_training")
@@ -343,42 +349,6 @@ def _accumulation_of(request: EstimateRequest) -> int:
     if rollout is None or "gradient_accumulation" in request.model_fields_set:
         return request.gradient_accumulation
     return usual_accumulation(rollout, request.batch_size * request.gpus)
-
-
-def _with_optimizer(method: Method, asked: str | None, configured: bool) -> tuple[Method, str]:
-    """A method and its optimizer's name: LoRA with the optimizer `lora-fa` or `lora+` is the method of that name.
-
-    Raises:
-        IllegalRecipe: an optimizer of another method, or another than the one the method is defined by.
-    """
-    from advisor.catalog.methods import methods
-
-    if asked is None:
-        return method, method.optimizer or "adamw_torch"
-
-    def bare(name: str) -> str:
-        return name.lower().replace("+", "plus").replace("-", "").replace("_", "")
-
-    for other in methods():
-        if not other.optimizer or bare(other.optimizer) != bare(asked):
-            continue
-        plain = "lora" if other.peft_type else "full"
-        if method.name in (plain, other.name) or (configured and other.peft_type == method.peft_type):
-            return other, other.optimizer
-        raise IllegalRecipe(
-            f"the optimizer {asked} is what makes {plain} the method {other.name}; {method.name} cannot take it",
-            hints=[f"nearest legal choice: --method {other.name}", "or leave --optimizer out"],
-            method=method.name,
-            optimizer=asked,
-        )
-    if method.optimizer and not bare(asked).startswith("adamwtorch"):
-        raise IllegalRecipe(
-            f"{method.name} is defined by its own optimizer, a form of AdamW, and {asked} is another",
-            hints=["nearest legal choice: leave --optimizer out"],
-            method=method.name,
-            optimizer=asked,
-        )
-    return method, method.optimizer or asked
 
 
 def _adapter_config(given: dict[str, Any] | str | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.objectives import usual_accumulation
+from advisor.dataset.lengths import long_rows
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
@@ -14,7 +15,7 @@ from advisor.domain.units import gib
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.recommender.criteria import peak_bytes
 from advisor.recommender.recipe_space import EIGHT_BIT
-from advisor.recommender.recommend_request import ResolvedRequest, long_rows
+from advisor.recommender.recommend_request import ResolvedRequest
 from advisor.recommender.sizing import Costs, MethodOutcome
 from advisor.recommender.workers.method_worker import fit_or_say
 

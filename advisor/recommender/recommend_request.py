@@ -23,7 +23,7 @@ from advisor.catalog.objectives import (
 )
 from advisor.catalog.objectives.rollout_request import RolloutRequest
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
-from advisor.dataset.lengths import TokenLengths
+from advisor.dataset.lengths import TokenLengths, long_rows
 from advisor.domain.hardware import Gpu as Card
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -44,6 +44,7 @@ from advisor.domain.request.verb_options import (
     GpuMemoryMax,
     GradientCheckpointing,
     Headroom,
+    ImageCount,
     ImageSize,
     InterruptionsPerHour,
     LengthFile,
@@ -81,6 +82,7 @@ from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.estimator.spending.interruptions import interruptions_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.recommender.checked_once import check_base, check_precision
+from advisor.recommender.image_lengths import with_images
 from advisor.recommender.objective_rows import (
     check_effective_batch,
     formats_for,
@@ -112,6 +114,7 @@ class RecommendRequest(RolloutRequest):
     mean_seq_len: MeanSeqLen | None = None
     length_file: LengthFile | None = None
     target_len: TargetLen | None = None
+    images: ImageCount | None = None
     image_size: ImageSize | None = None
     audio_seconds: AudioSeconds | None = None
     num_labels: NumLabels | None = None
@@ -310,6 +313,11 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     fields["seq_len"], said = _length(request, fields.get("seq_len"), spec, measured=measured)
     if said:
         notes.append(said)
+    changed, about = with_images(
+        fields, spec, count=request.images, size=request.image_size, seq_len=request.seq_len,
+        measured=bool(request.data),
+    )  # fmt: skip
+    fields, notes = fields | changed, [*notes, *about]
     check_lengths(spec, target_len=request.target_len)
     if rollout is not None:
         check_lengths_of(rollout, fields["seq_len"])
@@ -404,14 +412,6 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
         said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
         notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
     return prompts_of(fields, rollout), notes, lengths
-
-
-def long_rows(lengths: TokenLengths, samples: int, beyond: float) -> str:
-    """How many rows are longer than a length, and what cutting one in twenty would take."""
-    count = lengths.beyond(beyond, samples)
-    verb = "is" if count == 1 else "are"
-    cut = f"--seq-len {max(1, round(lengths.p95))} cuts one in twenty"
-    return f"{count:,} of {samples:,} rows {verb} longer than {beyond:,.0f} tokens; {cut}"
 
 
 def _usual_batch(samples: int | None) -> int:

@@ -43,6 +43,7 @@ from advisor.tracer.fused_kernels.autocast import Autocast
 from advisor.tracer.fused_kernels.chunked_losses import chunked_loss
 from advisor.tracer.fused_kernels.delta_rule import fused_delta_rule
 from advisor.tracer.fused_kernels.fused_lm_head import add_fused_head, selective_log_softmax
+from advisor.tracer.fused_kernels.images_at_once import images_at_once
 from advisor.tracer.fused_kernels.offloaded_checkpoint import offload_checkpoints
 from advisor.tracer.fused_kernels.own_kernels import own_kernels
 from advisor.tracer.library_releases import needs_bitsandbytes
@@ -118,6 +119,7 @@ def _recorded(asked: TraceRequest, shape: BatchShape, depth: Mapping[str, int] |
     if reference.model is not None:
         watched |= {f"{REFERENCE}.{path}": layers for path, layers in stacks(reference.model).items()}
     kernels = own_kernels(model, asked.spec, asked.recipe, recorder, padded=asked.padded)
+    kernels.enter_context(images_at_once(model, asked.workload, recorder))
     with collected_between_steps(), _as_on_gpu(asked, recorder, autocast), recorder.watching(watched), kernels:
         _adopt(recorder, model, assembled.base)
         if reference.model is not None:

@@ -45,6 +45,9 @@ OBJECTIVES = 1
 KERNELS = 1
 """The same for fused losses and layer kernels of others than the model and the trainer."""
 
+IMAGES = 1
+"""The same for steps of vision-language models with pictures."""
+
 UNPADDED = 2
 """The same for FlashAttention on padded batches: 2 takes the padding out before the kernel, as transformers does, and
 keeps no query alive."""
@@ -141,6 +144,8 @@ def trace_key(
         asked["own_head"] = True
     if workload.image_size is not None and workload.image_size != spec.text_config.get("image_size"):
         asked["image_size"] = workload.image_size
+    if workload.images is not None:
+        asked["images"] = [IMAGES, workload.images.count, *workload.images.grid, workload.images.tokens]
     if recipe.adapter_config is not None:
         asked["notices"] = NOTICES
     if isinstance(recipe.options.get("target_modules"), list):

@@ -83,7 +83,7 @@ def test_positions_are_those_of_the_published_models():
         (WHISPER, {"target_len": 449}, "longest possible: --target-len 448"),
         (WHISPER, {"audio_seconds": 3600.0}, "cut the recordings"),
         (WHISPER, {"image_size": 224}, "reads sound"),
-        (GEMMA, {"image_size": 224}, "texts alone are priced so far"),
+        (GEMMA, {"image_size": 224}, "no number of pictures"),
         ("gpt2", {"image_size": 224}, "reads texts"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
+from advisor.catalog.methods.with_images import against_images
 from advisor.domain.plain_values import is_sequence
 from advisor.errors import IllegalRecipe, UnknownName
 
@@ -380,6 +381,8 @@ def check_recipe(spec: ModelSpec, recipe: Recipe, workload: Workload) -> Method:
     """
     method = find_method(recipe.method)
     against = _why_not(method, spec, recipe, workload.task) or _beyond_context(spec, recipe, workload)
+    if against is None and workload.images is not None:
+        against = against_images(method, recipe)
     if against is not None:
         reason, hints = against
         raise IllegalRecipe(

@@ -149,10 +149,10 @@ def notes_of(spec: ModelSpec, workload: Workload) -> tuple[str, ...]:
             f"{spec.name} was trained on {trained} tokens; its positions are relative and set no limit, but what it "
             "makes of longer texts is not known"
         )
-    if spec.task_class == "ImageTextToText":
+    if spec.task_class == "ImageTextToText" and workload.images is None:
         notes.append(
             "text alone is priced: the whole model is loaded, vision tower included, but no image is in the batch; "
-            "image tokens and the tower's activations come on top"
+            "image tokens and the tower's activations come on top: --images 1"
         )
     if spec.architecture == "encoder-decoder" and workload.task == "seq2seq" and _lacks_start(spec.config):
         notes.append("its config names no decoder_start_token_id, which training needs: pad_token_id is taken")

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.tasks import not_used
 from advisor.domain.model import ModelSpec
+from advisor.domain.request.typed_numbers import picture_size
 from advisor.domain.request.vocabulary import Task
 from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
@@ -44,7 +45,7 @@ class SampleSize:
 
 
 def modality_of(spec: ModelSpec) -> Modality:
-    """What one sample of a model is; a model of pictures and texts is priced on its texts."""
+    """What one sample of a model is; pictures beside texts are tokens of one sequence with them."""
     if spec.task_class == "ImageClassification":
         return "image"
     return "audio" if spec.task_class == "SpeechSeq2Seq" else "text"
@@ -55,11 +56,11 @@ def sample_size(
     *,
     seq_len: int | None,
     target_len: int | None,
-    image_size: int | None,
+    image_size: int | str | None,
     audio_seconds: float | None,
     lengths_told: bool = False,
 ) -> SampleSize | None:
-    """The size of one sample of a model of pictures or sound; None for a model of texts, whose lengths are asked.
+    """The size of one sample of a model of pictures or sound; None for one whose lengths are asked in tokens.
 
     Args:
         lengths_told: a mean length or a file of lengths was given besides.
@@ -67,13 +68,14 @@ def sample_size(
         BadRequest: a size in another kind's unit, or one that the model cannot have; with the nearest possible.
     """
     kind = modality_of(spec)
-    if kind != "image" and image_size is not None:
+    sides = picture_size(image_size)
+    if kind != "image" and sides is not None and spec.task_class != "ImageTextToText":
         raise _other_unit(spec, "--image-size", image_size)
     if kind != "audio" and audio_seconds is not None:
         raise _other_unit(spec, "--audio-seconds", audio_seconds)
     if kind == "text":
         return None
-    size = _picture(spec, image_size) if kind == "image" else _recording(spec, target_len, audio_seconds)
+    size = _picture(spec, _one_side(spec, sides)) if kind == "image" else _recording(spec, target_len, audio_seconds)
     if lengths_told or (seq_len is not None and seq_len != size.seq_len):
         given = f"--seq-len {seq_len}" if seq_len is not None else "a length of texts"
         unit = "--image-size" if kind == "image" else "--audio-seconds"
@@ -88,15 +90,27 @@ def sample_size(
     return size
 
 
-def _other_unit(spec: ModelSpec, option: str, value: float) -> BadRequest:
+def _other_unit(spec: ModelSpec, option: str, value: object) -> BadRequest:
     if spec.task_class == "ImageTextToText":
-        reads, hints = "texts with pictures, of which the texts alone are priced so far", ["leave it out: --seq-len"]
+        reads, unit = "texts with pictures", "--seq-len, --images and --image-size"
     else:
-        kind = {"text": "texts", "image": "pictures", "audio": "sound"}[modality_of(spec)]
+        reads = {"text": "texts", "image": "pictures", "audio": "sound"}[modality_of(spec)]
         unit = {"text": "--seq-len", "image": "--image-size", "audio": "--audio-seconds"}[modality_of(spec)]
-        reads, hints = kind, [f"its size is told by {unit}"]
     return BadRequest(
-        f"{option} {value:g} means nothing for {spec.name}, which reads {reads}", hints=hints, model=spec.name
+        f"{option} {value} means nothing for {spec.name}, which reads {reads}",
+        hints=[f"its size is told by {unit}"],
+        model=spec.name,
+    )
+
+
+def _one_side(spec: ModelSpec, sides: tuple[int, int] | None) -> int | None:
+    """The side of a picture classifier's picture, which is square."""
+    if sides is None or sides[0] == sides[1]:
+        return sides and sides[0]
+    raise BadRequest(
+        f"{spec.name} reads square pictures, not {sides[0]} x {sides[1]} pixels",
+        hints=[f"pictures are resized: --image-size {min(sides)}"],
+        model=spec.name,
     )
 
 

@@ -14,6 +14,8 @@ _SIZE: Final = re.compile(r"~?\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([KMBT]?)", re.
 _UNITS: Final = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 MOST: Final = 10**15
 """No model has as many parameters and no data set as many samples: a size above is a slip of the pen."""
+LARGEST_SIDE: Final = 10**4
+"""Pixels of a picture's side; image processors make smaller ones of all that are larger."""
 
 
 def whole_of(text: str, name: str) -> int:
@@ -49,6 +51,26 @@ def bytes_of(text: str) -> int:
     if found is None or float(found[1]) <= 0:
         raise BadRequest(f"{text!r} is no size of memory", hints=["for example: 8GiB, 500MB"])
     return int(float(found[1]) * _BYTES[found[2]])
+
+
+def picture_size(value: int | str | None, name: str = "--image-size") -> tuple[int, int] | None:
+    """`224` or `1024x768` as width and height in pixels; None stays unknown.
+
+    Raises:
+        BadRequest: anything else, and sides of nothing or of more than 10,000 pixels.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})(?:\s*[xX×]\s*([0-9]{1,5}))?", str(value).strip())
+    sides = (int(found[1]), int(found[2] or found[1])) if found is not None else (0, 0)
+    if isinstance(value, bool) or not 0 < min(sides) <= max(sides) <= LARGEST_SIDE:
+        raise BadRequest(
+            f"{name} {value!r} is no size of a picture",
+            cause=f"a side has 1 to {LARGEST_SIDE} pixels",
+            hints=[f"for example: {name} 224, {name} 1024x768"],
+            field="image_size",
+        )
+    return sides
 
 
 def size_of(value: Any, name: str, *, least: int = 1) -> int | None:

@@ -131,7 +131,16 @@ LengthFile = Annotated[
     str, Argument("Tokens of each sample, one a line or a JSON list: lengths from it.", metavar="FILE")
 ]
 TargetLen = Annotated[int, Argument("Tokens of the longest target (seq2seq).", ge=1, le=10**7)]
-ImageSize = Annotated[int, Argument("A picture's side in pixels.", shown_default="the model's own", ge=1, le=10**4)]
+ImageCount = Annotated[
+    int,
+    Argument("Pictures of a sample (vision-language models); 0: none.", shown_default="none", ge=0, le=1000),
+]
+ImageSize = Annotated[
+    int | str,
+    Argument(
+        "A picture's side in pixels, or WIDTHxHEIGHT.", metavar="SIZE", shown_default="the model's own where it has one"
+    ),
+]
 AudioSeconds = Annotated[float, Argument("Seconds of the longest recording.", shown_default="30", gt=0)]
 NumLabels = Annotated[int, Argument("Classes (sequence-classification).", ge=1, le=10**6)]
 Epochs = Annotated[float, Argument("Passes over the samples.", gt=0, le=10**6)]
@@ -264,6 +273,7 @@ class WorkloadOptions(TypedDict, total=False):
     mean_seq_len: MeanSeqLen | None
     length_file: LengthFile | None
     target_len: TargetLen | None
+    images: ImageCount | None
     image_size: ImageSize | None
     audio_seconds: AudioSeconds | None
     num_labels: NumLabels | None

@@ -77,7 +77,7 @@ ADDED_SINCE: Final[dict[str, dict[str, Any]]] = {
         "head_learning_rate": None, "expandable_segments": False, "reference": None,
         "layer_kernels": "none", "fused_loss": "none", "lora_kernels": False,
     },
-    "workload": {"objective": "sft", "image_size": None, "audio_seconds": None, "rollout": None},
+    "workload": {"objective": "sft", "image_size": None, "images": None, "audio_seconds": None, "rollout": None},
     "": {"reserved_after_step_bytes": []},
 }  # fmt: skip
 """Fields, and what they say where nothing is said, that came after the first calibrations were fitted: then they change

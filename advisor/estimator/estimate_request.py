@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from advisor import store
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
-from advisor.catalog.models.image_tokens import images_asked, length_beside
+from advisor.catalog.models.image_lengths import images_asked, length_beside
 from advisor.catalog.models.modality import sample_size, sized_workload
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.catalog.objectives import (

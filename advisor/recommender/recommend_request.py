@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from advisor.catalog.library_support import allocator_note
 from advisor.catalog.models.checkpoint import head_outputs
 from advisor.catalog.models.context_length import check_lengths
+from advisor.catalog.models.image_lengths import with_images
 from advisor.catalog.models.modality import sample_size
 from advisor.catalog.models.tasks import not_used, target_length, task_for
 from advisor.catalog.objectives import (
@@ -82,7 +83,6 @@ from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.estimator.spending.interruptions import interruptions_asked
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.recommender.checked_once import check_base, check_precision
-from advisor.recommender.image_lengths import with_images
 from advisor.recommender.objective_rows import (
     check_effective_batch,
     formats_for,

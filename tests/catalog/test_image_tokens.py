@@ -61,21 +61,6 @@ def test_every_rule_has_a_model_and_counts_whole_tokens(name: str) -> None:
     assert {*CONFIGS, "qwen3_vl_moe", "qwen3_5_moe"} == set(RULES)
 
 
-def test_the_processor_makes_as_many() -> None:
-    pytest.importorskip("PIL")
-    from PIL import Image
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    least, most = AREAS["qwen3_5"]
-    size = {"shortest_edge": least, "longest_edge": most}
-    make = Qwen2VLImageProcessorPil(size=size, patch_size=16, merge_size=2)
-    for width, height in ((640, 480), (333, 1001), (20, 40)):
-        made = make([Image.new("RGB", (width, height))], return_tensors="pt")
-        images = sample_images(tiny("qwen3_5"), 1, (width, height))
-        assert images is not None
-        assert tuple(made["image_grid_thw"][0].tolist()) == (1, *images.grid)
-
-
 def test_bounds_of_a_processor_beside_the_weights_are_its_own(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"min_pixels": 3136, "max_pixels": 100352}')
     spec = tiny("qwen2_5_vl").model_copy(update={"weights": str(tmp_path)})

@@ -129,12 +129,11 @@ class _Apart:
             return out.flatten(0, 1).unsqueeze(0), weights
 
         known[APART] = apart
-        config._attn_implementation_internal = APART
         try:
-            yield
+            with mock.patch.object(config, "_attn_implementation_internal", APART):
+                yield
         finally:
             known.pop(APART)
-            config._attn_implementation_internal = usual
 
 
 def _windows(tower: Any, rows: int, columns: int) -> list[tuple[int, int]]:

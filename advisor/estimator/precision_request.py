@@ -36,6 +36,13 @@ MIXES: Final[dict[str, str]] = {"axolotl": "axolotl 0.19", "unsloth": "unsloth 2
 """Trainers that mix precisions whenever weights are loaded in 16 bits (axolotl's `bf16` is both; unsloth_zoo,
 training_utils.py, UNSLOTH_MIXED_PRECISION)."""
 
+INT8_CHECKPOINTED: Final = (
+    "int8 base: checkpointing saves little: bitsandbytes' int8 layers keep their inputs where non-reentrant "
+    "checkpointing, transformers' default, cannot drop them; beside --base nf4 it does, and use_reentrant=True, "
+    "which is not priced, would here"
+)
+"""Read in bitsandbytes 0.50.2, autograd/_functions.py: `MatMul8bitLt` keeps tensors as attributes of its context."""
+
 
 def recipe_asked(request: EstimateRequest, spec: ModelSpec, gpu: Gpu | None) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe a request asks for, in the precision and with the kernels that it is priced, exported and trained in,
@@ -120,6 +127,8 @@ def _settled(
         said += ("mixed precision: no; TRL's own default (SFTConfig) is bf16: --mixed-precision bf16 prices it",)
     if autocast and not settled.mixed:
         said += ("--autocast changes nothing: in float32 the products are in it already",)
+    if settled.base == "int8" and settled.gradient_checkpointing:
+        said += (INT8_CHECKPOINTED,)
     if gpu is not None:
         check_support(gpu, settled, method, task)
         said += tuple(note for note in (allocator_note(gpu),) if note)

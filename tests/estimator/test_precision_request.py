@@ -6,6 +6,7 @@ import pytest
 
 import advisor
 from advisor.catalog.gpus import find_gpu
+from advisor.catalog.models import resolve_model
 from advisor.domain.public_run import PublicRun
 from advisor.domain.recipe import Recipe
 from advisor.errors import BadRequest, IllegalRecipe
@@ -158,3 +159,12 @@ def test_what_this_machine_lacks_to_train_is_said_and_stops_no_plan(monkeypatch)
     for recipe in (Recipe(method="qlora", base="nf4"), Recipe(method="full", optimizer="paged_adamw_8bit")):
         assert "pip install 'advisor[quant]'" in precision_request.to_train_here(recipe)
     assert not precision_request.to_train_here(Recipe(method="lora"))
+
+
+@pytest.mark.parametrize("base", ["int8", "nf4", "dtype"])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_what_checkpointing_cannot_drop_beside_an_int8_base_is_told(base, checkpointing):
+    case = {"model": LLAMA, "method": "lora", "base": base, "gradient_checkpointing": checkpointing, **ASKED}
+    request = from_case({**case, "gpu": "A100"})
+    _, notes = precision_request.recipe_asked(request, resolve_model(LLAMA), find_gpu("A100")[0])
+    assert any("use_reentrant" in note for note in notes) == (base == "int8" and checkpointing)

@@ -224,6 +224,16 @@ def test_what_names_no_gpu_is_refused(typed: str):
         find_gpu(typed)
 
 
+def test_what_a_name_is_refused_for_is_so():
+    with pytest.raises(UnknownName, match="unknown gpu: 'NVIDIA A2'") as alone:
+        find_gpu("NVIDIA A2")
+    assert "--gpu-like" in str(alone.value)
+    with pytest.raises(UnknownName, match="is not one GPU but"):
+        find_gpu("6000")
+    with pytest.raises(UnknownName, match="--gpu A100 --gpus 2"):
+        find_gpu("2x A100")
+
+
 @settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_text_makes_the_search_crash(text: str):

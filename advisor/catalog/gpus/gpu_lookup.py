@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from advisor.errors import BadRequest, UnknownName
 FOLDER = Path(__file__).parent
 OWN_FOLDER = "gpus"
 """The user's own GPU files lie in this folder of the user data folder; one of the same name replaces ours."""
+SEVERAL: Final = re.compile(r"(\d{1,4}) ?[xX×*] ?(\D.*)")
+"""`8xH100`, as people write several of a kind."""
 DESCRIBE: Final = (
     "to describe a card that is not listed: --gpu-memory 24GB --gpu-like RTX-4090",
     "or with figures of its own: advisor gpus --template",
@@ -287,12 +290,18 @@ def _unknown(name: str, words: Words) -> UnknownName:
     hints = [f"near names: {', '.join(close)}"] if close else []
     if isinstance(bare, Gpu):
         hints.append(f"a {bare.name} with other memory than sold: --gpu {bare.name} --gpu-memory {size}GB")
+    if (several := SEVERAL.fullmatch(name.strip())) is not None:
+        hints.insert(
+            0, f"for a job on several: --gpu {shlex.quote(several[2])} --gpus {several[1]} (recommend: --max-gpus)"
+        )
     message = f"unknown gpu: {name!r}"
-    if len(longer) > 1:
+    # of a machine's name alone a card may have the beginning: `A2` is none of the cards in an `a2-highgpu`
+    among = len(longer) > 1 and any(set(words) <= set(words_of(one)) for one in longer)
+    if among:
         message = f"{name!r} is not one GPU but {len(longer)}"
     return UnknownName(
         message,
-        hints=[*hints, "to list all: advisor gpus", *(() if len(longer) > 1 else DESCRIBE)],
+        hints=[*hints, "to list all: advisor gpus", *(() if among else DESCRIBE)],
         kind="gpu",
         name=name,
         near=close,

@@ -38,6 +38,7 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
     The sign is a child's module, WAITS, CONNECTED, or "" for a verb that computes by itself.
     """
     rows = str(put_rows(place / "rows.jsonl", labelled(80)))
+    more = str(put_rows(place / "more.jsonl", labelled(400)))
     model, encoder = str(llama.weights), str(bert.weights)
     many = "lora,dora,ia3,vera,full,bitfit,oft,boft"
     train = ["--model", encoder, "--data", rows]
@@ -61,7 +62,10 @@ def commands(llama: ModelSpec, bert: ModelSpec, place: Path) -> dict[str, tuple[
             [*train, "--method", "lora,ia3", "--size", "40", "--device", "cpu", "--out", str(place / "study")],
             "training_worker",
         ),
-        "probe": ([*train, "--device", "cpu", "--out", str(place / "probe")], "training_worker"),
+        "probe": (
+            ["--model", encoder, "--data", more, "--device", "cpu", "--out", str(place / "probe")],
+            "training_worker",
+        ),
         "web": (["--port", "0"], "job_worker"),
         "calibrate": (["--gpu", "L40S", "--dry-run"], ""),
         "audit": (["--gpu", "L40S"], ""),

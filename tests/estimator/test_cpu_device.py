@@ -50,7 +50,7 @@ def test_a_processor_that_no_catalogue_lists_is_fitted_from_its_profiles(fitted:
     assert 1e-6 < constants["forward_op_s"] < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_memory_of_a_processor_is_told_closer_than_its_noisy_times(fitted: Calibration):
     held = {h.target: h for h in fitted.held_out if h.scheme == "leave-one-run"}
     # 0.4 % and 0.07 %: kernels' own temporaries, and what a shared machine's Python keeps

@@ -21,7 +21,7 @@ def key(installed: dict[str, str], recipe: Recipe = QUANTISED, workload: Workloa
     return tracer.trace_key(DECODER, workload or Workload(model="m"), recipe, installed=installed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_shipped_traces_were_made_with_the_releases_that_stand_for_their_series() -> None:
     shipped = [store.read_cache(Trace, path) for path in sorted(tracer.SHIPPED.glob("*.json.gz"))]
     assert len(shipped) > 200

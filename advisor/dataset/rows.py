@@ -152,11 +152,9 @@ def _read(files: DataFiles, layout: Layout, sample: int) -> _Tally:
         tally.columns.add(row)
         if layout.kind == "messages":
             tally.turn_keys |= turn_keys_left_out(row, layout)
-        for example in layout.examples(placed):
-            if example is None:
-                tally.unlabelled += 1
-            else:
-                tally.add(example)
+        examples = list(layout.examples(placed))
+        tally.unlabelled += examples.count(None)
+        tally.add_row([example for example in examples if example is not None])
     return tally
 
 
@@ -165,7 +163,7 @@ class _Tally:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.count = self.empty = self.duplicates = self.unlabelled = 0
+        self.rows = self.count = self.empty = self.duplicates = self.unlabelled = 0
         self.columns = Columns()
         self.notes: list[str] = []
         self.turn_keys: set[str] = set()
@@ -175,7 +173,20 @@ class _Tally:
         self._seen: set[bytes] = set()
         self._random = random.Random(0)
 
-    def add(self, example: Example) -> None:
+    def add_row(self, examples: list[Example]) -> None:
+        """A row of the file: one example, or the sequences of a pair, which repeats another one only as a whole."""
+        self.rows += bool(examples)
+        for example in examples:
+            self._add(example)
+        if all(example.empty for example in examples):
+            return
+        digest = hashlib.blake2b(repr(examples).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        if digest in self._seen:
+            self.duplicates += 1
+        elif len(self._seen) < HASHED:
+            self._seen.add(digest)
+
+    def _add(self, example: Example) -> None:
         self.count += 1
         if example.label is not None:
             self.labels[example.label] += 1
@@ -193,11 +204,6 @@ class _Tally:
             heapq.heappush(self._longest, entry)
         elif entry > self._longest[0]:
             heapq.heapreplace(self._longest, entry)
-        digest = hashlib.blake2b(repr(example).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        if digest in self._seen:
-            self.duplicates += 1
-        elif len(self._seen) < HASHED:
-            self._seen.add(digest)
 
     def longest(self) -> tuple[Sized, ...]:
         return tuple(sized for _, _, sized in sorted(self._longest, reverse=True))
@@ -235,10 +241,11 @@ def _nothing_in(tally: _Tally) -> str:
 def _warnings(tally: _Tally) -> tuple[str, ...]:
     found: list[str] = []
     if tally.empty:
-        found.append(f"{tally.empty} of {tally.count} rows are empty")
+        what = "rows" if tally.rows == tally.count else "sequences"
+        found.append(f"{tally.empty} of {tally.count} {what} are empty")
     if tally.duplicates:
-        bound = "at least " if tally.count > HASHED else ""
-        found.append(f"{bound}{tally.duplicates} of {tally.count} rows repeat another row")
+        bound = "at least " if tally.rows > HASHED else ""
+        found.append(f"{bound}{tally.duplicates} of {tally.rows} rows repeat another row")
     if len(tally.labels) == 1:
         found.append(f"all rows have one label, {next(iter(tally.labels))!r}: there is nothing to tell apart")
     if len(tally.labels) > 20 and len(tally.labels) > tally.count / 2:

@@ -135,6 +135,16 @@ def test_empty_and_repeated_rows_are_counted_and_told(tmp_path: Path):
     assert any("2 of 5 rows repeat" in warning for warning in found.warnings)
 
 
+def test_a_pair_repeats_another_only_as_a_whole(tmp_path):
+    pairs = [("p", "good", "bad"), ("p", "good", "worse"), ("p", "good", "bad")]
+    rows = [dict(zip(("prompt", "chosen", "rejected"), pair, strict=True)) for pair in pairs]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    found = read_rows(path, also=("preference",))
+    assert (found.count, found.duplicates) == (6, 1)
+    assert "1 of 3 rows repeat another row" in found.warnings
+
+
 def test_a_single_class_is_told(tmp_path: Path):
     found = read_rows(put(tmp_path, [{"text": "a", "label": 1}, {"text": "b", "label": 1}]))
     assert any("nothing to tell apart" in warning for warning in found.warnings)

@@ -68,6 +68,10 @@ class StorageRecord:
     """Kind, size and all tokens, of a buffer for one piece of them: see `advisor.domain.trace.pieces`."""
 
 
+_no_overrides = torch._C.DisableTorchFunction
+"""While an op is read: its tensors' shapes and dtypes are then no calls for the modes around, each microseconds long."""
+
+
 class Recorder(TorchDispatchMode):
     """The dispatch mode. Use `recording(model_stacks)` around set-up and steps; `mark(phase)` as phases begin."""
 
@@ -188,10 +192,17 @@ class Recorder(TorchDispatchMode):
         out = stand_in(self, func, args, kwargs) if stand_in else NotImplemented
         key = None
         if out is NotImplemented:
-            key = outputs.key_of(func, args, kwargs)
+            with _no_overrides():
+                key = outputs.key_of(func, args, kwargs)
             out = outputs.run(func, args, kwargs, key)
-        self._record(func, args, kwargs, out, key)
+        with _no_overrides():
+            self._record(func, args, kwargs, out, key)
         return out
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled: torch need not keep its compiler away, which costs a wrapper around each op."""
+        return False
 
     def _record(self, func: Any, args: Any, kwargs: Any, out: Any, key: outputs.Key | None) -> None:
         home = self._home()

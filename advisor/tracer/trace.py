@@ -74,7 +74,7 @@ _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 _log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
-_LAYERS_A_PERIOD = (4, 6)
+_MOST_LAYERS_A_PERIOD = 6
 _WITH_COMPLETIONS = ((9, 3, 2), (17, 2, 1), (29, 3, 1), (11, 3, 2), (35, 2, 1))
 SHIPPED = Path(__file__).with_name("shipped")
 
@@ -249,7 +249,7 @@ def _make(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, 
     if method.unrolls and not whole and period:
         # what the whole model refuses is refused here; what only a cut one cannot do is traced whole
         parameters: Census | None = None
-        for periods in _LAYERS_A_PERIOD:
+        for periods in sorted({method.fewest_layers, _MOST_LAYERS_A_PERIOD}):
             depth = {field: _traced_layers(layers, period, periods) for field, layers in full.items()}
             if any(depth[field] >= full[field] for field in full):
                 break

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from advisor import store
+from advisor.catalog.methods import methods
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import alive_at_end, expand
@@ -19,7 +20,8 @@ from advisor.domain.trace.trace_schema import CATEGORIES, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnsupportedModel
 from advisor.tracer import trace as door
-from advisor.tracer.record_step import BatchShape, TraceRequest, record
+from advisor.tracer.record_step import BatchShape, TraceRequest, record, whole_census
+from advisor.tracer.symbolic import Irregular
 from advisor.tracer.trace import make_trace, trace, trace_key
 from tests.selection import one_in
 from tests.tracer.models import DECODER, ENCODER, ENCODER_DECODER, MIXTURE, TASKS
@@ -273,3 +275,13 @@ def test_a_model_without_a_depth_is_refused():
 def test_an_adapter_for_modules_the_model_lacks_is_refused():
     with pytest.raises(IllegalRecipe):
         make_trace(DECODER, workload(DECODER), recipe(options={"target_modules": ["no_such_proj"]}))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [method.name for method in methods() if method.fewest_layers > 4])
+def test_where_more_layers_are_traced_at_once_fewer_do_not_do(name: str):
+    """It only saves a trace in vain, and must not cost one: with four layers those in the middle differ."""
+    deep = DECODER.model_copy(update={"config": {**DECODER.config, "num_hidden_layers": 12}})
+    asked = TraceRequest(deep, workload(deep), recipe(method=name), 8.0, True)
+    with pytest.raises(Irregular):
+        door._assemble(asked, {"num_hidden_layers": 4}, {"num_hidden_layers": 12}, 1, "k", whole_census(asked))

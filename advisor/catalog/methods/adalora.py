@@ -18,6 +18,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adalora",
+    fewest_layers=6,
     title="AdaLoRA",
     says="starts with a higher rank and prunes the singular values that matter least, layer by layer",
     family="reparameterised",

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-houlsby",
+    fewest_layers=6,
     title="Houlsby adapter",
     says="a small bottleneck network after attention and after feed-forward in every layer",
     family="additive",

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-parallel",
+    fewest_layers=6,
     title="parallel adapter",
     says="a bottleneck beside the feed-forward, from its input to its output",
     family="additive",

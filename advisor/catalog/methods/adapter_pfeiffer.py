@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-pfeiffer",
+    fewest_layers=6,
     title="Pfeiffer adapter",
     says="a small bottleneck network after the feed-forward of every layer: half of Houlsby's",
     family="additive",

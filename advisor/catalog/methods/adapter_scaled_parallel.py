@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-scaled-parallel",
+    fewest_layers=6,
     title="scaled parallel adapter",
     says="a bottleneck beside the feed-forward, its output scaled by 4",
     family="additive",

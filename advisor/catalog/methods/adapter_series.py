@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="adapter-series",
+    fewest_layers=6,
     title="series adapter (LLM-Adapters)",
     says="a bottleneck after the feed-forward, sized for large decoders",
     family="additive",

@@ -14,6 +14,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="beft",
+    fewest_layers=6,
     title="BEFT",
     says="a trained bias added to chosen projections",
     family="selective",

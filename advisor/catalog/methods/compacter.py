@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="compacter",
+    fewest_layers=6,
     title="Compacter",
     says="bottleneck adapters whose weights are sums of Kronecker products with shared factors",
     family="additive",

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="compacter-plus",
+    fewest_layers=6,
     title="Compacter++",
     says="Compacter after the feed-forward only",
     family="additive",

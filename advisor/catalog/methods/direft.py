@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="direft",
+    fewest_layers=6,
     title="DiReFT",
     says="LoReFT without orthogonality: faster, a little less accurate",
     family="additive",

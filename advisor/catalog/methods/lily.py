@@ -16,6 +16,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="lily",
+    fewest_layers=6,
     title="Lily",
     says="low-rank factors shared across layers, mixed by a router",
     family="reparameterised",

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="loreft",
+    fewest_layers=6,
     title="LoReFT",
     says="edits hidden states in a low-rank, orthonormal subspace at the first and last positions",
     family="additive",

@@ -77,6 +77,9 @@ class Method:
     evidence_names: tuple[str, ...] = ()
     unrolls: bool = True
     """False: a traced layer cannot stand for its copies, so every layer is traced (found by comparing both traces)."""
+    fewest_layers: int = 4
+    """Layers (periods of them, where they repeat in one) that are traced first. 6: with 4 the two in the middle of a
+    decoder differ, since the first or the last reaches into them (found by tracing); more are traced where they do."""
     prompt: Literal["", "input", "cache"] = ""
     """What stands before every sample and takes positions of its own: embeddings before the `input`'s, or a `cache` of
     past keys and values, which stands before the target where the model has a decoder beside its encoder."""

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method, MethodSource
 
 METHOD = Method(
     name="partial",
+    fewest_layers=6,
     title="partial fine-tuning",
     says="trains the last blocks and the head, the rest frozen",
     family="selective",

@@ -5,6 +5,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="red",
+    fewest_layers=6,
     title="RED",
     says="scales and shifts what each feed-forward adds",
     family="additive",

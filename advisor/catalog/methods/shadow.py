@@ -36,6 +36,7 @@ def _refuse(spec: ModelSpec, recipe: Recipe, task: Task) -> str | None:
 
 METHOD = Method(
     name="shadow",
+    fewest_layers=6,
     title="ShadowPEFT",
     says="a small trained network runs beside the frozen layers and corrects them",
     family="additive",

@@ -18,6 +18,7 @@ from advisor.catalog.methods.method import Method
 
 METHOD = Method(
     name="unilora",
+    fewest_layers=6,
     title="Uni-LoRA",
     says="all LoRA parameters are read from one short trained vector",
     family="reparameterised",

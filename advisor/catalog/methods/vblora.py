@@ -19,6 +19,7 @@ from advisor.catalog.methods.method import Method, Option
 
 METHOD = Method(
     name="vblora",
+    fewest_layers=6,
     title="VB-LoRA",
     says="LoRA whose vectors are mixed from one shared bank",
     family="reparameterised",

@@ -39,6 +39,8 @@ class AsOnCuda(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func not in _HANDLED:
+            return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             return self.attention(*args, **kwargs)
         if func in (F.dropout, torch.dropout):
@@ -115,6 +117,10 @@ def flash_kernel(query: Any, key: Any, value: Any, dropout: float, causal: bool,
 
 _SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
 """CUDA's kernel reads 16 bits and writes float32 where asked to; on meta torch would make a wide copy first."""
+_HANDLED: frozenset[Any] = frozenset[Any](
+    (F.scaled_dot_product_attention, F.dropout, torch.dropout, torch.sparse_coo_tensor, *_SOFTMAX)  # pyright: ignore[reportUnknownArgumentType]
+)
+"""Looked up first: the mode sees every access to a tensor's shape, some ten for each op."""
 
 
 def _widens(args: Any, kwargs: Any) -> bool:

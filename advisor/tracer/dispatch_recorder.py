@@ -69,7 +69,7 @@ class StorageRecord:
 
 
 _no_overrides = torch._C.DisableTorchFunction
-"""While an op is read: its tensors' shapes and dtypes are then no calls for the modes around, each microseconds long."""
+"""While an op is read: its tensors' shapes and dtypes are then no calls for the modes around, microseconds each."""
 
 
 class Recorder(TorchDispatchMode):

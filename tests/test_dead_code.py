@@ -29,6 +29,7 @@ CALLED_BY_OTHERS = {
     "is_training": "bitsandbytes' state of an int8 layer",
     "__spec__": "Python's import system",
     "__path__": "Python's import system",
+    "_should_skip_dynamo": "torch's dispatch modes",
     "model_max_length": "transformers' tokenizers",
     "pad_token": "transformers' tokenizers",
     "problem_type": "transformers' classification heads",

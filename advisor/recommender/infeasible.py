@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.objectives import usual_accumulation
@@ -12,7 +12,8 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Gpu
 from advisor.domain.recommendation import Refusal
 from advisor.domain.units import gib
-from advisor.errors import BadRequest, DoesNotFit
+from advisor.errors import DoesNotFit
+from advisor.estimator.fitting.changes import less_state_that_fits
 from advisor.recommender.criteria import peak_bytes
 from advisor.recommender.recipe_space import EIGHT_BIT
 from advisor.recommender.recommend_request import ResolvedRequest
@@ -94,35 +95,19 @@ def _other_methods(question: ResolvedRequest, costs: Costs) -> list[str]:
 
 
 def _smaller(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:
-    """The smallest recipe with checkpointing, then with an optimizer whose state is smaller, as far as it takes to fit.
-
-    An optimizer is tried only where its state is what is too much.
-    """
-    method, typed, best = find_method(smallest.recipe.method), list[str](), smallest
-    changes: list[tuple[str, dict[str, Any]]] = []
-    if method.checkpointing and not smallest.recipe.gradient_checkpointing:
-        changes.append(("--gradient-checkpointing", {"gradient_checkpointing": True}))
-    if method.optimizer is None and question.hardware.gpu.vendor == "nvidia":
-        changes.extend((f"--optimizer {name}", {"optimizer": name}) for name in (EIGHT_BIT, PAGED_EIGHT_BIT))
-    for option, fields in changes:
-        short = peak_bytes(best) - best.limit_bytes
-        if "optimizer" in fields and best.memory.breakdown.get("optimizer state", 0) < short:
-            continue
-        try:
-            recipe = best.recipe.model_copy(update=fields)
-            tried = costs.price(best.workload, recipe, question.hardware, question.spec)
-        except BadRequest:
-            continue
-        if peak_bytes(tried) >= peak_bytes(best):
-            continue
-        typed = [*(word for word in typed if word.split()[0] != option.split()[0]), option]
-        best = tried
-        if best.fits:
-            cost = f"a step takes {best.time.step.mid / smallest.time.step.mid:.2g} times as long"
-            if best.recipe.optimizer == PAGED_EIGHT_BIT:
-                cost += ", more where its state moves to the host"
-            return [f"to fit: {' '.join(typed)} {gib(peak_bytes(best))} ({cost})"]
-    return []
+    """The smallest recipe with checkpointing, then with an optimizer whose state is smaller, as far as needed."""
+    able = find_method(smallest.recipe.method).optimizer is None and question.hardware.gpu.vendor == "nvidia"
+    change = less_state_that_fits(
+        smallest,
+        (EIGHT_BIT, PAGED_EIGHT_BIT) if able else (),
+        lambda recipe: costs.price(smallest.workload, recipe, question.hardware, question.spec),
+    )
+    if change is None:
+        return []
+    cost = f"a step takes {change.step_seconds / smallest.time.step.mid:.2g} times as long"
+    if change.recipe.optimizer == PAGED_EIGHT_BIT:
+        cost += ", more where its state moves to the host"
+    return [f"to fit: {change.options} {gib(change.peak_device_bytes)} ({cost})"]
 
 
 def _shorter(question: ResolvedRequest, smallest: Candidate, costs: Costs) -> list[str]:

@@ -7,6 +7,7 @@ was ended goes on from its checkpoint.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -82,8 +83,10 @@ class CellTrainings:
             self.folder / WEIGHTS_FILE,
         )
 
-    def run_job(self, cell: TrainingCell, job: TrainingSpec) -> TrainingResult | None:
-        """Train or finish one cell; None where it failed, with the reason in `failed`.
+    def run_job(
+        self, cell: TrainingCell, job: TrainingSpec, beat: Callable[[], None] = lambda: None
+    ) -> TrainingResult | None:
+        """Train or finish one cell; None where it failed, with the reason in `failed`. `beat` is called as it runs.
 
         Raises:
             OutOfTime: the deadline is past.
@@ -91,10 +94,15 @@ class CellTrainings:
         if self.late():
             raise OutOfTime
         began = time.monotonic()
+
+        def wanted() -> str | None:
+            beat()
+            return "time budget" if self.late() else None
+
         result = Child(
             job=job,
             on_progress=lambda line: None,
-            wanted=lambda: "time budget" if self.late() else None,
+            wanted=wanted,
             environment=self.environment(),
         ).run()
         if result.status == "interrupted" and self.late():

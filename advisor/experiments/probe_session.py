@@ -256,7 +256,7 @@ class ProbeSession(CellTrainings):
             if cell is None:
                 return why
             self._tell(cell)
-            result = self.run_job(cell, self.job(cell))
+            result = self.run_job(cell, self.job(cell), lambda cell=cell: self._tell(cell))
             shutil.rmtree(self.place(cell) / "checkpoints", ignore_errors=True)
             (self.place(cell) / WEIGHTS).unlink(missing_ok=True)
             self._keep(cell, result)

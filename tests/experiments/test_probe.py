@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 import advisor
 from advisor.domain.model import ModelSpec
+from advisor.domain.questions.probing import ProbeProgress
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.experiments.probe import ANSWER_FILE, resume_probe
-from advisor.interfaces.cli.probe import command
+from advisor.interfaces.cli.probe import ProbeDisplay, command
 from tests.tiny_models import labelled, put_rows
 from tests.tuner.studies import TOY, environment, until
 
@@ -171,3 +172,19 @@ def test_a_probe_that_makes_no_sense_is_refused_with_what_would_be_enough(
 def test_a_folder_without_a_probe_is_refused(tmp_path: Path):
     with pytest.raises(BadRequest, match="no probe lies in"):
         resume_probe(str(tmp_path))
+
+
+def test_without_a_terminal_a_training_is_told_once_and_again_after_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = [1000.0]
+    monkeypatch.setattr("advisor.interfaces.cli.probe.time.monotonic", lambda: now[0])
+    view = ProbeDisplay()
+    for what, later in (("a", 0), ("a", 1), ("b", 1), ("b", 30), ("b", 31)):
+        now[0] += later
+        view(ProbeProgress(done=1, what=what, seconds_spent=10, seconds_budget=70))
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "1 done: a",
+        "1 done: b",
+        "1 done: b",
+    ]

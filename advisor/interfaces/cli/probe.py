@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -18,6 +19,10 @@ from advisor.interfaces.cli.output import console, emit, fitted, grid
 
 if TYPE_CHECKING:
     from advisor.domain.questions.probing import ProbeAnswer, ProbeProgress
+
+
+A_LINE_SECONDS: Final = 60.0
+"""Without a terminal, the longest that nothing is said while something trains."""
 
 
 @click.command("probe")
@@ -60,13 +65,15 @@ def command(resume: str | None, as_json: bool, **arguments: Any) -> None:
 
 
 class ProbeDisplay:
-    """The plan and the progress on stderr: a bar of the time on a terminal, else a line a training."""
+    """The plan and the progress on stderr: a bar of the time on a terminal, else a line a training, one a minute."""
 
     def __init__(self) -> None:
         self.screen = console(stderr=True)
         self.folder: str | None = None
         self._bar: Any = None
         self._task: Any = None
+        self._said = ""
+        self._told = 0.0
 
     def plan(self, planned: ProbeAnswer) -> None:
         self.folder = planned.folder
@@ -83,7 +90,10 @@ class ProbeDisplay:
         left = max(0.0, progress.seconds_budget - progress.seconds_spent)
         text = f"{progress.done} done: {progress.what}; at most {duration(left)} left"
         if not self.screen.is_terminal:
-            print(text, file=sys.stderr, flush=True)
+            now = time.monotonic()
+            if progress.what != self._said or now - self._told >= A_LINE_SECONDS:
+                self._said, self._told = progress.what, now
+                print(text, file=sys.stderr, flush=True)
             return
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar

@@ -62,7 +62,11 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         recognisers.media_columns,
         "hold pictures, sound or video ({listed}): training on them from a data file is not modelled yet, and their "
         "tokens would be missing from every length",
-        ("for the text alone: --columns messages={chat}", "for the text alone: --columns text={text}"),
+        (
+            "for the text alone: --columns messages={chat}",
+            "for the text alone: --columns text={text}",
+            "pictures of a vision-language model come on top of it: --images 1 --image-size 1024x768",
+        ),
     ),
     RowFormat(
         "token-ids",

@@ -59,6 +59,13 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
             to=exporter.name,
             objective=objective,
         )
+    if job.workload.images is not None:
+        raise IllegalRecipe(
+            "trainings with pictures are priced, not exported yet: a trainer's file would train on texts alone",
+            hints=["write the trainer's config for pictures with the settings of advisor recommend"],
+            to=exporter.name,
+            model=job.model,
+        )
     reason = _reason_against(exporter, job)
     if reason:
         others = [one.name for one in EXPORTERS if one is not exporter and _takes(one, job)]

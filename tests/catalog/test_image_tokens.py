@@ -106,3 +106,9 @@ def test_sizes_are_a_side_or_width_and_height() -> None:
     for wrong in (0, "0x5", -3, "1e9", 10001):
         with pytest.raises(BadRequest):
             picture_size(wrong)
+
+
+def test_pictures_are_not_exported_as_texts() -> None:
+    case = {"model": "google/gemma-3-4b-pt", "method": "lora", "images": 1}
+    with pytest.raises(advisor.AdvisorError, match="not exported yet"):
+        advisor.export(case, to="trl")

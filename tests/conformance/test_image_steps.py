@@ -29,7 +29,7 @@ from advisor.tracer.fused_kernels.images_at_once import images_at_once
 from tests.conformance.test_allocated_bytes import Counted
 from tests.vision_models import CONFIGS, tiny
 
-LENGTH = 40
+LENGTH = 96
 OF_SIZES = ("get_vision_interpolation_indices_and_weights", "get_vision_position_ids", "get_rope_index")
 """What transformers makes of the sizes of pictures, function by function."""
 

@@ -45,13 +45,14 @@ def images_asked(
 
 
 def length_beside(
-    images: SampleImages, spec: ModelSpec, seq_len: int | None, *, texts: int
+    images: SampleImages, spec: ModelSpec, seq_len: int | None, *, texts: int, measured: bool = False
 ) -> tuple[int, tuple[str, ...]]:
     """The longest sample in tokens, pictures among them, and what to say of it.
 
     Args:
-        seq_len: as asked for; None: nobody says, and so many tokens of text are taken, within the context.
-        texts: tokens of the texts alone.
+        seq_len: as asked for; None: nobody says, and the texts are taken whole, within the context.
+        texts: tokens of the longest text alone.
+        measured: the texts are those of data, and a length asked for only cuts them.
 
     Raises:
         BadRequest: the pictures do not fit.
@@ -69,7 +70,7 @@ def length_beside(
             tokens=pictures,
             seq_len=seq_len,
         )
-    length = seq_len or most
+    length = most if measured or seq_len is None else seq_len
     return length, (f"{images.in_words}: {images.tokens:,} tokens each, {pictures:,} of a sample's {length:,}",)
 
 
@@ -96,9 +97,7 @@ def with_images(
     if images is None:
         return {}, ()
     texts: int = fields["seq_len"]
-    length, said = length_beside(images, spec, None if measured else seq_len, texts=texts)
-    if measured and seq_len is not None:
-        length = min(length, length_beside(images, spec, seq_len, texts=texts)[0])
+    length, said = length_beside(images, spec, seq_len, texts=texts, measured=measured)
     more = images.count * images.tokens
     changed: dict[str, Any] = {"images": images, "seq_len": length}
     if measured and fields.get("mean_seq_len") is not None:

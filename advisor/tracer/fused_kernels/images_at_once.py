@@ -157,10 +157,10 @@ def _windows(tower: Any, rows: int, columns: int) -> list[tuple[int, int]]:
 def _add_at_pictures(hidden: torch.Tensor, visual_pos_masks: torch.Tensor, visual_embeds: torch.Tensor) -> torch.Tensor:
     """[B,S,H] plus [N x tokens,H] at the positions of pictures, whose number the mask does not tell on meta."""
     del visual_pos_masks
-    where = _numbers(visual_embeds.shape[0])
-    flat = hidden.clone().flatten(0, 1)
-    flat[where, :] = flat[where, :] + visual_embeds.to(hidden.dtype)
-    return flat.view(hidden.shape)
+    where = (_numbers(visual_embeds.shape[0]), _numbers(visual_embeds.shape[0]))
+    hidden = hidden.clone()
+    hidden[where] = hidden[where] + visual_embeds.to(hidden.dtype)
+    return hidden
 
 
 def _as_one(features: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,8 +7,9 @@ gigabytes. Numbers such as `1e-4`, which YAML 1.1 reads as text, stay text here;
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from advisor import store
 from advisor.domain.plain_values import is_object
@@ -16,6 +17,21 @@ from advisor.errors import BadFile
 
 LARGEST_CONFIG_BYTES: Final = 2**20
 """Of a config a person wrote; the largest examples of axolotl and LLaMA-Factory have some 5 kB."""
+LONGEST_LINE: Final = 2**24
+"""Characters of one line of cases; /dev/zero has no end of it."""
+
+
+def lines_of(stream: TextIO, path: str) -> Iterator[str]:
+    """The lines of a text stream as they come, none longer than LONGEST_LINE in memory.
+
+    Raises:
+        BadFile: a line is longer.
+    """
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith("\n"):
+            reason = f"a line has more than {LONGEST_LINE >> 20} million characters"
+            raise BadFile(f"{path} is no file of lines: {reason}", path=path, reason=reason)
+        yield line
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

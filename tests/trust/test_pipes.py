@@ -1,4 +1,4 @@
-"""A pipe in the place of a file is refused with its name: who read it would wait for a writer that never comes."""
+"""A pipe or a file without end is refused with its name: who read it would wait for ever, or fill the memory."""
 
 from __future__ import annotations
 
@@ -70,6 +70,21 @@ def test_cases_come_from_no_pipe_of_a_name(tmp_path, words, capsys):
     with no_waiting():
         assert run([*words, str(tmp_path / "cases.jsonl")]) == 4
     assert "is a pipe" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="the system has no /dev/zero")
+@pytest.mark.parametrize("words", [["estimate", "--from"], ["evidence", "--predict"]])
+def test_a_line_without_end_is_no_case(words, monkeypatch, capsys):
+    monkeypatch.setattr("advisor.config_reader.LONGEST_LINE", 2**12)
+    with no_waiting():
+        assert run([*words, "/dev/zero"]) == 4
+    assert "/dev/zero is no file of lines" in capsys.readouterr().err
+
+
+def test_lengths_without_end_are_no_lengths(monkeypatch):
+    monkeypatch.setattr(store, "LARGEST_BYTES", 2**21)
+    with no_waiting(), pytest.raises(BadFile, match="is larger than"):
+        read_lengths("/dev/zero")
 
 
 def test_names_of_tensors_are_unknown_where_the_weights_are_a_pipe(tmp_path):

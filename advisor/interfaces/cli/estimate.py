@@ -12,6 +12,7 @@ import rich_click as click
 
 import advisor
 from advisor import store
+from advisor.config_reader import lines_of
 from advisor.domain.request.command_options import EstimateCommand
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
@@ -142,7 +143,7 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
     store.refuse_pipe(Path(path))
     try:
         with click.open_file(path, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines_of(file, path), 1):
                 if line.strip():
                     yield number, line
     except (OSError, ValueError) as error:

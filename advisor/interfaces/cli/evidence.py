@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from advisor import store
+from advisor.config_reader import lines_of
 from advisor.domain.request.catalogue_options import EvidenceCommand
 from advisor.errors import BadFile, BadRequest
 from advisor.interfaces.amounts import show
@@ -156,7 +157,7 @@ def _predict(path: str) -> None:
     from advisor.literature.evidence import predict_lines
 
     if path == "-":
-        return _print_lines(predict_lines(sys.stdin))
+        return _print_lines(predict_lines(lines_of(sys.stdin, "stdin")))
     store.refuse_pipe(Path(path))
     try:
         file = click.open_file(path, encoding="utf-8")
@@ -165,7 +166,7 @@ def _predict(path: str) -> None:
         raise BadFile(f"cannot read {path}", cause=str(problem), path=path) from problem
     with file as lines:
         try:
-            _print_lines(predict_lines(lines))
+            _print_lines(predict_lines(lines_of(lines, path)))
         except UnicodeDecodeError as problem:
             raise BadFile(f"cannot read {path}", cause=str(problem), path=path) from problem
 

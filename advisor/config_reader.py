@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import IO, Any, Final
 
 from advisor import store
 from advisor.domain.plain_values import is_object
@@ -21,7 +21,7 @@ LONGEST_LINE: Final = 2**24
 """Characters of one line of cases; /dev/zero has no end of it."""
 
 
-def lines_of(stream: TextIO, path: str) -> Iterator[str]:
+def lines_of(stream: IO[str], path: str) -> Iterator[str]:
     """The lines of a text stream as they come, none longer than LONGEST_LINE in memory.
 
     Raises:

@@ -113,5 +113,11 @@ def _seconds(folder: Path, plan: ExperimentPlan) -> float:
     return found
 
 
+SAID: set[str] = set()
+
+
 def _say(progress: Any) -> None:
-    print(f"{progress.done} done: {progress.what}", file=sys.stderr, flush=True)
+    text = f"{progress.done} done: {progress.what}"
+    if text not in SAID:
+        SAID.add(text)
+        print(text, file=sys.stderr, flush=True)

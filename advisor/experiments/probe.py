@@ -38,7 +38,7 @@ def probe(
         model: a folder with weights or a cached Hub id.
         data: training rows. Scores are of `eval_data`, else of a tenth of the rows.
         on_plan: hears what is planned before anything is trained.
-        on_progress: hears of each training as it begins.
+        on_progress: hears of each training as it begins, and once a second while it goes on.
         options: see `advisor.domain.request.measuring_options.ProbeOptions`.
 
     Raises:

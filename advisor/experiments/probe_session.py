@@ -44,6 +44,8 @@ SCORE_WORTH: Final = 0.1
 """Of a point by which the chosen method's score becomes surer, in points of a better choice."""
 ENOUGH: Final = 0.05
 """Points of worth below which no training is begun: a twentieth of the least that any score shows."""
+BEAT_SECONDS: Final = 1.0
+"""Between two looks at a training that goes on."""
 MOST_PLANNED: Final = 40
 """Trainings listed ahead: more than any budget of hours pays for."""
 BUDGET_SHARE: Final = 0.1
@@ -82,6 +84,7 @@ class ProbeSession(CellTrainings):
     """By the cell's folder."""
     measured: MeasuredSteps | None = None
     budget_seconds: float = 0.0
+    told_at: float = 0.0
     notes: list[str] = field(default_factory=list[str])
 
     def begin(self, *, written: bool) -> None:
@@ -256,7 +259,7 @@ class ProbeSession(CellTrainings):
             if cell is None:
                 return why
             self._tell(cell)
-            result = self.run_job(cell, self.job(cell), lambda cell=cell: self._tell(cell))
+            result = self.run_job(cell, self.job(cell), lambda cell=cell: self._tell(cell, BEAT_SECONDS))
             shutil.rmtree(self.place(cell) / "checkpoints", ignore_errors=True)
             (self.place(cell) / WEIGHTS).unlink(missing_ok=True)
             self._keep(cell, result)
@@ -318,8 +321,13 @@ class ProbeSession(CellTrainings):
             seen = [*seen, Observation(arm, cell.size, points, noise)]
         return planned
 
-    def _tell(self, cell: TrainingCell) -> None:
-        spent = self.budget_seconds - ((self.deadline or 0.0) - time.monotonic())
+    def _tell(self, cell: TrainingCell, apart: float = 0.0) -> None:
+        """Tell what trains, unless that was told less than so many seconds ago."""
+        now = time.monotonic()
+        if now - self.told_at < apart:
+            return
+        self.told_at = now
+        spent = self.budget_seconds - ((self.deadline or 0.0) - now)
         what = f"{cell.method}, {cell.size:,} rows, rate {cell.rate:.3g}, seed {cell.seed}"
         self.on_progress(
             ProbeProgress(done=len(self.done), what=what, seconds_spent=spent, seconds_budget=self.budget_seconds)

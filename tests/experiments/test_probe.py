@@ -48,8 +48,11 @@ def started(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_a_probe_answers_within_its_hours_and_a_second_call_trains_nothing_twice(asked: dict[str, Any]):
-    found = advisor.probe(**asked, hours=FOUR)
+    told: list[str] = []
+    found = advisor.probe(**asked, hours=FOUR, on_progress=lambda progress: told.append(progress.what))
     out = Path(asked["out"])
+    assert set(told) == {f"{t.method}, {t.size:,} rows, rate {t.rate:.3g}, seed {t.seed}" for t in found.trainings}
+    assert len(told) <= 60 * len(found.trainings)  # begun, and once a second of it
     assert found.trainings
     assert started(out) == len(found.trainings)
     assert found.choice is not None

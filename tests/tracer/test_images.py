@@ -13,8 +13,6 @@ from advisor.domain.workload import Workload
 from advisor.tracer.trace import make_trace, trace_key
 from tests.vision_models import CONFIGS, tiny
 
-NAMES = [pytest.param(name, marks=() if name == "llava" else pytest.mark.slow) for name in CONFIGS]
-
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +24,8 @@ def workload_of(name: str, count: int) -> Workload:
     return Workload(model=name, seq_len=640, images=sample_images(tiny(name), count, (140, 84)) if count else None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_tower_runs_on_every_picture_of_a_batch(name: str) -> None:
     recipe = Recipe(method="lora", dtype="bfloat16", micro_batch_size=2)
     allocated: list[list[int]] = []

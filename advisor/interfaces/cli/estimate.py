@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import advisor
-from advisor import store
-from advisor.config_reader import lines_of
 from advisor.domain.request.command_options import EstimateCommand
 from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
@@ -140,6 +138,9 @@ def _one(line: str, defaults: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers, read as they come."""
+    from advisor import store
+    from advisor.config_reader import lines_of
+
     store.refuse_pipe(Path(path))
     try:
         with click.open_file(path, encoding="utf-8", errors="replace") as file:

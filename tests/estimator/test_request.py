@@ -214,7 +214,8 @@ def test_expandable_segments_and_grouped_batches_are_the_recipes():
     assert (recipe.expandable_segments, recipe.batching) == (True, "grouped")
 
 
-@pytest.mark.parametrize(("theirs", "ours"), TRAINERS_KEYS.items())
+# a case may say `count`, an earlier name of `gpus`; as an option it is answered
+@pytest.mark.parametrize(("theirs", "ours"), [pair for pair in TRAINERS_KEYS.items() if pair[0] != "count"])
 def test_a_trainers_name_of_a_key_is_answered_with_ours(theirs, ours):
     assert ours in EstimateRequest.model_fields
     with pytest.raises(BadRequest, match="unknown key") as caught:

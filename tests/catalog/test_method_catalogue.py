@@ -36,6 +36,8 @@ NOT_METHODS = {
     "peft_types",
     "literature_only",
     "describe",
+    "named_optimizer",
+    "with_images",
 }
 
 

@@ -148,14 +148,14 @@ def test_other_splits_that_do_not_go_with_the_training_rows_are_refused(
 
 
 OPTIONS: dict[str, str] = {
-    "--trials 0": "--trials must be a number above 0",
-    "--trials 1000000000": "--trials must be at most",
+    "--trials 0": "--trials must be at least 1",
+    "--trials 1000000000": "and at most 1,000,000",
     "--hours nan": "--hours nan cannot be",
     "--hours inf": "--hours inf cannot be",
     "--usd 5": "a budget in USD needs a price",
     "--usd 5 --usd-per-hour -1": "--usd-per-hour must be more than 0",
     "--epochs 0": "--epochs must be more than 0",
-    "--epochs 1e9": "at most 1e+06",
+    "--epochs 1e9": "at most 1,000,000",
     "--epochs nan": "--epochs nan cannot be",
     "--seq-len 0": "--seq-len must be at least 1",
     "--seq-len 10000000": "tokens\n  longest possible: --seq-len 64",

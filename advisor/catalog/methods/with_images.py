@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advisor.catalog.methods.method import Method
-from advisor.domain.recipe import Recipe
+
+if TYPE_CHECKING:
+    from advisor.domain.recipe import Recipe
 
 
 def against_images(method: Method, recipe: Recipe) -> tuple[str, list[str]] | None:

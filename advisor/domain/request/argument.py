@@ -119,7 +119,11 @@ def described(hint: Any) -> Described:
 def bounds_said(bounds: Any) -> str:
     """`at least 1 and at most 100` of `{"ge": 1, "le": 100}`; what is None or no bound is passed over."""
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    return " and ".join(f"{said} {bounds[key]:g}" for key, said in words.items() if bounds.get(key) is not None)
+    return " and ".join(f"{said} {_number(bounds[key])}" for key, said in words.items() if bounds.get(key) is not None)
+
+
+def _number(bound: float) -> str:
+    return f"{int(bound):,}" if float(bound).is_integer() else f"{bound:g}"
 
 
 def _taken_apart(hint: Any) -> tuple[Any, Argument | None, VerbDetail | None, bool, bool]:

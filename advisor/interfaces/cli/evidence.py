@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from advisor import store
-from advisor.config_reader import lines_of
 from advisor.domain.request.catalogue_options import EvidenceCommand
 from advisor.errors import BadFile, BadRequest
 from advisor.interfaces.amounts import show
@@ -154,6 +152,8 @@ def _quality_lines(quality: Quality) -> list[str]:
 
 
 def _predict(path: str) -> None:
+    from advisor import store
+    from advisor.config_reader import lines_of
     from advisor.literature.evidence import predict_lines
 
     if path == "-":

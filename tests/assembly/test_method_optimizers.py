@@ -154,6 +154,7 @@ def test_a_saved_start_gives_the_very_base_that_was_trained_on(name: str, dtype:
     assert not {n: share for n, share in unlike.items() if share}, "share of entries that differ"
 
 
+@pytest.mark.slow
 def test_eva_shares_out_ranks_from_activations(tmp_path: Path) -> None:
     recipe = Recipe(method="eva", options={"rank": 4})
     plain = attach(model(), SPEC, WORKLOAD, recipe)

@@ -144,6 +144,7 @@ def dropping() -> ModelSpec:
     return ENCODER_DECODER.spec.model_copy(update={"name": "dropping", "config": config, "context_length": 256})
 
 
+@pytest.mark.slow
 def test_layers_that_would_be_dropped_at_random_are_all_run_and_said():
     from advisor.tracer.trace import make_trace
 

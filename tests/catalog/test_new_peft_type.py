@@ -100,6 +100,7 @@ def test_it_is_listed_claims_nothing_and_is_told_as_new(capsys: pytest.CaptureFi
         assert f"{NEW} is new in the installed peft and not yet described here" in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("newer_peft")
 def test_it_is_attached_with_pefts_own_defaults_traced_and_priced_with_the_notice(model: str) -> None:
     candidate = advisor.estimate(model=model, gpu="L4", method="tomorrow-tuning", seq_len=64)

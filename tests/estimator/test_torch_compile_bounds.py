@@ -21,6 +21,7 @@ def both() -> tuple[Any, Any]:
     return estimate(**CASE), estimate(**CASE, torch_compile=True)
 
 
+@pytest.mark.slow
 def test_compiled_ranges_hold_the_uncompiled_ones_and_reach_lower(both: tuple[Any, Any]):
     eager, compiled = both
     pairs = [(getattr(c.memory, name) for c in both) for name in ("peak_allocated", "peak_reserved", "peak_device")]

@@ -159,6 +159,7 @@ def test_what_is_known_already_comes_last_among_its_like():
     assert order_runs(rest, known=known)[0].workload.seq_len == 256
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
 def test_scores_decide_the_order(scores):
     jobs, _ = plan_jobs(campaign(batch_size=[1, 2, 4, 8]), CPU)

@@ -119,6 +119,7 @@ def _began_by_data(job, name):
     assert all(t.abs().max() > 0 for t in b.values()), "B at zero is plain LoRA's start"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_DATA)
 def test_a_start_from_data_survives_an_interruption(tmp_path, wide_bert, tiny_llama, tiny_t5, name, monkeypatch):
     from advisor.training.monitor import TrainingMonitor

@@ -44,6 +44,7 @@ def test_rows_that_are_hard_for_all_do_not_blur_who_is_better():
     assert chances_of_best([[worse], [shuffled]], higher=True)[1] < paired[1]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=6, max_size=6), min_size=2, max_size=4), st.booleans())
 def test_chances_are_shares_of_one(rows, higher):

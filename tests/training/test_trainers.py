@@ -199,6 +199,7 @@ def test_a_gradient_accumulated_over_micro_batches_is_the_large_batchs(tmp_path,
     assert small.score == pytest.approx(large.score, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["loop", "hf"])
 def test_a_classifier_learns_its_toy_task(tmp_path, tiny_bert, trainer):
     job = make_job(
@@ -238,6 +239,7 @@ def test_an_encoder_decoder_learns_and_generates(tmp_path, tiny_t5):
     assert set(result.metrics) >= {"loss", "perplexity", "rouge1", "rougeL", "exact_match"}
 
 
+@pytest.mark.slow
 def test_chats_are_trained_with_the_models_template(tmp_path, tiny_llama):
     job = make_job(tmp_path, tiny_llama, chats(60), "messages", "causal-lm", "exact_match", higher=True, trainer="trl")
     result = run(job)

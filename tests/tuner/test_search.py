@@ -289,6 +289,7 @@ def test_what_cannot_fit_is_never_launched(tmp_path):
     assert len(ledger.billable_trials(study.trials)) == before - 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=2, max_size=4))
 def test_chances_of_being_best_add_up(scores):

@@ -123,7 +123,10 @@ def bounds_said(bounds: Any) -> str:
 
 
 def _number(bound: float) -> str:
-    return f"{int(bound):,}" if float(bound).is_integer() else f"{bound:g}"
+    if not float(bound).is_integer():
+        return f"{bound:g}"
+    # a port is written as one, a million is read by its commas
+    return f"{int(bound):,}" if abs(bound) >= 10**6 else f"{int(bound)}"
 
 
 def _taken_apart(hint: Any) -> tuple[Any, Argument | None, VerbDetail | None, bool, bool]:

@@ -98,6 +98,7 @@ def test_cases_are_answered_in_order_and_a_bad_line_stops_none(model, capsys, tm
     assert found[-1]["trainable_parameters"] == 2 * found[0]["trainable_parameters"]
 
 
+@pytest.mark.slow
 def test_options_given_are_defaults_of_every_line(model, capsys, tmp_path):
     path = lines(tmp_path, {"batch_size": 2}, {"gpu": "T4"})
     found, _ = answers(capsys, "--from", path, "--model", model, "--gpu", "L40S", "--method", "lora", "--seq-len", "64")

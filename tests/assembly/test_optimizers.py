@@ -77,7 +77,7 @@ BYTES_A_PARAMETER = {
 as torch and a compensation beside them."""
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", one_in(15, sorted(BYTES_A_PARAMETER)))
 def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
     made = make_trace(WIDE, Workload(model="m"), Recipe(method="full", optimizer=name, micro_batch_size=2))
@@ -88,7 +88,7 @@ def test_a_traced_optimizer_keeps_the_state_that_arithmetic_says(name: str):
     assert bool(found["paged state"]) == find_optimizer(name).paged
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", one_in(20, MODELLED))
 def test_copied_layers_have_the_state_of_traced_ones(name: str):
     assert state_bytes(name) == state_bytes(name, whole=True)

@@ -59,7 +59,7 @@ def test_memory_of_a_processor_is_told_closer_than_its_noisy_times(fitted: Calib
     assert held["step_time"].median > held["peak_allocated"].median
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_interval_of_its_time_is_as_wide_as_its_errors(fitted: Calibration):
     assert fitted.time_interval is not None
     held = next(h for h in fitted.held_out if (h.target, h.scheme) == ("step_time", "leave-one-method"))
@@ -115,7 +115,7 @@ def test_a_run_beside_other_processes_counts_less():
     assert spread == pytest.approx(0.2 / 3**0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_measured_now_agrees_with_its_prediction(fitted: Calibration):
     job = make_job(batch_size=4, trainer="hf")
     profile = measure(job).model_copy(update={"device": "cpu-here"})

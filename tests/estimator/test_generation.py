@@ -121,7 +121,7 @@ def test_more_completions_at_once_take_a_larger_cache_and_less_time_each(asked: 
     assert many.time.generation.mid / 512 < few.time.generation.mid / 8
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_vllm_takes_its_share_and_less_of_it_asleep(asked: Any):
     own, beside, asleep = asked(), asked(generation="vllm"), asked(generation="vllm-sleep")
     assert beside.memory.breakdown["vLLM"] == pytest.approx(0.3 * 80 * 2**30, rel=0.01)

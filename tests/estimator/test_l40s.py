@@ -31,7 +31,7 @@ def errors(pairs):
     return np.array([abs(p / m - 1) for p, m in pairs])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_trainable_parameters_are_pefts_own_count(runs):
     from advisor.catalog.gpus import find_gpu
     from advisor.catalog.models import resolve_model
@@ -44,7 +44,7 @@ def test_trainable_parameters_are_pefts_own_count(runs):
         assert made.trainable_parameters == profile.trainable_parameters, profile.id
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_peak_reserved_is_within_half_a_percent(runs, predicted):
     off = errors((p.peak_reserved, r.profile.peak_reserved_bytes) for p, r in zip(predicted, runs, strict=True))
     assert np.median(off) <= 0.005
@@ -52,7 +52,7 @@ def test_peak_reserved_is_within_half_a_percent(runs, predicted):
     assert off.max() <= 0.04
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_bytes_between_steps_are_within_three_tenths_of_a_percent(runs, predicted):
     off = errors(
         (p.allocated_after_step, r.profile.allocated_after_step_bytes) for p, r in zip(predicted, runs, strict=True)
@@ -60,7 +60,7 @@ def test_bytes_between_steps_are_within_three_tenths_of_a_percent(runs, predicte
     assert np.median(off) <= 0.003, "0.1 % once calibrated; the mean length itself is known to 0.1 % of these bytes"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_generic_constants_are_within_ten_percent_of_step_times(runs):
     off = errors((predict(r.asked, default_time()), r.step_seconds) for r in runs)
     assert np.median(off) <= 0.10

@@ -91,7 +91,7 @@ def test_every_verb_takes_the_same_words_for_a_precision():
         assert from_case({"model": MODEL, "method": "lora", "dtype": word}).dtype == meant
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_autocast_saves_the_inputs_of_adapters_in_16_bits():
     """Adapters are float32: without autocast peft keeps a float32 copy of every adapted layer's input for backward."""
     plain, mixed = (

@@ -98,6 +98,7 @@ def test_more_tokens_or_samples_never_need_less(trainer, length, more, batch, wi
     assert peaks(line, [small] * 2, accumulation)[0] <= peaks(line, [large] * 2, accumulation)[0] + 24 * BLOCK
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("trainer", one_in(5, TRAINERS))
 def test_a_higher_rank_never_needs_less(trainer):
     found = [peaks(timeline(trainer, "lora", rank=rank), [Shape(2, 512.0)] * 2, 2)[0] for rank in (4, 16, 64)]

@@ -74,7 +74,7 @@ advisor.probe(**json.loads(sys.argv[1]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
 def test_a_killed_probe_goes_on_without_repeating_a_finished_training(
     asked: dict[str, Any], tmp_path: Path, signal_number: int

@@ -129,7 +129,7 @@ def assert_near(peak: int, job: ExportJob, *, beside: int = 0) -> None:
     assert low * 0.94 <= peak <= high + beside, (peak, low, mid, high)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("changes", one_in(2, NAMED))
 def test_transformers_trainer_takes_what_was_estimated(changes, tiny_llama, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

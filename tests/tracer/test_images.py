@@ -11,6 +11,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
 from advisor.domain.workload import Workload
 from advisor.tracer.trace import make_trace, trace_key
+from tests.selection import one_in
 from tests.vision_models import CONFIGS, tiny
 
 
@@ -25,7 +26,7 @@ def workload_of(name: str, count: int) -> Workload:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", one_in(6, list(CONFIGS)))
 def test_the_tower_runs_on_every_picture_of_a_batch(name: str) -> None:
     recipe = Recipe(method="lora", dtype="bfloat16", micro_batch_size=2)
     allocated: list[list[int]] = []

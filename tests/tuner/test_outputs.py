@@ -20,6 +20,9 @@ from advisor.tuner.results.model_card import card
 from advisor.tuner.tune import tune
 from tests.tiny_models import labelled, put_rows
 
+# the study that most of these look at takes a minute: one process makes it, under --dist loadgroup
+pytestmark = pytest.mark.xdist_group("outputs")
+
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory, tiny_bert):

@@ -139,6 +139,7 @@ def test_starts_from_data_differ_from_plain_lora_and_keep_the_model(name: str, t
     assert all(torch.allclose(p, there[n], atol=1e-5) for n, p in attached.named_parameters()), "the base's too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["pissa", "olora", "corda", "lora-ga"])
 def test_a_saved_start_gives_the_very_base_that_was_trained_on(name: str, dtype: torch.dtype, tmp_path: Path) -> None:

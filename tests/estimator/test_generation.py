@@ -52,6 +52,7 @@ def test_a_cache_holds_the_bytes_of_transformers_own(config: Any):
     assert len(cache.layers) == layers_of(spec_of(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS[:3], ids=lambda c: c.model_type)
 def test_generation_has_in_use_what_is_predicted(config: Any):
     model = model_of(config)

@@ -102,6 +102,7 @@ def test_the_batch_that_fails_is_the_one_without_which_the_run_ends(traced, chos
         assert replay_long(program, shapes[: found.failed + 1], limit=limit).failed == found.failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "trainer"), [("full", "hf"), ("lora", "hf"), ("lora", "trl")])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_batches_longer_than_all_before_stand_for_the_whole_run(traced, method, trainer, seed):

@@ -114,7 +114,7 @@ def test_contradictions_are_refused():
         advisor.estimate(MODEL, "A100", method="lora", mixed_precision="fp8", **ASKED)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_preparation_is_the_trainers_own_unless_said_and_the_answer_says_which():
     usual = advisor.estimate(MODEL, "A100", method="qlora", **ASKED)
     assert not usual.recipe.prepare_kbit_training

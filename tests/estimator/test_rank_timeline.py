@@ -102,6 +102,7 @@ def test_a_rank_of_fsdp2_holds_what_torchs_own_holds(spec, shards, checkpointing
         assert peak(rank, held, "backward") == pytest.approx(measured["backward"], rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("sharding", SHARDINGS)
 @pytest.mark.parametrize("accumulation", [1, 4])

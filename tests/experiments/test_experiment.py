@@ -126,6 +126,7 @@ def test_a_killed_study_goes_on_without_repeating_a_finished_training(
     assert sum(started(asked).values()) == run.trainings + 1
 
 
+@pytest.mark.exhaustive
 def test_a_spent_time_budget_stops_and_says_how_to_go_on(asked: dict[str, Any]):
     run = advisor.study(**asked, hours=1e-9)
     assert run.stopped == "time budget"

@@ -85,7 +85,7 @@ def test_without_the_library_a_step_is_traced_to_the_byte_as_with_it(cases: list
         assert ours == theirs, (case, _first_difference(ours, theirs))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_quantised_step_is_traced_without_the_library():
     (ours,) = traced([LAYERS[1]], "hidden")
     assert json.loads(ours)["settings"]["base"] == "nf4"

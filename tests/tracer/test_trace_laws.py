@@ -134,6 +134,7 @@ def ops(spec: ModelSpec, **changes: Any) -> set[str]:
     return set(found.names)
 
 
+@pytest.mark.exhaustive
 def test_a_padded_batch_takes_the_memory_efficient_kernel_and_a_full_one_flash():
     assert "_scaled_dot_product_efficient_attention" in ops(DECODER)
     assert "_scaled_dot_product_flash_attention" in ops(DECODER, micro_batch_size=1)
@@ -160,6 +161,7 @@ def test_a_card_before_ampere_never_takes_flash():
     assert "_scaled_dot_product_flash_attention" not in names
 
 
+@pytest.mark.exhaustive
 def test_eager_attention_builds_the_score_matrix():
     eager, fused = (
         bytes_at_peak(expand(make_trace(DECODER, workload(DECODER), recipe(attention=a))), 4, 1024)
@@ -191,6 +193,7 @@ def test_trl_never_holds_tokens_by_vocabulary_logits(trainer: str, grows: int):
     assert biggest[0] == (64 * 2048 * 1024 * 4 if trainer == "hf" else 4096 * 32768 * 2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("base", "share"), one_in(2, [("nf4", 0.56), ("int8", 0.69)]))
 def test_a_quantised_base_does_the_same_products_and_holds_less(base: str, share: float):
     """A quarter and half of the layers' bytes; embeddings, norms and the adapter stay whole."""
@@ -232,6 +235,7 @@ def test_a_second_question_is_answered_from_the_cache(monkeypatch: pytest.Monkey
     assert trace(DECODER, workload(DECODER), recipe(options={"rank": 4})) == first
 
 
+@pytest.mark.exhaustive
 def test_a_corrupt_cached_trace_is_made_anew():
     asked = recipe(options={"rank": 2})
     first = trace(DECODER, workload(DECODER), asked)

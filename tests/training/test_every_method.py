@@ -51,6 +51,7 @@ def job_for(tmp_path, name, bert, llama, t5) -> TrainingSpec:
     return job.model_copy(update={"workload": short, "evaluations": 1, "checkpoint_seconds": 99, "device": "cpu"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(m.name, marks=[] if m.name in FAST else [pytest.mark.exhaustive]) for m in methods() if not m.cannot],

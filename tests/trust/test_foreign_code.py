@@ -117,6 +117,7 @@ def test_lengths_under_a_tokenizer_of_foreign_code_are_estimated_and_said_so(tin
     assert "never run" in found.how
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_a_template_that_does_not_end_is_refused_in_time(kind: str, tiny_llama: ModelSpec, monkeypatch):
     monkeypatch.setattr(chat_template, "RENDER_SECONDS", 1.0)

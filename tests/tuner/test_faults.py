@@ -32,7 +32,7 @@ TRIAL, WORKER = "advisor.training.training_worker", "advisor.tuner.execution.tri
 SLOW = {"steps": "8", "seconds": "0.3"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_runs_to_its_end_and_the_best_is_the_best(tmp_path):
     study = begin(tmp_path)
     assert "DONE" in ends_well(resuming(tmp_path))
@@ -217,7 +217,7 @@ def test_a_trial_beyond_its_time_is_ended(tmp_path):
     assert "ran longer than" in study.trials[0].user_attrs["advisor:outcome"]["reason"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_storage_that_goes_away_for_a_while_loses_nothing(tmp_path):
     """SQLite under another's exclusive lock answers nobody, as a database does that restarts."""
     import sqlite3

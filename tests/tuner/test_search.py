@@ -227,7 +227,7 @@ def test_every_sampler_repeats_itself_with_its_seed(name):
     assert draw() == draw()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("pruner", one_in(2, ["median", "hyperband"]))
 def test_a_hopeless_trial_is_pruned_on_its_way(tmp_path, pruner):
     study = begin(tmp_path, pruner=pruner, budget=Budget(trials=7), neighbours=0)

@@ -141,6 +141,7 @@ def test_a_storage_that_breaks_now_and_then_loses_no_trial_and_repeats_none(tmp_
     assert len(asked) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", one_in(3, list(TOUCHED)))
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_outage_of_any_one_call_is_waited_for(tmp_path, quick, monkeypatch, name, when):

@@ -292,7 +292,7 @@ def test_postgresql_that_keeps_going_away_loses_no_trial(tmp_path, postgres):
     no_settings_twice(study)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_grpc_proxy_serves_a_study(tmp_path):
     pytest.importorskip("grpc")
     with grpc_server(f"sqlite:///{tmp_path / 'x.db'}") as server:

@@ -20,9 +20,6 @@ from advisor.tuner.results.model_card import card
 from advisor.tuner.tune import tune
 from tests.tiny_models import labelled, put_rows
 
-# the study that most of these look at takes a minute: one process makes it, under --dist loadgroup
-pytestmark = pytest.mark.xdist_group("outputs")
-
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory, tiny_bert):
@@ -54,7 +51,7 @@ def tuned(tmp_path_factory, tiny_bert):
     patch.undo()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_adapter_is_pefts_and_gives_what_was_measured(tuned, tiny_bert):
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -74,7 +71,7 @@ def test_the_adapter_is_pefts_and_gives_what_was_measured(tuned, tiny_bert):
     assert study.test_rows == len(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_plan_comes_first_and_doubts_about_the_data_with_it(tuned):
     _, _, [(plan, notes)] = tuned
     assert plan.trials == 3
@@ -83,7 +80,7 @@ def test_the_plan_comes_first_and_doubts_about_the_data_with_it(tuned):
     assert "at most 3 trials" in next(iter(plan_lines(plan, notes)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_rows_that_were_cut_are_told_once_in_the_end_too(tuned):
     study, _, [(_, notes)] = tuned
     told = [note for note in study.notes if " cut" in note and "cut from" not in note]
@@ -91,7 +88,7 @@ def test_rows_that_were_cut_are_told_once_in_the_end_too(tuned):
     assert len(told) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_study_reads_back_and_says_what_every_trial_took(tuned):
     study, place, _ = tuned
     again = store.read(TunedStudy, place / "out" / "study.json")
@@ -106,7 +103,7 @@ def test_the_study_reads_back_and_says_what_every_trial_took(tuned):
     assert study.trials[0].origin == "recommendation"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_finalists_were_trained_with_other_seeds(tuned):
     study, _, _ = tuned
     assert len(study.finalists) == 2
@@ -114,7 +111,7 @@ def test_the_finalists_were_trained_with_other_seeds(tuned):
     assert study.best == study.finalists[0].number
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_users_store_learns_from_it(tuned):
     study, place, _ = tuned
     profiles = [store.read(Profile, p) for p in (place / "home" / "data" / "profiles").rglob("*.json")]
@@ -129,7 +126,7 @@ def test_the_users_store_learns_from_it(tuned):
     assert found.findings[0].value == pytest.approx(100 * best.mean)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_report_needs_no_other_file_and_runs_nobodys_script(tuned):
     study, place, _ = tuned
     text = (place / "out" / "report.html").read_text()
@@ -140,7 +137,7 @@ def test_the_report_needs_no_other_file_and_runs_nobodys_script(tuned):
         assert heading in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_hostile_setting_cannot_leave_the_charts_data(tuned):
     study, _, _ = tuned
     trial = study.trials[0].model_copy(update={"origin": "</script><script>alert(2)</script>"})
@@ -149,7 +146,7 @@ def test_a_hostile_setting_cannot_leave_the_charts_data(tuned):
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypatch, capsys, width):
     from advisor.interfaces.cli.output import emit
     from advisor.interfaces.cli.tune import study_table
@@ -175,7 +172,7 @@ def test_no_figure_of_the_last_table_is_cut_on_a_narrow_terminal(tuned, monkeypa
 
 
 @pytest.mark.parametrize(("higher", "order"), [(True, ["2", "1", "3", "0"]), (False, ["2", "0", "3", "1"])])
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tuned, capsys, higher, order):
     from advisor.interfaces.cli.output import emit
     from advisor.interfaces.cli.tune import study_table
@@ -191,7 +188,7 @@ def test_the_last_table_has_the_chosen_trial_first_and_the_others_by_quality(tun
     assert rows == order
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
     from advisor.domain.tuning import Finalist
     from advisor.interfaces.cli.tune import TuneDisplay, progress_table
@@ -210,7 +207,7 @@ def test_scores_of_the_finals_are_told_as_they_come_and_once(tuned, capsys):
 
 
 @pytest.mark.parametrize("count", [1, 3, 40, 1000])
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_history_counts_trials_in_whole_numbers_that_have_room(tuned, count):
     study, _, _ = tuned
     base = next(t for t in study.trials if t.state == "complete")
@@ -221,7 +218,7 @@ def test_the_history_counts_trials_in_whole_numbers_that_have_room(tuned, count)
     assert 1 <= len(json.loads(axis)["values"]) <= 25
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_importances_are_shares(tuned):
     study, _, _ = tuned
     base = next(t for t in study.trials if t.state == "complete")
@@ -237,7 +234,7 @@ def test_importances_are_shares(tuned):
     assert importances(study.model_copy(update={"trials": many[:3]})) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_card_has_the_hubs_header_and_both_scores(tuned):
     study, place, _ = tuned
     text = (place / "out" / "best" / "README.md").read_text()
@@ -257,7 +254,7 @@ def test_the_card_has_the_hubs_header_and_both_scores(tuned):
     assert "base weights in nf4" in card(study.model_copy(update={"trials": tuple(trials)}))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_score_has_its_interval(tuned):
     study, _, _ = tuned
     scores = [(study.test, study.intervals), (study.untrained, study.untrained_intervals)]
@@ -284,7 +281,7 @@ def test_a_trial_repeats_to_the_bit_from_its_record(tuned):
         repeat_trial(str(place / "out"), 77)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_resume_of_a_finished_study_trains_nothing(tuned):
     from advisor.tuner.tune import resume
 

@@ -66,7 +66,7 @@ def test_the_interval_of_its_time_is_as_wide_as_its_errors(fitted: Calibration):
     assert fitted.time_interval[1] >= held.p90
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_processors_audit_covers_nine_runs_in_ten():
     result = audit("cpu-amd-epyc", scheme="leave-one-model")
     found = {held.target: held for held in result.summary}

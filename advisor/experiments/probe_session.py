@@ -193,7 +193,8 @@ class ProbeSession(CellTrainings):
         if self.query.hours is not None:
             self.budget_seconds = self.query.hours * HOUR
         else:
-            self.budget_seconds = max(BUDGET_SHARE * whole, 4 * shortest)
+            # a share of the whole cost, in all sessions together: what earlier ones spent is spent
+            self.budget_seconds = max(0.0, max(BUDGET_SHARE * whole, 4 * shortest) - self.probe_seconds)
         if not self.done and self.measured is not None and self.budget_seconds < shortest:
             needed = 4 * shortest / HOUR
             raise BadRequest(

@@ -108,6 +108,11 @@ def two_steps(method: Method, tiny: Tiny, device: str) -> tuple[int, int]:
     optimizer = make_optimizer(model, recipe, method.optimizer)
     batches = [_moved(tiny.batch(seed), device) for seed in range(2)]
     counted = Counted()
+    return counted_steps(counted, model, optimizer, batches)
+
+
+def counted_steps(counted: Counted, model: Any, optimizer: Any, batches: list[dict[str, Any]]) -> tuple[int, int]:
+    """Bytes allocated over a step a batch, and alive at their peak, with the model and the batches."""
     gc.collect()
     gc.disable()
     try:

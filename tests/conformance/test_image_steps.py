@@ -6,7 +6,6 @@ tensors of its own, the tracer as the finished ones.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +25,7 @@ from advisor.catalog.models.image_tokens import sample_images
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.tracer.fused_kernels.images_at_once import images_at_once
-from tests.conformance.test_allocated_bytes import Counted
+from tests.conformance.test_allocated_bytes import Counted, counted_steps
 from tests.vision_models import CONFIGS, tiny
 
 LENGTH = 96
@@ -87,20 +86,8 @@ def two_steps(name: str, method: str, workload: Workload, batch: int, device: st
     ]
     counted: Any = OfFloats()
     as_it_is = images_at_once(model, workload, counted) if device == "meta" else counted.unseen(base)
-    gc.collect()
-    gc.disable()
-    try:
-        with as_it_is, counted:
-            for tensor in (*model.parameters(), *model.buffers(), *(t for one in batches for t in one.values())):
-                counted.see(tensor)
-            for one in batches:
-                model(**one).loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                gc.collect()
-    finally:
-        gc.enable()
-    return counted.total, counted.peak
+    with as_it_is:
+        return counted_steps(counted, model, optimizer, batches)
 
 
 @pytest.mark.slow

@@ -46,6 +46,18 @@ def started(folder: Path) -> int:
     return len(log.read_text().splitlines()) if log.is_file() else 0
 
 
+@pytest.mark.exhaustive
+def test_a_share_of_the_cost_is_of_all_sessions_together(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    """Nobody said how long: what the first session spent is not given to the second one again."""
+    monkeypatch.setattr("advisor.experiments.probe_session.ENOUGH", -1.0)  # time alone ends it
+    advisor.probe(**asked)
+    out = Path(asked["out"])
+    before = started(out)
+    again = resume_probe(str(out))
+    assert started(out) == before
+    assert len(again.trainings) == before
+
+
 @pytest.mark.slow
 def test_a_probe_answers_within_its_hours_and_a_second_call_trains_nothing_twice(asked: dict[str, Any]):
     told: list[str] = []

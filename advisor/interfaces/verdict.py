@@ -145,5 +145,11 @@ def quality_of(candidate: Candidate) -> Quantity | None:
 
 
 def unresolved(notes: tuple[str, ...]) -> Iterator[str]:
-    """Notes that a short answer keeps: all but how the model was found and what the figures are based on."""
-    yield from (note for note in notes if not note.startswith(("assumed: ", "memory: ", "time: ", "model: ")))
+    """Notes that a short answer keeps: all but how the model was found and what the figures are based on.
+
+    A card that was named as the catalogue has it stands in the first sentence already.
+    """
+    for note in notes:
+        plain_card = note.startswith("GPU: ") and "(" not in note
+        if not plain_card and not note.startswith(("assumed: ", "memory: ", "time: ", "model: ")):
+            yield note

@@ -34,8 +34,8 @@ from advisor.recommender.recommend_request import (
     resolve_on,
     spread_over,
 )
-from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
-from advisor.recommender.workers.pool import Progress, fit_all, silent
+from advisor.recommender.sizing import Costs, Estimator, MethodOutcome, OnPriced
+from advisor.recommender.workers.pool import Progress, fit_all, silent, unseen
 
 
 def recommend(
@@ -43,6 +43,7 @@ def recommend(
     gpu: str | None = None,
     *,
     on_progress: Progress | None = None,
+    on_priced: OnPriced | None = None,
     costs: Costs | None = None,
     **options: Unpack[RecommendOptions],
 ) -> Recommendation:
@@ -54,6 +55,8 @@ def recommend(
             `gpu_memory` ("24GB") and `gpu_like`, the card whose rates it shares. Several with commas, or `any`, all
             that have a price: then the card is chosen too, and `gpus` of the answer holds all that were priced.
         on_progress: told (done, total, what) while traces are made.
+        on_priced: told each method's outcome as soon as it is known: its best recipe that fits, or why there is none
+            with the smallest. Of several cards first each card's. The answer may still refuse or drop some of them.
         costs: another estimator, for tests.
         options: see `advisor.domain.request.verb_options.RecommendOptions`; they are the command line's
             options, and None counts as left out. Without `samples` or `data` there is no training time and no cost,
@@ -74,8 +77,8 @@ def recommend(
     request = checked({"model": model, "gpu": gpu, **options})
     real = costs or Estimator()
     if several_asked(request):
-        return _on_the_best_card(request, real, on_progress)
-    return answer(resolve(request), real, on_progress)
+        return _on_the_best_card(request, real, on_progress, on_priced)
+    return answer(resolve(request), real, on_progress, on_priced)
 
 
 def recommend_on(
@@ -91,18 +94,20 @@ def recommend_on(
         return answer(question, real)
     check_limits(question)
     gpus = [MachineAsked(question.hardware.gpu, question.hardware.note, None, count)]
-    (option, *_), _ = search(question, gpus, real, silent)
+    (option, *_), _ = search(question, gpus, real, silent, unseen)
     if option.candidate is None:
         raise DoesNotFit(f"on {count} x {option.gpu} together: {option.refusal}", gpu=option.gpu, gpus=count)
     return answer(spread_over(question, count, option.sharding), real)
 
 
-def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Progress | None) -> Recommendation:
+def _on_the_best_card(
+    request: RecommendRequest, costs: Costs, on_progress: Progress | None, on_priced: OnPriced | None
+) -> Recommendation:
     """The recommendation on the first card of the search on which it holds when it is asked in full."""
     asked = cards_asked(request)
     question = resolve_on(request, asked.cards[0].gpu, asked.cards[0].note)
     check_limits(question)
-    options, names = search(question, asked.cards, costs, on_progress or silent)
+    options, names = search(question, asked.cards, costs, on_progress or silent, on_priced or unseen)
     known = {(card.gpu.name, card.count): card for card in asked.cards}
     for number, option in enumerate(options):
         if option.candidate is None:
@@ -110,7 +115,7 @@ def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Prog
         card = known[option.gpu, option.gpu_count]
         here = spread_over(moved_to(question, card.gpu, card.note), option.gpu_count, option.sharding)
         try:
-            found = answer(here, costs, on_progress)
+            found = answer(here, costs, on_progress, on_priced)
         except DoesNotFit as error:
             options[number] = option.model_copy(update={"candidate": None, "refusal": error.message})
             continue
@@ -128,13 +133,18 @@ def _on_the_best_card(request: RecommendRequest, costs: Costs, on_progress: Prog
     raise no_card(question, options, asked.refused)
 
 
-def answer(question: ResolvedRequest, costs: Costs, on_progress: Progress | None = None) -> Recommendation:
+def answer(
+    question: ResolvedRequest,
+    costs: Costs,
+    on_progress: Progress | None = None,
+    on_priced: OnPriced | None = None,
+) -> Recommendation:
     """The recommendation for a resolved question. Raises as `recommend`."""
     policy = find_policy(question.request.policy)
     check_limits(question)
     question = with_usual_length(question)
     tried, turned_away = methods_asked(question)
-    fits = fit_all(question, [m.name for m in tried], costs, on_progress)
+    fits = fit_all(question, [m.name for m in tried], costs, on_progress, on_priced)
     refused = [*turned_away, *(f.refusal for f in fits.values() if f.refusal is not None)]
     priced = [_with_quality(question, f.candidate, costs) for f in fits.values() if f.candidate is not None]
     if not priced:

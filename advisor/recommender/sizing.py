@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -14,7 +14,7 @@ from advisor.domain.candidate import Candidate, Quality
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
-from advisor.domain.recommendation import Refusal
+from advisor.domain.recommendation import GpuOption, Refusal
 from advisor.domain.request.vocabulary import Base
 from advisor.domain.stored import Value
 from advisor.domain.units import gib
@@ -90,6 +90,10 @@ class MethodOutcome(Value):
     candidate: Candidate | None = None
     refusal: Refusal | None = None
     smallest: Candidate | None = None
+
+
+OnPriced = Callable[[MethodOutcome | GpuOption], None]
+"""Told what became of each method, or in a search of each card, as soon as it is known."""
 
 
 def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:

@@ -54,9 +54,17 @@ def echo(monkeypatch):
 
 def test_workers_answer_every_method_in_the_order_asked(question, echo):
     names = ["lora", "full", "dora", "vera", "ia3", "oft", "bitfit", "adalora", "rslora"]
-    told = []
-    found = fit_all(question, names, Estimator(), lambda done, total, what: told.append((done, total)))
+    told, shown = [], []
+    found = fit_all(
+        question,
+        names,
+        Estimator(),
+        lambda done, total, what: told.append((done, total)),
+        lambda outcome: shown.append((outcome, any(process.poll() is None for process in echo))),
+    )
     assert list(found) == names
+    assert {outcome.method for outcome, _ in shown} == set(names)
+    assert all(early for _, early in shown), "each is told while the others are worked out"
     assert all(found[name].method == name for name in names)
     assert told[-1] == (9, 9)
     # two, and a third where the one that died at "full" was still owed work
@@ -90,6 +98,18 @@ def test_few_methods_are_fitted_here(question, echo, monkeypatch):
     monkeypatch.setattr(crew, "fit_or_say", refuse)
     assert fit_all(question, ["lora"], Estimator())["lora"].refusal.reason == "here"
     assert not echo
+
+
+def test_what_is_remembered_is_told_first(question, monkeypatch):
+    def refused(name, reason):
+        return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="cannot-run"))
+
+    monkeypatch.setattr(crew, "fit_or_say", lambda asked, name, costs: refused(name, "worked out"))
+    monkeypatch.setattr(crew, "recall", lambda asked: {"ia3": refused("ia3", "remembered")})
+    monkeypatch.setattr(crew, "keep", lambda asked, fits: None)
+    shown = []
+    fit_all(question, ["lora", "dora", "ia3"], Estimator(), on_priced=lambda one: shown.append(one.refusal.reason))
+    assert shown == ["remembered", "worked out", "worked out"]
 
 
 def test_the_real_worker_keeps_stdout_for_answers(question):

@@ -16,7 +16,7 @@ from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of, pair, required
-from advisor.interfaces.cli.output import emit, grid, plain
+from advisor.interfaces.cli.output import emit, grid, plain, waiting
 from advisor.interfaces.report.report_writer import report_writer
 from advisor.interfaces.terminal.answer import estimated
 from advisor.interfaces.verdict import of_candidate
@@ -62,17 +62,21 @@ def command(
             raise BadRequest("--report is of one recipe, and --from holds many", hints=["leave one of them out"])
         return _many(cases, asked)
     write_report = report_writer(report, force=force)
-    if config is not None:
-        from advisor.exporters.from_config import estimate_config
-
-        found = estimate_config(config, **asked)
-    else:
+    if config is None:
         required(asked, "model", "gpu")
-        found = advisor.estimate(**asked)
-    found = _with_what_fits(found)
+    with waiting("executing the training step on no device, which is kept for the next question"):
+        found = _found(config, asked)
     write_report(found)
     emit(found, as_json, explained if explain else estimated)
     return 0
+
+
+def _found(config: str | None, asked: dict[str, Any]) -> Candidate:
+    if config is None:
+        return _with_what_fits(advisor.estimate(**asked))
+    from advisor.exporters.from_config import estimate_config
+
+    return _with_what_fits(estimate_config(config, **asked))
 
 
 def _with_what_fits(candidate: Candidate) -> Candidate:

@@ -18,6 +18,7 @@ from advisor.domain.plain_values import is_mapping, is_sequence, is_set
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -178,9 +179,22 @@ def fitted(
         yield f"narrow  {', '.join(left_out)}: left out; in a wider terminal, or with --json"
 
 
+Advance = Callable[[int, int, str], None]
+"""Told (done, total, what) as work goes on."""
+
+
 @contextmanager
-def progress(text: str) -> Generator[Callable[[int, int, str], None]]:
+def progress(text: str) -> Generator[Advance]:
     """A progress bar on stderr, silent where stderr is no terminal; yields `advance(done, total, what)`."""
+    screen = console(stderr=True)
+    bar, advance = progress_bar(text, screen)
+    bar.disable = quiet() or not screen.is_terminal
+    with bar:
+        yield advance
+
+
+def progress_bar(text: str, screen: Console) -> tuple[Progress, Advance]:
+    """A bar with the time it took and the time that is left, not started yet, and what moves it."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -192,11 +206,22 @@ def progress(text: str) -> Generator[Callable[[int, int, str], None]]:
 
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
+    bar = Progress(*columns, console=screen, transient=True)
+    task = bar.add_task(text, total=None)
+
+    def advance(done: int, total: int, what: str) -> None:
+        bar.update(task, completed=done, total=total, description=f"{text}: {what}" if what else text)
+
+    return bar, advance
+
+
+@contextmanager
+def waiting(text: str) -> Generator[None]:
+    """What is being done and for how long, on a terminal's stderr, where nobody can say how long is left."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     screen = console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True, disable=quiet() or not screen.is_terminal) as bar:
-        task = bar.add_task(text, total=None)
-
-        def advance(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{text}: {what}" if what else text)
-
-        yield advance
+        bar.add_task(text, total=None)
+        yield

@@ -17,6 +17,7 @@ from advisor.interfaces.cli.export import deliver
 from advisor.interfaces.cli.output import emit, fitted, grid, progress
 from advisor.interfaces.report.report_writer import report_writer
 from advisor.interfaces.terminal.answer import recommended
+from advisor.interfaces.terminal.live_rows import rows_as_priced
 
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
@@ -58,8 +59,12 @@ def command(
     if (out is not None and target is None) or (force and target is None and report is None):
         raise BadRequest("--out and --force go with --export", hints=["for example: --export trl -o trl.yaml"])
     write_report = report_writer(report, force=force)
-    with progress("tracing") as advance:
-        found = advisor.recommend(**asked, on_progress=advance)
+    if as_json:
+        with progress("pricing") as advance:
+            found = advisor.recommend(**asked, on_progress=advance)
+    else:
+        with rows_as_priced("pricing") as (advance, priced):
+            found = advisor.recommend(**asked, on_progress=advance, on_priced=priced)
     write_report(found)
     if target is not None:
         deliver(

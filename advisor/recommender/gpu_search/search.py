@@ -18,7 +18,7 @@ from advisor.recommender.hyperparameters import with_settings, with_usual_length
 from advisor.recommender.policies import INCUMBENTS, find_policy
 from advisor.recommender.recipe_space import methods_asked
 from advisor.recommender.recommend_request import ResolvedRequest, moved_to, spread_over
-from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
+from advisor.recommender.sizing import Costs, Estimator, MethodOutcome, OnPriced
 from advisor.recommender.workers.method_worker import fit_or_say
 
 TO_TRY: Final[tuple[Sharding, ...]] = ("ddp", "fsdp2")
@@ -28,7 +28,11 @@ STANDING: Final = "full"
 
 
 def search(
-    question: ResolvedRequest, cards: Sequence[MachineAsked], costs: Costs, tell: Callable[[int, int, str], None]
+    question: ResolvedRequest,
+    cards: Sequence[MachineAsked],
+    costs: Costs,
+    tell: Callable[[int, int, str], None],
+    show: OnPriced,
 ) -> tuple[list[GpuOption], tuple[str, ...]]:
     """Every card with its best recipe, best first, those it does not fit or that break a limit last; the methods tried.
 
@@ -42,6 +46,7 @@ def search(
     for number, card in enumerate(cards):
         tell(number, len(cards), card.gpu.name)
         found.append(_on_card(asked, card, names, quick))
+        show(found[-1])
     tell(len(cards), len(cards), "")
     priced = [option for option in found if option.candidate is not None]
     refused = [option for option in found if option.candidate is None]

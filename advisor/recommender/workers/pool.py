@@ -19,7 +19,7 @@ from advisor.domain.recommendation import Refusal
 from advisor.recommender.cache import keep, recall
 from advisor.recommender.hyperparameters import with_settings
 from advisor.recommender.recommend_request import ResolvedRequest
-from advisor.recommender.sizing import Costs, Estimator, MethodOutcome
+from advisor.recommender.sizing import Costs, Estimator, MethodOutcome, OnPriced
 from advisor.recommender.workers.method_worker import fit_or_say
 
 WORKERS: Final = 2
@@ -35,28 +35,43 @@ Progress = Callable[[int, int, str], None]
 
 
 def fit_all(
-    question: ResolvedRequest, names: Sequence[str], costs: Costs, on_progress: Progress | None = None
+    question: ResolvedRequest,
+    names: Sequence[str],
+    costs: Costs,
+    on_progress: Progress | None = None,
+    on_priced: OnPriced | None = None,
 ) -> dict[str, MethodOutcome]:
-    """The outcome of each method, in the order of `names`: remembered, else worked out and remembered."""
+    """The outcome of each method, in the order of `names`: remembered, else worked out and remembered.
+
+    Args:
+        on_priced: told each outcome as it is there, those remembered first; never by two threads at once.
+    """
     tell = on_progress or silent
+    show = on_priced or unseen
     real = isinstance(costs, Estimator)
     known = recall(question) if real else {}
+    for name in names:
+        if name in known:
+            show(known[name])
     wanted = [name for name in names if name not in known]
     asked = with_settings(question, wanted)
     if real and len(wanted) >= WORTH_STARTING and (os.cpu_count() or 1) > 1 and sys.executable:
-        found = _in_processes(asked, wanted, min(WORKERS, os.cpu_count() or 1), tell)
+        found = _in_processes(asked, wanted, min(WORKERS, os.cpu_count() or 1), tell, show)
     else:
-        found = _here(asked, wanted, costs, tell)
+        found = _here(asked, wanted, costs, tell, show)
     if real and found:
         keep(question, {**known, **found})
     return {name: known[name] if name in known else found[name] for name in names}
 
 
-def _here(question: ResolvedRequest, names: Sequence[str], costs: Costs, tell: Progress) -> dict[str, MethodOutcome]:
+def _here(
+    question: ResolvedRequest, names: Sequence[str], costs: Costs, tell: Progress, show: OnPriced
+) -> dict[str, MethodOutcome]:
     found: dict[str, MethodOutcome] = {}
     for name in names:
         tell(len(found), len(names), name)
         found[name] = fit_or_say(question, name, costs)
+        show(found[name])
     tell(len(names), len(names), "")
     return found
 
@@ -66,13 +81,22 @@ def silent(done: int, total: int, what: str) -> None:
     del done, total, what
 
 
+def unseen(outcome: object) -> None:
+    """An OnPriced that nobody sees."""
+    del outcome
+
+
 def _in_processes(
-    question: ResolvedRequest, names: Sequence[str], workers: int, tell: Progress
+    question: ResolvedRequest, names: Sequence[str], workers: int, tell: Progress, show: OnPriced
 ) -> dict[str, MethodOutcome]:
+    one_at_a_time = threading.Lock()
+
     def read(name: str, answer: str, reason: str) -> MethodOutcome:
-        if answer:
-            return MethodOutcome.model_validate_json(answer)
-        return MethodOutcome(method=name, refusal=Refusal(method=name, reason=reason, kind="error"))
+        refusal = None if answer else Refusal(method=name, reason=reason, kind="error")
+        outcome = MethodOutcome.model_validate_json(answer) if answer else MethodOutcome(method=name, refusal=refusal)
+        with one_at_a_time:
+            show(outcome)
+        return outcome
 
     opening = opening_line(question)
     return map_in_processes(names, "advisor.recommender.workers.method_worker", opening, read, workers, tell)
@@ -118,6 +142,7 @@ def map_in_processes(
                 return
             tell(len(found), len(names), name)
             found[name] = read(name, *worker.ask(name))
+            tell(len(found), len(names), name)
 
     threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in crew]
     try:

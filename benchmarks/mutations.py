@@ -4,8 +4,10 @@
     python benchmarks/mutations.py --show 17 --seed 1
 
 A fault is one operator, number, condition or `min`/`max` turned into its neighbour, drawn evenly over the lines of each
-wing. The tests are those named after the file and those that import it; where they pass, those of the wing. Facts of
-the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of the tree, a
+wing. The suite is run once under coverage (`pip install pytest-cov`; some 25 minutes, kept in `--coverage`), which says
+which tests run the line: those are asked first, the quickest before the others. Where they pass, the tests named after
+the file and those that import it are, then those of the wing, since what one test has cached no other runs again. Facts
+of the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of the tree, a
 fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
 """
 
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +36,16 @@ COMPARE = {
     ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
 }  # fmt: skip
 ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Mod: "+"}
+ASKED_S = 150.0
+"""Of the tests that run a line, the quickest are asked, as many as take this long together."""
+COVERAGE = """[run]
+source = advisor
+parallel = true
+patch = subprocess
+sigterm = true
+context = ${PYTEST_CURRENT_TEST-start}
+"""
+"""A process that a test starts has that test's name in its environment: its lines are that test's too."""
 TIERS = ("-m", "not gpu and not exhaustive")
 """What `.ci/run` runs: the everyday tests and the slow ones."""
 SKIPPED = re.compile(r"catalog/(gpus|models/families|findings|prices|methods|constants|public_runs)/|cli/|__init__")
@@ -118,6 +131,49 @@ def drawn(count: int, seed: int) -> list[Fault]:
     return [order[names[at % len(names)]][at // len(names)] for at in range(count)]
 
 
+def covered(kept: Path) -> None:
+    """Run the suite once under coverage; leave in `kept` which tests run which line, and how long each takes."""
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / "coveragerc").write_text(COVERAGE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["COVERAGE_FILE"] = str(kept / "data")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider", *TIERS,
+         "--cov", f"--cov-config={kept / 'coveragerc'}", "--cov-context=test", "--cov-report=",
+         f"--junitxml={kept / 'seconds.xml'}", "-o", "junit_family=xunit1"],
+        cwd=ROOT, env=environment, check=False,
+    )  # fmt: skip
+
+
+class Touching:
+    """Which tests run a line, the quickest first."""
+
+    def __init__(self, kept: Path) -> None:
+        from coverage import CoverageData  # the map alone needs it
+
+        self._data = CoverageData(str(kept / "data"))
+        self._data.read()
+        cases = ElementTree.parse(kept / "seconds.xml").iter("testcase")
+        self._seconds = {
+            f"{case.get('file')}::{case.get('name')}": float(case.get("time") or 1)
+            for case in cases
+            if case.find("skipped") is None and case.find("failure") is None
+        }
+
+    def tests(self, fault: Fault) -> list[str]:
+        found = self._data.contexts_by_lineno(str(ROOT / fault.path))
+        names = {re.sub(r"^start\||\|(setup|run|teardown)$| \((setup|call|teardown)\)$", "", name)
+                 for name in found.get(fault.line, ())}  # fmt: skip
+        asked: list[str] = []
+        spent = 0.0
+        for name in sorted(names & set(self._seconds), key=lambda name: self._seconds[name]):
+            spent += self._seconds[name]
+            if spent > ASKED_S and asked:
+                break
+            asked.append(name)
+        return asked
+
+
 def nearest(fault: Fault) -> list[str]:
     module = fault.path.removesuffix(".py").replace("/", ".")
     parent, _, stem = module.rpartition(".")
@@ -139,7 +195,10 @@ def run(tree: Path, tests: list[str], timeout_s: float, skipped: set[str]) -> tu
     """'killed', 'survived' or 'timeout', and the test that failed; tests in `skipped` are left out."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     left_out = [word for test in sorted(skipped) for word in ("--deselect", test)]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TIERS, *left_out, *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TIERS, *left_out]
+    names = tree / ".asked"
+    names.write_text("\n".join(tests), encoding="utf-8")
+    command.append(f"@{names}")
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=timeout_s, text=True)
     except subprocess.TimeoutExpired:
@@ -150,11 +209,11 @@ def run(tree: Path, tests: list[str], timeout_s: float, skipped: set[str]) -> tu
     return "killed", failed[1] if failed else ""
 
 
-def verdict(tree: Path, fault: Fault, timeout_s: float, broken: set[str]) -> tuple[str, str]:
+def verdict(tree: Path, fault: Fault, touching: Touching, timeout_s: float, broken: set[str]) -> tuple[str, str]:
     """What became of this fault, and the test that saw it; `broken` grows by tests that fail without a fault too."""
     path = tree / fault.path
     text = path.read_text(encoding="utf-8")
-    for tests in (nearest(fault), wing_tests(fault)):
+    for tests in (touching.tests(fault), nearest(fault), wing_tests(fault)):
         while tests:
             path.write_text(text[: fault.start] + fault.after + text[fault.end :], encoding="utf-8")
             try:
@@ -176,11 +235,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--jobs", type=int, default=2, help="faults tried at the same time, each in its copy")
+    parser.add_argument("--coverage", type=Path, default=Path(tempfile.gettempdir()) / "advisor-mutations")
     parser.add_argument("--show", type=int, help="print this fault and its tests, run nothing")
     options = parser.parse_args()
+    if not (options.coverage / "seconds.xml").exists():
+        covered(options.coverage)
+    touching = Touching(options.coverage)
     faults = drawn(options.count, options.seed)
     if options.show is not None:
-        print(faults[options.show], *nearest(faults[options.show]), sep="\n")
+        print(faults[options.show], *touching.tests(faults[options.show]), sep="\n")
         return
     done: list[dict[str, object]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     known = {(entry["path"], entry["line"], entry["after"]) for entry in done}
@@ -195,7 +258,7 @@ def main() -> None:
         def judged(fault: Fault) -> tuple[Fault, str, str]:
             tree = trees.get()
             try:
-                return fault, *verdict(tree, fault, options.timeout, broken)
+                return fault, *verdict(tree, fault, touching, options.timeout, broken)
             finally:
                 trees.put(tree)
 

@@ -52,6 +52,7 @@ NOT_IMPORTED = {
 """Declared without being imported by us -> why."""
 
 NOT_DECLARED = {
+    "coverage": "benchmarks/mutations.py alone needs it, and says what to install",
     "mlflow": "its test is skipped where it is not installed: it brings a web server and pins half of ours",
     "packaging": "pytest and transformers both need it",
 }

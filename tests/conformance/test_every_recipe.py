@@ -61,6 +61,7 @@ def test_a_recipe_is_answered_or_refused_for_a_reason(case: Case, place: Path) -
     assert explained(said), said
 
 
+@pytest.mark.slow
 def test_a_recipe_is_answered_in_full(place: Path) -> None:
     case = Case("qwen2", "ia3", "bfloat16", False)
     assert became_of(case, folder_of(FAMILIES[case.family], place), answer) == ""

@@ -23,6 +23,7 @@ def said(candidate, *words: str) -> bool:
     return any(all(word in note for word in words) for note in candidate.assumptions)
 
 
+@pytest.mark.slow
 def test_nothing_said_prices_what_recommend_takes_and_names_it():
     full = advisor.estimate(MODEL, "A100", method="full", **ASKED)
     assert full.recipe.precision == "float32 with bf16 autocast"

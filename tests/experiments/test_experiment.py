@@ -215,6 +215,7 @@ def test_a_truncated_data_file_is_refused(asked: dict[str, Any], tmp_path: Path)
         advisor.study(**asked, data=str(broken))
 
 
+@pytest.mark.exhaustive
 def test_a_real_training_is_scored_on_rows_nothing_was_chosen_by(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):

@@ -72,13 +72,18 @@ def test_rows_for_more_points_are_where_the_curve_is():
     # the first: b = 6 at decay 0.5, so 2 points more are gained where 6 (1 - r^-0.5) / (8^0.5 - 1) is 2
     assert 6.0 * (1 - (rows[0] / 1000) ** -0.5) / (8**0.5 - 1) == pytest.approx(2.0)
     assert np.isinf(rows[1:]).all()
+    flat = Draws(np.array([[80.0]]), np.array([2.0 * (8.0**0.01 - 1) / 0.9]), np.array([0.01]))
+    assert rows_for_more(flat, 0, 1000, 2.0) == pytest.approx([1000 * 1e9])
 
 
 def test_a_loss_becomes_points_that_rise_as_it_falls_and_noise_falls_with_rows():
     assert points_of("loss", 2.0) == 80.0
     assert points_of("perplexity", np.exp(2.0)) == pytest.approx(80.0)
     assert points_of("accuracy", 0.9) == 90.0
-    for metric in ("accuracy", "loss"):
+    # a row's loss varies by a nat, which is ten points; a share of rows as a binomial one
+    for metric, of_a_row in (("loss", 10.0**2), ("accuracy", 100.0**2 * 0.8 * 0.2)):
+        by_rows = noise_of(metric, 80.0, 100, 10) - noise_of(metric, 80.0, 100, 20)
+        assert by_rows == pytest.approx(of_a_row * (1 / 10 - 1 / 20))
         assert noise_of(metric, 80.0, 1000, 400) < noise_of(metric, 80.0, 100, 400) < noise_of(metric, 80.0, 100, 40)
 
 

@@ -82,6 +82,7 @@ def test_the_processor_allocates_what_the_tracer_said(axes):
     assert profile.allocated_after_step_bytes == pytest.approx(after, rel=AFTER_ERROR)
 
 
+@pytest.mark.exhaustive
 def test_the_rate_at_which_the_processor_computes_is_a_processors():
     job = make_job(batch_size=4)
     profile = measure(job)

@@ -25,7 +25,7 @@ def workload_of(name: str, count: int) -> Workload:
     return Workload(model=name, seq_len=640, images=sample_images(tiny(name), count, (140, 84)) if count else None)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", one_in(6, list(CONFIGS)))
 def test_the_tower_runs_on_every_picture_of_a_batch(name: str) -> None:
     recipe = Recipe(method="lora", dtype="bfloat16", micro_batch_size=2)

@@ -55,8 +55,8 @@ def test_what_is_distinct_is_bounded_by_all_of_it():
     assert recorder.assumptions["distinct values"].endswith("an upper bound")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("blocks", one_in(4, [3, 1, 2, 5]))
-@pytest.mark.slow
 def test_a_method_that_picks_its_layers_by_their_number_trains_as_many_as_in_the_whole_model(blocks: int):
     asked = recipe(method="partial", options={"blocks": blocks})
     short, whole = (make_trace(DECODER, workload(DECODER), asked, whole=flag) for flag in (False, True))

@@ -44,7 +44,7 @@ def test_a_study_runs_to_its_end_and_the_best_is_the_best(tmp_path):
     assert (tmp_path / "study.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_parent_takes_its_processes_along_and_a_resume_repeats_nothing(tmp_path):
     study = begin(tmp_path)
     one = resuming(tmp_path, **SLOW)

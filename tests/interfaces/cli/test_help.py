@@ -66,7 +66,7 @@ def examples_of(verb: str) -> list[str]:
 
 
 EXAMPLES = [(verb, example) for verb in VERBS for example in examples_of(verb)]
-CHEAP = {"gpus", "models", "methods", "evidence", "completion", "doctor"}
+CHEAP = {"gpus", "models", "methods", "evidence", "completion"}
 """Verbs that only read the catalogue; the examples of others are parsed here and their commands run elsewhere."""
 
 

@@ -4,11 +4,11 @@
     python benchmarks/mutations.py --show 17 --seed 1
 
 A fault is one operator, number, condition or `min`/`max` turned into its neighbour, drawn evenly over the lines of each
-wing. The everyday tests are run once under coverage (`pip install pytest-cov`; kept in `--coverage`), which says which of
-them run the line: those are asked first, the quickest before the others. Where they pass, the tests named after the file
-and those that import it are, slow ones too, then those of the wing, since what one test has cached no other runs again.
-Facts of the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of the
-tree, a fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
+wing. The everyday tests are run once under coverage (`pip install pytest-cov`; kept in `--coverage`), which says which
+of them run the line: those are asked first, the quickest before the others. Where they pass, the tests named after the
+file and those that import it are, slow ones too, then those of the wing, since what one test has cached no other runs
+again. Facts of the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of
+the tree, a fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def drawn(count: int, seed: int) -> list[Fault]:
 
 
 def covered(kept: Path) -> None:
-    """Run the everyday tests once under coverage; leave in `kept` which tests run which line, and how long each takes."""
+    """Run the everyday tests once under coverage; `kept` then says which of them run a line, and how long they take."""
     kept.mkdir(parents=True, exist_ok=True)
     (kept / "coveragerc").write_text(COVERAGE, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

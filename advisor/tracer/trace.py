@@ -22,6 +22,7 @@ from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe, UnsupportedModel
 from advisor.tracer.library_releases import SHIPPED_WITH, keyed_versions, other_series, patch_note, versions
+from advisor.tracer.shipped_traces import shipped_keys, shipped_trace
 
 if TYPE_CHECKING:
     from advisor.tracer.parameter_census import Census
@@ -76,7 +77,6 @@ _log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
 _MOST_LAYERS_A_PERIOD = 6
 _WITH_COMPLETIONS = ((9, 3, 2), (17, 2, 1), (29, 3, 1), (11, 3, 2), (35, 2, 1))
-SHIPPED = Path(__file__).with_name("shipped")
 
 
 def is_padded(recipe: Recipe, workload: Workload) -> bool:
@@ -202,11 +202,9 @@ _one_at_a_time = threading.RLock()
 def remembered(key: str) -> Trace | None:
     """The trace of a key from memory, from those shipped or from the cache folder; None where it is to be made."""
     if key not in _memory:
-        for path in (SHIPPED / f"{key}.json.gz", cache_path(key)):
-            found = store.read_cache(Trace, path)
-            if found is not None and found.key == key:
-                _memory[key] = found
-                break
+        found = shipped_trace(key) or store.read_cache(Trace, cache_path(key))
+        if found is not None and found.key == key:
+            _memory[key] = found
     return _memory.get(key)
 
 
@@ -217,7 +215,7 @@ def release_notes(
     patched = patch_note(made, recipe)
     unlike = other_series(recipe)
     notes = (patched,) if patched else ()
-    if unlike and (SHIPPED / f"{trace_key(spec, workload, recipe, gpu, installed=SHIPPED_WITH)}.json.gz").exists():
+    if unlike and trace_key(spec, workload, recipe, gpu, installed=SHIPPED_WITH) in shipped_keys():
         return (
             *notes,
             f"the trace that comes with advisor does not apply to {', '.join(unlike)}: the step was traced on this "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from advisor import store
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.trace_schema import Trace
 from advisor.domain.workload import Workload
 from advisor.tracer import library_releases
 from advisor.tracer import trace as tracer
 from advisor.tracer.library_releases import ALIKE, LIBRARIES, SHIPPED_WITH, keyed_versions, patch_note, series
+from advisor.tracer.shipped_traces import shipped_keys, shipped_trace
 from tests.tracer.models import DECODER
 
 QUANTISED = Recipe(method="lora", base="nf4", trainer="trl")
@@ -23,8 +23,9 @@ def key(installed: dict[str, str], recipe: Recipe = QUANTISED, workload: Workloa
 
 @pytest.mark.exhaustive
 def test_the_shipped_traces_were_made_with_the_releases_that_stand_for_their_series() -> None:
-    shipped = [store.read_cache(Trace, path) for path in sorted(tracer.SHIPPED.glob("*.json.gz"))]
+    shipped = [shipped_trace(key) for key in shipped_keys()]
     assert len(shipped) > 200
+    assert None not in shipped
     for name in LIBRARIES:
         made_with = {one.versions[name] for one in shipped if one is not None and name in one.versions}
         assert made_with == {SHIPPED_WITH[name]}, name
@@ -110,8 +111,7 @@ def test_what_changes_no_step_does_not_change_the_key() -> None:
 
 def shipped_question(monkeypatch: pytest.MonkeyPatch) -> tuple[Trace, list[str]]:
     """The notes on a shipped trace, whatever key this machine would ask for."""
-    path = sorted(tracer.SHIPPED.glob("*.json.gz"))[0]
-    made = store.read_cache(Trace, path)
+    made = shipped_trace(min(shipped_keys()))
     assert made is not None
     monkeypatch.setattr(tracer, "trace_key", lambda *_, **__: made.key)
     recipe = Recipe(method=made.method)

@@ -24,6 +24,13 @@ _LATER: Final[dict[str, Any]] = {
     **_TOWER, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32, "num_position_embeddings": 16,
     "patch_size": 16, "temporal_patch_size": 2,
 }  # fmt: skip
+_PIXTRAL: Final[dict[str, Any]] = {
+    **_SQUARE,
+    "model_type": "pixtral",
+    "image_size": 84,
+    "patch_size": 14,
+    "head_dim": 16,
+}
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "qwen2_vl": {
         "architectures": ["Qwen2VLForConditionalGeneration"], **_TOKENS,
@@ -58,6 +65,58 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "vision_feature_layer": -2, "vision_feature_select_strategy": "default",
         "text_config": {**_TEXT, "model_type": "llama"},
         "vision_config": {**_SQUARE, "model_type": "clip_vision_model", "projection_dim": 32},
+    },
+    "llava of pixtral": {
+        "model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "image_token_index": 61,
+        "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
+        "text_config": {**_TEXT, "model_type": "mistral"}, "vision_config": _PIXTRAL,
+    },
+    "mistral3": {
+        "architectures": ["Mistral3ForConditionalGeneration"], "image_token_index": 61, "vision_feature_layer": -1,
+        "spatial_merge_size": 2, "text_config": {**_TEXT, "model_type": "mistral"}, "vision_config": _PIXTRAL,
+    },
+    "paligemma": {
+        "architectures": ["PaliGemmaForConditionalGeneration"], "image_token_index": 61, "projection_dim": 32,
+        "text_config": {**_TEXT, "model_type": "gemma", "num_image_tokens": 16},
+        "vision_config": {**_SQUARE, "model_type": "siglip_vision_model", "projection_dim": 32,
+                          "vision_use_head": False},
+    },
+    "internvl": {
+        "architectures": ["InternVLForConditionalGeneration"], "image_token_id": 61, "downsample_ratio": 0.5,
+        "text_config": {**_TEXT, "model_type": "qwen2"},
+        "vision_config": {**_SQUARE, "model_type": "internvl_vision", "image_size": [28, 28], "patch_size": [7, 7]},
+    },
+    "idefics3": {
+        "architectures": ["Idefics3ForConditionalGeneration"], "image_token_id": 61, "scale_factor": 2,
+        "text_config": {**_TEXT, "model_type": "llama"}, "vision_config": {**_SQUARE, "model_type": "idefics3_vision"},
+    },
+    "smolvlm": {
+        "architectures": ["SmolVLMForConditionalGeneration"], "image_token_id": 61, "scale_factor": 2,
+        "text_config": {**_TEXT, "model_type": "llama"}, "vision_config": {**_SQUARE, "model_type": "smolvlm_vision"},
+    },
+    "llama4": {
+        "architectures": ["Llama4ForConditionalGeneration"], "image_token_index": 61,
+        "text_config": {**_TEXT, "model_type": "llama4_text", "intermediate_size_mlp": 64, "num_local_experts": 2,
+                        "num_experts_per_tok": 1, "attention_chunk_size": 512},
+        "vision_config": {**_SQUARE, "model_type": "llama4_vision_model", "image_size": 28, "intermediate_size": 128,
+                          "vision_output_dim": 32, "projector_input_dim": 32, "projector_output_dim": 32},
+    },
+    "gemma4": {
+        "architectures": ["Gemma4ForConditionalGeneration"], "image_token_id": 61, "video_token_id": 62,
+        "audio_token_id": 63, "vision_soft_tokens_per_image": 10,
+        "text_config": {**_TEXT, "model_type": "gemma4_text", "hidden_size_per_layer_input": 8, "global_head_dim": 16,
+                        "vocab_size_per_layer_input": 64, "num_kv_shared_layers": 0, "sliding_window": 512,
+                        "layer_types": ["sliding_attention", "full_attention"]},
+        "vision_config": {**_SQUARE, "model_type": "gemma4_vision", "patch_size": 14, "pooling_kernel_size": 2,
+                          "head_dim": 16, "num_key_value_heads": 2, "position_embedding_size": 64},
+    },
+    "mllama": {
+        "architectures": ["MllamaForConditionalGeneration"], "image_token_index": 64,
+        "text_config": {**_TEXT, "model_type": "mllama_text_model", "num_hidden_layers": 3,
+                        "cross_attention_layers": [1]},
+        "vision_config": {**_SQUARE, "model_type": "mllama_vision_model", "attention_heads": 2,
+                          "num_global_layers": 1, "intermediate_layers_indices": [0], "vision_output_dim": 64,
+                          "max_num_tiles": 2, "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]]},
     },
 }  # fmt: skip
 

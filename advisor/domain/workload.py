@@ -43,7 +43,8 @@ class SampleImages(Value):
     """The pictures of one sample of a vision-language model, all of one size, as its image processor makes them.
 
     `width` and `height` are as given, in pixels. `grid` is what the vision tower reads of each picture after it was
-    resized, in patches: (rows, columns). `tokens` are the positions that each takes in the sequence.
+    resized, in patches: (rows, columns). `tokens` are the positions that each takes in the sequence, `marks` those
+    among them that say where rows and tiles end. A picture that is cut into tiles is read as so many of `grid` each.
     """
 
     count: int = Field(ge=1, le=1000)
@@ -51,6 +52,8 @@ class SampleImages(Value):
     height: int = Field(ge=1, le=10**5)
     grid: tuple[int, int]
     tokens: int = Field(ge=1)
+    marks: int = Field(0, ge=0)
+    tiles: int = Field(1, ge=1)
 
     @property
     def in_words(self) -> str:

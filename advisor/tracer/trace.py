@@ -145,7 +145,10 @@ def trace_key(
     if workload.image_size is not None and workload.image_size != spec.text_config.get("image_size"):
         asked["image_size"] = workload.image_size
     if workload.images is not None:
-        asked["images"] = [IMAGES, workload.images.count, *workload.images.grid, workload.images.tokens]
+        images = workload.images
+        asked["images"] = [IMAGES, images.count, *images.grid, images.tokens]
+        if images.marks or images.tiles > 1:
+            asked["tiles"] = [images.tiles, images.marks]
     if recipe.adapter_config is not None:
         asked["notices"] = NOTICES
     if isinstance(recipe.options.get("target_modules"), list):

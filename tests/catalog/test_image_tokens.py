@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 import math
+import re
+from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import advisor
-from advisor.catalog.models.image_tokens import AREAS, RULES, resized, sample_images
+from advisor.catalog.models.image_tiles import resized
+from advisor.catalog.models.image_tokens import AREAS, RULES, sample_images
 from advisor.domain.request.typed_numbers import picture_size
 from advisor.errors import BadRequest, UnsupportedModel
 from tests.vision_models import CONFIGS, tiny
 
 SIDES = (1, 27, 56, 333, 640, 1001, 4100)
-FIXED = {"gemma3": 4, "llava": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,9 @@ def test_pictures_are_resized_as_transformers_resizes_them(block: int, bounds: t
             assert resized(width, height, block, *bounds) == smart_resize(height, width, block, *bounds)
 
 
+FIXED = {"gemma3": 4, "llava": 16, "paligemma": 16, "mllama": 1}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_rule_has_a_model_and_counts_whole_tokens(name: str) -> None:
     images = sample_images(tiny(name), 2, None if name in FIXED else (640, 480))
@@ -56,9 +66,105 @@ def test_every_rule_has_a_model_and_counts_whole_tokens(name: str) -> None:
     assert images.count == 2
     if name in FIXED:
         assert images.tokens == FIXED[name]
-    else:
+    elif tiny(name).model_type in AREAS:
         assert images.tokens == images.grid[0] * images.grid[1] // 4
-    assert {*CONFIGS, "qwen3_vl_moe", "qwen3_5_moe"} == set(RULES)
+    assert 0 <= images.marks <= images.tokens
+    assert {*(tiny(one).model_type for one in CONFIGS), "qwen3_vl_moe", "qwen3_5_moe"} == set(RULES)
+
+
+PICTURES = ((640, 480), (480, 641), (1001, 333), (97, 1300), (64, 64), (31, 300), (4000, 3000), (30, 29))
+"""Widths and heights of every shape: along, upright, square, large, small, thin."""
+
+
+@pytest.mark.parametrize("family", ["idefics3", "smolvlm"])
+def test_tiles_and_their_marks_are_those_that_the_processor_makes(family: str) -> None:
+    processing = importlib.import_module(f"transformers.models.{family}.processing_{family}")
+    module = importlib.import_module(f"transformers.models.{family}.image_processing_pil_{family}")
+    named = {"idefics3": "Idefics3", "smolvlm": "SmolVLM"}[family]
+    processor = getattr(module, f"{named}ImageProcessorPil")(
+        size={"longest_edge": 112}, max_image_size={"longest_edge": 28}
+    )
+    words = SimpleNamespace(
+        fake_image_token="<a>", global_image_tag="<b>", image_token="<i>", global_image_token="<b>", image_seq_len=4
+    )
+    for width, height in PICTURES:
+        made = processor([[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="np")
+        text = getattr(processing, f"{named}Processor").replace_image_token(words, dict(made), 0)
+        images = sample_images(tiny(family), 1, (width, height))
+        assert images is not None
+        assert images.tiles == made["pixel_values"].shape[1], (width, height)
+        assert images.tokens - images.marks == text.count("<i>")
+        # two line breaks are one token of the tokenizers that are published
+        assert images.marks == len(re.findall(r"<(?!i>)[^>]*>|\n+", text)), (width, height)
+
+
+def test_tiles_of_internvl_are_those_that_the_processor_makes() -> None:
+    module = importlib.import_module("transformers.models.got_ocr2.image_processing_pil_got_ocr2")
+    processor = module.GotOcr2ImageProcessorPil(size={"height": 28, "width": 28}, crop_to_patches=True)
+    for width, height in PICTURES:
+        images = sample_images(tiny("internvl"), 1, (width, height))
+        assert images is not None
+        assert images.tiles == processor.get_number_of_image_patches(height, width, {}), (width, height)
+        assert images.tokens == 2 + 4 * images.tiles
+
+
+@pytest.mark.parametrize("name", ["mistral3", "llava of pixtral"])
+def test_lines_of_pixtral_are_those_that_the_processor_makes(name: str) -> None:
+    processing = importlib.import_module("transformers.models.pixtral.processing_pixtral")
+    module = importlib.import_module("transformers.models.pixtral.image_processing_pil_pixtral")
+    merge = 2 if name == "mistral3" else 1
+    words = SimpleNamespace(
+        patch_size=14, spatial_merge_size=merge, image_token="<i>", image_break_token="<b>", image_end_token="<e>"
+    )
+    for width, height in PICTURES:
+        size = module.get_resize_output_image_size(np.zeros((height, width, 3)), (84, 84), (14 * merge, 14 * merge))
+        text = processing.PixtralProcessor.replace_image_token(words, {"image_sizes": [size]}, 0)
+        images = sample_images(tiny(name), 1, (width, height))
+        assert images is not None
+        assert tuple(14 * side for side in images.grid) == size, (width, height)
+        assert (images.tokens, images.marks) == (text.count("<"), len(re.findall("<b>|<e>", text)))
+
+
+def test_tiles_of_llama_4_are_those_that_the_processor_makes() -> None:
+    path = find_spec("transformers.models.llama4")
+    assert path is not None
+    assert path.origin is not None
+    names: dict[str, Any] = {
+        "torch": torch,
+        "math": math,
+        "defaultdict": defaultdict,
+        "lru_cache": lambda **_: lambda f: f,
+    }
+    source = ast.parse(Path(path.origin).with_name("image_processing_llama4.py").read_text(encoding="utf-8"))
+    wanted = [n for n in source.body if isinstance(n, ast.FunctionDef) and n.name in ("get_factors", "get_best_fit")]
+    wanted += [n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == "find_supported_resolutions"]
+    exec(
+        compile(ast.Module([ast.parse("from __future__ import annotations").body[0], *wanted], []), "tiles", "exec"),
+        names,
+    )
+    grids = torch.tensor(names["find_supported_resolutions"](16, SimpleNamespace(height=28, width=28)))
+    for width, height in PICTURES:
+        best = names["get_best_fit"]((height, width), grids)
+        rows, columns = (int(side) // 28 for side in best)
+        images = sample_images(tiny("llama4"), 1, (width, height))
+        assert images is not None
+        assert images.tiles == rows * columns + (rows * columns > 1), (width, height)
+
+
+def test_patches_of_gemma_4_are_those_that_the_processor_makes() -> None:
+    module = importlib.import_module("transformers.models.gemma4.image_processing_pil_gemma4")
+    for width, height in PICTURES:
+        down, across = module.get_aspect_ratio_preserving_size(height, width, 14, 40, 2)
+        images = sample_images(tiny("gemma4"), 1, (width, height))
+        assert images is not None
+        assert images.grid == (down // 14, across // 14), (width, height)
+        assert images.tokens - 2 == down * across // 28**2
+    with pytest.raises(BadRequest, match="no whole block"):
+        sample_images(
+            tiny("gemma4").model_copy(update={"config": {**tiny("gemma4").config, "vision_soft_tokens_per_image": 1}}),
+            1,
+            (30, 29),
+        )
 
 
 def test_bounds_of_a_processor_beside_the_weights_are_its_own(tmp_path: Path) -> None:
@@ -72,8 +178,7 @@ def test_bounds_of_a_processor_beside_the_weights_are_its_own(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("model", "asked", "said"),
     [
-        ("google/gemma-4-E2B", {"images": 1}, "cannot be priced with pictures yet"),
-        ("meta-llama/Llama-4-Scout-17B-16E", {"images": 1}, "'llama4'"),
+        ("google/gemma-4-E2B", {"images": 1}, "nobody says"),
         ("Qwen/Qwen3.5-0.8B", {"images": 1}, "nobody says"),
         ("Qwen/Qwen3.5-0.8B", {"image_size": 640}, "no number of pictures"),
         ("Qwen/Qwen3.5-0.8B", {"images": 1, "image_size": "640by480"}, "no size of a picture"),

@@ -39,17 +39,29 @@ def images_at_once(model: nn.Module, workload: Workload, recorder: Recorder) -> 
     if images is None:
         yield
         return
-    inner: Any = next(module for module in model.modules() if hasattr(module, "get_placeholder_mask"))
     recorder.assume("pictures", "all of one size, those of a batch in one pass")
+    # the innermost that has a tower: the class around it hands on what it is asked
+    found = [module for module in model.modules() if hasattr(module, "get_image_features")]
+    if not found:
+        # Llama 3.2 Vision reads tiles of one number, and nothing of values
+        yield
+        return
+    inner: Any = found[-1]
     with ExitStack() as patches:
         code = sys.modules[type(inner).__module__]
         # asks whether tokens and pictures are as many, which without values nothing answers
         patches.enter_context(mock.patch.object(code, "torch_compilable_check", _unasked))
         if hasattr(inner, "visual"):
             _packed(inner, images, patches)
-        else:
-            features = inner.get_image_features
-            patches.enter_context(mock.patch.object(inner, "get_image_features", _as_one(features)))
+            yield
+            return
+        if hasattr(code, "create_bidirectional_mask"):
+            hides = _hidden_beyond(images, code.create_bidirectional_mask)
+            patches.enter_context(mock.patch.object(code, "create_bidirectional_mask", hides))
+        wrap = _side_by_side if _reads_own_size(inner) else _as_one
+        patches.enter_context(mock.patch.object(inner, "get_image_features", wrap(inner.get_image_features)))
+        if hasattr(code, "Gemma4VisionPooler"):
+            patches.enter_context(mock.patch.object(inner, "forward", _with_room(inner.forward, images)))
         yield
 
 
@@ -163,6 +175,60 @@ def _add_at_pictures(hidden: torch.Tensor, visual_pos_masks: torch.Tensor, visua
     return hidden
 
 
+def _hidden_beyond(images: SampleImages, usual: Callable[..., Any]) -> Callable[..., Any]:
+    """A tower's mask, which asks values whether it hides anything: only where there is room for more patches."""
+
+    def made(config: Any, inputs_embeds: torch.Tensor, attention_mask: Any, **kwargs: Any) -> Any:
+        if inputs_embeds.shape[1] == images.grid[0] * images.grid[1]:
+            return None
+        return usual(config, inputs_embeds, attention_mask, **kwargs, allow_is_bidirectional_skip=False)
+
+    return made
+
+
+def _with_room(forward: Callable[..., Any], images: SampleImages) -> Callable[..., Any]:
+    def found(*args: Any, **kwargs: Any) -> Any:
+        with _OfPictures(images):
+            return forward(*args, **kwargs)
+
+    return found
+
+
+class _OfPictures(TorchFunctionMode):
+    """What Gemma 4 chooses by value: patches [N,P] that are there, elements [B,S,H] of tokens that are pictures'."""
+
+    def __init__(self, images: SampleImages) -> None:
+        super().__init__()
+        self.count, self.tokens = images.count, images.tokens - images.marks
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        mask = args[1] if func is torch.Tensor.__getitem__ else None
+        if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool and mask.dim() > 1:
+            tensor = args[0]
+            chosen = mask.shape[0] * self.tokens
+            if mask.dim() == 3:
+                chosen *= self.count * mask.shape[2]
+            return tensor[tuple(_numbers(chosen) for _ in range(mask.dim()))]
+        return func(*args, **(kwargs or {}))
+
+
+def _reads_own_size(inner: Any) -> bool:
+    return getattr(getattr(inner, "vision_tower", None), "config", None).__class__.__name__ == "PixtralVisionConfig"
+
+
+def _side_by_side(features: Callable[..., Any]) -> Callable[..., Any]:
+    """Pictures [N,3,height,width] as one of N times the width: Pixtral's tower takes their patches as one sequence."""
+
+    def found(pixel_values: torch.Tensor, image_sizes: torch.Tensor, **kwargs: Any) -> Any:
+        del image_sizes
+        count, channels, height, width = pixel_values.shape
+        wide = pixel_values.view(1, channels, height, count * width)
+        with _Unbound():
+            return features(pixel_values=wide, image_sizes=[(height, count * width)], **kwargs)
+
+    return found
+
+
 def _as_one(features: Callable[..., Any]) -> Callable[..., Any]:
     def found(*args: Any, **kwargs: Any) -> Any:
         with _Unbound():
@@ -178,4 +244,9 @@ class _Unbound(TorchFunctionMode):
         if func is torch.Tensor.unbind and args[0].dim() == 3:
             flat = args[0].flatten(0, 1)
             return torch.split(flat, [flat.shape[0]])
+        if func is torch.Tensor.tolist and args[0].device.type == "meta":
+            # how many rows each picture has: only their sum is known
+            return None
+        if func in (torch.Tensor.split, torch.split) and len(args) > 1 and args[1] is None:
+            return func(args[0], [args[0].shape[0]])
         return func(*args, **(kwargs or {}))

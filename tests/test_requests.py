@@ -191,6 +191,19 @@ def test_bounds_written_once_hold_in_the_request(field, wrong):
         advisor.estimate("meta-llama/Llama-3.2-1B", "L4", method="lora", **{field: wrong})
 
 
+def test_a_number_that_the_help_shows_as_default_is_within_its_bounds():
+    wrong, asked = [], 0
+    for verb, options in COMMANDS.items():
+        for name, hint in get_type_hints(options, include_extras=True).items():
+            about = described(hint).about
+            shown = about.shown_default.removesuffix(".") or "-"
+            if shown.replace(".", "", 1).isdigit():
+                asked += 1
+                wrong += [(verb, name, said)] if (said := about.refusal(float(shown))) else []
+    assert asked > 40
+    assert wrong == []
+
+
 @pytest.mark.parametrize(("earlier", "now"), sorted(RENAMED.items()))
 def test_an_earlier_name_is_refused_with_the_new_one(earlier, now):
     verb = advisor.recommend if now in RecommendRequest.model_fields else advisor.tune

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advisor.experiments.plan import draw
+from advisor.experiments.experiment_findings import targets_of
+from advisor.experiments.plan import ExperimentPlan, draw
 from advisor.experiments.probe_answer import never_moved
 from advisor.experiments.probe_points import noise_of, points_of
 from advisor.experiments.score_model import Arm, Draws, Effects, Observation, ScoreModel, rows_for_more
@@ -102,3 +103,14 @@ def test_a_metric_that_never_moved_is_told_with_what_would_move():
     assert "commonest label" in said
     assert "--metric loss" in said
     assert never_moved("accuracy", [0.7, 0.71], 0.7) == never_moved("accuracy", [0.7], 0.7) == ""
+
+
+def test_a_study_tries_rates_below_at_and_above_the_published_one():
+    low, published, high = ExperimentPlan.model_fields["rate_factors"].default
+    assert low < 1 == published < high
+
+
+def test_targets_are_told_in_the_words_of_findings():
+    assert [targets_of(name) for name in ("attention", "attention-qv", "all-linear", "mlp", "c_proj")] == [
+        "attention", "attention", "all", "mlp", "",
+    ]  # fmt: skip

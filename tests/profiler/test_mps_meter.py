@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from advisor.errors import BadRequest
+from advisor.profiler import device
 from advisor.profiler.measure_run import as_profile
 from advisor.profiler.meters.meter import EVALUATION, STEP
 from advisor.profiler.meters.mps import MpsMeter
@@ -57,3 +59,14 @@ def test_the_host_waits_for_the_gpu_before_it_reads_its_clock(mps):
         assert mps.waited > before
     assert len(meter.seconds) == 1
     assert set(meter.phases) == {"forward", "backward"}
+
+
+@pytest.mark.parametrize("wanted", ["auto", "mps"])
+def test_an_apple_gpu_is_taken_where_torch_sees_one_and_refused_for_another_kind(monkeypatch, wanted):
+    monkeypatch.setattr(device, "ask", lambda: device.DetectedDevice(mps=True))
+    monkeypatch.setattr(device, "cpu_name", lambda: "Apple M3 Max")
+    found = device.choose_device(wanted)
+    assert (found.kind, found.reported) == ("mps", "Apple M3 Max")
+    assert found.memory_bytes
+    with pytest.raises(BadRequest, match="torch sees no cuda"):
+        device.choose_device("cuda")

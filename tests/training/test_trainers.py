@@ -62,6 +62,23 @@ def causal(tmp_path, spec, trainer, **more):
     return make_job(tmp_path, spec, answered(60), "prompt-completion", "causal-lm", "loss", trainer=trainer, **more)
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RuntimeError("first line\nsecond line"), "failed", "RuntimeError: first line"),
+        (ZeroDivisionError(), "failed", "ZeroDivisionError: ZeroDivisionError"),
+        (MemoryError(), "oom", "MemoryError"),
+    ],
+)
+def test_whatever_ends_a_training_is_one_line(tmp_path, tiny_llama, monkeypatch, error, status, reason):
+    def ends(*_):
+        raise error
+
+    monkeypatch.setattr("advisor.training.train.train", ends)
+    result = run(causal(tmp_path, tiny_llama, "hf"))
+    assert (result.status, result.reason) == (status, reason)
+
+
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda t: t.name)
 def test_a_short_run_learns_and_reports(tmp_path, tiny_llama, trainer):
     result = run(causal(tmp_path, tiny_llama, trainer.name))

@@ -59,6 +59,14 @@ def test_wall_clock_is_never_more_than_the_sum_nor_less_than_the_longest(parts):
     assert total == pytest.approx(sum(s for _, s in parts), abs=1e-3)
 
 
+def test_what_was_refused_before_its_launch_or_waits_still_takes_no_time():
+    refused = finished(0.5, at=100, seconds=50)
+    refused.user_attrs[ledger.OUTCOME] = {"reason": f"{ledger.NOT_LAUNCHED}memory", "status": "infeasible"}
+    waiting = finished(0.5)
+    waiting.datetime_start = None
+    assert ledger.busy_seconds([finished(0.5, seconds=10), refused, waiting]) == (10.0, 10.0)
+
+
 def test_hours_and_money_are_counted_by_what_ran():
     request, _ = toy_request(budget=Budget(seconds=100, usd=1.0, usd_per_hour=36.0))
     trials = [finished(0.5, at=0, seconds=30), finished(0.6, at=10, seconds=30)]

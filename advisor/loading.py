@@ -31,8 +31,11 @@ PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 KERNEL_FIELDS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation", "use_kernels")
 """Config fields by which a model asks transformers to fetch compiled code."""
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-LARGEST_TOKENIZER_BYTES: Final = 512 * 2**20
-"""Of one file; the largest published ones have some 35 MB."""
+LARGEST_TOKENIZER_BYTES: Final = 64 * 2**20
+"""Of `tokenizer.json`, which takes some ten times its size in memory; the largest published ones have some 35 MB."""
+LARGEST_CONFIG_BYTES: Final = 24 * 2**20
+"""Of any other JSON file of a model folder, which takes up to twenty times its size in memory; the largest published
+ones, indices of models with hundreds of experts, have some 15 MB."""
 DEEPEST: Final = 200
 """Nesting of a tokenizer file or config; published ones stay under 20."""
 
@@ -276,7 +279,7 @@ def _check_files(folder: Path, names: tuple[str, ...]) -> None:
             if not path.is_file():
                 raise _bad(path, "is not a file")
             size = path.stat().st_size
-            if size > LARGEST_TOKENIZER_BYTES:
+            if size > (LARGEST_TOKENIZER_BYTES if name == "tokenizer.json" else LARGEST_CONFIG_BYTES):
                 raise _bad(path, f"has {size:,} bytes, which no such file has")
             if size == 0:
                 raise _bad(path, "is empty")

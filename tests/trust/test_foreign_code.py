@@ -182,6 +182,24 @@ def test_broken_tokenizer_files_are_one_error_or_none(file: str, kind: str, tiny
             attempt()
 
 
+@pytest.mark.parametrize(
+    ("file", "largest"),
+    [
+        ("tokenizer.json", loading.LARGEST_TOKENIZER_BYTES),
+        ("tokenizer_config.json", loading.LARGEST_CONFIG_BYTES),
+        ("special_tokens_map.json", loading.LARGEST_CONFIG_BYTES),
+    ],
+)
+def test_a_file_that_would_fill_the_memory_is_not_read(file: str, largest: int, tiny_llama: ModelSpec, tmp_path: Path):
+    """A gibibyte holds what is read: some 400 MiB of libraries, and ten or twenty times the file."""
+    assert largest * (8 if file == "tokenizer.json" else 20) <= 2**29
+    folder = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model")
+    with (folder / file).open("wb") as stream:
+        stream.truncate(largest + 1)
+    with pytest.raises(BadFile, match="bytes, which no such file has"):
+        loading.load_tokenizer(folder)
+
+
 def test_looping_links_are_one_error(tiny_llama: ModelSpec, tmp_path: Path):
     folder = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model")
     (folder / "tokenizer.json").unlink()

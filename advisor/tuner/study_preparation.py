@@ -35,6 +35,7 @@ from advisor.training.prepare import weights_folder
 from advisor.training.token_lengths import lengths_of
 from advisor.training.trainers import check_trainer
 from advisor.tuner.local_device import check_device
+from advisor.tuner.search.earlier_studies import earlier_studies
 from advisor.tuner.search.samplers_and_pruners import PRUNERS, SAMPLERS
 from advisor.tuner.search.space import make_dimensions
 from advisor.tuner.starting_recipe import converging, in_precision, plain_recipe
@@ -135,6 +136,9 @@ def make_request(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **query.settings,
     )
+    if query.earlier_studies and request.sampler == "tpe":
+        earlier, said = earlier_studies(request)
+        request, more = request.model_copy(update={"earlier": earlier}), [*more, *([said] if said else [])]
     return PreparedStudy(request, rows, (*splits.notes, *notes, *more), query)
 
 

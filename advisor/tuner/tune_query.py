@@ -50,6 +50,7 @@ class TuneQuery(Value):
     objectives: tuple[SearchObjective, ...] = ("quality",)
     search: tuple[str, ...] | None = None
     sampler: str = "tpe"
+    earlier_studies: bool = True
     pruner: str = "auto"
     seeds: int | None = None
     finalists: int | None = None

@@ -15,7 +15,7 @@ from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
 from advisor.domain.request.vocabulary import SearchObjective
 from advisor.domain.stored import Stored, Value
-from advisor.domain.tuning import Budget, Dimension
+from advisor.domain.tuning import Budget, Dimension, Level
 from advisor.domain.workload import Workload
 from advisor.estimator.spending.search_cost import EVALUATION_ROWS, EVALUATIONS, FINAL_SEEDS, FINALISTS
 from advisor.training.training_spec import TrainingSpec
@@ -38,6 +38,22 @@ class MeasuredSteps(Value):
     load_seconds: float = Field(ge=0)
     save_seconds: float = Field(ge=0)
     steps: int
+
+
+class EarlierTrial(Value):
+    """A scored trial of a finished study: its settings by name, and a score that is better when higher."""
+
+    levels: dict[str, Level]
+    score: float
+
+
+class EarlierStudy(Value):
+    """A finished study of other data, as far as this one learns from it."""
+
+    name: str
+    folder: str
+    samples: int
+    trials: tuple[EarlierTrial, ...] = Field(min_length=1)
 
 
 class TuneRequest(Stored):
@@ -85,6 +101,7 @@ class TuneRequest(Stored):
     share_gpus: bool = Field(default=False, description="on a Ray cluster: trials that fit together share a GPU")
     seed: int = Field(default=0, ge=0, lt=2**31, description="the seeds of finals and workers are counted on from it")
     store: bool = Field(default=True, description="keep profiles and findings in the user's own store")
+    earlier: tuple[EarlierStudy, ...] = Field(default=(), description="finished studies that steps learn from")
     measured: MeasuredSteps | None = Field(default=None, description="steps that were measured before the search")
     ends_at: float | None = Field(default=None, description="clock, seconds since 1970, at which the hours are over")
     created: str = ""

@@ -90,6 +90,12 @@ class TuneOptions(TypedDict, total=False):
     objectives: OneObjective | Sequence[OneObjective] | None
     search: SearchedSetting | Sequence[SearchedSetting] | None
     sampler: Annotated[str, Argument("tpe, gp or random.", metavar="NAME", shown_default="tpe")] | None
+    earlier_studies: (
+        Annotated[
+            bool, Argument("Whether steps learn from your finished studies.", shown_default="yes, where one bears")
+        ]
+        | None
+    )
     pruner: (
         Annotated[str, Argument("median, hyperband, wilcoxon or none.", metavar="NAME", shown_default="by the budget")]
         | None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from advisor.tuner.search.local_moves import EvaluatedSettings, next_trial
+from advisor.tuner.search.learned_steps import learned_step
+from advisor.tuner.search.local_moves import EvaluatedSettings, next_trial, sampler_from
 from advisor.tuner.storage.connect import id_of, storage_of
 from advisor.tuner.storage.trials import FIXED, ORIGIN
 from advisor.tuner.tune_request import TuneRequest
@@ -65,10 +66,10 @@ def _proposal(
     asked = [_asked(t) for t in trials]
     scores = [sign * t.values[index] if t.state == done else None for t in trials]
     tried = [EvaluatedSettings(params, score) for params, score in zip(asked, scores, strict=True) if params]
-    return next_trial(
-        request.dimensions,
-        tried,
-        moves=request.neighbours,
-        near=request.sampler == "tpe",
-        draw=f"{request.seed}/{proposal_seed}/{len(tried)}",
-    )
+    near, draw = request.sampler == "tpe", f"{request.seed}/{proposal_seed}/{len(tried)}"
+    learns = near and bool(request.earlier)
+    found = next_trial(request.dimensions, tried, moves=request.neighbours, near=near and not learns, draw=draw)
+    if found is None and learns and len(tried) < sampler_from(request.dimensions, request.neighbours):
+        params = learned_step(request.dimensions, tried, request.earlier, draw)
+        return ("learned from earlier studies", params) if params else None
+    return found

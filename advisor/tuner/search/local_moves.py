@@ -95,11 +95,16 @@ def next_trial(
                 if level is not None and not any(_same(one.params.get(d.key), level) for one in tried):
                     said = f"{level:.3g}" if isinstance(level, float) else str(level)
                     return f"neighbour: {name} {said}", {**base, d.key: level}
-    if near and len(tried) < max(SAMPLER_FROM, len(starts(dimensions)) + moves):
-        params = _step(dimensions, best, tried, random.Random(draw))
+    if near and len(tried) < sampler_from(dimensions, moves):
+        params = small_step(dimensions, best, tried, random.Random(draw))
         if not any(dict(one.params) == params for one in tried):
             return "near the best", params
     return None
+
+
+def sampler_from(dimensions: Sequence[Dimension], moves: int) -> int:
+    """Trials from which the sampler proposes."""
+    return max(SAMPLER_FROM, len(starts(dimensions)) + moves)
 
 
 def _moved(d: Dimension, at: Level, factor: float) -> Level:
@@ -121,7 +126,7 @@ def _same(one: Level, other: Level) -> bool:
     return one == other
 
 
-def _step(
+def small_step(
     dimensions: Sequence[Dimension], best: EvaluatedSettings, tried: Sequence[EvaluatedSettings], draw: random.Random
 ) -> dict[str, Level]:
     """The best with its numbers moved a little; what is chosen from a list stays.

@@ -22,6 +22,7 @@ from advisor.domain.units import gib, plural
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.estimate_request import EstimateRequest, from_case, hardware_of, workload_of
+from advisor.estimator.fitting.changes import in_words
 from advisor.estimator.generation.completions import refuse_gathered, with_completions
 from advisor.estimator.generation.generation_memory import engine_bytes
 from advisor.estimator.measurements import calibration_of, pooled_for, profile_of
@@ -63,7 +64,8 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
             options and the keys of a line of `--from`. None counts as left out.
 
     Returns:
-        The candidate: bytes, seconds, USD and points, each with its interval, basis and reason.
+        The candidate: bytes, seconds, USD and points, each with its interval, basis and reason. Of one that does not
+        fit, `facts["to_fit"]` says which changes of it do, `facts["to_fit_note"]` which do not or were not tried.
 
     Raises:
         BadRequest: a value that makes no sense; UnknownName and IllegalRecipe are of this kind.
@@ -72,7 +74,7 @@ def estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptio
     Example:
         advisor.estimate("meta-llama/Llama-3.2-3B", "L40S", method="lora", rank=32, batch_size=4, seq_len=683)
     """
-    return answer(from_case({"model": model, "gpu": gpu, **options}))
+    return answer_with_changes(from_case({"model": model, "gpu": gpu, **options}))
 
 
 def quick_estimate(model: str, gpu: str | None = None, **options: Unpack[EstimateOptions]) -> Candidate | None:
@@ -101,6 +103,18 @@ def answer(request: EstimateRequest) -> Candidate:
     from advisor.catalog.models import resolve_model
 
     return answer_on(request, hardware_of(request), resolve_model(request.model))
+
+
+def answer_with_changes(request: EstimateRequest) -> Candidate:
+    """As `answer`; on one device also the changes that make fit what does not. Raises as `estimate`."""
+    from advisor.catalog.models import resolve_model
+
+    hardware, spec = hardware_of(request), resolve_model(request.model)
+    found = answer_on(request, hardware, spec)
+    if found.fits or hardware.count > 1:
+        return found
+    said, note = in_words(found, hardware, spec, price, largest_micro_batch)
+    return found.model_copy(update={"facts": {**found.facts, "to_fit": said, "to_fit_note": note}})
 
 
 def answer_on(

@@ -14,7 +14,7 @@ from advisor.config_reader import read_config_file
 from advisor.domain.candidate import Candidate
 from advisor.domain.plain_values import is_object
 from advisor.errors import AdvisorError, BadFile, BadRequest
-from advisor.estimator.estimate import answer, from_case
+from advisor.estimator.estimate import answer_with_changes, from_case
 from advisor.exporters.adapter_document import options_from
 from advisor.exporters.formats import EXPORTERS
 from advisor.exporters.settings import Settings
@@ -94,7 +94,7 @@ def estimate_config(path: str | Path, **given: Any) -> Candidate:
             raise BadRequest(
                 f"the config says no {name}: --{name} is missing", hints=[f"to list them: advisor {name}s"]
             )
-    candidate = answer(from_case(read.case))
+    candidate = answer_with_changes(from_case(read.case))
     return candidate.model_copy(update={"assumptions": (*read.notes, *candidate.assumptions)})
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Fact = tuple[str, str]
 """A name of one word and what is said under it."""
 
+TO_FIT: Final = "to fit"
+"""The name of what makes a recipe fit that does not."""
 SETTINGS_TOLD: Final = ("learning_rate", "rank", "alpha", "target_modules")
 """Recommended settings that stand in a short answer; batch and epochs are said in words."""
 
@@ -92,6 +94,8 @@ def facts(candidate: Candidate, *, spot: bool = False) -> Iterator[Fact]:
     batch = f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples of up to {longest} tokens"
     yield "train", f"{batch}, {recipe.precision}, {'' if recipe.gradient_checkpointing else 'no '}checkpointing"
     yield "sure", sureness(candidate)
+    told = (*candidate.facts.get("to_fit", ()), candidate.facts.get("to_fit_note"))
+    yield from ((TO_FIT, str(text)) for text in told if text)
 
 
 def _time(candidate: Candidate) -> str:

@@ -1,21 +1,39 @@
-"""One recipe that does not fit: the smallest changes of it that do, each with what it costs.
+"""One recipe that does not fit: the smallest changes of it that do, each with what it costs, or how near they come.
 
-A recipe that was asked for may be split into smaller micro-batches; the smallest of a method has only checkpointing and
-optimizers with less state left.
+What the trace at hand can say comes first: whether the weights and what is kept for them leave any room, then smaller
+micro-batches of the same effective batch, then shorter samples. Checkpointing needs a trace of its own, which is begun
+only while the search is young. The smallest recipe of a method has only checkpointing and optimizers with less state
+left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from advisor.catalog.objectives import find_objective
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
+from advisor.domain.units import gib
+from advisor.domain.workload import Workload
 from advisor.errors import BadRequest
-from advisor.estimator.estimate import largest_micro_batch, price
+from advisor.tracer.timelines import known_trace
+
+NEW_TRACE_SECONDS: Final = 10.0
+"""Of a search: after that no step is traced that was not traced before."""
+SHORTEST: Final = 64
+"""Tokens to which samples are cut at most."""
+KEPT: Final = ("base weights", "adapter", "gradients", "optimizer state", "workspace", "context")
+"""Parts that no smaller batch, shorter sample or checkpointing makes smaller."""
+
+
+Price = Callable[..., Candidate]
+"""`advisor.estimator.estimate.price`, handed down, since that file lies above."""
+LargestMicroBatch = Callable[[Workload, Recipe, Hardware, ModelSpec, int], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +46,126 @@ class FittingChange:
     recipe: Recipe
 
 
-def changes_that_fit(candidate: Candidate, hardware: Hardware, spec: ModelSpec) -> tuple[FittingChange, ...]:
-    """Checkpointing, and smaller micro-batches of the same effective batch: each where it alone does, else both."""
-    recipe = candidate.recipe
-    kept: dict[str, Any] = {"gradient_checkpointing": True}
-    found = list(_tried(candidate, recipe, hardware, spec))
-    if not recipe.gradient_checkpointing:
-        checkpointed = _with(recipe, kept)
-        found.extend(_as_it_is(candidate, checkpointed, hardware, spec))
-        if not found:
-            found.extend(_tried(candidate, checkpointed, hardware, spec))
-    return tuple(found)
+def in_words(
+    candidate: Candidate, hardware: Hardware, spec: ModelSpec, price: Price, largest: LargestMicroBatch
+) -> tuple[list[str], str]:
+    """The changes that make a candidate fit, a sentence each, and one of what does not or was not tried."""
+    memory = candidate.memory
+    kept = sum(memory.breakdown.get(name, 0) for name in KEPT)
+    bound = max(kept, memory.allocated_after_step.mid + memory.breakdown.get("context", 0))
+    if bound > candidate.limit_bytes:
+        parts = [name for name in KEPT if candidate.memory.breakdown.get(name, 0) > bound / 20]
+        told = f"{', '.join(parts)} alone take {gib(bound)} of {gib(candidate.limit_bytes)}"
+        return [], f"no smaller batch, shorter sample or checkpointing will do: {told}"
+    tries = _Tries(candidate, hardware, spec, price, largest)
+    tries.run()
+    usual = candidate.time.step.mid
+    said = [
+        f"{change.options}: {gib(change.peak_device_bytes)}, each step {change.step_seconds / usual:.2g} times as long"
+        for change in tries.found
+    ]
+    notes: list[str] = []
+    if not tries.found and tries.missed:
+        (what, peak), *others = sorted(tries.missed, key=lambda one: one[1])
+        short = gib(peak - candidate.limit_bytes)
+        notes.append(f"none found; nearest: {what}, {gib(peak)}, {short} too much")
+        notes.extend(f"{what}: {gib(peak)}" for what, peak in others)
+    if tries.untraced:
+        notes.append(f"{tries.untraced} not tried: its step was never traced, and {NEW_TRACE_SECONDS:g} s have passed")
+    return said, "; ".join(notes)
+
+
+@dataclass
+class _Tries:
+    """The changes of one recipe, in the order of what they take to try."""
+
+    candidate: Candidate
+    hardware: Hardware
+    spec: ModelSpec
+    price: Price
+    largest: LargestMicroBatch
+    begun: float = field(default_factory=time.monotonic)
+    found: list[FittingChange] = field(default_factory=list[FittingChange])
+    missed: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    untraced: str = ""
+
+    def run(self) -> None:
+        """Try them all."""
+        recipe = self.candidate.recipe
+        self._smaller_batches(recipe)
+        self._shorter()
+        if recipe.gradient_checkpointing:
+            return
+        checkpointed = _with(recipe, {"gradient_checkpointing": True})
+        if not self._runs(checkpointed):
+            return
+        known = known_trace(self.candidate.workload, checkpointed, self.hardware, self.spec) is not None
+        if not known and time.monotonic() - self.begun > NEW_TRACE_SECONDS:
+            self.untraced = "--gradient-checkpointing"
+            return
+        self._keep(checkpointed)
+        if not self.found:
+            self._smaller_batches(checkpointed)
+
+    def _smaller_batches(self, recipe: Recipe) -> None:
+        """The largest micro-batch that fits and divides the effective batch."""
+        together = recipe.micro_batch_size * recipe.gradient_accumulation
+        fewest = find_objective(self.candidate.workload.objective).fewest_rows
+        if recipe.micro_batch_size <= fewest or together % fewest:
+            return
+        size = self.largest(self.candidate.workload, recipe, self.hardware, self.spec, together)
+        if size is None or size < recipe.micro_batch_size:
+            self._keep(_split(recipe, size or fewest))
+
+    def _shorter(self) -> None:
+        """The longest samples that fit, to a sixteenth of their length."""
+        workload, recipe = self.candidate.workload, self.candidate.recipe
+        if workload.image_size or workload.images or workload.audio_seconds or workload.rollout:
+            return
+        low, high = SHORTEST, workload.seq_len
+        if low >= high:
+            return
+        at_least = self._at_length(low)
+        if not at_least.fits:
+            self.missed.append((f"--seq-len {low}", at_least.memory.peak_device.mid))
+            return
+        while high - low > max(1, low // 16):
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._at_length(middle).fits else (low, middle)
+        exact = self._at_length(low, thorough=True)
+        while not exact.fits and low > SHORTEST:
+            low = max(SHORTEST, low - low // 8)
+            exact = self._at_length(low, thorough=True)
+        if exact.fits:
+            peak, step = exact.memory.peak_device.mid, exact.time.step.mid
+            self.found.append(FittingChange(f"--seq-len {low}", peak, step, recipe))
+
+    def _at_length(self, length: int, *, thorough: bool = False) -> Candidate:
+        workload = self.candidate.workload
+        mean = None if workload.mean_seq_len is None else min(workload.mean_seq_len, length)
+        cut = tuple(min(one, length) for one in workload.length_quantiles)
+        shorter = workload.model_copy(update={"seq_len": length, "mean_seq_len": mean, "length_quantiles": cut})
+        return self.price(shorter, self.candidate.recipe, self.hardware, self.spec, thorough=thorough)
+
+    def _runs(self, recipe: Recipe) -> bool:
+        from advisor.catalog.methods import check_recipe
+
+        try:
+            check_recipe(self.spec, recipe, self.candidate.workload)
+        except BadRequest:
+            return False
+        return True
+
+    def _keep(self, recipe: Recipe) -> None:
+        try:
+            tried = self.price(self.candidate.workload, recipe, self.hardware, self.spec)
+        except BadRequest:
+            return
+        change = _change(self.candidate.recipe, tried)
+        if tried.fits:
+            self.found.append(change)
+        else:
+            self.missed.append((change.options, change.peak_device_bytes))
 
 
 def less_state_that_fits(
@@ -80,29 +207,10 @@ def _change(before: Recipe, after: Candidate) -> FittingChange:
     return FittingChange(options, after.memory.peak_device.mid, after.time.step.mid, after.recipe)
 
 
-def _as_it_is(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[FittingChange]:
-    """The recipe with its own micro-batch, where that fits."""
-    from advisor.catalog.methods import check_recipe
-
-    try:
-        check_recipe(spec, recipe, candidate.workload)
-        tried = price(candidate.workload, recipe, hardware, spec)
-    except BadRequest:
-        return
-    if tried.fits:
-        yield _change(candidate.recipe, tried)
-
-
-def _tried(candidate: Candidate, recipe: Recipe, hardware: Hardware, spec: ModelSpec) -> Iterator[FittingChange]:
-    """The recipe in the largest micro-batch that fits and divides its effective batch."""
+def _split(recipe: Recipe, size: int) -> Recipe:
+    """The same effective batch in micro-batches of another size."""
     together = recipe.micro_batch_size * recipe.gradient_accumulation
-    try:
-        size = largest_micro_batch(candidate.workload, recipe, hardware, spec, together)
-    except BadRequest:
-        return
-    if size is not None and size < recipe.micro_batch_size:
-        split = _with(recipe, {"micro_batch_size": size, "gradient_accumulation": together // size})
-        yield from _as_it_is(candidate, split, hardware, spec)
+    return _with(recipe, {"micro_batch_size": size, "gradient_accumulation": together // size})
 
 
 def _with(recipe: Recipe, fields: dict[str, Any]) -> Recipe:

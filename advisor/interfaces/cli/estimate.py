@@ -12,7 +12,6 @@ import rich_click as click
 
 import advisor
 from advisor.domain.request.command_options import EstimateCommand
-from advisor.domain.units import gib
 from advisor.errors import AdvisorError, BadFile, BadRequest
 from advisor.interfaces.amounts import amount, show
 from advisor.interfaces.cli.click_options import given, options_of, pair, required
@@ -73,26 +72,10 @@ def command(
 
 def _found(config: str | None, asked: dict[str, Any]) -> Candidate:
     if config is None:
-        return _with_what_fits(advisor.estimate(**asked))
+        return advisor.estimate(**asked)
     from advisor.exporters.from_config import estimate_config
 
-    return _with_what_fits(estimate_config(config, **asked))
-
-
-def _with_what_fits(candidate: Candidate) -> Candidate:
-    """Where a recipe does not fit: the changes of it that do, each with what it takes."""
-    from advisor.estimator.fitting.changes import changes_that_fit
-    from advisor.interfaces.asked import machine_of, model_of
-
-    machine, model = machine_of(candidate), model_of(candidate)
-    if candidate.fits or machine is None or model is None:
-        return candidate
-    usual = candidate.time.step.mid
-    said = [
-        f"{change.options}: {gib(change.peak_device_bytes)}, each step {change.step_seconds / usual:.2g} times as long"
-        for change in changes_that_fit(candidate, machine, model)
-    ]
-    return candidate.model_copy(update={"facts": {**candidate.facts, "to_fit": said}}) if said else candidate
+    return estimate_config(config, **asked)
 
 
 def asked_of(asked: dict[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,6 @@ def estimated(candidate: Candidate) -> Iterator[Any]:
     if quiet():
         return
     yield from _notes(candidate.time.advice[:1])
-    for change in candidate.facts.get("to_fit", ()):
-        yield from _wrapped("to fit", str(change))
     more = ["hours and money: add --samples"] if candidate.time.training is None else []
     yield from _next(
         shlex.join(["advisor", "recommend", "--model", candidate.workload.model, "--gpu", candidate.gpu]),
@@ -67,6 +65,8 @@ def estimated(candidate: Candidate) -> Iterator[Any]:
 
 def _facts(candidate: Candidate, *, spot: bool = False) -> Iterator[str]:
     for name, text in verdict.facts(candidate, spot=spot):
+        if name == verdict.TO_FIT and quiet():
+            continue
         yield from _wrapped(name, text)
         if name == "memory":
             bar, told = memory_bar(candidate, min(BAR, console().width - INDENT - 7))

@@ -10,10 +10,11 @@ from typing import Any, Final
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation
 from advisor.domain.units import duration
-from advisor.errors import AdvisorError
+from advisor.errors import AdvisorError, BadRequest
+from advisor.interfaces.priced_row import PricedRow
 from advisor.interfaces.web.answer_views import rank_of, view_of_candidate, view_of_comparison, view_of_recommendation
 from advisor.interfaces.web.job_queue import JobQueue, PageJob, QueueFull
-from advisor.interfaces.web.questions import SLIDERS, FormName, arguments_of, two_recipes
+from advisor.interfaces.web.questions import LONGEST, SLIDERS, FormName, arguments_of, two_recipes
 from advisor.interfaces.web.worker_process import Reply
 
 QUICK_PATIENCE: Final = 2.0
@@ -34,6 +35,8 @@ class Answered:
     quick: str = ""
     status: int = 200
     retry_after: int = 0
+    rows: tuple[PricedRow, ...] = ()
+    """What is priced so far of an answer that is pending."""
 
     @classmethod
     def failed(cls, error: AdvisorError | QueueFull | Mapping[str, Any]) -> Answered:
@@ -63,15 +66,18 @@ class AnswerFinder:
         self.jobs, self.ahead = jobs, ahead
         self._being_prepared: PageJob | None = None
 
-    async def answer(self, form: FormName, asked: Mapping[str, str], patience: float, *, quick: bool) -> Answered:
+    async def answer(
+        self, form: FormName, asked: Mapping[str, str], patience: float, *, quick: bool, seen: int | None = None
+    ) -> Answered:
         """What is to be shown for a question.
 
         Args:
             patience: seconds that the exact answer is waited for.
             quick: first the quick figures, where there are; the exact answer is not begun then.
+            seen: rows of a pending answer that are shown already; others are told at once. None: they can wait.
         """
         if form == "recommend":
-            return await self._recommendation(asked, patience, quick=quick)
+            return await self._recommendation(asked, patience, seen, quick=quick)
         if form == "recipe":
             return await self._recipe(asked, patience, quick=quick)
         return await self._comparison(asked, patience)
@@ -81,14 +87,18 @@ class AnswerFinder:
     ) -> Reply | None:
         """The export of an answer, as `advisor export --json` prints it; None while it is worked out.
 
+        Args:
+            export: the export's own options; `row` is the method of a ranking that is meant, else the best.
+
         Raises:
             AdvisorError: of the answer or of the export, as facts in a ReplyError.
         """
         document = await self._document(form, asked, patience)
         if document is None:
             return None
-        choice = document["ranked"][0] if form == "recommend" else document
-        return await self._told(self.jobs.ask("export", {"source": choice, **export}), patience)
+        options = dict(export)
+        source = _row(document, options.pop("row", None)) if form == "recommend" else document
+        return await self._told(self.jobs.ask("export", {"source": source, **options}), patience)
 
     async def report(self, form: FormName, asked: Mapping[str, str], patience: float) -> str | None:
         """The report of an answer as HTML; None while it is worked out."""
@@ -108,21 +118,23 @@ class AnswerFinder:
             raise ReplyError(reply["error"])
         return None if reply is None else reply["answer"]
 
-    async def _recommendation(self, asked: Mapping[str, str], patience: float, *, quick: bool) -> Answered:
+    async def _recommendation(
+        self, asked: Mapping[str, str], patience: float, seen: int | None, *, quick: bool
+    ) -> Answered:
         arguments = arguments_of("recommend", asked)
         if self.jobs.known("recommend", arguments) is None and (limits := arguments.keys() & set(LIMITS)):
             # what all limits are weighed by is worked out first, and once
             whole = self.jobs.ask("recommend", {n: value for n, value in arguments.items() if n not in limits})
-            if await whole.settled(patience) is None:
-                return Answered(pending=_progress(whole, "pricing"))
+            if await whole.settled(patience, seen) is None:
+                return Answered(pending=_progress(whole, "pricing"), rows=whole.rows)
             weighed = self._weighed(whole, arguments) if quick else None
             if weighed is not None:
                 told = "pricing in full"
                 return Answered(view_of_recommendation(weighed, asked), pending=told, quick=QUICK_LIMITS)
         job = self.jobs.ask("recommend", arguments)
-        reply = await job.settled(patience)
+        reply = await job.settled(patience, seen)
         if reply is None:
-            return Answered(pending=_progress(job, "pricing"))
+            return Answered(pending=_progress(job, "pricing"), rows=job.rows)
         if "error" in reply:
             return Answered.failed(reply["error"])
         return Answered(view_of_recommendation(_recommendation_of(job), asked))
@@ -198,6 +210,18 @@ class ReplyError(AdvisorError):
     def facts(self) -> dict[str, Any]:
         """As they were told."""
         return self.told
+
+
+def _row(document: Mapping[str, Any], method: str | None) -> Any:
+    """A ranked recipe by its method; the best where none is said."""
+    ranked: list[Any] = document["ranked"]
+    if method is None:
+        return ranked[0]
+    names = [one["recipe"]["method"] for one in ranked]
+    if method not in names:
+        hints = [f"ranked: {', '.join(names)}"]
+        raise BadRequest(f"{method[:LONGEST]} is not among the ranked recipes", hints=hints, field="row")
+    return ranked[names.index(method)]
 
 
 def _recommendation_of(job: PageJob) -> Recommendation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,6 +61,7 @@ class MemoryBar:
 class RankedRow:
     """One method of a ranking; `address` opens its recipe, `beside` compares it with the choice."""
 
+    method: str
     cells: tuple[str, ...]
     address: str
     beside: str
@@ -93,7 +95,7 @@ def view_of_recommendation(found: Recommendation, asked: Mapping[str, str]) -> d
         "would_change": found.would_change,
         "refused": [(one.method, one.kind, one.reason) for one in found.refused],
         "notes": list(verdict.unresolved(found.notes)),
-        "tools": _tools(found),
+        "tools": _tools(*found.ranked),
     }
 
 
@@ -176,7 +178,7 @@ def _ranked(one: Candidate, found: Recommendation, asked: Mapping[str, str]) -> 
     both = {name: mine[name] for name in shared if name in mine}
     both |= {name: choices[name] for name in differs if name in choices}
     both |= {f"{name}_2": mine[name] for name in differs if name in mine}
-    return RankedRow(cells, f"/recipe?{urlencode(mine)}", f"/compare?{urlencode(both)}")
+    return RankedRow(recipe.method, cells, f"/recipe?{urlencode(mine)}", f"/compare?{urlencode(both)}")
 
 
 def _address(one: Candidate, asked: Mapping[str, str]) -> dict[str, str]:
@@ -210,11 +212,13 @@ def _wall(cells: Sequence[Sequence[Any]]) -> dict[str, Any]:
     return {"lengths": [f"{length:,}" for length in lengths], "rows": rows}
 
 
-def _tools(found: Recommendation | Candidate) -> list[str]:
+def _tools(*candidates: Candidate) -> list[str]:
+    """The tools that can train the first, then those that can train another; which one cannot is said when asked."""
     from advisor.errors import AdvisorError
     from advisor.exporters.export import tools_for
 
-    try:
-        return list(tools_for(found))
-    except AdvisorError:
-        return []
+    found: dict[str, None] = {}
+    for candidate in candidates:
+        with contextlib.suppress(AdvisorError):
+            found |= dict.fromkeys(tools_for(candidate))
+    return list(found)

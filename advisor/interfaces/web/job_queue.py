@@ -12,12 +12,13 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Literal, Protocol
 
 from advisor.bug_log import bug_line
-from advisor.interfaces.web.worker_process import Progress, Reply, WorkerProcess, broken
+from advisor.interfaces.priced_row import PricedRow
+from advisor.interfaces.web.worker_process import Hear, Reply, WorkerProcess, broken
 
 Lane = Literal["quick", "slow"]
 WORKERS: Final[dict[Lane, int]] = {"quick": 1, "slow": 2}
@@ -35,7 +36,7 @@ FORGOTTEN_SECONDS: Final = 60.0
 class Answerer(Protocol):
     """What works on jobs, one at a time."""
 
-    def ask(self, verb: str, arguments: dict[str, Any], tell: Progress) -> Reply: ...
+    def ask(self, verb: str, arguments: dict[str, Any], hear: Hear) -> Reply: ...
 
     def end(self) -> None: ...
 
@@ -49,11 +50,14 @@ class QueueFull(Exception):
 
 
 class PageJob:
-    """One question: what it asks, how far it is, and its reply."""
+    """One question: what it asks, how far it is, the rows priced so far, and its reply."""
 
     def __init__(self, verb: str, arguments: dict[str, Any]) -> None:
         self.verb, self.arguments = verb, arguments
         self.progress: tuple[int, int, str] | None = None
+        self.rows: tuple[PricedRow, ...] = ()
+        self._rows_of = ""
+        self._one_more: Future[None] = Future()
         self.reply: Future[Reply] = Future()
         self.begun = self.asked = time.monotonic()
         self.value: Any = None
@@ -64,11 +68,33 @@ class PageJob:
         """Since it was first asked."""
         return time.monotonic() - self.begun
 
-    async def settled(self, seconds: float) -> Reply | None:
-        """The reply, waited for so long; None where there is none yet."""
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """What its worker says before the reply; rows of cards go when those of the chosen card's methods come."""
+        if "row" not in message:
+            done, total, what = message["progress"]
+            self.progress = (done, total, what)
+            return
+        before = self.rows if message["of"] == self._rows_of else ()
+        self._rows_of = message["of"]
+        self.rows = (*before, PricedRow(*message["row"]))
+        told, self._one_more = self._one_more, Future()
+        told.set_result(None)
+
+    async def settled(self, seconds: float, seen: int | None = None) -> Reply | None:
+        """The reply, waited for so long; None where there is none yet.
+
+        Args:
+            seen: how many rows who asks has: as soon as there are others, nothing more is waited for.
+        """
         if self.reply.done():
             return self.reply.result()
-        await asyncio.wait([asyncio.wrap_future(self.reply)], timeout=seconds)
+        awaited: list[Future[Any]] = [self.reply]
+        if seen is not None:
+            awaited.append(self._one_more)
+            if len(self.rows) != seen:
+                return None
+        wrapped = [asyncio.wrap_future(one) for one in awaited]
+        await asyncio.wait(wrapped, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return self.reply.result() if self.reply.done() else None
 
     def stale(self) -> bool:
@@ -151,12 +177,8 @@ class JobQueue:
             if time.monotonic() - job.asked > FORGOTTEN_SECONDS:
                 job.reply.set_result(broken("nobody asked about this any more; ask again"))
                 continue
-
-            def tell(done: int, total: int, what: str, job: PageJob = job) -> None:
-                job.progress = (done, total, what)
-
             try:
-                reply = worker.ask(job.verb, job.arguments, tell)
+                reply = worker.ask(job.verb, job.arguments, job.hear)
             except Exception as error:
                 # whoever waits is told, and the lane goes on
                 reply = broken(f"advisor failed on this, which is a bug: {bug_line(error)}")

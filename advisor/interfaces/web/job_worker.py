@@ -10,15 +10,19 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import advisor
 from advisor import processes
 from advisor.bug_log import bug_line
 from advisor.domain.candidate import Candidate
-from advisor.domain.recommendation import Recommendation
+from advisor.domain.recommendation import GpuOption, Recommendation
 from advisor.errors import AdvisorError
 from advisor.interfaces.cli.output import plain
+from advisor.interfaces.priced_row import row_of
+
+if TYPE_CHECKING:
+    from advisor.recommender.sizing import MethodOutcome
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -53,7 +57,10 @@ def _recommend(arguments: dict[str, Any], say: Say) -> Any:
     def tell(count: int, total: int, what: str) -> None:
         say({"progress": [count, total, what]})
 
-    return plain(advisor.recommend(**arguments, on_progress=tell))
+    def show(outcome: MethodOutcome | GpuOption) -> None:
+        say({"row": row_of(outcome), "of": type(outcome).__name__})
+
+    return plain(advisor.recommend(**arguments, on_progress=tell, on_priced=show))
 
 
 def _estimate(arguments: dict[str, Any], say: Say) -> Any:

@@ -104,7 +104,9 @@ class Pages:
         asked: dict[str, str] = {}
         try:
             asked = query_of(request)
-            found = await self.finder.answer(form, asked, PATIENCE, quick=fragment and not exact) if asked else None
+            seen = rows_shown(request) if fragment else None
+            quick = fragment and not exact
+            found = await self.finder.answer(form, asked, PATIENCE, quick=quick, seen=seen) if asked else None
         except (AdvisorError, QueueFull) as error:
             found = Answered.failed(error)
         path = next(address for name, address, _ in ROOMS if name == form)
@@ -147,7 +149,7 @@ class Pages:
             file = asked.pop("file", None)
             address = f"/export?{urlencode(asked)}"
             form = _form_in(asked)
-            export = {name: asked.pop(name) for name in ("to", "launch") if name in asked}
+            export = {name: asked.pop(name) for name in ("to", "launch", "row") if name in asked}
             reply = await self.finder.export(form, asked, export, FILE_PATIENCE)
         except (AdvisorError, QueueFull) as error:
             found = Answered.failed(error)
@@ -243,9 +245,15 @@ def query_of(request: Any) -> dict[str, str]:
     return asked
 
 
+def rows_shown(request: Any) -> int:
+    """How many rows of a pending answer the page says that it shows."""
+    said = request.headers.get("advisor-rows", "0")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 5 else 0
+
+
 def _of_answer(found: Answered | None) -> dict[str, Any]:
     if found is None:
-        return {"view": None, "error": None, "pending": "", "quick": "", "spoken": ""}
+        return {"view": None, "error": None, "pending": "", "quick": "", "spoken": "", "rows": ()}
     error = found.error
     spoken = (error or {}).get("message") or (found.view or {}).get("verdict") or found.pending
     return {
@@ -253,6 +261,7 @@ def _of_answer(found: Answered | None) -> dict[str, Any]:
         "error": {"cause": "", "hints": [], **error} if error else None,
         "pending": found.pending,
         "quick": found.quick,
+        "rows": found.rows,
         "spoken": spoken,
     }
 

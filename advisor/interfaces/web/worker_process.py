@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from advisor import processes
@@ -17,7 +17,8 @@ MOST_SECONDS: Final = 900.0
 MOST_JOBS: Final = 200
 """After which a worker is started anew, so that what libraries keep does not grow for ever."""
 
-Progress = Callable[[int, int, str], None]
+Hear = Callable[[Mapping[str, Any]], None]
+"""Told what a worker says before its reply: `{"progress": [done, total, what]}`, `{"row": [...], "of": ...}`."""
 Reply = dict[str, Any]
 """`{"answer": ...}`, or `{"error": facts}`, `"broken": True` beside it where no question was at fault."""
 
@@ -31,8 +32,8 @@ class WorkerProcess:
         self._jobs = 0
         self._ended = False
 
-    def ask(self, verb: str, arguments: dict[str, Any], tell: Progress) -> Reply:
-        """The reply to one job; `tell` hears (done, total, what) while it is worked out."""
+    def ask(self, verb: str, arguments: dict[str, Any], hear: Hear) -> Reply:
+        """The reply to one job; `hear` is told what comes before it."""
         try:
             process = self._running()
         except OSError as error:
@@ -47,7 +48,7 @@ class WorkerProcess:
         clock.daemon = True
         clock.start()
         try:
-            return self._reply(process, verb, arguments, tell, too_long)
+            return self._reply(process, verb, arguments, hear, too_long)
         finally:
             clock.cancel()
 
@@ -56,7 +57,7 @@ class WorkerProcess:
         process: subprocess.Popen[str],
         verb: str,
         arguments: dict[str, Any],
-        tell: Progress,
+        hear: Hear,
         late: threading.Event,
     ) -> Reply:
         assert process.stdin is not None
@@ -66,9 +67,9 @@ class WorkerProcess:
             process.stdin.flush()
             for line in process.stdout:
                 message: Reply = json.loads(line)
-                if "progress" not in message:
+                if "answer" in message or "error" in message:
                     return message
-                tell(*message["progress"])
+                hear(message)
         self._leave()
         if late.is_set():
             return broken(f"this took longer than {self.most_seconds / 60:g} minutes and was given up")

@@ -80,11 +80,11 @@ async def asked(
 class Here:
     """A worker that is no process of its own."""
 
-    def ask(self, verb: str, arguments: dict[str, Any], tell: Any) -> dict[str, Any]:
+    def ask(self, verb: str, arguments: dict[str, Any], hear: Any) -> dict[str, Any]:
         import json
 
         def say(message: Mapping[str, Any]) -> None:
-            tell(*message["progress"])
+            hear(json.loads(json.dumps(message)))
 
         return json.loads(json.dumps(done(verb, json.loads(json.dumps(arguments)), say), default=str))
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from advisor.interfaces.web import job_queue
-from advisor.interfaces.web.job_queue import MOST_WAITING, WORKERS, JobQueue, QueueFull
+from advisor.interfaces.web.job_queue import MOST_WAITING, WORKERS, JobQueue, PageJob, QueueFull
 from advisor.interfaces.web.worker_process import WorkerProcess
 
 
@@ -24,9 +24,10 @@ class Slow:
     def __init__(self) -> None:
         self.ended = False
 
-    def ask(self, verb: str, arguments: dict[str, Any], tell: Any) -> dict[str, Any]:
+    def ask(self, verb: str, arguments: dict[str, Any], hear: Any) -> dict[str, Any]:
         self.asked.append(arguments)
-        tell(1, 2, verb)
+        hear({"progress": [1, 2, verb]})
+        hear({"row": ["lora", "20.0 GiB", "5 m", "fits"], "of": "MethodOutcome"})
         self.go.wait(10)
         return {"answer": arguments}
 
@@ -88,6 +89,24 @@ def test_how_far_a_job_is_can_be_read_while_it_is_worked_on(slow):
     assert asyncio.run(job.settled(0.01)) is None
 
 
+def test_a_row_wakes_who_waits_for_it_and_the_rows_of_cards_go_when_methods_come():
+    job = PageJob("recommend", {})
+
+    async def one_more(seen: int) -> float:
+        begun = time.monotonic()
+        threading.Timer(0.05, job.hear, [{"row": ["L4, lora", "9 GiB", "5 m", "fits"], "of": "GpuOption"}]).start()
+        assert await job.settled(20, seen) is None
+        return time.monotonic() - begun
+
+    assert asyncio.run(one_more(0)) < 10
+    assert [row.name for row in job.rows] == ["L4, lora"]
+    # who has not seen it waits for nothing
+    assert asyncio.run(job.settled(20, 0)) is None
+    job.hear({"row": ["dora", "9 GiB", "5 m", "fits"], "of": "MethodOutcome"})
+    job.hear({"row": ["full", "90 GiB", "5 m", "does not fit"], "of": "MethodOutcome"})
+    assert [row.name for row in job.rows] == ["dora", "full"]
+
+
 def test_what_nobody_asks_about_any_more_is_not_begun(slow, monkeypatch):
     queue, worker = slow
     monkeypatch.setattr(job_queue, "FORGOTTEN_SECONDS", 0.0)
@@ -120,7 +139,7 @@ def test_only_so_many_results_are_kept(slow, monkeypatch):
 
 def test_a_worker_that_fails_is_told_to_who_waits_and_the_lane_goes_on():
     class Failing(Slow):
-        def ask(self, verb: str, arguments: dict[str, Any], tell: Any) -> dict[str, Any]:
+        def ask(self, verb: str, arguments: dict[str, Any], hear: Any) -> dict[str, Any]:
             raise ValueError("no")
 
     Failing.go, Failing.asked = threading.Event(), []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import threading
 import zipfile
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -13,7 +15,7 @@ import pytest
 import advisor
 from advisor.interfaces.web import page_routes
 from advisor.interfaces.web.answer_finder import AnswerFinder
-from advisor.interfaces.web.job_queue import PageJob
+from advisor.interfaces.web.job_queue import JobQueue, PageJob
 from advisor.interfaces.web.questions import FORMS
 from tests.interfaces.web.asgi import ask
 from tests.interfaces.web.conftest import RECIPE, settled
@@ -183,6 +185,47 @@ def test_while_it_is_worked_out_the_page_says_so_and_asks_again_by_itself(applic
     assert "so far" in told.text
 
 
+class Halfway:
+    """A worker that has priced two methods and goes on with the third."""
+
+    go = threading.Event()
+
+    def ask(self, verb, arguments, hear):
+        hear({"progress": [2, 3, "dora"]})
+        for row in (["lora", "20.0 GiB", "5 m", "fits"], ["<b>full", "90.0 GiB", "9 m", "does not fit"]):
+            hear({"row": row, "of": "MethodOutcome"})
+        self.go.wait(60)
+        return {"error": {"error": "DoesNotFit", "message": "nothing fits", "exit_code": 3}}
+
+    def end(self):
+        self.go.set()
+
+
+def test_methods_are_shown_as_they_are_priced_with_and_without_javascript(monkeypatch):
+    from advisor.interfaces.web.application import application as made
+
+    jobs = JobQueue(Halfway)
+    application = made(jobs, None, ahead=False)
+    try:
+        monkeypatch.setattr(page_routes, "PATIENCE", 0.2)
+        whole = ask(application, "/", RECOMMENDED).text
+        assert "20.0 GiB" in whole
+        assert "&lt;b&gt;full" in whole
+        assert "<noscript><meta" in whole
+        monkeypatch.setattr(page_routes, "PATIENCE", 30.0)
+        polled = ask(application, "/", RECOMMENDED, headers={**HTMX, "advisor-exact": "1", "advisor-rows": "1"})
+        assert "20.0 GiB" in polled.text, "told at once, since one row more is there"
+        (poll,) = [a for a in Reader(polled.text).of("p") if a.get("class") == "pending"]
+        assert json.loads(poll["hx-headers"])["Advisor-Rows"] == "2"
+        assert poll["hx-target"] == "#" + Reader(polled.text).of("div")[0]["id"]
+        Halfway.go.set()
+        told = ask(application, "/", RECOMMENDED, headers={**HTMX, "advisor-exact": "1", "advisor-rows": "2"})
+        assert "nothing fits" in told.text
+        assert "20.0 GiB" not in told.text
+    finally:
+        jobs.close()
+
+
 @pytest.mark.parametrize("form", PATHS)
 def test_every_field_of_a_form_is_told_by_its_address(application, form):
     fields = {field.get("name") for field in Reader(ask(application, PATHS[form]).text).of("input", "select")}
@@ -250,6 +293,30 @@ def test_files_of_a_tool_are_shown_and_kept(application, recipe_page):
     assert ask(application, "/export", asked | {"file": "../x"}).status == 404
     assert settled(application, "/export", asked | {"to": "nonsense"}).status == 404
     assert settled(application, "/export", asked | {"form": "x"}).status == 400
+
+
+@pytest.mark.slow
+def test_any_ranked_method_is_exported_and_none_that_was_not_ranked(application):
+    asked = RECOMMENDED | {"method": "lora,ia3"}
+    ranking = settled(application, "/", asked).text
+    marks = [one for one in Reader(ranking).of("input") if one.get("type") == "radio"]
+    assert {one["value"] for one in marks} == {"lora", "ia3"}
+    assert [("checked" in one) for one in marks] == [True, False]
+    assert {one["form"] for one in marks} == {"take-away"}
+    told = {
+        row: settled(application, "/export", {"form": "recommend", "to": "peft", "row": row, **asked}).text
+        for row in ("lora", "ia3")
+    }
+    assert "IA3" in told["ia3"]
+    assert "IA3" not in told["lora"]
+    for query in (
+        {"form": "recommend", "row": "full"},
+        {"form": "recommend", "row": HOSTILE},
+        {"form": "recipe", "row": "ia3"},
+    ):
+        wrong = settled(application, "/export", {**query, "to": "peft", **asked})
+        assert wrong.status == 400, query
+        assert "<script>" not in wrong.text.replace("<script src", "")
 
 
 def test_the_report_is_kept_as_a_file(application, recipe_page, monkeypatch):

@@ -40,7 +40,7 @@ def verb_page(verb: str) -> str:
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     if arguments:
         lines += ["Takes " + ", ".join(f"`{one.human_readable_name}`" for one in arguments) + ".", ""]
-    lines += ["| option | | |", "|---|---|---|"]
+    lines += ["| option | value | what it is |", "|---|---|---|"]
     for one in command.params:
         if isinstance(one, click.Option) and not one.hidden and one.name != "help":
             flags = ", ".join(f"`{flag}`" for flag in (*one.opts, *one.secondary_opts))
@@ -55,7 +55,7 @@ def index_of_verbs() -> str:
     """The list of all verbs."""
     rows = [f"| [`advisor {name}`]({name}.md) | {_cell(says)} |" for name, says in verbs().items()]
     top = ["# Commands", "", "Every command answers `--help`, and `--json` with one JSON document.", ""]
-    return "\n".join([*top, "| command | |", "|---|---|", *rows, ""])
+    return "\n".join([*top, "| command | what it does |", "|---|---|", *rows, ""])
 
 
 def whole_page(page: str) -> str:

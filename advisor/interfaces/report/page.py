@@ -97,7 +97,7 @@ def check_free(path: str | Path, *, force: bool) -> Path:
     """
     place = store.expanded(path)
     if place.suffix.lower() not in (".html", ".htm"):
-        raise BadRequest(f"a report is an HTML file, not {place.name}", hints=["for example: --report out.html"])
+        raise BadRequest(f"a report is an HTML file, not {str(path)!r}", hints=["for example: --report out.html"])
     if place.exists() and not force:
         raise BadRequest(f"{place} is there already", hints=["to overwrite it: --force"], path=str(place))
     return place

@@ -119,7 +119,7 @@ class RowLines:
         self._begun = time.monotonic()
         self._done = self._total = 0
         self._lock = threading.Lock()
-        self._speaking = False
+        self._speaking = self._headed = False
         self._clock = threading.Timer(patience, self._begin)
         self._clock.daemon = True
         self._clock.start()
@@ -127,7 +127,11 @@ class RowLines:
     def advance(self, done: int, total: int, what: str) -> None:
         """How far it is; told before each method."""
         del done, what
-        self._total = total
+        with self._lock:
+            if total != self._total:
+                # of cards first, then of the chosen card's methods
+                self._total, self._done, self._headed, self._begun = total, 0, False, time.monotonic()
+            self._head()
 
     def priced(self, outcome: Any) -> None:
         """A method's outcome; those known without waiting are no news to a log."""
@@ -155,9 +159,14 @@ class RowLines:
     def _begin(self) -> None:
         with self._lock:
             self._speaking = True
-            of = f" {self._total} methods" if self._total else ""
-            print(f"{self._text}{of}: a row each, the answer when all are there", file=sys.stderr)
+            self._head()
             self._say()
+
+    def _head(self) -> None:
+        """The first line, once it is known how many there are: a wrong question is refused before."""
+        if self._speaking and self._total and not self._headed:
+            self._headed = True
+            print(f"{self._text} {self._total}: a row each, the answer when all are there", file=sys.stderr, flush=True)
 
     def _say(self) -> None:
         for line in self._unsaid:

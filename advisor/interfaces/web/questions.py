@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from advisor import store
@@ -160,6 +161,7 @@ def _is_there(name: str) -> bool:
         return False
 
 
+@cache
 def _hints(form: FormName) -> dict[str, Any]:
     options = RecommendOptions if form == "recommend" else EstimateOptions
     return {**get_type_hints(ModelOnGpus, include_extras=True), **get_type_hints(options, include_extras=True)}

@@ -100,12 +100,19 @@ def test_a_log_gets_a_line_a_method_once_the_wait_is_long_and_no_control_charact
     shown = capsys.readouterr()
     assert shown.out == ""
     head, first, second = shown.err.splitlines()
-    assert head.startswith("pricing 3 methods")
+    assert head.startswith("pricing 3:")
     assert first.split()[:3] == ["lora", "20.0", "GiB"]
     assert "1 of 3, about" in first
     assert "does not fit" in second
     assert "2 of 3" in second
     assert "\x1b" not in shown.err
+
+
+def test_a_wrong_question_is_refused_before_anything_is_said(capsys):
+    lines = RowLines("pricing", patience=0.0)
+    lines._clock.join(5)
+    lines.end()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_log_hears_nothing_of_an_answer_that_comes_at_once(capsys):

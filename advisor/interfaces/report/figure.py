@@ -14,6 +14,8 @@ from advisor.interfaces.cli.output import clean
 
 WIDTH: Final = 400
 """Units of a chart's width, of letters 13 high: readable where a phone is 360 wide."""
+SCALE: Final = 1.2
+"""A chart is shown so much larger than its units, where its place is wide enough: letters as high as the text's."""
 INK: Final = "currentColor"
 COLOURS: Final = tuple(f"var(--c{number})" for number in range(1, 9))
 """Okabe and Ito's, which people with any common colour blindness tell apart; the page's style says them."""
@@ -25,10 +27,11 @@ CONFIG: Final[dict[str, Any]] = {
     "axis": {
         "labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "gridColor": INK,
         "gridOpacity": 0.15, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal",
+        "labelFlush": False, "labelSeparation": 12,
     },
     "legend": {
         "labelColor": INK, "titleColor": INK, "labelFontSize": 13, "titleFontSize": 13, "orient": "bottom",
-        "columns": 3,
+        "columns": 3, "columnPadding": 22,
     },
     "title": {"color": INK, "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
     "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 13},
@@ -58,13 +61,15 @@ def can_draw() -> bool:
 
 
 def svg(figure: Figure) -> str:
-    """The chart as one SVG element, as wide as its place allows."""
+    """The chart as one SVG element, no wider than its place; letters that a reader's fonts make wider are not cut."""
     import vl_convert
 
     drawn = vl_convert.vegalite_to_svg({**figure.spec, "config": CONFIG})
     head, _, rest = drawn.partition(">")
     box = head[head.index("viewBox=") :].split('"')[1]
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" aria-hidden="true" focusable="false">{rest}'
+    width = round(SCALE * float(box.split()[2]))
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" viewBox="{box}"'
+    return f'{opening} aria-hidden="true" focusable="false">{rest}'
 
 
 def data(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

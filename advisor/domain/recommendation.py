@@ -47,6 +47,40 @@ class ChoiceRisk(Value):
     extra_usd: float | None = Field(None, ge=0, description="beyond the cheapest; None without prices")
 
 
+class AbilityLost(Value):
+    """One study's word on what a method forgets: `kept` > 0 is less than full fine-tuning does, `lost` > 0 a loss.
+
+    Intervals are 90 % of the mean over the study's own settings; None where it ran one.
+    """
+
+    study: str
+    url: str
+    measure: str
+    unit: str
+    kept: float | None = Field(None, description="against full fine-tuning in the same setting; None: it is that")
+    kept_low: float | None = None
+    kept_high: float | None = None
+    lost: float | None = Field(None, description="against the untouched model; None where the study has it not")
+    lost_low: float | None = None
+    lost_high: float | None = None
+    settings: int
+
+
+class SideEffects(Value):
+    """What a ranked method leaves behind besides its score. Bytes are exact: parameters in the dtype they serve in."""
+
+    method: str
+    adapter_bytes: int = Field(ge=0, description="of what one task adds, the whole model where that is trained")
+    beside_base: int | None = Field(
+        None, ge=0, description="adapters that fit beside the base's weights alone; None where that is no question"
+    )
+    merges: bool
+    latency: str
+    serving: str
+    throughput: str = Field(description="of many adapters at once, with its source, or unknown")
+    lost: tuple[AbilityLost, ...] = Field((), description="empty: no study has measured what it forgets")
+
+
 class GpuOption(Value):
     """One card of a search over cards: the best recipe on it at its cheapest offer, or why there is none.
 
@@ -105,6 +139,7 @@ class Recommendation(Stored):
     settings: tuple[Setting, ...] = Field((), description="hyperparameters of ranked[0]")
     why: tuple[str, ...] = ()
     risks: tuple[ChoiceRisk, ...] = Field((), description="of each ranked method; empty where no quality is predicted")
+    side_effects: tuple[SideEffects, ...] = Field((), description="of each ranked method")
     refused: tuple[Refusal, ...] = ()
     would_change: tuple[str, ...] = ()
     price_breaks: tuple[PriceBreak, ...] = Field(

@@ -18,6 +18,7 @@ from advisor.domain.stored import Value
 
 _RANK: Final = re.compile(r"\b(?:r ?=? ?|rank ?=? ?)(\d+)", re.IGNORECASE)
 _UNTOUCHED: Final = "no-tuning"
+_FULL: Final = "full"
 _LEVEL: Final = 0.95
 """One-sided level of the ends of a 90 % interval."""
 
@@ -50,6 +51,7 @@ class Forgetting(Value):
 def forgetting(method: str) -> tuple[Forgetting, ...]:
     """Each study's mean difference to full fine-tuning, most settings first; empty where nobody measured it.
 
+    Of full fine-tuning itself only studies that have the untouched model too: `kept` is 0 there, `lost` what counts.
     Where a study ran several ranks, each has a row after the one of all. Measures are not pooled: points of benchmark
     accuracy and nats of loss are not one thing.
 
@@ -59,13 +61,31 @@ def forgetting(method: str) -> tuple[Forgetting, ...]:
     name = our_name(method)
     found: list[list[Forgetting]] = []
     for study in load_studies():
-        mine = [f for f in study.findings if f.aspect == "forgetting" and f.method == name and f.full_value is not None]
+        mine = _of_method(study, name)
         for rows in _grouped(mine, lambda one: (one.metric, one.unit, _trained_by(one))):
             ranks = sorted(_grouped(rows, rank_of), key=lambda of_rank: rank_of(of_rank[0]) or 0)
             each = [_said(study, of_rank, rank_of(of_rank[0])) for of_rank in ranks]
             found.append([_said(study, rows), *(each if len(each) > 1 else [])])
     found.sort(key=lambda said: (-said[0].settings, said[0].study))
     return tuple(one for said in found for one in said)
+
+
+def _of_method(study: Study, name: str) -> list[Finding]:
+    """A study's findings of what a method forgot, each with full fine-tuning beside it."""
+    of_method = [f for f in study.findings if f.aspect == "forgetting" and f.method == name]
+    if name != _FULL:
+        return [f for f in of_method if f.full_value is not None]
+    known = _untouched(study)
+    return [f.model_copy(update={"full_value": f.value}) for f in of_method if (f.model, f.task, f.metric) in known]
+
+
+def _untouched(study: Study) -> dict[tuple[str, str, str], float]:
+    """(model, task, metric) -> the score before any training."""
+    return {
+        (one.model, one.task, one.metric): one.value
+        for one in study.findings
+        if one.aspect == "forgetting" and one.method == _UNTOUCHED
+    }
 
 
 def rank_of(finding: Finding) -> int | None:
@@ -87,11 +107,7 @@ def _grouped(findings: Iterable[Finding], key: Callable[[Finding], object]) -> l
 
 def _said(study: Study, rows: Sequence[Finding], rank: int | None = None) -> Forgetting:
     kept = [_better_by(one, one.full_value) for one in rows if one.full_value is not None]
-    before = {
-        (one.model, one.task, one.metric): one.value
-        for one in study.findings
-        if one.aspect == "forgetting" and one.method == _UNTOUCHED
-    }
+    before = _untouched(study)
     known = [(one, before.get((one.model, one.task, one.metric))) for one in rows]
     lost = [-_better_by(one, value) for one, value in known if value is not None]
     kept_low, kept_high = _interval(kept)

@@ -13,6 +13,7 @@ from advisor.domain.request.verb_options import RecommendOptions
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import to_train_here
+from advisor.literature.side_effects import side_effects
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
 from advisor.recommender.explain import drop_dominated, risks_of, study_setting, why, would_change
@@ -170,6 +171,7 @@ def answer(
         settings=settings_of(question, choice),
         why=why(question, ranked, verdict.because, risks),
         risks=risks,
+        side_effects=tuple(side_effects(one) for one in ranked),
         refused=(*refused, *dominated),
         would_change=(
             *would_change(question, policy, candidates, choice, fits, refused, costs),
@@ -225,7 +227,7 @@ def weighed_again(
         return None
     verdict = rule.rank(kept, fields["tolerance_points"].default)
     ranked = drop_dominated(verdict.ranked)[0]
-    changes: dict[str, object] = {"ranked": ranked}
+    changes: dict[str, object] = {"ranked": ranked, "side_effects": tuple(side_effects(one) for one in ranked)}
     if ranked[0] != found.choice:
         changes |= {"settings": (), "why": (verdict.because,), "would_change": (), "price_breaks": ()}
     return found.model_copy(update=changes)

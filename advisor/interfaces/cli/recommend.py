@@ -9,7 +9,7 @@ import rich_click as click
 
 import advisor
 from advisor.domain.request.command_options import RecommendCommand
-from advisor.domain.units import weakest
+from advisor.domain.units import gib, plural, weakest
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import amount, stacked
 from advisor.interfaces.cli.click_options import given, options_of, required
@@ -22,7 +22,7 @@ from advisor.interfaces.terminal.live_rows import rows_as_priced
 if TYPE_CHECKING:
     from advisor.domain.candidate import Candidate
     from advisor.domain.recipe import Recipe
-    from advisor.domain.recommendation import GpuOption, Recommendation, Setting
+    from advisor.domain.recommendation import AbilityLost, GpuOption, Recommendation, Setting
 
 
 SAID_ONCE = ("ckpt", "base", "merges", "basis")
@@ -224,9 +224,39 @@ def explained(found: Recommendation) -> Iterator[Any]:
         if quality.citations:
             rows = [(c.study, f"{c.weight:.0%}", c.says, c.url) for c in quality.citations]
             yield grid(("study", "weight", "says", "address"), rows, right="weight")
+    yield from _side_effects(found)
     if found.settings:
         yield grid(("setting", "value", "range", "why"), [_setting(s) for s in found.settings])
     sources = [(s.name, source) for s in found.settings for source in s.sources]
     if sources:
         yield grid(("setting", "source"), sources)
     yield from _section("assumed", tuple(n.removeprefix("assumed: ") for n in found.notes if n.startswith("assumed: ")))
+
+
+def _side_effects(found: Recommendation) -> Iterator[Any]:
+    """What each method takes to serve, and what studies measured it to forget."""
+    for one in found.side_effects:
+        beside = "" if one.beside_base is None else f", {one.beside_base:,} of them beside the base (no cache counted)"
+        yield f"side effects of {one.method}: {gib(one.adapter_bytes)} a task{beside}; latency {one.latency}"
+        yield f"  serving: {one.serving}; throughput {one.throughput}"
+        if not one.lost:
+            yield "  general ability lost: unknown, no study measured it"
+        yield from (f"  general ability: {_ability(lost)}" for lost in one.lost)
+
+
+def _ability(one: AbilityLost) -> str:
+    said: list[str] = []
+    if one.kept is not None:
+        said.append(f"{one.kept:+.3g}{_interval(one.kept_low, one.kept_high)} against full fine-tuning")
+    if one.lost is not None:
+        said.append(f"{-one.lost:+.3g}{_interval_below(one)} against the untouched model")
+    told = ", ".join(said)
+    return f"{told}, {one.unit}; {one.measure}, {plural(one.settings, 'setting')} of {one.study} <{one.url}>"
+
+
+def _interval_below(one: AbilityLost) -> str:
+    return "" if one.lost_low is None or one.lost_high is None else _interval(-one.lost_high, -one.lost_low)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:+.3g} to {high:+.3g})"

@@ -8,6 +8,7 @@ from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Hardware
 from advisor.domain.units import GIB
 from advisor.domain.workload import Workload
+from advisor.errors import BadRequest
 from advisor.estimator.fitting import changes
 from advisor.estimator.fitting.changes import in_words
 from tests.recommender.conftest import make_candidate
@@ -100,3 +101,13 @@ def test_no_step_is_traced_late_and_that_is_said(asked, monkeypatch):
     monkeypatch.setattr(changes, "known_trace", lambda *of: object())
     assert asked(costs)[1] == ""
     assert costs.traced == 1
+
+
+def test_a_change_that_the_recipe_cannot_take_costs_no_other(asked):
+    class Refusing(Costs):
+        def largest(self, workload, recipe, hardware, spec, at_most: int) -> int | None:
+            raise BadRequest("no such batch")
+
+    said, note = asked(Refusing(kept=10, each=4))
+    assert [one.partition(" ")[0].rstrip(":") for one in said] == ["--seq-len", "--gradient-checkpointing"]
+    assert note == ""

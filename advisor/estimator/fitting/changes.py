@@ -8,6 +8,7 @@ left.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,15 +91,23 @@ class _Tries:
     untraced: str = ""
 
     def run(self) -> None:
-        """Try them all."""
+        """Try them all; a change that the recipe cannot take is none."""
         recipe = self.candidate.recipe
-        self._smaller_batches(recipe)
-        self._shorter()
+        with contextlib.suppress(BadRequest):
+            self._smaller_batches(recipe)
+        with contextlib.suppress(BadRequest):
+            self._shorter()
+        with contextlib.suppress(BadRequest):
+            self._checkpointed(recipe)
+
+    def _checkpointed(self, recipe: Recipe) -> None:
+        """With checkpointing; in smaller micro-batches too where no single change does."""
         if recipe.gradient_checkpointing:
             return
         checkpointed = _with(recipe, {"gradient_checkpointing": True})
-        if not self._runs(checkpointed):
-            return
+        from advisor.catalog.methods import check_recipe
+
+        check_recipe(self.spec, checkpointed, self.candidate.workload)
         known = known_trace(self.candidate.workload, checkpointed, self.hardware, self.spec) is not None
         if not known and time.monotonic() - self.begun > NEW_TRACE_SECONDS:
             self.untraced = "--gradient-checkpointing"
@@ -147,20 +156,8 @@ class _Tries:
         shorter = workload.model_copy(update={"seq_len": length, "mean_seq_len": mean, "length_quantiles": cut})
         return self.price(shorter, self.candidate.recipe, self.hardware, self.spec, thorough=thorough)
 
-    def _runs(self, recipe: Recipe) -> bool:
-        from advisor.catalog.methods import check_recipe
-
-        try:
-            check_recipe(self.spec, recipe, self.candidate.workload)
-        except BadRequest:
-            return False
-        return True
-
     def _keep(self, recipe: Recipe) -> None:
-        try:
-            tried = self.price(self.candidate.workload, recipe, self.hardware, self.spec)
-        except BadRequest:
-            return
+        tried = self.price(self.candidate.workload, recipe, self.hardware, self.spec)
         change = _change(self.candidate.recipe, tried)
         if tried.fits:
             self.found.append(change)

@@ -39,7 +39,7 @@ MODELS = (
     "google/gemma-7b", "meta-llama/Llama-2-13b-hf", "Qwen/Qwen3-32B", "openai/whisper-large-v3",
 )  # fmt: skip
 """Of the catalogue, those most asked for first; copies under other names with the same config have the same traces."""
-GPUS = ("A100", "H100", "RTX-4090")
+GPUS = ("A100", "H100", "L40S", "RTX-4090")
 
 
 def pack_of(model: str) -> Path:

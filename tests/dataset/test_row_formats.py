@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.dataset import read_rows
-from advisor.dataset.columns import Columns, named_columns
+from advisor.dataset.columns import Column, Columns, named_columns
 from advisor.dataset.row_formats import ROW_FORMATS, recognised
 from advisor.errors import BadFile, BadRequest
 
@@ -390,3 +390,19 @@ def test_a_long_chat_loses_its_end_and_not_its_tools(tmp_path: Path):
 def test_a_path_in_nobodys_home_is_a_bad_file():
     with pytest.raises(BadFile, match="not here"):
         read_rows("~nobody-of-that-name/rows.jsonl")
+
+
+def test_a_column_of_chats_is_called_after_what_most_of_its_messages_show():
+    def said(kind):
+        return {"role": "user", "content": [{"type": kind}]}
+
+    column = Column("messages")
+    for kind in ("audio", "image", "image"):
+        column.add([said(kind)])
+    assert column.media_kind() == "pictures"
+    lone = Column("message")
+    for _ in range(2):
+        lone.add(said("image"))
+    assert lone.media_kind() == "pictures"
+    lone.add({"role": "user", "content": "words"})
+    assert lone.media_kind() is None

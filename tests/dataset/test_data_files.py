@@ -98,6 +98,12 @@ def test_each_encoding_is_found_out_and_said(tmp_path: Path, name: str, encoding
     assert ("UTF-16" in said or "UTF-32" in said) == encoding.startswith(("utf-16", "utf-32"))
 
 
+def test_one_marked_letter_in_a_short_line_is_western_text(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\né,1\nè,0\n".encode("cp1252"))
+    assert [text for text, _ in read(path)] == ["é", "è"]
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "gb18030", "shift_jis", "euc_kr"])
 def test_other_alphabets_are_not_read_as_western_ones(tmp_path: Path, encoding: str):
     text = {"cp1251": "очень хорошо", "euc_kr": "아주 좋다"}.get(encoding, "日本語文本")

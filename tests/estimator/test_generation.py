@@ -156,6 +156,8 @@ def test_what_cannot_be_generated_is_refused_with_what_can(asked: Any, options: 
 
 
 def test_a_group_is_made_whole_where_nobody_says(asked: Any):
-    assert asked(batch_size=4).recipe.gradient_accumulation == 2
+    whole = asked(batch_size=4)
+    assert whole.recipe.gradient_accumulation == 2
+    assert "reference: none, for --beta is 0" in whole.assumptions
     with pytest.raises(IllegalRecipe, match="steps-per-generation 8"):
         asked(batch_size=3, steps_per_generation=3)

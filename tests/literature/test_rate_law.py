@@ -77,6 +77,14 @@ def test_a_family_that_nobody_searched_gets_a_wider_range():
     assert "no search" in other.why
 
 
+def test_variants_of_lora_keep_the_distance_from_it_that_one_search_of_all_of_them_found():
+    """arXiv:2602.04998: PiSSA's best rate a tenth of LoRA's, OLoRA's and LoRA-GA's 18.2 times below it, DoRA's its own."""
+    below = {name: FACTORS["lora"] / factor for name, factor in FACTORS.items()}
+    assert below["dora"] == below["rslora"] == below["qlora"] == 1
+    assert below["pissa"] == below["full"] == 10
+    assert below["olora"] == below["lora-ga"] == pytest.approx(18.2, rel=0.01)
+
+
 def test_methods_that_no_search_holds_have_no_law():
     assert law_rate(RateQuestion("ia3", "llama", 4096, 16)) is None
 

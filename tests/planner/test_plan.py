@@ -49,6 +49,16 @@ def test_a_plan_says_who_runs_where_and_when_at_what_cost_and_chance():
     assert found.start == datetime(2026, 11, 30, 8, tzinfo=UTC)
 
 
+def test_copies_of_a_priced_job_share_the_recipe_that_is_told_of_once():
+    job = {"name": "tune", "model": "meta-llama/Llama-3.2-1B", "method": "lora", "samples": 2000, "repeats": 2}
+    found = planned([job | {"deadline": "20 h"}, JOBS[0]], [{"gpu": "H100", "quota": 3, "usd_per_hour": 3.0}])
+    by_job = {one.job: one for one in found.placements}
+    assert by_job["tune #1"].recipe == by_job["tune #2"].recipe
+    assert list(found.recipes) == [by_job["tune #1"].recipe]
+    assert found.recipes[by_job["tune #1"].recipe].recipe.method == "lora"
+    assert by_job["a"].recipe == ""
+
+
 def test_the_same_question_has_the_same_answer_and_travels():
     first, second = planned(), planned()
     assert first.model_copy(update={"solution": second.solution}) == second

@@ -71,6 +71,7 @@ def test_merging_counts(candidate):
 def test_full_is_the_yardstick_and_always_has_evidence(candidate):
     assert has_evidence(candidate("full", studies=0))
     assert not has_evidence(candidate("new", studies=0))
+    assert has_evidence(candidate("new", studies=1))
     assert not has_evidence(candidate("new", effect=None))
     assert not has_evidence(candidate("full", effect=None))
 

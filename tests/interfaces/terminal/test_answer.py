@@ -100,6 +100,14 @@ def test_the_bar_is_drawn_to_scale(fitting):
         assert f"{size / GIB:.1f}" in told
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_peak_beyond_the_limit_is_marked_where_the_limit_is(fitting, share):
+    beyond = fitting.model_copy(update={"limit_bytes": int(fitting.memory.peak_device.mid * share)})
+    bar, told = memory_bar(beyond, 60)
+    assert bar.index(LIMIT) - 1 == 60 * share
+    assert f"{LIMIT} limit {beyond.limit_bytes / GIB:.1f}" in told
+
+
 def test_parts_too_small_to_draw_are_summed_and_none_is_lost(fitting):
     parts = largest(fitting.memory.breakdown, 3)
     assert len(parts) == 3

@@ -10,11 +10,12 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Lla
 
 import advisor
 from advisor.catalog.constants import load_constants
+from advisor.catalog.models import resolve_model
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Rollout, Workload
 from advisor.errors import BadRequest, IllegalRecipe, UnsupportedModel
-from advisor.estimator.generation.generation_memory import own_generation
+from advisor.estimator.generation.generation_memory import _inside, own_generation
 from advisor.estimator.generation.key_value_cache import cache_bytes, layers_of
 from tests.conformance.test_allocated_bytes import Counted
 
@@ -161,3 +162,8 @@ def test_a_group_is_made_whole_where_nobody_says(asked: Any):
     assert "reference: none, for --beta is 0" in whole.assumptions
     with pytest.raises(IllegalRecipe, match="steps-per-generation 8"):
         asked(batch_size=3, steps_per_generation=3)
+
+
+@pytest.mark.parametrize(("name", "inside"), [("openai-community/gpt2", 4 * 768), ("meta-llama/Llama-3.2-1B", 8192)])
+def test_a_family_without_a_word_for_its_inner_width_has_four_times_the_hidden_one(name: str, inside: int):
+    assert _inside(resolve_model(name)) == inside

@@ -78,7 +78,7 @@ def test_a_family_that_nobody_searched_gets_a_wider_range():
 
 
 def test_variants_of_lora_keep_the_distance_from_it_that_one_search_of_all_of_them_found():
-    """arXiv:2602.04998: PiSSA's best rate a tenth of LoRA's, OLoRA's and LoRA-GA's 18.2 times below it, DoRA's its own."""
+    """arXiv:2602.04998: PiSSA's best rate is a tenth of LoRA's, that of OLoRA and LoRA-GA 18.2 times below it."""
     below = {name: FACTORS["lora"] / factor for name, factor in FACTORS.items()}
     assert below["dora"] == below["rslora"] == below["qlora"] == 1
     assert below["pissa"] == below["full"] == 10

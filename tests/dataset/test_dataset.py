@@ -102,6 +102,8 @@ def test_chats_are_read_from_formats_that_can_nest(tmp_path: Path, name: str):
             {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]},
             chat("hi", "yo"),
         ),
+        ({"conversation": [{"input": "hi", "output": "yo"}]}, chat("hi", "yo")),
+        ({"conversation": [{"human": "hi", "assistant": "yo", "id": 3}]}, chat("hi", "yo")),
         (
             {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]},
             chat("q", "a"),

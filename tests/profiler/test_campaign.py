@@ -128,6 +128,9 @@ def test_a_file_that_said_autocast_means_the_runs_it_meant(tmp_path):
         ("lora", None, "float32", "bf16"),
         ("qlora", None, "bfloat16", "bf16"),
     }
+    for autocast, mixed in ((False, "no"), (True, "bf16")):
+        path.write_text(json.dumps({**GOOD, "schema": "campaign/1", "grids": [grid | {"autocast": autocast}]}))
+        assert {choice.mixed_precision for choice in load_campaign(str(path)).choices()} == {mixed}
     path.write_text(json.dumps({**GOOD, "grids": [grid]}))
     with pytest.raises(BadFile, match="autocast"):
         load_campaign(str(path))

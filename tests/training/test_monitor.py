@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.training.checkpoints import COMMITTED, commit, newest
-from advisor.training.monitor import PROGRESS, STOP, Diverged, TrainingMonitor
+from advisor.training.monitor import PROGRESS, STEPS_KEPT, STOP, WARM_UP_STEPS, Diverged, TrainingMonitor
 
 
 def monitor(folder, scores, **more):
@@ -38,6 +38,14 @@ def test_the_last_scoring_is_at_the_end_and_none_is_lost(tmp_path_factory, steps
     assert rungs[steps] == 100
     assert len(rungs) == min(steps, evaluations)
     assert all(1 <= step <= steps for step in rungs)
+
+
+def test_the_seconds_of_the_first_steps_are_kept_and_a_long_run_keeps_no_more(tmp_path):
+    steps = WARM_UP_STEPS + STEPS_KEPT + 5
+    made, _ = monitor(tmp_path, [0.5], steps=steps, evaluations=1)
+    for step in range(1, steps):
+        made.after_step(step, 0.1)
+    assert len(made.step_seconds) == WARM_UP_STEPS + STEPS_KEPT
 
 
 def test_weights_are_kept_when_the_score_is_better_only(tmp_path):

@@ -23,6 +23,7 @@ from advisor.tuner.budget import (
     budget_spent_reason,
     finals_afforded,
     make_plan,
+    past_of,
     plateau_reason,
 )
 from advisor.tuner.execution.resources import ResourceSlot
@@ -65,6 +66,18 @@ def test_what_was_refused_before_its_launch_or_waits_still_takes_no_time():
     waiting = finished(0.5)
     waiting.datetime_start = None
     assert ledger.busy_seconds([finished(0.5, seconds=10), refused, waiting]) == (10.0, 10.0)
+
+
+def test_a_pruned_trial_teaches_of_the_share_it_ran():
+    request, _ = toy_request()
+    done, pruned = (
+        TrainingResult(status=status, score=0.5, curve=((share, 0.5),), seconds={"total": 10.0, "train": 8.0})
+        for status, share in (("complete", 100), ("pruned", 25))
+    )
+    whole, part = past_of(request, [finished(0.5, result=done), finished(0.5, result=pruned)])
+    assert whole.tokens > 0
+    assert part.tokens == pytest.approx(whole.tokens / 4)
+    assert (whole.train_seconds, whole.other_seconds) == (8.0, 2.0)
 
 
 def test_hours_and_money_are_counted_by_what_ran():

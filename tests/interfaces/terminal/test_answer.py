@@ -100,6 +100,13 @@ def test_the_bar_is_drawn_to_scale(fitting):
         assert f"{size / GIB:.1f}" in told
 
 
+def test_hours_and_money_are_offered_where_nobody_said_how_many_rows(capsys):
+    assert run(["estimate", *LLAMA, *RECIPE]) == 0
+    assert "hours and money: add --samples" in capsys.readouterr().out
+    assert run(["estimate", *LLAMA, *RECIPE, "--samples", "500"]) == 0
+    assert "hours and money: add" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 def test_a_peak_beyond_the_limit_is_marked_where_the_limit_is(fitting, share):
     beyond = fitting.model_copy(update={"limit_bytes": int(fitting.memory.peak_device.mid * share)})

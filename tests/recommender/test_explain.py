@@ -1,4 +1,4 @@
-"""The choice made again as if there were other amounts of data."""
+"""What is said of a choice: why its precision, and what it would be at other amounts of data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from advisor.recommender.explain import _other_samples
+from advisor.domain.recipe import Recipe
+from advisor.recommender.explain import _other_samples, _precision
+
+
+@pytest.mark.parametrize(("mixed", "said"), [("fp16", "stops the loss scaler"), ("bf16", "steps are rounded away")])
+def test_why_weights_are_float32_is_what_the_sixteen_bits_cannot(candidate: Any, mixed: str, said: str) -> None:
+    recipe = Recipe.model_validate({"method": "full", "dtype": "float32", "mixed_precision": mixed})
+    choice = candidate("full").model_copy(update={"recipe": recipe})
+    question: Any = SimpleNamespace(request=SimpleNamespace(optimizer=None))
+    assert said in _precision(question, choice)[0]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def peak(timeline, bytes_alive, *phases):
     return int(bytes_alive[inside].max())
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shards", "checkpointing", "mixed", "accumulation"),
     one_in(4, [(8, True, True, 1), (2, False, False, 1), (8, True, False, 1), (8, True, False, 2)]),

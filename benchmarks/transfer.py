@@ -248,9 +248,13 @@ def on_texts() -> None:
         for key in sorted({(one["set"], one["samples"]) for one in lines}):
             part = [one for one in lines if (one["set"], one["samples"]) == key]
             sign = 1.0 if part[0]["higher_is_better"] else -1.0
-            drawn = np.array([sign * s for one in part if one["searcher"] == "random" for s in one["scores"]])
+            random = [s for one in part if one["searcher"] == "random" for s in one["scores"]]
+            worst = min(sign * s for s in random if s is not None)
+            # a trial that came to nothing was drawn too
+            drawn = np.array([worst if s is None else sign * s for s in random])
             for count, against in ((4, 16), (8, 32)):
-                best = [max(sign * s for s in one["scores"][:count]) for one in part if one["searcher"] == "advisor"]
+                ours_alone = [one["scores"][:count] for one in part if one["searcher"] == "advisor"]
+                best = [max(sign * s for s in scores if s is not None) for scores in ours_alone]
                 ordered, chances = best_of(drawn, against)
                 held[count].append(float(np.median(best)) >= float(ordered @ chances) - 1e-9)
     found = {f"{count} trials": [sum(h), len(h), *wilson(fmean(h), len(h))] for count, h in held.items()}

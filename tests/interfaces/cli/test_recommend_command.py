@@ -60,7 +60,7 @@ def test_the_answer_is_a_recommendation_with_figures_of_the_real_step(tiny, caps
 def test_people_are_told_the_choice_its_reasons_and_the_policy(tiny, capsys):
     assert run([*tiny, "--samples", "1000", "--explain"]) == 0
     shown = capsys.readouterr()
-    for words in ("Use ", "why", "policy", "learning_rate", "evidence for", "side effects of lora", "general ability"):
+    for words in ("Use ", "why", "policy", "learning_rate", "evidence for", "side effects of ", "general ability"):
         assert words in shown.out
     assert "Traceback" not in shown.err
 

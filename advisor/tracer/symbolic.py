@@ -14,9 +14,11 @@ from advisor.domain.trace.trace_schema import ALLOC, CATEGORIES, FREE, OP_CLASSE
 from advisor.tracer.dispatch_recorder import Event, Home, StorageRecord
 from advisor.tracer.record_step import BatchShape, Recording
 
-MONOMIALS: tuple[tuple[int, int, int], ...] = tuple(
-    (b, s, t) for b, s, t in itertools.product((0, 1), (0, 1, 2), (0, 1, 2)) if s + t <= 2
+MONOMIALS: tuple[tuple[int, int, int], ...] = (
+    *((b, s, t) for b, s, t in itertools.product((0, 1), (0, 1, 2), (0, 1, 2)) if s + t <= 2),
+    (2, 0, 0),
 )
+"""Powers of B, S and T that a size may have. B squared: Pixtral's tower masks pictures of a batch from each other."""
 _MOST_TERMS = 3
 
 

@@ -18,10 +18,14 @@ import pytest
 import torch
 
 import advisor
+from advisor.catalog.models import resolve_model
+from advisor.catalog.models.image_lengths import length_beside
 from advisor.catalog.models.image_tiles import resized
-from advisor.catalog.models.image_tokens import AREAS, RULES, sample_images
+from advisor.catalog.models.image_tokens import AREAS, RULES, USUAL, sample_images
 from advisor.domain.request.typed_numbers import picture_size
 from advisor.errors import BadRequest, UnsupportedModel
+from advisor.estimator.estimate_request import EstimateRequest
+from advisor.estimator.fitting.largest import shortest_beside
 from tests.vision_models import CONFIGS, tiny
 
 SIDES = (1, 27, 56, 333, 640, 1001, 4100)
@@ -33,23 +37,22 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def theirs() -> Any:
-    """transformers' own function, read from its source: the module that holds it needs torchvision to be imported."""
-    found = find_spec("transformers.models.qwen2_vl")
+def theirs(family: str, file: str, *functions: str, **known: Any) -> dict[str, Any]:
+    """Functions and methods of transformers, read from its source: modules that hold them need torchvision."""
+    found = find_spec(f"transformers.models.{family}")
     assert found is not None
     assert found.origin is not None
-    source = Path(found.origin).with_name("image_processing_qwen2_vl.py").read_text(encoding="utf-8")
-    function = next(
-        node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == "smart_resize"
-    )
-    names: dict[str, Any] = {"math": math}
-    exec(compile(ast.Module([function], []), "smart_resize", "exec"), names)
-    return names["smart_resize"]
+    source = ast.parse(Path(found.origin).with_name(f"{file}.py").read_text(encoding="utf-8"))
+    wanted: list[ast.stmt] = [n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name in functions]
+    names = {"math": math, **known}
+    lazily = ast.parse("from __future__ import annotations").body
+    exec(compile(ast.Module([*lazily, *wanted], []), file, "exec"), names)
+    return names
 
 
 @pytest.mark.parametrize(("block", "bounds"), [(28, AREAS["qwen2_vl"]), (32, AREAS["qwen3_5"]), (28, (3136, 10**6))])
 def test_pictures_are_resized_as_transformers_resizes_them(block: int, bounds: tuple[int, int]) -> None:
-    smart_resize = theirs()
+    smart_resize = theirs("qwen2_vl", "image_processing_qwen2_vl", "smart_resize")["smart_resize"]
     for width, height in itertools.product(SIDES, SIDES):
         if max(width, height) <= 200 * min(width, height):
             assert resized(width, height, block, *bounds) == smart_resize(height, width, block, *bounds)
@@ -69,6 +72,31 @@ def test_every_rule_has_a_model_and_counts_whole_tokens(name: str) -> None:
         assert images.tokens == images.grid[0] * images.grid[1] // 4
     assert 0 <= images.marks <= images.tokens
     assert {*(tiny(one).model_type for one in CONFIGS), "qwen3_vl_moe", "qwen3_5_moe"} == set(RULES)
+
+
+def test_sizes_that_a_config_leaves_out_are_those_of_its_class() -> None:
+    from transformers import CONFIG_MAPPING
+
+    for model_type, sides in USUAL.items():
+        made = CONFIG_MAPPING[model_type]()
+        found = (made.image_size, made.patch_size)
+        assert tuple(one if isinstance(one, int) else one[0] for one in found) == sides, model_type
+    spec = tiny("paligemma")
+    tower = {k: v for k, v in spec.config["vision_config"].items() if k not in ("image_size", "patch_size")}
+    images = sample_images(spec.model_copy(update={"config": {**spec.config, "vision_config": tower}}), 1, None)
+    assert images is not None
+    assert (images.width, images.tokens) == (224, 196)
+
+
+def test_the_largest_length_is_sought_among_those_that_hold_the_pictures() -> None:
+    request = EstimateRequest(model="google/paligemma-3b-pt-224", gpu="L4", method="lora", images=3)
+    spec = resolve_model(request.model)
+    least = shortest_beside(request, spec)
+    images = sample_images(spec, 3, None)
+    assert images is not None
+    assert length_beside(images, spec, least, texts=1000)[0] == least
+    with pytest.raises(BadRequest):
+        length_beside(images, spec, least - 1, texts=1000)
 
 
 PICTURES = ((640, 480), (480, 641), (1001, 333), (97, 1300), (64, 64), (31, 300), (4000, 3000), (30, 29))
@@ -110,7 +138,7 @@ def test_tiles_of_internvl_are_those_that_the_processor_makes() -> None:
 
 @pytest.mark.parametrize("name", ["mistral3", "llava of pixtral"])
 def test_lines_of_pixtral_are_those_that_the_processor_makes(name: str) -> None:
-    processing = importlib.import_module("transformers.models.pixtral.processing_pixtral")
+    replaced = theirs("pixtral", "processing_pixtral", "replace_image_token")["replace_image_token"]
     module = importlib.import_module("transformers.models.pixtral.image_processing_pil_pixtral")
     merge = 2 if name == "mistral3" else 1
     words = SimpleNamespace(
@@ -118,7 +146,7 @@ def test_lines_of_pixtral_are_those_that_the_processor_makes(name: str) -> None:
     )
     for width, height in PICTURES:
         size = module.get_resize_output_image_size(np.zeros((height, width, 3)), (84, 84), (14 * merge, 14 * merge))
-        text = processing.PixtralProcessor.replace_image_token(words, {"image_sizes": [size]}, 0)
+        text = replaced(words, {"image_sizes": [size]}, 0)
         images = sample_images(tiny(name), 1, (width, height))
         assert images is not None
         assert tuple(14 * side for side in images.grid) == size, (width, height)
@@ -126,22 +154,9 @@ def test_lines_of_pixtral_are_those_that_the_processor_makes(name: str) -> None:
 
 
 def test_tiles_of_llama_4_are_those_that_the_processor_makes() -> None:
-    path = find_spec("transformers.models.llama4")
-    assert path is not None
-    assert path.origin is not None
-    names: dict[str, Any] = {
-        "torch": torch,
-        "math": math,
-        "defaultdict": defaultdict,
-        "lru_cache": lambda **_: lambda f: f,
-    }
-    source = ast.parse(Path(path.origin).with_name("image_processing_llama4.py").read_text(encoding="utf-8"))
-    wanted = [n for n in source.body if isinstance(n, ast.FunctionDef) and n.name in ("get_factors", "get_best_fit")]
-    wanted += [n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == "find_supported_resolutions"]
-    exec(
-        compile(ast.Module([ast.parse("from __future__ import annotations").body[0], *wanted], []), "tiles", "exec"),
-        names,
-    )
+    functions = ("get_factors", "get_best_fit", "find_supported_resolutions")
+    whole = {"torch": torch, "defaultdict": defaultdict, "lru_cache": lambda **_: lambda function: function}
+    names = theirs("llama4", "image_processing_llama4", *functions, **whole)
     grids = torch.tensor(names["find_supported_resolutions"](16, SimpleNamespace(height=28, width=28)))
     for width, height in PICTURES:
         best = names["get_best_fit"]((height, width), grids)
@@ -159,12 +174,6 @@ def test_patches_of_gemma_4_are_those_that_the_processor_makes() -> None:
         assert images is not None
         assert images.grid == (down // 14, across // 14), (width, height)
         assert images.tokens - 2 == down * across // 28**2
-    with pytest.raises(BadRequest, match="no whole block"):
-        sample_images(
-            tiny("gemma4").model_copy(update={"config": {**tiny("gemma4").config, "vision_soft_tokens_per_image": 1}}),
-            1,
-            (30, 29),
-        )
 
 
 def test_bounds_of_a_processor_beside_the_weights_are_its_own(tmp_path: Path) -> None:

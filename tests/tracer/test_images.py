@@ -28,7 +28,7 @@ def workload_of(name: str, count: int) -> Workload:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", one_in(6, list(CONFIGS)))
 def test_the_tower_runs_on_every_picture_of_a_batch(name: str) -> None:
-    recipe = Recipe(method="lora", dtype="bfloat16", micro_batch_size=2)
+    recipe = Recipe(method="lora", dtype="float32", micro_batch_size=2)
     allocated: list[list[int]] = []
     for count in (0, 1, 2):
         timeline = expand(make_trace(tiny(name), workload_of(name, count), recipe))
@@ -37,7 +37,10 @@ def test_the_tower_runs_on_every_picture_of_a_batch(name: str) -> None:
     for alone, single, double in zip(texts, one, two, strict=True):
         # the first picture brings the gradients of the tower's adapters too
         assert 0 < double - single <= single - alone
-    assert two[1] - one[1] == pytest.approx(3 * (two[0] - one[0]), rel=1e-4)
+    apart = pytest.approx(3 * (two[0] - one[0]), rel=1e-4)
+    # Pixtral's tower masks every patch of a batch from every other: more than three times for three samples
+    masked = "pixtral" in str(tiny(name).config["vision_config"])
+    assert two[1] - one[1] > 3 * (two[0] - one[0]) if masked else two[1] - one[1] == apart
 
 
 def test_traces_are_told_apart_by_their_pictures() -> None:

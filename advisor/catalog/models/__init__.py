@@ -1,4 +1,4 @@
-"""Model definitions: the catalogue's own 153 architectures, and resolution of a name to one definition."""
+"""Model definitions: the catalogue's own 161 architectures, and resolution of a name to one definition."""
 
 from advisor.catalog.models.index import ModelEntry as ModelEntry
 from advisor.catalog.models.index import models as models

@@ -106,7 +106,7 @@ def roomiest_grid(width: int, height: int, tile: int, most: int) -> tuple[int, i
 def within_patches(width: int, height: int, block: int, most: int) -> tuple[int, int]:
     """(rows, columns) of blocks, as large as `most` blocks allow with the sides in proportion.
 
-    Gemma 4's `get_aspect_ratio_preserving_size`; a side too short for a block gets one. (0, 0): no block fits.
+    Gemma 4's `get_aspect_ratio_preserving_size`; a side too short for a block gets one.
     """
     factor = math.sqrt(most * block**2 / (height * width))
     rows, columns = (math.floor(factor * side / block) for side in (height, width))

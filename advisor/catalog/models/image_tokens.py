@@ -24,6 +24,12 @@ AREAS: Final[Mapping[str, tuple[int, int]]] = {
 }
 """Fewest and most pixels of a resized picture: what the `preprocessor_config.json` of the published checkpoints says
 (Qwen/Qwen2-VL-7B-Instruct and Qwen2.5-VL: min_pixels, max_pixels; Qwen3-VL and Qwen3.5: size)."""
+USUAL: Final[Mapping[str, tuple[int, int]]] = {
+    "siglip_vision_model": (224, 16), "clip_vision_model": (224, 32), "internvl_vision": (448, 14),
+    "idefics3_vision": (224, 32), "smolvlm_vision": (224, 32), "mllama_vision_model": (448, 14),
+    "llama4_vision_model": (448, 14), "pixtral": (1024, 16),
+}  # fmt: skip
+"""Sides of a picture and of a patch, in pixels, of towers whose config names none: their classes' own."""
 WIDEST: Final = 200
 """`smart_resize` refuses a picture whose sides differ more than so many times."""
 
@@ -102,8 +108,11 @@ def _own_size(spec: ModelSpec) -> tuple[int, int]:
 
 
 def _tower(spec: ModelSpec) -> Mapping[str, Any]:
+    """The tower's part of the config, with the sizes that it leaves to its class, as PaliGemma's do."""
     inner = spec.config.get("vision_config")
-    return inner if is_mapping(inner) else {}
+    told: Mapping[str, Any] = inner if is_mapping(inner) else {}
+    side, patch = USUAL.get(str(told.get("model_type")), (None, None))
+    return {"image_size": side, "patch_size": patch, **told}
 
 
 def reads_own_size(spec: ModelSpec) -> bool:
@@ -238,12 +247,6 @@ def _budget(spec: ModelSpec, width: int, height: int) -> Picture:
     """Gemma 4: as large as its tokens allow, each pooled of a square of patches; a mark before and after."""
     pool, patch = pooled(spec)
     rows, columns = within_patches(width, height, pool * patch, most_tokens(spec))
-    if not rows * columns:
-        raise BadRequest(
-            f"pictures of {width} x {height} pixels: {spec.name}'s processor refuses them, as no whole block is left",
-            hints=["cut or pad them"],
-            model=spec.name,
-        )
     return Picture((rows * pool, columns * pool), rows * columns + 2, marks=2)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.models import resolve_model
+from advisor.catalog.models.image_lengths import images_asked
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
 from advisor.domain.questions.fitting import Fitted, Fitting
@@ -35,6 +36,8 @@ def largest_size(request: EstimateRequest, vary: Varied, hardware: Hardware, spe
     """
     field = {"batch": "batch_size", "length": "seq_len"}[vary]
     most = LARGEST_BATCH if vary == "batch" else spec.context_length or LARGEST_LENGTH
+    least = 1 if vary == "batch" else min(most, shortest_beside(request, spec))
+    one = "a batch of one" if vary == "batch" else f"a length of {least}"
     rows: dict[int, Fitted] = {}
 
     def at(size: int, *, thorough: bool) -> Tried:
@@ -43,30 +46,41 @@ def largest_size(request: EstimateRequest, vary: Varied, hardware: Hardware, spe
         return found
 
     # what cannot be priced at all is told as estimate tells it
-    answer_on(request.model_copy(update={field: 1}), hardware, spec, use_measured=False, thorough=False)
-    if not at(1, thorough=False).fits:
-        raise _nothing(f"a {vary} of one", rows[1], hardware)
-    low, high = _bracket(lambda size: at(size, thorough=False).fits, most)
+    answer_on(request.model_copy(update={field: least}), hardware, spec, use_measured=False, thorough=False)
+    if not at(least, thorough=False).fits:
+        raise _nothing(one, rows[least], hardware)
+    low, high = _bracket(lambda size: at(size, thorough=False).fits, least, most)
     exact = 1 if vary == "batch" else max(1, low // STEPS_OF_LENGTH)
     while high - low > exact:
         middle = (low + high) // 2
         low, high = (middle, high) if at(middle, thorough=False).fits else (low, middle)
     # the search left the allocator's fragmentation out, which decides the last few sizes
     found = at(low, thorough=True)
-    while not found.fits and low > 1:
-        high, low = low, max(1, low - exact)
+    while not found.fits and low > least:
+        high, low = low, max(least, low - exact)
         found = at(low, thorough=True)
     if found.candidate is None or not found.fits:
-        raise _nothing(f"a {vary} of one", rows[1], hardware)
+        raise _nothing(one, rows[least], hardware)
     above = "" if high > most else _needs(rows.get(high) or at(high, thorough=True).row, str(high))
     said = f"the largest {vary} that fits {hardware.gpu.name}: {low}{above or ', the most there is'}"
     ordered = tuple(rows[size] for size in sorted(rows))
     return Fitting(vary=vary, value=str(low), says=said, found=found.candidate, tried=ordered)
 
 
-def _bracket(fits: Callable[[int], bool], most: int) -> tuple[int, int]:
-    """A size that fits and a larger one that does not; beyond `most` nothing does."""
-    low = 1
+def shortest_beside(request: EstimateRequest, spec: ModelSpec) -> int:
+    """The shortest length that holds the pictures of a sample, with a token after each; 1 without pictures.
+
+    Raises:
+        BadRequest, UnsupportedModel: as `images_asked`.
+    """
+    task = request.task or spec.task
+    images = images_asked(spec, request.objective or "sft", task, count=request.images, size=request.image_size)
+    return 1 if images is None else images.count * (images.tokens + 1)
+
+
+def _bracket(fits: Callable[[int], bool], least: int, most: int) -> tuple[int, int]:
+    """A size that fits and a larger one that does not; `least` does, and beyond `most` nothing."""
+    low = least
     while low < most:
         size = min(most, 2 * low)
         if not fits(size):

@@ -312,9 +312,9 @@ def test_any_ranked_method_is_exported_and_none_that_was_not_ranked(application)
     for query in (
         {"form": "recommend", "row": "full"},
         {"form": "recommend", "row": HOSTILE},
-        {"form": "recipe", "row": "ia3"},
+        {"form": "recipe", "row": "ia3", "method": "lora"},
     ):
-        wrong = settled(application, "/export", {**query, "to": "peft", **asked})
+        wrong = settled(application, "/export", {"to": "peft", **asked, **query})
         assert wrong.status == 400, query
         assert "<script>" not in wrong.text.replace("<script src", "")
 

@@ -65,7 +65,7 @@ def packed(model: str, traces: Iterable[Trace]) -> None:
 
 
 def traces_in(folder: Path) -> list[Trace]:
-    return [store.read(Trace, path) for path in sorted(folder.rglob("*.json.gz"))]
+    return [store.read(Trace, path) for path in sorted(folder.rglob("traces/*/*.json.gz"))]
 
 
 def asked(model: str) -> list[Trace]:

@@ -9,6 +9,8 @@ of them run the line: those are asked first, the quickest before the others. Whe
 file and those that import it are, slow ones too, then those of the wing, since what one test has cached no other runs
 again. Facts of the catalogue (rates, figures of cards) are left out: their test is their source. It works in a copy of
 the tree, a fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
+In `results/mutations.json`, `at_first` is what the tests of that day said; those that survived then were tried again
+with the tests they led to, and `verdict` is of these.
 """
 
 from __future__ import annotations

@@ -81,17 +81,13 @@ def test_a_job_that_never_fits_is_named_with_what_would():
     assert refused.value.exit_code == 3
 
 
-def test_what_comes_after_a_job_that_is_left_out_is_left_out_for_that_reason():
-    jobs = [
-        {"name": "first", "hours": {"L4": 10}, "deadline": "1 h"},
-        {"name": "other", "hours": {"L4": 1}},
-        {"name": "second", "hours": {"L4": 1}, "after": ["other", "first"]},
-    ]
-    found = planned(jobs)
-    assert [one.job for one in found.placements] == ["other"]
+def test_what_comes_after_a_job_that_has_no_room_is_left_out_for_that_reason():
+    jobs = [{"name": name, "hours": 5, "deadline": "6 h", "priority": p} for name, p in (("x", 1), ("y", 5), ("z", 2))]
+    found = planned([*jobs, {"name": "w", "hours": 1, "after": ["y", "x"]}], [{"gpu": "L4", "kind": "owned", "count": 2}])
+    assert {one.job for one in found.placements} == {"y", "z"}
     reasons = {one.job: (one.kind, one.reason) for one in found.unplaced}
-    assert reasons["second"] == ("after-unplaced", "it comes after 'first', which the plan leaves out")
-    assert reasons["first"][0] != "after-unplaced"
+    assert reasons["w"] == ("after-unplaced", "it comes after 'x', which the plan leaves out")
+    assert reasons["x"][0] == "no-room"
 
 
 def test_where_there_is_no_room_the_heavier_job_is_done():

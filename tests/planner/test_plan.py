@@ -83,7 +83,8 @@ def test_a_job_that_never_fits_is_named_with_what_would():
 
 def test_what_comes_after_a_job_that_has_no_room_is_left_out_for_that_reason():
     jobs = [{"name": name, "hours": 5, "deadline": "6 h", "priority": p} for name, p in (("x", 1), ("y", 5), ("z", 2))]
-    found = planned([*jobs, {"name": "w", "hours": 1, "after": ["y", "x"]}], [{"gpu": "L4", "kind": "owned", "count": 2}])
+    after = {"name": "w", "hours": 1, "after": ["y", "x"]}
+    found = planned([*jobs, after], [{"gpu": "L4", "kind": "owned", "count": 2}])
     assert {one.job for one in found.placements} == {"y", "z"}
     reasons = {one.job: (one.kind, one.reason) for one in found.unplaced}
     assert reasons["w"] == ("after-unplaced", "it comes after 'x', which the plan leaves out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from tests.conformance.tiny import (
 )
 from tests.selection import one_in
 
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 METHODS = {m.name: m for m in methods()}
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 EVERY_TINY = pytest.mark.parametrize(
@@ -71,6 +74,9 @@ def declared(method: Method, tiny: Tiny, refused: IllegalRecipe) -> bool:
         return True
     if tiny.name == TRANSPOSED.name and not method.transposed:
         return True
+    if "which the installed transformers calls cache" in refused.message:
+        # peft 0.21.2 beside transformers 5.24; not with the release that constraints.txt names
+        return f"transformers=={version('transformers')}\n" not in CONSTRAINTS.read_text(encoding="utf-8")
     # the T5 and GPT-2 families tie their output layer to the embeddings
     return method.name == "linear-probe" and tiny in (ENCODER_DECODER, TRANSPOSED)
 

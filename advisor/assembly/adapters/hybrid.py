@@ -104,7 +104,8 @@ class GatedPrefix(Wrapped):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         x = args[0] if args else kwargs["hidden_states"]
-        cache = kwargs.get("past_key_values")
+        # by transformers 5.24 it is called `cache`
+        cache = kwargs.get("past_key_values", kwargs.get("cache"))
         cache = getattr(cache, "self_attention_cache", cache)
         held = getattr(cache, "layers", None)
         index = getattr(self.base_layer, "layer_idx", None)

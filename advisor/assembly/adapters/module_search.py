@@ -164,6 +164,10 @@ def heads(model: nn.Module) -> list[str]:
     ]
 
 
+_NOT_GENERATIVE = ("Classification", "QuestionAnswering")
+"""Task models of which peft (0.21.2, `_prefix_tuning_forward`) asks that their forward names `past_key_values`."""
+
+
 def refuse_without_cache(model: nn.Module, method: str) -> None:
     """A prefix enters as past keys and values, which some encoders' forward does not take.
 
@@ -172,9 +176,16 @@ def refuse_without_cache(model: nn.Module, method: str) -> None:
     """
     body = getattr(model, getattr(model, "base_model_prefix", "") or "forward", model)
     candidates = [model.forward, getattr(body, "forward", model.forward)]
+    taken = {name for forward in candidates for name in signature(forward).parameters}
     # transformers 5.24 calls it `cache`, and still takes the earlier name
-    names = {"past_key_values", "cache"}
-    if not any(names & set(signature(forward).parameters) for forward in candidates):
+    if "past_key_values" not in taken and "cache" in taken and type(model).__name__.endswith(_NOT_GENERATIVE):
+        raise IllegalRecipe(
+            f"{method}: the installed peft hands a prefix to {type(model).__name__} as past_key_values, which the "
+            "installed transformers calls cache, so peft refuses it",
+            hints=["nearest legal choice: prompt-tuning", "with prefixes: pip install 'transformers<5.24'"],
+            method=method,
+        )
+    if not taken & {"past_key_values", "cache"}:
         raise IllegalRecipe(
             f"{method}: {type(model).__name__} takes no past keys and values, through which a prefix enters",
             hints=["nearest legal choice: prompt-tuning"],

@@ -39,6 +39,8 @@ MODELS = (
     "google/gemma-7b", "meta-llama/Llama-2-13b-hf", "Qwen/Qwen3-32B", "openai/whisper-large-v3",
 )  # fmt: skip
 """Of the catalogue, those most asked for first; copies under other names with the same config have the same traces."""
+NOT_ALIKE = ("prefix-tuning", "mam", "unipelt")
+"""Methods whose prefix peft refuses to hand to a classifier of transformers 5.24: there no trace may be found."""
 GPUS = ("A100", "H100", "L40S", "RTX-4090")
 
 
@@ -65,7 +67,8 @@ def packed(model: str, traces: Iterable[Trace]) -> None:
 
 
 def traces_in(folder: Path) -> list[Trace]:
-    return [store.read(Trace, path) for path in sorted(folder.rglob("traces/*/*.json.gz"))]
+    found = [store.read(Trace, path) for path in sorted(folder.rglob("traces/*/*.json.gz"))]
+    return [one for one in found if one.method not in NOT_ALIKE or one.settings["task"] in ("causal-lm", "seq2seq")]
 
 
 def asked(model: str) -> list[Trace]:

@@ -27,9 +27,13 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(tree: Path, *command: str) -> str:
-    """What a command prints that is run in the copy, on its code; it must succeed."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "ADVISOR_HOME": str(tree / "home")}
+def run(tree: Path, *command: str, **settings: str) -> str:
+    """What a command prints that is run in the copy, on its code; it must succeed.
+
+    Args:
+        settings: of its environment.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(tree), "ADVISOR_HOME": str(tree / "home"), **settings}
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=tree, env=environment, capture_output=True, text=True, timeout=600
     )
@@ -127,6 +131,7 @@ def an_exporter(tree: Path) -> None:
     (tree / "case.json").write_text(json.dumps(case), encoding="utf-8")
     assert "mixed_precision" in run(tree, "advisor", "export", "case.json", "--to", "launchpad")
     assert "launchpad" in run(tree, "advisor", "export", "--help")
+    run(tree, "pytest", "tests/exporters/test_export_door.py", "-k", "launchpad", ADVISOR_WRITE_GOLDEN="1")
     assert " passed" in run(tree, "pytest", "-k", "launchpad", "tests/exporters", "-o", "addopts=")
 
 

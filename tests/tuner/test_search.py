@@ -30,7 +30,7 @@ from advisor.tuner.execution.resources import ResourceSlot
 from advisor.tuner.results.finalists import choose
 from advisor.tuner.search.samplers_and_pruners import make_pruner, make_sampler, noise_of
 from advisor.tuner.storage import trials as ledger
-from advisor.tuner.trial_cost import Prediction, limit_bytes
+from advisor.tuner.trial_cost import FinishedTrials, Prediction, _time, limit_bytes, tokens_of
 from tests.selection import one_in
 from tests.tuner.studies import begin, completed, ends_well, resuming, toy_request
 
@@ -78,6 +78,15 @@ def test_a_pruned_trial_teaches_of_the_share_it_ran():
     assert whole.tokens > 0
     assert part.tokens == pytest.approx(whole.tokens / 4)
     assert (whole.train_seconds, whole.other_seconds) == (8.0, 2.0)
+
+
+def test_the_next_trial_takes_what_finished_ones_trained_a_token_and_all_they_did_besides():
+    request, _ = toy_request()
+    tokens = tokens_of(request, request.workload)
+    past = [FinishedTrials(tokens / 2, 4.0, other, None, None, None) for other in (5.0, 6.0, 20.0)]
+    said = _time(request, request.workload, None, past)
+    assert said is not None
+    assert said.mid == pytest.approx(2 * 4.0 + 6.0)
 
 
 def test_hours_and_money_are_counted_by_what_ran():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -146,7 +147,7 @@ def test_meta_and_real_runs_allocate_the_same_bytes(method: Method) -> None:
         assert real != empty, "they agree by now: take the method out of DIFFERS"
         pytest.skip(DIFFERS[method.name])
     # with transformers 5.17 a real step makes one whole number more than an empty one
-    assert real[0] - empty[0] in (0, 8)
+    assert real[0] - empty[0] in ((0, 8) if version("transformers").startswith("5.17.") else (0,))
     assert real[1] == empty[1]
 
 

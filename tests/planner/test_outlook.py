@@ -112,14 +112,9 @@ def test_open_hours_count_forwards_and_backwards(hours, days, offset, clock, wor
 def test_machines_close_once_a_day_seen_from_any_begin_of_the_plan():
     for began in (8, 16):
         calendar = Calendar(spans=open_spans("09:00-17:30", ()), offset=began * HOUR)
-
-        def closings(begin: float, end: float) -> float:
-            seen_from_the_plan = ((of_monday - began) * HOUR for of_monday in (begin, end))  # noqa: B023
-            return float(calendar.closings(*seen_from_the_plan))  # noqa: B023
-
-        assert closings(16.5, 17.4) == 0
-        assert closings(16.5, 24 + 9.5) == 1
-        assert closings(16.5, 7 * 24 + 16.5) == 7
+        begin = (16.5 - began) * HOUR
+        for end, closed in ((17.4, 0), (24 + 9.5, 1), (7 * 24 + 16.5, 7)):
+            assert calendar.closings(begin, (end - began) * HOUR) == closed
     assert Calendar().closings(0.0, 1e6) == 0
 
 

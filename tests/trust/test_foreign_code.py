@@ -191,8 +191,8 @@ def test_broken_tokenizer_files_are_one_error_or_none(file: str, kind: str, tiny
     ],
 )
 def test_a_file_that_would_fill_the_memory_is_not_read(file: str, largest: int, tiny_llama: ModelSpec, tmp_path: Path):
-    """A gibibyte holds what is read: some 400 MiB of libraries, and ten or twenty times the file."""
-    assert largest * (8 if file == "tokenizer.json" else 20) <= 2**29
+    """A gibibyte holds what is read: some 400 MiB of libraries, and 15 or 30 times the file, as was measured."""
+    assert largest * (15 if file == "tokenizer.json" else 30) <= 600 * 2**20
     folder = copy_of(Path(str(tiny_llama.weights)), tmp_path / "model")
     with (folder / file).open("wb") as stream:
         stream.truncate(largest + 1)

@@ -95,7 +95,7 @@ def roomiest_grid(width: int, height: int, tile: int, most: int) -> tuple[int, i
     Where none holds it, those that shrink it least; of several, those of the least area. Llama 4's `get_best_fit`.
     """
     grids = [(down, across) for down in range(1, most + 1) for across in range(1, most // down + 1)]
-    # as float32, as the processor compares them
+    # the processor compares them as float32, in which nearly equal ones are equal
     scales = {grid: min(grid[0] * tile / height, grid[1] * tile / width) for grid in grids}
     enlarging = [scale for scale in scales.values() if scale >= 1]
     chosen = min(enlarging) if enlarging else max(scales.values())

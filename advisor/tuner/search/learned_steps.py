@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from advisor.domain.tuning import Dimension, Level
 from advisor.tuner.search.local_moves import EvaluatedSettings, small_step
@@ -109,7 +110,7 @@ def expected_gain(at: Floats, seen: Floats, studies: Sequence[tuple[Floats, Floa
         off = off - level
         likely.append(float(-0.5 * off @ inverse @ off - (t - 1) * math.log(unit)))
         z = (prior + to @ off - (seen.max() / unit - level)) / sure
-        gains.append(sure * (z * _below(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)))
+        gains.append(sure * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)))
     weights = np.exp(np.array(likely) - max(likely))
     gain: Floats = (weights / weights.sum()) @ np.array(gains)
     gain[:t] = -1.0
@@ -180,11 +181,3 @@ def _smoothed(at: Floats, settings: Floats, scores: Floats) -> Floats:
     middle = float(units.mean())
     pulls = np.asarray(np.linalg.solve(known, units - middle), np.float64)
     return middle + likeness(at, settings) @ pulls
-
-
-def _below(z: Floats) -> Floats:
-    """The normal distribution's."""
-    found = np.zeros(len(z))
-    for i, one in enumerate(z):
-        found[i] = 0.5 * math.erfc(-float(one) / math.sqrt(2))
-    return found

@@ -56,7 +56,7 @@ def in_words(
     bound = max(kept, memory.allocated_after_step.mid + memory.breakdown.get("context", 0))
     if bound > candidate.limit_bytes:
         parts = [name for name in KEPT if candidate.memory.breakdown.get(name, 0) > bound / 20]
-        told = f"{', '.join(parts)} alone take {gib(bound)} of {gib(candidate.limit_bytes)}"
+        told = f"{', '.join(parts)} and smaller parts that stay take {gib(bound)} of {gib(candidate.limit_bytes)}"
         return [], f"no smaller batch, shorter sample or checkpointing will do: {told}"
     tries = _Tries(candidate, hardware, spec, price, largest)
     tries.run()

@@ -151,5 +151,6 @@ class Candidate(Value):
         default=None, description="of so many trials around it, where these were asked for"
     )
     assumptions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = Field(default=(), description="what harms the training; told in assumptions too")
     versions: dict[str, str] = Field(default_factory=dict, description="libraries the prediction holds for")
     facts: dict[str, Any] = Field(default_factory=dict, description="method facts for columns: mergeable, overhead ...")

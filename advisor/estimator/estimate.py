@@ -166,7 +166,7 @@ def price(
             times the usual fragmentation, which is a hundred times faster and serves to compare many recipes.
         use_measured: where this very run is in the store, its measured figures stand instead of predictions.
     """
-    from advisor.catalog.methods import find_method
+    from advisor.catalog.methods import batching_warning, find_method
 
     traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
     trace = trace_of(workload, traced, hardware, spec)
@@ -202,6 +202,7 @@ def price(
     time, money = _priced(time, hardware, today or date.today())
     method = find_method(recipe.method)
     warning = precision_warning(method, recipe, workload.task)
+    warnings = tuple(said for said in (warning, batching_warning(recipe)) if said)
     unstudied = quality_unknown(workload.objective)
     return Candidate(
         workload=workload,
@@ -219,7 +220,7 @@ def price(
         money=money,
         quality=_quality(workload, recipe, spec, trace, warning),
         assumptions=(
-            *([warning] if warning else ()),
+            *warnings,
             *([f"quality: {unstudied}"] if unstudied else ()),
             lengths.says,
             *allocator,
@@ -229,6 +230,7 @@ def price(
             *([] if job else kept_logits_note(memory, lengths.largest, workload, recipe, spec)),
             *trace.assumptions,
         ),
+        warnings=warnings,
         versions=trace.versions,
         facts=_facts(method, recipe, spec, trace),
     )

@@ -37,6 +37,7 @@ NOT_METHODS = {
     "literature_only",
     "describe",
     "named_optimizer",
+    "batching_rules",
     "with_images",
 }
 

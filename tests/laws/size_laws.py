@@ -22,7 +22,8 @@ from advisor.estimator.memory.replay import peak_allocated
 from tests.laws.questions import LONGEST, RANKED, ask, timeline
 
 UNEVEN = {"peak_allocated": 0.01, "peak_reserved": 0.1}
-UNEVEN_BYTES = 20 * 2**20
+UNEVEN_BYTES = {"peak_allocated": 4 * 2**20, "peak_reserved": 20 * 2**20}
+"""Besides: a cached block that is up to 1 MiB larger than asked for is handed out whole, and a small model has few."""
 UNEVEN_TIME = 0.005
 """A batch of one sample carries no padding mask, so its step issues other operations than that of a larger one."""
 HOST_BOUND = 0.2
@@ -65,7 +66,7 @@ class Comparisons:
         for name, share in UNEVEN.items():
             small, large = getattr(one.memory, name).mid, getattr(other.memory, name).mid
             self.fell(name, small, large)
-            if small > large * (1 + share) + (UNEVEN_BYTES if name == "peak_reserved" else 0):
+            if small > large * (1 + share) + UNEVEN_BYTES[name]:
                 yield f"{name} falls from {small:,.0f} to {large:,.0f} ({large / small - 1:+.2%})"
 
     def faster(self, one: Candidate, other: Candidate) -> Iterator[str]:
@@ -153,7 +154,7 @@ def of_a_shorter_mean(recipe: dict[str, Any], sizes: dict[str, Any], made: Compa
     # what varying lengths leave reserved is a law of its own, in tests/estimator
     small, large = one.memory.peak_allocated.mid, other.memory.peak_allocated.mid
     made.fell("peak_allocated", small, large)
-    less = small > large * (1 + UNEVEN["peak_allocated"])
+    less = small > large * (1 + UNEVEN["peak_allocated"]) + UNEVEN_BYTES["peak_allocated"]
     falls = [f"allocated falls from {small:,.0f} to {large:,.0f} as it grows"] if less else []
     made.kept("mean length", *falls, *made.faster(one, other))
 
@@ -193,7 +194,11 @@ def saved_activations(line: Timeline, batch: int, length: float, target: float) 
 
 
 def of_checkpointing(recipe: dict[str, Any], sizes: dict[str, Any], made: Comparisons) -> None:
-    """Checkpointing holds fewer activations, never none fewer, and is never faster."""
+    """Checkpointing holds fewer activations, never none fewer, and is never faster.
+
+    Where one layer's forward pass alone is the peak (T5's distances between all pairs of a long row), it is repeated
+    beside what the backward pass holds by then: a higher peak, by no more than the activations that are saved.
+    """
     asked = question(recipe, sizes)
     off = ask(**asked | {"gradient_checkpointing": False})
     on = ask(**asked | {"gradient_checkpointing": True})
@@ -204,10 +209,11 @@ def of_checkpointing(recipe: dict[str, Any], sizes: dict[str, Any], made: Compar
     shape = (asked["batch_size"], float(asked["seq_len"]), float(off.workload.target_len or 0))
     held, kept = saved_activations(timeline(off), *shape), saved_activations(timeline(on), *shape)
     before, after = off.memory.peak_allocated.mid, on.memory.peak_allocated.mid
+    beside = held if off.memory.peak_phase == "forward" else 0
     made.fell("peak_allocated", after, before)
     faults = {
         f"activations held go from {held:,} to {kept:,}": kept >= held,
-        f"allocated rises from {before:,.0f} to {after:,.0f}": after > before * (1 + UNEVEN["peak_allocated"]),
+        f"allocated rises from {before:,.0f} to {after:,.0f}": after > before * (1 + UNEVEN["peak_allocated"]) + beside,
     }
     made.kept("checkpointing", *(fault for fault, found in faults.items() if found), *made.faster(off, on))
 

@@ -9,6 +9,7 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from advisor.catalog.methods.batching_rules import against_batching
 from advisor.catalog.methods.method import Method, Option
 from advisor.catalog.methods.peft_types import installed_peft_types, peft_version
 from advisor.catalog.methods.unlisted_peft import generic_method
@@ -381,6 +382,7 @@ def check_recipe(spec: ModelSpec, recipe: Recipe, workload: Workload) -> Method:
     """
     method = find_method(recipe.method)
     against = _why_not(method, spec, recipe, workload.task) or _beyond_context(spec, recipe, workload)
+    against = against or against_batching(recipe, workload)
     if against is None and workload.images is not None:
         against = against_images(method, recipe)
     if against is not None:

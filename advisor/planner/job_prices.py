@@ -108,6 +108,8 @@ class JobPrices:
             if self._on_progress is not None:
                 self._on_progress(done, len(missing), f"{question.get('model', '')} on {gpu}")
             self._known[key] = self._price(question, gpu)
+        if missing and self._on_progress is not None:
+            self._on_progress(len(missing), len(missing), "placing the jobs")
         return [_of_length(self._known[key], question) for key, (question, _) in zip(keys, pairs, strict=True)]
 
 

@@ -9,7 +9,7 @@ import rich_click as click
 import advisor
 from advisor.domain.request.command_options import ExportCommand
 from advisor.interfaces.cli.click_options import given, options_of
-from advisor.interfaces.cli.output import clean, emit
+from advisor.interfaces.cli.output import clean, emit, waiting
 
 if TYPE_CHECKING:
     from advisor.exporters.export_job import Export
@@ -31,7 +31,9 @@ def command(source: str, out: str | None, force: bool, as_json: bool, **argument
       advisor export case.json --to hf --data train.jsonl -o run/ --launch slurm
       advisor export advisor-tune/qwen-train --to axolotl
     """
-    deliver(advisor.export(source, **given(arguments)), out, force=force, as_json=as_json)
+    with waiting("reading what is exported, and pricing it where it is a case"):
+        found = advisor.export(source, **given(arguments))
+    deliver(found, out, force=force, as_json=as_json)
 
 
 def deliver(found: Export, out: str | None, *, force: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -185,12 +185,32 @@ Advance = Callable[[int, int, str], None]
 
 @contextmanager
 def progress(text: str) -> Generator[Advance]:
-    """A progress bar on stderr, silent where stderr is no terminal; yields `advance(done, total, what)`."""
+    """How far it is, on stderr: a bar on a terminal, else a line now and then; yields `advance(done, total, what)`."""
     screen = console(stderr=True)
-    bar, advance = progress_bar(text, screen)
-    bar.disable = quiet() or not screen.is_terminal
-    with bar:
-        yield advance
+    if quiet():
+        yield _unheard
+    elif screen.is_terminal:
+        bar, advance = progress_bar(text, screen)
+        with bar:
+            yield advance
+    else:
+        with _logged(text, counted=True) as advance:
+            yield advance
+
+
+def _unheard(done: int, total: int, what: str) -> None:
+    del done, total, what
+
+
+@contextmanager
+def _logged(text: str, *, counted: bool) -> Generator[Advance]:
+    from advisor.interfaces.terminal.log_progress import LogProgress
+
+    lines = LogProgress(clean(text), counted=counted)
+    try:
+        yield lambda done, total, what: lines.advance(done, total, clean(what))
+    finally:
+        lines.end()
 
 
 def progress_bar(text: str, screen: Console) -> tuple[Progress, Advance]:
@@ -217,11 +237,30 @@ def progress_bar(text: str, screen: Console) -> tuple[Progress, Advance]:
 
 @contextmanager
 def waiting(text: str) -> Generator[None]:
-    """What is being done and for how long, on a terminal's stderr, where nobody can say how long is left."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+    """What is being done and for how long, on stderr, where nobody can say how long is left."""
     screen = console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True, disable=quiet() or not screen.is_terminal) as bar:
-        bar.add_task(text, total=None)
+    if quiet():
         yield
+    elif screen.is_terminal:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=screen, transient=True) as bar:
+            bar.add_task(text, total=None)
+            yield
+    else:
+        with _logged(text, counted=False):
+            yield
+
+
+@contextmanager
+def waiting_for(text: str, told: Callable[..., None]) -> Generator[Callable[..., None]]:
+    """As `waiting`, until the callable that this yields is called; that then does what `told` does."""
+    with ExitStack() as until:
+        until.enter_context(waiting(text))
+
+        def heard(*found: Any) -> None:
+            until.close()
+            told(*found)
+
+        yield heard

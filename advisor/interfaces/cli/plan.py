@@ -59,7 +59,7 @@ def command(
     if (target is None) != (out is None) or (target is None and (launch or (force and report is None))):
         raise BadRequest("--export, --launch and --force go with --out", hints=["for example: --export trl -o run/"])
     write_report = report_writer(report, force=force)
-    with progress("pricing") as advance:
+    with progress("pricing and placing") as advance:
         found = advisor.plan(jobs, on_progress=advance, **asked)
     if picture is not None:
         from advisor.planner.gantt import gantt

@@ -15,7 +15,7 @@ from advisor.domain.units import duration
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import given, options_of, required
-from advisor.interfaces.cli.output import console, emit, fitted, grid
+from advisor.interfaces.cli.output import console, emit, fitted, grid, waiting_for
 
 if TYPE_CHECKING:
     from advisor.domain.questions.probing import ProbeAnswer, ProbeProgress
@@ -41,27 +41,30 @@ def command(resume: str | None, as_json: bool, **arguments: Any) -> None:
     """
     asked = given(arguments)
     view = ProbeDisplay()
-    told: dict[str, Any] = {"on_plan": view.plan, "on_progress": view}
     try:
-        if resume is not None:
-            from advisor.experiments.probe import resume_probe
-
-            other = sorted(set(asked) - {"hours"})
-            if other:
-                raise BadRequest(
-                    f"--{other[0].replace('_', '-')} cannot be changed with --resume: it belongs to the probe",
-                    hints=["to begin another: --out FOLDER, without --resume"],
-                )
-            found = resume_probe(resume, **asked, **told)
-        else:
-            required(asked, "model", "data")
-            found = advisor.probe(asked.pop("model"), asked.pop("data"), **asked, **told)
+        with waiting_for("reading the data and planning the first trainings", view.plan) as planned:
+            found = _probed(resume, asked, {"on_plan": planned, "on_progress": view})
     except KeyboardInterrupt:
         go_on = f"to go on: advisor probe --resume {view.folder}" if view.folder else "the same command goes on"
         raise KeyboardInterrupt(f"Interrupted; finished trainings are kept, {go_on}") from None
     finally:
         view.close()
     emit(found, as_json, answer_lines)
+
+
+def _probed(resume: str | None, asked: dict[str, Any], told: dict[str, Any]) -> ProbeAnswer:
+    if resume is None:
+        required(asked, "model", "data")
+        return advisor.probe(asked.pop("model"), asked.pop("data"), **asked, **told)
+    from advisor.experiments.probe import resume_probe
+
+    other = sorted(set(asked) - {"hours"})
+    if other:
+        raise BadRequest(
+            f"--{other[0].replace('_', '-')} cannot be changed with --resume: it belongs to the probe",
+            hints=["to begin another: --out FOLDER, without --resume"],
+        )
+    return resume_probe(resume, **asked, **told)
 
 
 class ProbeDisplay:

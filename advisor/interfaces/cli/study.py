@@ -14,7 +14,7 @@ from advisor.domain.request.verb_options import names_in
 from advisor.domain.units import duration
 from advisor.errors import BadRequest
 from advisor.interfaces.cli.click_options import given, options_of
-from advisor.interfaces.cli.output import console, emit, grid
+from advisor.interfaces.cli.output import console, emit, grid, waiting_for
 
 if TYPE_CHECKING:
     from advisor.experiments.plan import ExperimentProgress, ExperimentRun
@@ -53,7 +53,8 @@ def command(
     begun = _resumed(resume, asked) if resume is not None else _plan(plan, name, asked)
     view = ExperimentDisplay(as_json)
     try:
-        found = advisor.study(begun, on_plan=view.plan, on_progress=view, **asked)
+        with waiting_for("reading the data and planning the trainings", view.plan) as planned:
+            found = advisor.study(begun, on_plan=planned, on_progress=view, **asked)
     except KeyboardInterrupt:
         go_on = f"to go on: advisor study --resume {view.folder}" if view.folder else "the same command goes on"
         raise KeyboardInterrupt(f"Interrupted; finished trainings are kept, {go_on}") from None

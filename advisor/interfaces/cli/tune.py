@@ -17,7 +17,7 @@ from advisor.domain.units import duration, gib, plural
 from advisor.errors import BadRequest
 from advisor.interfaces.amounts import show
 from advisor.interfaces.cli.click_options import given, options_of, required
-from advisor.interfaces.cli.output import console, emit, fitted, grid
+from advisor.interfaces.cli.output import console, emit, fitted, grid, waiting_for
 from advisor.interfaces.report.report_writer import report_writer
 
 if TYPE_CHECKING:
@@ -65,16 +65,8 @@ def command(
         emit(repeat_trial(resume, repeat), as_json, repeated_lines)
         return
     view = None if as_json else TuneDisplay()
-    told: dict[str, Any] = {"on_plan": _print_plan, "on_view": view}
     try:
-        if resume is not None:
-            from advisor.tuner.tune import resume as go_on
-
-            found = go_on(resume, **_only(asked, _RESUMED, "--resume"), **told)
-        elif join is not None:
-            found = _join(join, asked, view)
-        else:
-            found = _tune(asked, told)
+        found = _join(join, asked, view) if join is not None else _searched(resume, asked, view)
     except KeyboardInterrupt:
         folder = resume or (view.folder if view else None)
         go_on = f"to go on: advisor tune --resume {folder}" if folder else "the same command goes on"
@@ -88,6 +80,17 @@ def command(
 
 _RESUMED = frozenset({"storage", "trials", "hours", "budget_usd", "workers", "launcher", "ray"})
 _JOINED = frozenset({"storage", "out", "workers", *SPLITS})
+
+
+def _searched(resume: str | None, asked: dict[str, Any], view: TuneDisplay | None) -> TunedStudy:
+    """A new search, or one gone on with; its plan is printed before anything starts."""
+    with waiting_for("reading the data and planning the search", _print_plan) as planned:
+        told: dict[str, Any] = {"on_plan": planned, "on_view": view}
+        if resume is None:
+            return _tune(asked, told)
+        from advisor.tuner.tune import resume as go_on
+
+        return go_on(resume, **_only(asked, _RESUMED, "--resume"), **told)
 
 
 def _tune(asked: dict[str, Any], told: dict[str, Any]) -> TunedStudy:

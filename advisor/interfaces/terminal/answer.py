@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from advisor.domain.units import duration
+from advisor.domain.units import duration, plural
 from advisor.interfaces import verdict
 from advisor.interfaces.amounts import amount
 from advisor.interfaces.cli.output import clean, console, quiet, typed
@@ -24,22 +24,27 @@ WIDEST: Final = 100
 BAR: Final = 60
 RIVALS: Final = 3
 """Other methods in a short answer."""
+END: Final = 6
+"""Lines after the notes: a blank one, what to type next on up to two, what else there is on two, and the prompt."""
 
 
 def recommended(found: Recommendation) -> Iterator[Any]:
-    """A recommendation on one screen of 80 x 24, as far as its notes allow."""
-    yield from _wrapped("", verdict.of_recommendation(found))
-    yield ""
-    yield from _facts(found.choice, spot=found.spot)
+    """A recommendation on one screen, with as many of its notes as the terminal has room for."""
+    lines = [*_wrapped("", verdict.of_recommendation(found)), "", *_facts(found.choice, spot=found.spot)]
     settings = verdict.settings(found)
     if settings:
-        yield from _wrapped("settings", settings)
+        lines += _wrapped("settings", settings)
+    yield from lines
     if quiet():
         return
-    yield from _rivals(found)
-    yield from _notes(verdict.unresolved(found.notes))
+    rivals = list(_rivals(found))
+    yield from rivals
+    notes = list(verdict.unresolved(found.notes))
+    shown = _that_fit(notes, len(lines) + len(rivals) + END)
+    yield from _notes(shown)
     more = max(0, len(found.ranked) - 1 - RIVALS)
     counted = [f"{more} more ranked"] if more else []
+    counted += [plural(len(notes) - len(shown), "more note")] if len(shown) < len(notes) else []
     counted += [f"{len(found.refused)} not offered"] if found.refused else []
     tool = exportable(found)
     yield from _next(
@@ -55,7 +60,7 @@ def estimated(candidate: Candidate) -> Iterator[Any]:
     yield from _facts(candidate)
     if quiet():
         return
-    yield from _notes(candidate.time.advice[:1])
+    yield from _notes((*candidate.warnings, *candidate.time.advice[:1]))
     more = ["hours and money: add --samples"] if candidate.time.training is None else []
     yield from _next(
         shlex.join(["advisor", "recommend", "--model", candidate.workload.model, "--gpu", candidate.gpu]),
@@ -95,6 +100,19 @@ def _rivals(found: Recommendation) -> Iterator[str]:
 def _notes(notes: Iterable[str]) -> Iterator[str]:
     for note in notes:
         yield from _wrapped("note", note)
+
+
+def _that_fit(notes: list[str], used: int) -> list[str]:
+    """The first notes that a terminal shows on one screen beside so many lines; all where nothing is cut off."""
+    screen = console()
+    room = screen.height - used
+    if not screen.is_terminal:
+        return notes
+    for number, note in enumerate(notes):
+        room -= len(list(_wrapped("note", note)))
+        if room < 0:
+            return notes[:number]
+    return notes
 
 
 def _next(command: str, more: str) -> Iterator[str]:

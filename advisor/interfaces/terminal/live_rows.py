@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from advisor.domain.units import duration
 from advisor.interfaces.cli.output import clean, console, progress_bar, quiet
 from advisor.interfaces.priced_row import HEADS, PricedRow, row_of
+from advisor.interfaces.terminal.log_progress import PATIENCE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PATIENCE: Final = 2.0
-"""Seconds of waiting before a log is told anything."""
 BESIDE: Final = 6
 """Lines of a terminal that are no rows: the headings, the counts, the bar, and room for what was typed."""
 WIDTHS: Final = (26, 9, 11, 12)

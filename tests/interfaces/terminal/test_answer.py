@@ -8,11 +8,13 @@ import shlex
 import sys
 
 import pytest
+from rich.console import Console
 
 from advisor.domain.candidate import Candidate
 from advisor.domain.units import GIB
 from advisor.interfaces import verdict
 from advisor.interfaces.cli.main import run
+from advisor.interfaces.terminal import answer
 from advisor.interfaces.terminal.memory_bar import FREE, GLYPHS, LIMIT, PLAIN_GLYPHS, largest, memory_bar
 
 LLAMA = ["--model", "meta-llama/Llama-3.2-3B", "--gpu", "L40S"]
@@ -53,6 +55,19 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_type(capsys, monkeypatch
     assert "too much" in shown
     assert LIMIT in shown
     assert "advisor recommend --model meta-llama/Llama-3.2-3B --gpu L40S" in shown
+
+
+@pytest.mark.parametrize("height", [24, 40])
+def test_a_terminal_shows_as_many_notes_as_it_has_room_for_and_counts_the_others(monkeypatch, height):
+    screen = Console(file=io.StringIO(), width=80, height=height, force_terminal=True)
+    monkeypatch.setattr(answer, "console", lambda: screen)
+    notes = [
+        f"lengths: note {number}, long enough for a second line on a terminal of 80 columns" for number in range(9)
+    ]
+    shown = answer._that_fit(notes, 16)
+    assert shown == notes[: {24: 4, 40: 9}[height]], "two lines each"
+    monkeypatch.setattr(answer, "console", lambda: Console(file=io.StringIO(), width=80, height=24))
+    assert answer._that_fit(notes, 16) == notes, "a pipe has room for all"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -2,6 +2,7 @@
 
     python benchmarks/mutations.py --count 60 --seed 1
     python benchmarks/mutations.py --show 17 --seed 1
+    python benchmarks/mutations.py --chosen benchmarks/data/chosen_faults.json
 
 A fault is one operator, number, condition or `min`/`max` turned into its neighbour, drawn evenly over the lines of each
 wing. The everyday tests are run once under coverage (`pip install pytest-cov`; kept in `--coverage`), which says which
@@ -11,6 +12,10 @@ again. Facts of the catalogue (rates, figures of cards) are left out: their test
 the tree, a fault at a time, and goes on where it was stopped. What survived is to be read: some faults change nothing.
 In `results/mutations.json`, `at_first` is what the tests of that day said; those that survived then were tried again
 with the tests they led to, and `verdict` is of these.
+
+Chance draws many faults that nobody would notice. `--chosen` tries those of a file instead, which a person chose by
+reading the code alone: a list of `{"path", "before", "after", "what"}`, where `before` is source text that occurs once
+and `what` says what a user would suffer. Their verdicts are kept in `results/chosen_faults.json`.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
+CHOSEN_RESULTS = ROOT / "benchmarks" / "results" / "chosen_faults.json"
 COMPARE = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
@@ -61,6 +67,8 @@ class Fault:
     after: str
     start: int
     end: int
+    what: str = ""
+    """What a user would suffer; of a chosen fault only."""
 
 
 def faults_in(path: Path) -> list[Fault]:
@@ -133,6 +141,22 @@ def drawn(count: int, seed: int) -> list[Fault]:
     return [order[names[at % len(names)]][at // len(names)] for at in range(count)]
 
 
+def chosen(listed: Path) -> list[Fault]:
+    """The faults of a file, each where its text stands; refused where that text is not there exactly once."""
+    found: list[Fault] = []
+    for entry in json.loads(listed.read_text(encoding="utf-8")):
+        text = (ROOT / entry["path"]).read_text(encoding="utf-8")
+        if (times := text.count(entry["before"])) != 1:
+            sys.exit(f"{entry['path']} has {times} times what should be there once: {entry['before']!r}")
+        start = text.index(entry["before"])
+        # the line of the change itself: text before it may stand there to be found once only
+        same = len(os.path.commonprefix([entry["before"], entry["after"]]))
+        line = text.count("\n", 0, start + same) + 1
+        end = start + len(entry["before"])
+        found.append(Fault(entry["path"], line, entry["before"], entry["after"], start, end, entry["what"]))
+    return found
+
+
 def covered(kept: Path) -> None:
     """Run the everyday tests once under coverage; `kept` then says which of them run a line, and how long they take."""
     kept.mkdir(parents=True, exist_ok=True)
@@ -150,11 +174,14 @@ def covered(kept: Path) -> None:
 class Touching:
     """Which tests run a line, the quickest first."""
 
-    def __init__(self, kept: Path) -> None:
+    def __init__(self, kept: Path, asked_s: float = ASKED_S) -> None:
         from coverage import CoverageData  # the map alone needs it
 
         self._data = CoverageData(str(kept / "data"))
         self._data.read()
+        self._asked_s = asked_s
+        # by path inside the tree: the map may have been made in another copy of it
+        self._files = {name[name.rindex("/advisor/") + 1 :]: name for name in self._data.measured_files()}
         cases = ElementTree.parse(kept / "seconds.xml").iter("testcase")
         self._seconds = {
             f"{case.get('file')}::{case.get('name')}": float(case.get("time") or 1)
@@ -163,14 +190,14 @@ class Touching:
         }
 
     def tests(self, fault: Fault) -> list[str]:
-        found = self._data.contexts_by_lineno(str(ROOT / fault.path))
+        found = self._data.contexts_by_lineno(self._files.get(fault.path, fault.path))
         names = {re.sub(r"^start\||\|(setup|run|teardown)$| \((setup|call|teardown)\)$", "", name)
                  for name in found.get(fault.line, ())}  # fmt: skip
         asked: list[str] = []
         spent = 0.0
         for name in sorted(names & set(self._seconds), key=lambda name: self._seconds[name]):
             spent += self._seconds[name]
-            if spent > ASKED_S and asked:
+            if spent > self._asked_s and asked:
                 break
             asked.append(name)
         return asked
@@ -207,7 +234,7 @@ def run(tree: Path, tests: list[str], timeout_s: float, skipped: set[str]) -> tu
         return "timeout", ""
     if done.returncode in (0, 5):
         return "survived", ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     return "killed", failed[1] if failed else ""
 
 
@@ -236,18 +263,21 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    parser.add_argument("--asked", type=float, default=ASKED_S, metavar="SECONDS", help="of tests that run the line")
     parser.add_argument("--jobs", type=int, default=2, help="faults tried at the same time, each in its copy")
     parser.add_argument("--coverage", type=Path, default=Path(tempfile.gettempdir()) / "advisor-mutations")
+    parser.add_argument("--chosen", type=Path, help="try the faults of this file instead of drawn ones")
     parser.add_argument("--show", type=int, help="print this fault and its tests, run nothing")
     options = parser.parse_args()
     if not (options.coverage / "seconds.xml").exists():
         covered(options.coverage)
-    touching = Touching(options.coverage)
-    faults = drawn(options.count, options.seed)
+    touching = Touching(options.coverage, options.asked)
+    faults = chosen(options.chosen) if options.chosen else drawn(options.count, options.seed)
+    results = CHOSEN_RESULTS if options.chosen else RESULTS
     if options.show is not None:
         print(faults[options.show], *touching.tests(faults[options.show]), sep="\n")
         return
-    done: list[dict[str, object]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    done: list[dict[str, object]] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
     known = {(entry["path"], entry["line"], entry["after"]) for entry in done}
     broken: set[str] = set()
     trees: SimpleQueue[Path] = SimpleQueue()
@@ -268,8 +298,10 @@ def main() -> None:
         for one in as_completed([pool.submit(judged, fault) for fault in open_ones]):
             fault, said, by = one.result()
             print(f"{said:9} {fault.path}:{fault.line}  {fault.before!r} -> {fault.after!r}", flush=True)
-            done.append({**asdict(fault), "verdict": said, "by": by, "seed": options.seed})
-            RESULTS.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+            of = {"seed": options.seed} if not options.chosen else {}
+            kept = {key: value for key, value in asdict(fault).items() if key != "what" or value}
+            done.append({**kept, "verdict": said, "by": by, **of})
+            results.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     print({word: sum(entry["verdict"] == word for entry in done) for word in ("killed", "timeout", "survived")})
     if broken:
         print("failed without a fault, left out:", *sorted(broken), sep="\n  ")

@@ -150,7 +150,8 @@ def chosen(listed: Path) -> list[Fault]:
             sys.exit(f"{entry['path']} has {times} times what should be there once: {entry['before']!r}")
         start = text.index(entry["before"])
         # the line of the change itself: text before it may stand there to be found once only
-        same = len(os.path.commonprefix([entry["before"], entry["after"]]))
+        pairs = zip(entry["before"], entry["after"] + "\0", strict=False)
+        same = next((i for i, (one, other) in enumerate(pairs) if one != other), 0)
         line = text.count("\n", 0, start + same) + 1
         end = start + len(entry["before"])
         found.append(Fault(entry["path"], line, entry["before"], entry["after"], start, end, entry["what"]))

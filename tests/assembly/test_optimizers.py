@@ -13,6 +13,7 @@ from transformers.training_args import OptimizerNames
 
 from advisor.assembly.optimizers import OPTIMIZERS as MAKERS
 from advisor.assembly.optimizers import PAGED_FROM, give_own_rate, make_optimizer
+from advisor.assembly.without_bitsandbytes import block_optimizers
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.optimizer_names import OPTIMIZERS, find_optimizer
 from advisor.domain.model import ModelSpec
@@ -114,6 +115,26 @@ def test_paged_state_is_in_no_peak_of_the_allocator_and_raises_only_the_devices_
     for way in (0, 1):
         # blocks round up to 512 bytes
         assert plain[way] - paged[way] == pytest.approx(paged[2], rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Lion", "RMSprop", "AdEMAMix"])
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("numbers", [100, 4096, 5000])
+def test_the_state_of_a_stand_in_is_bitsandbytes_own(kind: str, bits: int, numbers: int):
+    optim: Any = pytest.importorskip("bitsandbytes").optim
+    kept: list[dict[str, Any]] = []
+    for library in (optim, block_optimizers):
+        parameter = nn.Parameter(torch.zeros(numbers))
+        parameter.grad = torch.ones(numbers)
+        made = getattr(library, kind)([parameter], lr=1e-3, weight_decay=0.0, optim_bits=bits)
+        if library is optim:
+            made.fill_qmap()
+            made.init_state(made.param_groups[0], parameter, 0, 0)
+        else:
+            made.init_state(parameter)
+        state = made.state[parameter]
+        kept.append({k: (v.shape, v.dtype) for k, v in state.items() if isinstance(v, torch.Tensor)})
+    assert kept[0] == kept[1]
 
 
 def test_small_tensors_are_not_paged():

@@ -406,3 +406,19 @@ def test_a_column_of_chats_is_called_after_what_most_of_its_messages_show():
     assert lone.media_kind() == "pictures"
     lone.add({"role": "user", "content": "words"})
     assert lone.media_kind() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "left_out"),
+    [
+        ("Unnamed: 0", [0, 1, 2], True),
+        ("__index_level_0__", ["0", "1", "2"], True),
+        ("Unnamed: 3", ["x", "y", "z"], False),
+        ("chapter", [0, 1, 2], False),
+    ],
+)
+def test_row_numbers_that_were_written_with_the_rows_are_told_from_numbers_and_text(
+    tmp_path: Path, name: str, values: list[Any], left_out: bool
+):
+    found = read_rows(write(tmp_path, [{"prompt": "a", "completion": "b", name: value} for value in values]))
+    assert (f"the row numbers in {name!r} are left out" in found.notes) == left_out

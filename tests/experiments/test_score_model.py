@@ -33,6 +33,12 @@ def test_a_training_narrows_its_own_method_most_and_others_by_what_they_share():
     assert after.whole()[0][1] == pytest.approx(80.0, abs=0.5)
 
 
+@pytest.mark.parametrize("variance", [0.01, 0.25])
+def test_after_a_training_on_all_rows_its_own_noise_is_what_stays_open(variance: float):
+    seen = [Observation(arm=1, size=400, points=80.0, variance=variance)]
+    assert model(sd=20.0).given(seen).whole()[1][1] == pytest.approx(variance**0.5, rel=0.05)
+
+
 def test_a_published_power_law_is_found_again_at_eight_times_the_rows():
     curve = {n: 90 - 60 * n**-0.5 for n in SIZES}
     seen = [Observation(0, n, curve[n], 0.05) for n in SIZES[:-1]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +62,18 @@ def test_the_rate_lies_in_its_range_and_every_factor_moves_it_the_right_way(
         assert rate(method, family, hidden, batch, steps=2 * steps, alpha=alpha) <= said.value * slack
     if alpha is not None:
         assert rate(method, family, hidden, batch, steps=steps, alpha=2 * alpha) <= said.value * slack
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("alpha", [None, 16.0, 32.0])
+@pytest.mark.parametrize("steps", [None, 300, 4000])
+def test_the_factors_that_are_told_make_the_rate(method, alpha, steps):
+    said = law_rate(RateQuestion(method, "llama", 4096, 32, steps, alpha))
+    factors = [float(one) for one in re.findall(r" x([\d.e+-]+)", said.why)]
+    begin = float(re.search(r"law: (\S+) at width", said.why)[1])
+    assert said.value == pytest.approx(begin * math.prod(factors), rel=0.06)
+    assert ("alpha" in said.why) == (method != "full" and alpha == 16.0)
+    assert ("steps" in said.why) == (method != "full" and steps is not None)
 
 
 def test_the_best_rates_of_searches_that_the_law_did_not_see_lie_in_its_range():

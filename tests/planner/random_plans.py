@@ -91,6 +91,8 @@ def faults(problem: Problem, pools: np.ndarray, slots: dict[int, Slot]) -> list[
             said.append(f"{job} is elsewhere")
         if slot.begin < problem.release[job] - 1e-6:
             said.append(f"{job} begins before it may")
+        if abs(slot.begin - float(machines.calendar.opens_at(slot.begin))) > 1e-6:
+            said.append(f"{job} begins while its machine is closed")
         if slot.end > problem.due[job] + 2 * SLACK_SECONDS:
             said.append(f"{job} is late")
         if abs(slot.end - machines.finish(slot.begin, work)) > 1e-6:

@@ -10,13 +10,16 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Lla
 
 import advisor
 from advisor.catalog.constants import load_constants
+from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import resolve_model
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Rollout, Workload
 from advisor.errors import BadRequest, IllegalRecipe, UnsupportedModel
 from advisor.estimator.generation.generation_memory import _inside, own_generation
+from advisor.estimator.generation.generation_time import GeneratedAtOnce, _engine_seconds
 from advisor.estimator.generation.key_value_cache import cache_bytes, layers_of
+from advisor.estimator.step_time.step_simulator import rates_of
 from tests.conformance.test_allocated_bytes import Counted
 
 SIZES: dict[str, Any] = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 192, "num_attention_heads": 4}
@@ -167,3 +170,18 @@ def test_a_group_is_made_whole_where_nobody_says(asked: Any):
 @pytest.mark.parametrize(("name", "inside"), [("openai-community/gpt2", 4 * 768), ("meta-llama/Llama-3.2-1B", 8192)])
 def test_a_family_without_a_word_for_its_inner_width_has_four_times_the_hidden_one(name: str, inside: int):
     assert _inside(resolve_model(name)) == inside
+
+
+@pytest.mark.parametrize("engine", ["vllm", "vllm-server"])
+def test_an_engine_reads_the_prompt_of_a_group_once(engine: Any):
+    spec, gpu = resolve_model("Qwen/Qwen2.5-7B"), find_gpu("H100-SXM")[0]
+    recipe = Recipe(method="lora", micro_batch_size=8)
+    asked = GeneratedAtOnce(count=64, prompt=2000.0, completion=100.0)
+
+    def seconds(group: int) -> float:
+        rollout = Rollout(num_generations=group, completion_length=100, engine=engine)
+        return _engine_seconds(spec, recipe, rollout, rates_of(gpu), gpu, asked).mid
+
+    flop = load_constants("generation")["engine_flop"].value * rates_of(gpu).half_flop_s
+    spared = 2 * (spec.parameters or 0) * 2000 * (64 / 2 - 64 / 8)
+    assert seconds(2) - seconds(8) == pytest.approx(spared / flop, rel=1e-6)

@@ -65,8 +65,9 @@ def test_a_machine_that_is_never_taken_away_costs_its_time_and_more_odds_only_mo
     assert found[0] > TEN_HOURS.mid
 
 
-def test_a_job_on_several_machines_stops_where_one_of_them_does():
-    alone, both = (on_spot(TEN_HOURS, machine(OFTEN, count=2, nodes=nodes)) for nodes in (1, 2))
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_job_on_several_machines_stops_where_one_of_them_does_however_many_gpus_each_has(count):
+    alone, both = (on_spot(TEN_HOURS, machine(OFTEN, count=count, nodes=nodes)) for nodes in (1, 2))
     twice = OFTEN.model_copy(update={"per_hour": 4})
     assert both.mid == pytest.approx(10 * HOUR * lengthening(twice))
     assert alone.mid == pytest.approx(10 * HOUR * lengthening(OFTEN))

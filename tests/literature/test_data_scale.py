@@ -32,9 +32,10 @@ def test_a_true_power_law_lies_in_its_own_interval(ceiling, decay, first, factor
     assert later.low <= truth <= later.high
 
 
-def test_points_and_fractions_give_the_same_samples():
-    fractions = data_needed({100: 0.61, 400: 0.68}, 0.75)
-    points = data_needed({100: 61, 400: 68}, 75)
+@pytest.mark.parametrize("spread", [None, 0.002, 0.03])
+def test_points_and_fractions_give_the_same_samples(spread):
+    fractions = data_needed({100: 0.61, 400: 0.68}, 0.75, seeds_spread=spread)
+    points = data_needed({100: 61, 400: 68}, 75, seeds_spread=spread and 100 * spread)
     assert fractions.samples is not None
     assert points.samples is not None
     assert fractions.samples.mid == pytest.approx(points.samples.mid)

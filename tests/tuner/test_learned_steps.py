@@ -119,6 +119,18 @@ def test_a_finished_study_is_learned_from_and_named(finished):
     assert "--no-earlier-studies" in said
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_better_of_two_earlier_trials_is_the_one_learned_from_as_better(finished, higher):
+    path = finished.folder / "study.json"
+    whole = store.read(TunedStudy, path)
+    scores = [0.1 * (i + 1) for i in range(LEAST_TRIALS)]
+    trials = tuple(t.model_copy(update={"values": (s,)}) for t, s in zip(whole.trials, scores, strict=True))
+    store.write(whole.model_copy(update={"trials": trials, "higher_is_better": higher}), path)
+    (found,), _ = earlier_studies(finished.request)
+    learned = [one.score for one in found.trials]
+    assert learned == sorted(learned, reverse=not higher)
+
+
 @pytest.mark.parametrize(
     "other",
     [

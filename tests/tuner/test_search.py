@@ -133,6 +133,18 @@ def test_a_plan_counts_the_trainings_after_the_search(monkeypatch):
 FINALS = {"finalists": 3, "final_seeds": 3}
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_price_of_a_plan_is_of_its_trials_and_its_finals_on_however_many_workers(monkeypatch, workers, seeds):
+    known = Prediction(None, Quantity.around(100.0, 0.1, 0.1, "s", "modelled", "told"), None, 1)
+    monkeypatch.setattr("advisor.tuner.budget.predict", lambda *_: known)
+    asked = {"budget": Budget(trials=9, usd_per_hour=36.0), "seeds": seeds}
+    plan = make_plan(toy_request(**asked, **FINALS)[0], workers=workers)
+    # 9 trials of so many seeds, and the two other seeds of three finalists, each 100 s at a cent a second
+    assert plan.usd.mid == pytest.approx(9 * seeds + 6)
+    assert make_plan(toy_request(**asked)[0], workers=workers).usd.mid == pytest.approx(9 * seeds)
+
+
 @given(budget=st.floats(50, 20000), seeds=st.integers(1, 3), workers=st.integers(1, 4))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_plan_in_hours_holds_trials_and_finals(budget, seeds, workers, monkeypatch):

@@ -25,6 +25,7 @@ from tests.tuner.studies import (
     no_settings_twice,
     resuming,
     states,
+    toy_request,
     until,
 )
 
@@ -49,6 +50,19 @@ def test_a_study_that_goes_on_is_looked_for_where_it_was_begun(tmp_path, monkeyp
     monkeypatch.setenv("OPTUNA_STORAGE", secret)
     assert url_to_resume(url_to_store(secret, tmp_path), None, tmp_path) == secret
     assert url_to_resume(url_to_store(url, tmp_path), None, tmp_path) == url
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_study_that_goes_on_and_a_further_worker_or_machine_draw_settings_of_their_own(name):
+    request, _ = toy_request(sampler=name)
+
+    def drawn(**session):
+        study = optuna.create_study(sampler=ledger.sampler_of(request, **session))
+        return study.ask().suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+
+    assert drawn() == drawn()
+    sessions = [{}, {"begun": 1}, {"begun": 7}, {"worker": 1}, {"worker": 2}, {"salt": 12345}]
+    assert len({drawn(**session) for session in sessions}) == len(sessions)
 
 
 def test_a_storages_file_is_known_by_its_whole_path(tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def _contradiction(draw: random.Random, place: Path) -> Asked:
             [*estimate, "--method", "lora", "--task", "vision"],
             [*estimate, "--method", "lora", "--gpus", "8", "--nodes", "3"],
             [*estimate, "--method", "lora", "--gpu-memory", "24GB", "--gpu", "auto"],
-            [*estimate, "--method", "lora", "--use-liger-kernel", "--fused-loss", "cce"],
+            [*estimate, "--method", "lora", "--trainer", "unsloth", "--fused-loss", "cce"],
             [*estimate, "--method", "lora", "--seq-len", "100000"],
             [*recommend, "--budget-usd", "5"],
             [*recommend, "--deadline-hours", "5"],

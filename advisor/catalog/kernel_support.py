@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from advisor.catalog.fused_kernels import (
     CUT,
@@ -53,7 +52,9 @@ def with_kernels(
     recipe, notes = _with_lora(recipe, gpu, lora)
     if recipe.trainer == "unsloth":
         if liger or loss not in (None, "none"):
-            raise _refused("unsloth brings kernels and a loss of its own", "use_liger_kernel")
+            raise _refused(
+                "unsloth brings kernels and a loss of its own", "use_liger_kernel" if liger else "fused_loss"
+            )
         _check_card(recipe, gpu)
         return recipe, (*notes, *_of_unsloth(recipe, spec))
     if not liger and loss in (None, "none"):
@@ -157,15 +158,19 @@ def _check_card(recipe: Recipe, gpu: Gpu | None) -> None:
     plain = recipe.layer_kernels == "none" and recipe.fused_loss == "none" and recipe.trainer != "unsloth"
     if gpu is None or plain:
         return
+    asked = "fused_loss" if recipe.layer_kernels == "none" else "use_liger_kernel"
+    if recipe.trainer == "unsloth":
+        asked = "trainer"
     if gpu.vendor not in _TRITON:
-        raise _refused(f"Triton's kernels do not run on {gpu.name}", "use_liger_kernel")
+        raise _refused(f"Triton's kernels do not run on {gpu.name}", asked)
     least = _CUT_LEAST if recipe.fused_loss == "cce" else _LEAST
     if gpu.compute_capability is not None and gpu.compute_capability < least:
-        raise _refused(f"these kernels need compute capability {least:g}, and {gpu.name} has less", "use_liger_kernel")
+        raise _refused(f"these kernels need compute capability {least:g}, and {gpu.name} has less", asked)
     if recipe.fused_loss == "cce" and recipe.compute_dtype == "float32":
         raise _refused("cut cross entropy computes in 16 bits only, and this recipe in float32", "fused_loss")
 
 
 def _refused(reason: str, field: str) -> IllegalRecipe:
-    instead: Mapping[str, Any] = {"use_liger_kernel": "--use-liger-kernel", "fused_loss": "--fused-loss"}
-    return IllegalRecipe(reason, hints=[f"to go on: leave {instead[field]} out"], field=field)
+    if field == "trainer":
+        return IllegalRecipe(reason, hints=["nearest legal choice: --trainer trl"], field=field)
+    return IllegalRecipe(reason, hints=[f"to go on: leave --{field.replace('_', '-')} out"], field=field)

@@ -63,6 +63,23 @@ def test_kernels_that_cannot_be_are_refused_with_a_way_out(fields, word):
 
 
 @pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"use_liger_kernel": True, "trainer": "unsloth"}, "leave --use-liger-kernel out"),
+        ({"fused_loss": "cce", "trainer": "unsloth"}, "leave --fused-loss out"),
+        ({"use_liger_kernel": True, "gpu": "Apple-M4-Max-64GB"}, "leave --use-liger-kernel out"),
+        ({"fused_loss": "cce", "gpu": "T4", "dtype": "float16"}, "leave --fused-loss out"),
+        ({"trainer": "unsloth", "gpu": "Apple-M4-Max-64GB"}, "--trainer trl"),
+    ],
+    ids=str,
+)
+def test_the_way_out_names_what_was_asked(fields, hint):
+    with pytest.raises(IllegalRecipe) as refused:
+        asked(**fields)
+    assert any(hint in said for said in refused.value.hints), refused.value.hints
+
+
+@pytest.mark.parametrize(
     ("fields", "precision", "lora"),
     [
         ({"trainer": "axolotl"}, "bfloat16 with bf16 autocast", True),

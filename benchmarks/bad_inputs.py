@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "CUDA_VISIBLE_DEVICES": ("-1", "abc", "99"),
     "OMP_NUM_THREADS": ("0", "-1", "abc"),
 }
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STREAMS = ("stdin closed", "stdout closed", "stderr closed", "stdout full", "reader gone", "few files", "small files",
            "no folder")  # fmt: skip
 
@@ -90,6 +92,9 @@ def bad_environment(draw: random.Random, place: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"kind": "environment", "faults": [f"hang: {name}={value} {words}"], "asked": words}
     said = told(done)
+    if name == "FORCE_COLOR":
+        # who asks for colours gets them; any other control character stays a fault
+        said |= {stream: COLOURS.sub("", said[stream]) for stream in ("out", "err")}
     found = list(faults("environment", said))
     more = f": {name}={value[:60]}, {' '.join(words)}: {said['err'][-200:]}"
     return {"kind": "environment", "faults": [f + more for f in found], "asked": [name, value[:60], *words],

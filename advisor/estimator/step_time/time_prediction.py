@@ -145,8 +145,7 @@ def _interval(
     calibration: Calibration | None, gpu: Gpu, model: str, shares: Floats, rates_missing: bool
 ) -> tuple[float, float, Basis, str]:
     """Relative ends of a step's range: fitted where runs of this device are at hand, else the catalogue's."""
-    error = time_constants(gpu.generation)["time_error"]
-    below, above = error.value - error.low, error.high - error.value
+    below, above = _unmeasured(gpu.generation, shares)
     if calibration is not None and calibration.device == POOLED:
         worse = 2 if rates_missing else 1
         return _borrowed(calibration, gpu, worse * below, worse * above)
@@ -171,6 +170,16 @@ def _interval(
     if rates_missing:
         return 2 * below, 2 * above, "modelled", "simulated with constants of no one GPU and a stand-in rate"
     return below, above, "modelled", f"simulated with constants of no one GPU; no measured run of {gpu.name}"
+
+
+def _unmeasured(generation: str, shares: Floats) -> tuple[float, float]:
+    """Relative ends of a step's range on a card nobody measured: wider, the more the host or launches bound it."""
+    constants = time_constants(generation)
+    device, host = constants["time_error"], constants["host_time_error"]
+    share = float(shares[BOUNDS.index("host")] + shares[BOUNDS.index("launches")])
+    low = device.low + share * (min(device.low, host.low) - device.low)
+    high = device.high + share * (max(device.high, host.high) - device.high)
+    return device.value - low, high - device.value
 
 
 def _borrowed(pooled: Calibration, gpu: Gpu, below: float, above: float) -> tuple[float, float, Basis, str]:

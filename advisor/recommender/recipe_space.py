@@ -120,11 +120,11 @@ def bases_to_try(question: ResolvedRequest, method: Method) -> Iterator[Base]:
             allowed -= {"nf4"}
     bases: list[Base] = [base for base in SMALLER_BASES[start:] if base in allowed]
     for base in bases:
-        if base == bases[-1] or _weights_fit(question, base):
+        if base == bases[-1] or weights_fit(question, base):
             yield base
 
 
-def _weights_fit(question: ResolvedRequest, base: Base) -> bool:
+def weights_fit(question: ResolvedRequest, base: Base) -> bool:
     """Whether the weights alone leave room; a lower bound, which spares the trace of what cannot fit."""
     if question.spec.parameters is None:
         return True
@@ -171,7 +171,7 @@ def precisions_to_try(question: ResolvedRequest, method: Method, base: Base) -> 
 
 
 def _trained_fit(question: ResolvedRequest, method: Method, precision: Mapping[str, Any]) -> bool:
-    """Whether weights, gradients and state leave room: a lower bound, as `_weights_fit`."""
+    """Whether weights, gradients and state leave room: a lower bound, as `weights_fit`."""
     if question.spec.parameters is None:
         return True
     each = 4.0

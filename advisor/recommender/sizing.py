@@ -28,6 +28,7 @@ from advisor.recommender.recipe_space import (
     precisions_to_try,
     said_by_base,
     smallest_micro_batch,
+    weights_fit,
     with_micro_batch,
 )
 from advisor.recommender.recommend_request import ResolvedRequest
@@ -103,7 +104,9 @@ def fit(question: ResolvedRequest, name: str, costs: Costs) -> MethodOutcome:
     illegal: dict[Base, str] = {}
     for base, precision in _ways_to_store(question, method):
         fitting: list[Candidate] = []
-        for checkpointing in checkpointing_to_try(question, method):
+        tried = checkpointing_to_try(question, method)
+        # where the weights alone do not fit, the step that holds least says what is missing, at half the traces
+        for checkpointing in tried if weights_fit(question, base) else tried[-1:]:
             if fitting and not _worth_recomputing(question, fitting[0], costs):
                 break
             recipe = make_recipe(question, method, base, checkpointing=checkpointing, precision=precision)

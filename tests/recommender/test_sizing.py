@@ -8,6 +8,7 @@ from advisor.errors import BadRequest
 from advisor.recommender.recipe_space import bases_to_try, methods_asked, said_by_base
 from advisor.recommender.recommend_request import checked, resolve
 from advisor.recommender.sizing import fit
+from tests.recommender.conftest import make_candidate
 
 
 class Refusing:
@@ -18,6 +19,19 @@ class Refusing:
 
     def largest_micro_batch(self, workload, recipe, hardware, spec, at_most):
         raise BadRequest(self.reasons[recipe.base])
+
+
+class Tracing:
+    """Costs that note each recipe they are asked of, none of which fits."""
+
+    def __init__(self):
+        self.asked = []
+
+    def largest_micro_batch(self, workload, recipe, hardware, spec, at_most):
+        self.asked.append((recipe.base, recipe.gradient_checkpointing))
+
+    def price(self, workload, recipe, hardware, spec, *, thorough=True):
+        return make_candidate(recipe.method, gib=90.0, base=recipe.base).model_copy(update={"fits": False})
 
 
 def question(gpu="RTX-3090", **asked):
@@ -34,6 +48,20 @@ def test_each_base_keeps_its_reason():
         assert reasons[base] in said
     alike = fit(asked, "lora", Refusing(dict.fromkeys(reasons, "one reason"))).refusal.reason
     assert alike == "one reason"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked"),
+    [
+        ("A100-40GB", [("dtype", False), ("dtype", True)]),
+        ("T4", [("dtype", True)]),
+    ],
+)
+def test_what_the_weights_alone_fill_is_traced_once(gpu, asked):
+    """Of 16 GB of weights a T4 holds none, so the smallest step says what is missing."""
+    costs = Tracing()
+    found = fit(question(gpu=gpu, method="lora", base=("dtype",)), "lora", costs)
+    assert (costs.asked, found.refusal.kind) == (asked, "does-not-fit")
 
 
 def test_a_method_is_turned_away_only_where_no_base_of_it_runs():

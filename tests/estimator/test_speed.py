@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from advisor.catalog.constants import time_constants
 from advisor.domain.hardware import Gpu
 from advisor.domain.profile import Calibration, Coefficient
 from advisor.domain.recipe import Recipe
@@ -12,8 +13,8 @@ from advisor.domain.trace.trace_schema import PHASES
 from advisor.domain.workload import Workload
 from advisor.estimator.batch_lengths import lengths_of
 from advisor.estimator.measurements import POOLED
-from advisor.estimator.step_time.step_simulator import TIME_NAMES, default_time
-from advisor.estimator.step_time.time_prediction import constants_of, time_of
+from advisor.estimator.step_time.step_simulator import BOUNDS, TIME_NAMES, default_time
+from advisor.estimator.step_time.time_prediction import _unmeasured, constants_of, time_of
 
 GPU = Gpu.model_validate(
     {
@@ -127,3 +128,18 @@ def test_advice_follows_what_a_step_is_bound_by(maker):
     make.op("matmul", flop=((1e10, 1, 1, 0),))
     time, _ = timed(make.timeline())
     assert time.advice == ()
+
+
+@pytest.mark.parametrize("generation", ["Ampere", "Volta", "Hopper", ""])
+def test_what_the_host_bounds_is_known_less_well(generation):
+    """Nobody says what host a card has: the range grows with its share, and is never narrower than the device's."""
+    ends: list[tuple[float, float]] = []
+    for host, launches in ((0.0, 0.0), (0.3, 0.0), (0.3, 0.3), (1.0, 0.0)):
+        shares = np.zeros(len(BOUNDS))
+        shares[BOUNDS.index("host")], shares[BOUNDS.index("launches")] = host, launches
+        ends.append(_unmeasured(generation, shares))
+    constants = time_constants(generation)
+    device, hosts = constants["time_error"], constants["host_time_error"]
+    assert ends[0] == (device.value - device.low, device.high - device.value)
+    assert ends[-1] == pytest.approx((1 - min(device.low, hosts.low), max(device.high, hosts.high) - 1))
+    assert ends == sorted(ends)

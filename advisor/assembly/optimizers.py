@@ -26,7 +26,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
     Raises:
         UnknownName: no such optimizer.
         IllegalRecipe: one of transformers' that is not modelled, with the reason.
-        MissingExtra: one of bitsandbytes' or optimi's without its package.
+        MissingExtra: one of another library's without its package.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     lr = recipe.learning_rate or DEFAULT_LEARNING_RATE
@@ -34,8 +34,12 @@ def make_optimizer(model: nn.Module, recipe: Recipe, method_optimizer: str | Non
         from advisor.assembly.adapters.method_optimizers import make_method_optimizer
 
         return make_method_optimizer(method_optimizer, model, recipe, lr)
-    name = find_optimizer(recipe.optimizer).name
-    return OPTIMIZERS[name](parameters, lr, recipe.weight_decay)
+    named = find_optimizer(recipe.optimizer)
+    if named.in_backward:
+        from advisor.assembly.library_optimizers.fused_backward import fused_optimizer
+
+        return fused_optimizer(named.name, model, lr, recipe.weight_decay)
+    return OPTIMIZERS[named.name](parameters, lr, recipe.weight_decay)
 
 
 def give_own_rate(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float) -> None:
@@ -82,7 +86,7 @@ def _adafactor(parameters: list[Any], lr: float, decay: float) -> torch.optim.Op
 
 
 def _stable_adamw(parameters: list[Any], lr: float, decay: float) -> torch.optim.Optimizer:
-    from advisor.assembly.kahan_summation import stable_adamw
+    from advisor.assembly.library_optimizers.kahan_summation import stable_adamw
 
     return stable_adamw(parameters, lr, decay)
 

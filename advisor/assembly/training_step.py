@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from advisor.assembly.library_optimizers.backward_pass import backward_pass, updates_in_backward
 from advisor.domain.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -67,17 +68,21 @@ class Stepper:
                 self.inputs = {}
         self.mark("backward")
         assert self.loss is not None
-        self.backward(self.loss)
+        self._backward(self.loss)
         if self.recipe.max_grad_norm:
             self.mark("clip")
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         self.mark("optimizer")
-        self.optimizer.step()
+        if not updates_in_backward(self.optimizer):
+            self.optimizer.step()
         self.accumulating = False
         self._reallocate()
         if self.recipe.trainer != "loop":
             self.mark("between")
             self.optimizer.zero_grad()
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        backward_pass(self.optimizer, loss, self.backward)
 
     def _reallocate(self) -> None:
         """AdaLoRA's own part of a step, as peft prescribes it after each: importance scores, and ranks pruned by them.
@@ -125,10 +130,10 @@ class Stepper:
             self.accumulating = True
             assert self.loss is not None
             self.mark("backward")
-            self.backward(self.loss)
+            self._backward(self.loss)
             return
         inputs = make_inputs()
         self.mark("forward")
         loss = self._trainer_loss(inputs)
         self.mark("backward")
-        self.backward(loss)
+        self._backward(loss)

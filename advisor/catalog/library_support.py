@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from advisor.catalog.gpus.capabilities import no_bf16
 from advisor.catalog.methods.method import Method
-from advisor.catalog.optimizer_names import OPTIMIZERS
+from advisor.catalog.optimizer_names import Named, optimizer_named, updates_in_backward
 from advisor.domain.hardware import Gpu
 from advisor.domain.recipe import Recipe
 from advisor.domain.request.vocabulary import Task
@@ -59,6 +59,8 @@ class Runs:
 BITSANDBYTES: Final = "bitsandbytes 0.50.2, README (accelerator support) and docs/source/installation.mdx"
 PAGES: Final = "bitsandbytes 0.50.2, functional.get_paged, and its optimizers, which page nothing on a CPU"
 OPTIMI: Final = "torch-optimi 0.3.3, utils._default_to_triton, and Triton's README (compute capability 8.0 and above)"
+ADALOMO: Final = "lomo-optim 0.1.1, AdaLomo.__init__, which puts its statistics on a CUDA device whatever the model's"
+FUSED: Final = "lomo-optim 0.1.1, fuse_update, and accelerate 1.15, Accelerator.backward and AcceleratedOptimizer.step"
 ON_CPU_TOO: Final = frozenset({"nvidia", "amd", "cpu"})
 SUPPORT: Final[Mapping[str, Runs]] = {
     "nf4": Runs(ON_CPU_TOO | {"apple"}, 6.0, BITSANDBYTES),
@@ -66,6 +68,7 @@ SUPPORT: Final[Mapping[str, Runs]] = {
     "8-bit optimizers": Runs(ON_CPU_TOO, 6.0, BITSANDBYTES),
     "paged optimizers": Runs(ON_CPU_TOO, 6.0, PAGES),
     "Kahan summation": Runs(ON_CPU_TOO, 8.0, OPTIMI),
+    "adalomo": Runs(frozenset({"nvidia", "amd"}), 0.0, ADALOMO),
     "fp16 mixed precision": Runs(
         frozenset({"nvidia", "amd", "apple", "huawei"}), 0.0, "accelerate 1.15, Accelerator.__init__, supported_device"
     ),
@@ -86,6 +89,10 @@ STATE_IN_WEIGHT_DTYPE: Final = frozenset(
 In float16 the square of a gradient below 2.4e-4 is 0 there, and so is AdamW's epsilon, 1e-8: the update is infinite.
 bitsandbytes' and Adafactor compute in float32 (bitsandbytes 0.50.2, kernels; transformers 5.23, its own Adafactor).
 """
+
+
+AFTER_THE_STEP: Final = frozenset({"adalora", "adamss"})
+"""Methods that read gradients when the optimizer has stepped (peft 0.21.2, `update_and_allocate`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +155,12 @@ class Refused:
         """The fields as options of the command line."""
         if self.instead is None:
             return "an NVIDIA or AMD GPU: see advisor gpus"
-        flags = {"attention": "attn-implementation"}
+        flags = {"attention": "attn-implementation", "micro_batch_size": "batch-size"}
 
         def said(field: str, value: Any) -> str:
             flag = flags.get(field, field.replace("_", "-"))
+            if value is None:
+                return f"no --{flag}"
             if isinstance(value, bool):
                 return f"--{'' if value else 'no-'}{flag}"
             return f"--{flag} {value}"
@@ -238,20 +247,54 @@ def _base(setup: Setup) -> Refused | None:
 
 
 def _optimizer(setup: Setup) -> Refused | None:
-    named = next((one for one in OPTIMIZERS if one.name == setup.recipe.optimizer), None)
-    if named is None or not named.package:
-        return None
-    own = "Kahan summation" if named.keeps_updates else "8-bit optimizers"
-    part = "paged optimizers" if named.paged else own
-    if setup.runs(part):
+    named = optimizer_named(setup.recipe.optimizer)
+    part = _part_of(named)
+    if named is None or part not in SUPPORT or setup.runs(part):
         return None
     # what AdamW cannot train in float16, another precision has to
     instead: dict[str, Any] = {"optimizer": "adamw_torch", **(_safe(setup) if setup.trained_in == "float16" else {})}
     if named.keeps_updates:
         reason = f"{named.name} is optimi's, whose Triton kernels do not run on {setup.name}"
+    elif named.in_backward:
+        reason = f"{named.name} keeps its statistics on a CUDA device, which {setup.name} is not"
     else:
         reason = f"{named.name} is bitsandbytes', whose {part} do not run on {setup.name}"
     return Refused(reason, instead, SUPPORT[part].source)
+
+
+def _part_of(named: Named | None) -> str:
+    """The row of SUPPORT that says where an optimizer runs; one that has none runs wherever torch does."""
+    if named is None:
+        return ""
+    if named.paged:
+        return "paged optimizers"
+    return {"torch-optimi": "Kahan summation", "bitsandbytes": "8-bit optimizers"}.get(named.package, named.name)
+
+
+def _in_backward(setup: Setup) -> Refused | None:
+    """What an update within the backward pass leaves no room for."""
+    recipe, name = setup.recipe, setup.recipe.optimizer
+    if not updates_in_backward(setup.optimizer):
+        return None
+    if recipe.gradient_accumulation > 1:
+        together = recipe.micro_batch_size * recipe.gradient_accumulation
+        reason = f"{name} updates weights in each backward pass: gradients of several cannot be accumulated"
+        return Refused(reason, {"micro_batch_size": together, "gradient_accumulation": 1}, FUSED)
+    if recipe.mixed_precision == "fp16":
+        reason = f"{name} would use gradients as the GradScaler of fp16 scaled them: it runs before they are unscaled"
+        return Refused(reason, {"mixed_precision": "no" if setup.half == "fp16" else "bf16"}, FUSED)
+    if setup.trained_in == "float16" and name == "lomo":
+        reason = "lomo over float16 weights scales no loss, or asks for a norm of gradients that no trainer takes"
+        return Refused(reason, {"dtype": "float32"}, FUSED)
+    if setup.method.name in AFTER_THE_STEP:
+        reason = f"{setup.method.name} weighs its ranks by gradients after each step, and {name} keeps none"
+        return Refused(reason, {"optimizer": "adafactor"}, "peft 0.21.2, update_and_allocate")
+    if recipe.head_learning_rate is not None:
+        return Refused(f"{name} knows one learning rate for all parameters", {"head_learning_rate": None}, FUSED)
+    if recipe.trainer == "unsloth":
+        reason = f"unsloth rewrites the Trainer's step, and with {name} that was not traced"
+        return Refused(reason, {"trainer": "hf"}, "unsloth 2026.10.9, models/_utils.py, _unsloth_training_step")
+    return None
 
 
 def _flash(setup: Setup) -> Refused | None:
@@ -270,7 +313,8 @@ def _nothing_to_prepare(setup: Setup) -> Refused | None:
 
 
 RULES: Final[tuple[Callable[[Setup], Refused | None], ...]] = (
-    _allocator, _nothing_to_prepare, _bfloat16, _base, _optimizer, _scaled_bfloat16, _float16_weights, _mixed, _flash,
+    _allocator, _nothing_to_prepare, _bfloat16, _base, _optimizer, _in_backward, _scaled_bfloat16, _float16_weights,
+    _mixed, _flash,
 )  # fmt: skip
 
 

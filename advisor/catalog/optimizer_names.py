@@ -27,6 +27,18 @@ class Named:
         return self.package == "torch-optimi"
 
     @property
+    def in_backward(self) -> bool:
+        """Whether it updates each parameter within the backward pass, so that gradients never exist all at once."""
+        return self.package == "lomo-optim"
+
+    @property
+    def quality_unknown(self) -> str:
+        """Why no quality is predicted under it; "" where AdamW's studies are taken for it."""
+        if not self.in_backward:
+            return ""
+        return f"no study in the catalogue compares methods under {self.name}, and what AdamW's say is not borrowed"
+
+    @property
     def paged(self) -> bool:
         """Whether its state lies in unified memory, which the driver moves between device and host."""
         return self.name.startswith("paged_")
@@ -50,6 +62,7 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
     *_modelled("lion_8bit lion_32bit paged_lion_8bit paged_lion_32bit", "bitsandbytes"),
     *_modelled("rmsprop_bnb rmsprop_bnb_8bit rmsprop_bnb_32bit", "bitsandbytes"),
     *_modelled("stable_adamw", "torch-optimi"),
+    *_modelled("lomo adalomo", "lomo-optim"),
     *_refused("adamw_torch_xla", "torch_xla", "it runs on XLA devices alone", "adamw_torch"),
     *_refused("adamw_torch_npu_fused", "torch_npu", "it runs on Ascend NPUs alone", "adamw_torch_fused"),
     *_refused("adamw_anyprecision", "torchdistx", _UNTRACED.format("torchdistx"), "adamw_torch"),
@@ -62,7 +75,6 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
         "galore_adamw_layerwise galore_adamw_8bit_layerwise galore_adafactor_layerwise", "galore_torch", _IN_BACKWARD,
         "adamw_torch with the method galore, advisor's own form of it",
     ),
-    *_refused("lomo adalomo", "lomo_optim", _IN_BACKWARD, "adafactor"),
     *_refused("grokadamw", "grokadamw", _UNTRACED.format("grokadamw"), "adamw_torch"),
     *_refused(
         "schedule_free_radam schedule_free_adamw schedule_free_sgd", "schedulefree", _UNTRACED.format("schedulefree"),
@@ -74,8 +86,39 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
 """Every name of transformers, and two of ours: `adamw_torch_loop` (foreach=False) and `sgd_momentum` (0.9)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """How a package that is no part of advisor is imported, and the extra that brings it."""
+
+    module: str
+    extra: str
+
+
+PACKAGES: Final = {
+    "bitsandbytes": Package("bitsandbytes", "quant"),
+    "torch-optimi": Package("optimi", "optimi"),
+    "lomo-optim": Package("lomo_optim", "lomo"),
+}
+"""Of the optimizers that are modelled."""
 OF_BITSANDBYTES: Final = frozenset(one.name for one in OPTIMIZERS if one.package == "bitsandbytes")
 KEEPS_UPDATES: Final = frozenset(one.name for one in OPTIMIZERS if one.keeps_updates)
+
+
+def optimizer_named(name: str) -> Named | None:
+    """What is known of a name; None of one that transformers has not, such as a method's own."""
+    return next((one for one in OPTIMIZERS if one.name == name), None)
+
+
+def updates_in_backward(name: str) -> bool:
+    """Whether the optimizer of a name takes no step of its own: each backward pass is one, so none accumulates."""
+    named = optimizer_named(name)
+    return named is not None and named.in_backward
+
+
+def quality_under(name: str) -> str:
+    """Why no quality is predicted under the optimizer of a name; "" where one is."""
+    named = optimizer_named(name)
+    return "" if named is None else named.quality_unknown
 
 
 def find_optimizer(name: str) -> Named:
@@ -85,7 +128,7 @@ def find_optimizer(name: str) -> Named:
         UnknownName: transformers has no such optimizer.
         IllegalRecipe: it has, and it is not modelled; says why and what to take instead.
     """
-    found = next((one for one in OPTIMIZERS if one.name == name), None)
+    found = optimizer_named(name)
     if found is None:
         known = [one.name for one in OPTIMIZERS if not one.refused]
         raise UnknownName.of("optimizer", name, known, list_with="advisor estimate --help")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from advisor.catalog.constants import load_constants
 from advisor.catalog.models.checkpoint import notes_of
 from advisor.catalog.objectives import find_objective, quality_unknown
+from advisor.catalog.optimizer_names import quality_under
 from advisor.catalog.training_precision import keeps_updates, loses_updates, precision_warning, rate_of
 from advisor.domain.candidate import Candidate, Memory, Money, Quality, Time
 from advisor.domain.hardware import Hardware
@@ -326,7 +327,9 @@ def _of_rank(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
 
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:
     """None without a number of samples, which the effect hangs on, of what does not train at all, and unstudied."""
-    if workload.samples is None or quality_unknown(workload.objective) or (warning and recipe.dtype == "float16"):
+    if workload.samples is None or quality_unknown(workload.objective) or quality_under(recipe.optimizer):
+        return None
+    if warning and recipe.dtype == "float16":
         return None
     return quality_of(workload, recipe, spec, trace.total_parameters, trace.trainable_parameters, workload.samples)
 

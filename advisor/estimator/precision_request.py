@@ -12,7 +12,7 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.models.checkpoint import with_stored_base
 from advisor.catalog.models.tasks import task_for
 from advisor.catalog.objectives import rollout_for, task_of, under_objective
-from advisor.catalog.optimizer_names import KEEPS_UPDATES, OF_BITSANDBYTES
+from advisor.catalog.optimizer_names import PACKAGES, optimizer_named, quality_under, updates_in_backward
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
@@ -35,6 +35,12 @@ loaders/model.py; unsloth 2026.10.9 casts what is trained alone, in unsloth_zoo'
 MIXES: Final[dict[str, str]] = {"axolotl": "axolotl 0.19", "unsloth": "unsloth 2026.10.9"}
 """Trainers that mix precisions whenever weights are loaded in 16 bits (axolotl's `bf16` is both; unsloth_zoo,
 training_utils.py, UNSLOTH_MIXED_PRECISION)."""
+
+RATES: Final = {
+    "lomo": "lomo steps by the gradient itself, as SGD",
+    "adalomo": "adalomo scales its rate by the size of each parameter, as Adafactor can",
+}
+"""lomo-optim 0.1.1, lomo.py and adalomo.py."""
 
 INT8_CHECKPOINTED: Final = (
     "int8 base: checkpointing saves little: bitsandbytes' int8 layers keep their inputs where non-reentrant "
@@ -133,7 +139,7 @@ def _settled(
         check_support(gpu, settled, method, task)
         said += tuple(note for note in (allocator_note(gpu),) if note)
     more = to_train_here(settled)
-    return settled, (*notes, *said, *((more,) if more else ()))
+    return settled, (*notes, *said, *optimizer_notes(settled), *((more,) if more else ()))
 
 
 def _taken(
@@ -156,16 +162,35 @@ def _taken(
 
 def to_train_here(recipe: Recipe) -> str:
     """What to install before this machine could train the recipe; "" where nothing is missing. A plan needs none."""
-    if recipe.optimizer in KEEPS_UPDATES and find_spec("optimi") is None:
-        return "planned without torch-optimi, which is not installed here; to train it: pip install 'advisor[optimi]'"
-    if recipe.base == "dtype" and recipe.optimizer not in OF_BITSANDBYTES:
+    named = optimizer_named(recipe.optimizer)
+    needed = {} if named is None or not named.package else {named.package: PACKAGES[named.package]}
+    if recipe.base != "dtype":
+        needed["bitsandbytes"] = PACKAGES["bitsandbytes"]
+    missing = {name: one for name, one in needed.items() if find_spec(one.module) is None}
+    if not missing:
         return ""
-    if find_spec("bitsandbytes") is not None:
-        return ""
+    extras = ",".join(sorted(one.extra for one in missing.values()))
+    which = "which is" if len(missing) == 1 else "which are"
     return (
-        "planned without bitsandbytes, which is not installed here; to train it on this machine: "
-        "pip install 'advisor[quant]'"
+        f"planned without {' and '.join(missing)}, {which} not installed here; to train it on this machine: "
+        f"pip install 'advisor[{extras}]'"
     )
+
+
+def optimizer_notes(recipe: Recipe) -> tuple[str, ...]:
+    """What an optimizer does otherwise than a reader of its recipe would think, and what is not known of it."""
+    name, unknown = recipe.optimizer, quality_under(recipe.optimizer)
+    notes = [f"quality: {unknown}"] if unknown else []
+    if updates_in_backward(name):
+        rate = "" if recipe.learning_rate is None else f", {recipe.learning_rate:g} or another,"
+        notes.append(
+            f"learning rate: the usual ones are AdamW's; {RATES[name]}, so the right one{rate} is to be searched for"
+        )
+        notes.append(
+            f"optimizer: {name} updates each parameter within the backward pass, in float32 and one at a time; no "
+            "gradient is left to clip by its norm (max_grad_norm changes nothing), and none accumulates"
+        )
+    return tuple(notes)
 
 
 def _prepared(recipe: Recipe, asked: bool | None) -> tuple[bool, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from advisor.catalog.objectives import find_objective
-from advisor.catalog.optimizer_names import KEEPS_UPDATES
+from advisor.catalog.optimizer_names import optimizer_named
 from advisor.domain.request.export_options import ExportOptions
 from advisor.domain.request.validation import check_names
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
@@ -85,9 +85,11 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
     if job.recipe.expandable_segments:
         command = f"env {SEGMENTS} {command}"
         notes = (*notes, f"priced with {SEGMENTS} in the environment, which no file of a trainer says")
-    more_packages = ("torch-optimi",) if job.recipe.optimizer in KEEPS_UPDATES else ()
+    named = optimizer_named(job.recipe.optimizer)
+    # a tool for quantised bases brings bitsandbytes of its own
+    more_packages = () if named is None or named.package in ("", "bitsandbytes") else (named.package,)
     if more_packages:
-        notes = (*notes, f"to install besides: pip install torch-optimi, which has {job.recipe.optimizer}")
+        notes = (*notes, f"to install besides: pip install {more_packages[0]}, which has {job.recipe.optimizer}")
     if launcher is not None:
         if launcher not in LAUNCHERS:
             raise UnknownName.of("launcher", launcher, list(LAUNCHERS), list_with="advisor export --help")

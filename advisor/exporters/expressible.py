@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final, Literal
 
 from advisor.catalog.fused_kernels import WITH_LORA_KERNELS
-from advisor.catalog.optimizer_names import find_optimizer
+from advisor.catalog.optimizer_names import find_optimizer, updates_in_backward
 from advisor.catalog.training_precision import rate_of
 from advisor.domain.request.vocabulary import Task, Trainer
 from advisor.exporters.export_job import ExportJob
@@ -77,6 +77,11 @@ def against_optimizer(job: ExportJob, *, prepares: bool = False) -> str | None:
         return f"transformers has no optimizer {recipe.optimizer}"
     if job.method.optimizer is None:
         find_optimizer(recipe.optimizer)
+    if updates_in_backward(recipe.optimizer):
+        if recipe.gradient_accumulation > 1:
+            return f"{recipe.optimizer} updates weights in each backward pass: no gradients accumulate"
+        if recipe.weight_decay:
+            return f"transformers hands {recipe.optimizer} no weight decay, and the recipe has one"
     if recipe.warmup_ratio >= 1:
         return "a warm-up as long as the training cannot be written: 1 is read as one step"
     return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from advisor.catalog.objectives import quality_unknown
+from advisor.catalog.optimizer_names import quality_under
 from advisor.domain.candidate import Candidate
 from advisor.errors import UnknownName
 from advisor.recommender.criteria import chance_better, dominates, expected_effect, has_evidence, training_seconds
@@ -55,7 +56,8 @@ class Policy:
             return self.rule(candidates, tolerance)
         near = _by_cost(candidates)
         first = _incumbent(candidates) or near[0]
-        reason = quality_unknown(first.workload.objective) or "without a number of samples no quality can be predicted"
+        unknown = quality_unknown(first.workload.objective) or quality_under(first.recipe.optimizer)
+        reason = unknown or "without a number of samples no quality can be predicted"
         because = f"{_name(first)} by default: {reason}"
         return _led_by(first, near, candidates, because)
 

@@ -12,6 +12,7 @@ from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
 from advisor.catalog.objectives import find_objective, trainer_for, under_objective
+from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.catalog.training_precision import usual_precision
 from advisor.domain.hardware import Gpu
 from advisor.domain.recipe import Recipe
@@ -215,6 +216,9 @@ def make_recipe(
     }
     if request.optimizer is not None:
         fields["optimizer"] = request.optimizer
+        if updates_in_backward(request.optimizer):
+            # it knows one rate for all, and transformers hands it no decay
+            fields |= {"head_learning_rate": None, "weight_decay": 0.0}
     chosen = next(precisions_to_try(question, method, base)) if precision is None else precision
     recipe = Recipe.model_validate({**fields, **chosen})
     fewest = smallest_micro_batch(question)
@@ -224,7 +228,9 @@ def make_recipe(
 
 
 def smallest_micro_batch(question: ResolvedRequest) -> int:
-    """Samples of the smallest micro-batch that the objective's trainer takes, a divisor of the effective batch."""
+    """Samples of the smallest micro-batch that objective and optimizer take, a divisor of the effective batch."""
+    if updates_in_backward(question.request.optimizer or ""):
+        return question.workload.effective_batch_size
     fewest, effective = find_objective(question.workload.objective).fewest_rows, question.workload.effective_batch_size
     return next(size for size in range(fewest, effective + 1) if effective % size == 0)
 

@@ -7,12 +7,13 @@ from typing import Unpack
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.objectives import quality_unknown, under_objective
+from advisor.catalog.optimizer_names import quality_under
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Recommendation, Refusal
 from advisor.domain.request.verb_options import RecommendOptions
 from advisor.domain.units import HOUR
 from advisor.errors import BadRequest, DoesNotFit
-from advisor.estimator.precision_request import to_train_here
+from advisor.estimator.precision_request import optimizer_notes, to_train_here
 from advisor.literature.side_effects import side_effects
 from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
@@ -187,6 +188,7 @@ def answer(
             *short_training_note(question),
             *_samples_note(question),
             *may_exceed(question, choice),
+            *optimizer_notes(choice.recipe),
             *((missing,) if (missing := to_train_here(choice.recipe)) else ()),
             *_notes(choice, spot=spot),
         ),
@@ -235,7 +237,7 @@ def weighed_again(
 
 def _with_quality(question: ResolvedRequest, candidate: Candidate, costs: Costs) -> Candidate:
     """The estimator predicts no quality without a number of samples; to compare methods an average over it will do."""
-    if quality_unknown(question.workload.objective):
+    if quality_unknown(question.workload.objective) or quality_under(candidate.recipe.optimizer):
         return candidate.model_copy(update={"quality": None})
     if candidate.quality is not None:
         return candidate

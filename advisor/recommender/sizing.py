@@ -140,6 +140,10 @@ def _ways_to_store(question: ResolvedRequest, method: Method) -> Iterator[tuple[
 def _largest_that_fits(question: ResolvedRequest, recipe: Recipe, costs: Costs) -> Candidate:
     """The recipe at the largest micro-batch that fits and divides the effective batch; at the smallest if none fits."""
     effective = question.batch_of_rank
+    if smallest_micro_batch(question) == effective:
+        return costs.price(
+            question.workload, with_micro_batch(recipe, effective, effective), question.hardware, question.spec
+        )
     micro = costs.largest_micro_batch(question.workload, recipe, question.hardware, question.spec, effective)
     chosen = with_micro_batch(recipe, micro or smallest_micro_batch(question), effective)
     return costs.price(question.workload, chosen, question.hardware, question.spec)

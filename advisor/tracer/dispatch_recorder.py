@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import bisect
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +102,26 @@ class Recorder(TorchDispatchMode):
             self._sequence_home.clear()
         if phase != "backward":
             self._tail = False
+
+    def watch_updates(self, optimizer: Any, parameters: Sequence[nn.Parameter]) -> None:
+        """Updates within the backward pass: name the gradients, which are gone when it ends, and what updates make."""
+
+        def name(p: torch.Tensor) -> None:
+            if p.grad is not None:
+                self.adopt(p.grad, self.home_of(p), "gradients")
+
+        optimizer.around_update = self._updating
+        for p in parameters:
+            p.register_post_accumulate_grad_hook(name)
+
+    @contextmanager
+    def _updating(self) -> Generator[None]:
+        """What an update makes is not the head's or the loss's."""
+        tail, self._tail = self._tail, False
+        try:
+            yield
+        finally:
+            self._tail = tail
 
     def close(self) -> None:
         """The end of the recording: what dies from here on is the recorder's own tidying."""

@@ -23,6 +23,7 @@ from advisor.assembly.attach import attach_and_tell
 from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
+from advisor.assembly.library_optimizers.backward_pass import updates_in_backward
 from advisor.assembly.objectives.objective_loss import FUSED_OUTPUTS, fuses_head, loss_of, prepare_policy
 from advisor.assembly.objectives.reference_model import ReferencePass, build_reference
 from advisor.assembly.objectives.referenced_losses import REFERENCE_OUTPUTS
@@ -349,6 +350,8 @@ def _two_steps(
     if asked.fuses_loss:
         loss = chunked_loss(recorder, asked.recipe)
     stepper = Stepper(model, optimizer, asked.recipe, mark=mark, loss_of=loss, backward=_backward)
+    if updates_in_backward(optimizer):
+        recorder.watch_updates(optimizer, stepper.parameters)
     for number in (1, 2):
         recorder.begin_step(number)
         gc.collect()

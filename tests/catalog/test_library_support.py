@@ -160,3 +160,41 @@ def test_a_grad_scaler_refuses_float16_gradients():
 
 def test_what_no_optimizer_of_the_table_is_missing():
     assert {one.name for one in OPTIMIZERS} >= STATE_IN_WEIGHT_DTYPE - {"galore", "loraplus", "lorafa"}
+
+
+WITHIN_BACKWARD = {
+    "accumulate": ({"gradient_accumulation": 4, "micro_batch_size": 2}, "--batch-size 8 --gradient-accumulation 1"),
+    "GradScaler": ({"mixed_precision": "fp16", "dtype": "float32"}, "--mixed-precision bf16"),
+    "scales no loss": ({"dtype": "float16"}, "--dtype float32"),
+    "gradients after each step": ({"method": "adalora"}, "--optimizer adafactor"),
+    "one learning rate": ({"head_learning_rate": 1e-3}, "no --head-learning-rate"),
+    "unsloth rewrites": ({"trainer": "unsloth"}, "--trainer hf"),
+}
+"""What is refused of LOMO -> the recipe, and the way out."""
+
+
+@pytest.mark.parametrize("reason", WITHIN_BACKWARD)
+def test_what_an_update_within_the_backward_pass_leaves_no_room_for(reason: str):
+    fields, out = WITHIN_BACKWARD[reason]
+    recipe = Recipe.model_validate({"method": "full", "optimizer": "lomo", **fields})
+    setup = Setup(find_gpu("H100")[0], recipe, find_method(recipe.method), "causal-lm")
+    found = refused(setup)
+    assert found is not None
+    assert reason in found.reason
+    assert found.way_out == out
+    ways = dict(found.instead or {})
+    assert refused(Setup(setup.gpu, recipe.model_copy(update=ways), setup.method, "causal-lm")) is None
+    elsewhere = recipe.model_copy(update={"optimizer": "adafactor"})
+    assert reason not in getattr(refused(Setup(setup.gpu, elsewhere, setup.method, "causal-lm")), "reason", "")
+
+
+@pytest.mark.parametrize(("card", "name", "runs"), [
+    ("H100", "adalomo", True), ("MI300X", "adalomo", True), ("Apple-M3-32GB", "adalomo", False),
+    ("cpu", "adalomo", False), ("cpu", "lomo", True), ("Apple-M3-32GB", "lomo", True), ("V100-16GB", "lomo", True),
+])  # fmt: skip
+def test_where_lomo_runs(card: str, name: str, runs: bool):
+    recipe = Recipe(method="full", optimizer=name, dtype="float32")
+    gpu = None if card == "cpu" else find_gpu(card)[0]
+    found = refused(Setup(gpu, recipe, find_method("full"), "causal-lm"))
+    assert (found is None) == runs
+    assert found is None or found.way_out == "--optimizer adamw_torch"

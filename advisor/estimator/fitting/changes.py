@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from advisor.catalog.objectives import find_objective
+from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.domain.candidate import Candidate
 from advisor.domain.hardware import Hardware
 from advisor.domain.model import ModelSpec
@@ -120,7 +121,8 @@ class _Tries:
         """The largest micro-batch that fits and divides the effective batch."""
         together = recipe.micro_batch_size * recipe.gradient_accumulation
         fewest = find_objective(self.candidate.workload.objective).fewest_rows
-        if recipe.micro_batch_size <= fewest or together % fewest:
+        whole = updates_in_backward(recipe.optimizer)
+        if whole or recipe.micro_batch_size <= fewest or together % fewest:
             return
         size = self.largest(self.candidate.workload, recipe, self.hardware, self.spec, together)
         if size is None or size < recipe.micro_batch_size:

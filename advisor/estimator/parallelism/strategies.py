@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.domain.model import ModelSpec
 from advisor.domain.plain_values import is_mapping
 from advisor.domain.recipe import Recipe
@@ -108,8 +109,16 @@ def traced_as(recipe: Recipe, sharding: Sharding) -> Recipe:
     """The recipe whose step a rank runs: where the library casts weights as it gathers them, that of 16-bit weights.
 
     Raises:
-        IllegalRecipe: a base whose weights the strategy cannot shard.
+        IllegalRecipe: a base whose weights the strategy cannot shard, an optimizer that no strategy shares.
     """
+    if updates_in_backward(recipe.optimizer):
+        raise IllegalRecipe(
+            f"{recipe.optimizer} on several GPUs: it updates a parameter before ranks have shared its gradient, so "
+            "their weights drift apart",
+            cause="lomo-optim 0.1.1, fuse_update; accelerate 1.15 never calls it under DeepSpeed",
+            hints=["nearest legal choice: one GPU, or --optimizer adafactor"],
+            field="parallelism",
+        )
     if recipe.base == "int8" and sharding in ("fsdp1", "fsdp2", "zero3"):
         raise IllegalRecipe(
             f"a base in int8 cannot be sharded by {sharding}: its weights are whole numbers beside their scales",

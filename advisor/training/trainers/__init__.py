@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from advisor.catalog.optimizer_names import PACKAGES, optimizer_named
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.errors import IllegalRecipe, UnknownName
+from advisor.errors import IllegalRecipe, MissingExtra, UnknownName
 from advisor.training.trainers.hf import HF
 from advisor.training.trainers.loop import LOOP
 from advisor.training.trainers.trainer import TrainerDoor
@@ -32,7 +35,13 @@ def check_trainer(spec: ModelSpec, workload: Workload, recipe: Recipe) -> None:
     Raises:
         UnknownName: no such trainer.
         IllegalRecipe: with the reason and the trainer that can.
+        MissingExtra: the package of its optimizer is not installed.
     """
+    named = optimizer_named(recipe.optimizer)
+    if named is not None and named.package and find_spec(PACKAGES[named.package].module) is None:
+        raise MissingExtra.of(
+            named.package, extra=PACKAGES[named.package].extra, why=f"the optimizer {recipe.optimizer}"
+        )
     against = find_trainer(recipe.trainer).accepts(spec, workload, recipe)
     if against:
         raise IllegalRecipe(f"trainer {recipe.trainer} cannot run this: {against}", trainer=recipe.trainer)

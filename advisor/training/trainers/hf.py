@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.dataset.encoding import EncodedExample, collate
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -88,6 +89,8 @@ def arguments(work: Work) -> dict[str, Any]:
         "bf16": recipe.mixed_precision == "bf16",
         "fp16": recipe.mixed_precision == "fp16",
         "use_cpu": work.device == "cpu",
+        # the Trainer goes by the name: LOMO's backward pass is another
+        **({"optim": recipe.optimizer} if updates_in_backward(recipe.optimizer) else {}),
         "seed": job.seed,
         "data_seed": job.seed,
         "save_strategy": "no",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from advisor.assembly.library_optimizers.backward_pass import backward_pass, updates_in_backward
 from advisor.dataset.encoding import EncodedExample, collate
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
@@ -49,13 +50,14 @@ class Loop:
                 inputs = {k: v.to(work.device) for k, v in collate(batch, work.tokenizer.pad_token_id).items()}
                 with work.autocast():
                     loss: torch.Tensor = work.model(**inputs).loss * share
-                scaler.scale(loss).backward()
+                backward_pass(optimizer, scaler.scale(loss), torch.autograd.backward)
                 total += float(loss.detach())
-            if recipe.max_grad_norm:
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
-            scaler.step(optimizer)
-            scaler.update()
+            if not updates_in_backward(optimizer):
+                if recipe.max_grad_norm:
+                    scaler.unscale_(optimizer)
+                    torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+                scaler.step(optimizer)
+                scaler.update()
             monitor.after_optimizer(step)
             schedule.step()  # pyright: ignore[reportCallIssue]
             optimizer.zero_grad()

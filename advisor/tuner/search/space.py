@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Option
+from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.domain.plain_values import is_list, is_tuple
 from advisor.domain.recipe import Recipe
 from advisor.domain.recommendation import Setting
@@ -256,7 +257,7 @@ def _range(
 
 def _batch(recipe: Recipe, effective: int) -> dict[str, int]:
     """The micro-batch the recipe was priced with, or less, times the accumulation that makes the effective batch."""
-    micro = min(recipe.micro_batch_size, effective)
+    micro = effective if updates_in_backward(recipe.optimizer) else min(recipe.micro_batch_size, effective)
     while effective % micro:
         micro -= 1
     return {"micro_batch_size": micro, "gradient_accumulation": effective // micro}

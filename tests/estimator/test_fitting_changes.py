@@ -55,7 +55,9 @@ def asked(monkeypatch):
     hardware, spec = Hardware(gpu=find_gpu("L4")[0]), resolve_model("meta-llama/Llama-3.2-3B")
 
     def ask(costs: Costs, *, micro: int = 4, length: int = 1024) -> tuple[list[str], str]:
-        recipe = make_candidate("lora", micro=micro).recipe
+        recipe = make_candidate("full" if isinstance(costs, Full) else "lora", micro=micro).recipe
+        if isinstance(costs, Full):
+            recipe = recipe.model_copy(update={"gradient_accumulation": 1})
         workload = Workload(model="meta-llama/Llama-3.2-3B", seq_len=length)
         first = costs.price(workload, recipe, hardware, spec)
         assert not first.fits
@@ -111,3 +113,49 @@ def test_a_change_that_the_recipe_cannot_take_costs_no_other(asked):
     said, note = asked(Refusing(kept=10, each=4))
     assert [one.partition(" ")[0].rstrip(":") for one in said] == ["--seq-len", "--gradient-checkpointing"]
     assert note == ""
+
+
+KEEPS = {
+    "adamw_torch": (1, 2.0), "adamw_8bit": (1, 0.5), "paged_adamw_8bit": (1, 0), "adafactor": (1, 0), "lomo": (0, 0),
+}  # fmt: skip
+"""Optimizer -> gradients and state as multiples of the weights."""
+
+
+class Full(Costs):
+    """Full fine-tuning of so many GiB of weights: gradients as large, AdamW's state twice, what others keep of both."""
+
+    def price(self, workload: Workload, recipe, hardware, spec, *, thorough: bool = True) -> Candidate:
+        made = super().price(workload, recipe, hardware, spec)
+        gradients, state = (round(share * self.kept * GIB) for share in KEEPS[recipe.optimizer])
+        peak = made.memory.peak_device.mid + gradients + state
+        parts = {**made.memory.breakdown, "gradients": gradients, "optimizer state": state}
+        device = made.memory.peak_device.times(peak / made.memory.peak_device.mid, "B", "by hand")
+        memory = made.memory.model_copy(update={"breakdown": parts, "peak_device": device})
+        return made.model_copy(update={"memory": memory, "fits": peak <= LIMIT * GIB})
+
+
+def test_an_optimizer_with_less_state_is_named_with_what_it_costs(asked):
+    """Weights of 8 GiB, gradients of 8, AdamW's state of 16 and 1 GiB beside: 13 too much."""
+    said, note = asked(Full(kept=8, each=0.25))
+    assert [one.partition(":")[0] for one in said] == [
+        f"--optimizer {name}" for name in ("paged_adamw_8bit", "adafactor", "lomo")
+    ]
+    assert "moves to the host" in said[0]
+    assert "no study bears on its quality" in said[2]
+    # neither smaller batches nor the first of them, whose state is 4 GiB
+    assert "no smaller batch" in note
+    assert "--optimizer adamw_8bit" not in " ".join(said)
+
+
+def test_no_optimizer_is_tried_whose_state_is_not_what_is_too_much(asked, monkeypatch):
+    assert all("optimizer" not in one for one in asked(Costs(kept=10, each=4))[0])
+    # 26 too much, state of 16 and gradients of 8
+    said, _ = asked(Full(kept=8, each=3.5))
+    assert not said
+    monkeypatch.setattr(changes, "NEW_TRACE_SECONDS", -1.0)
+    said, note = asked(Full(kept=8, each=0.25))
+    assert not said
+    assert (
+        "--optimizer adamw_8bit, --optimizer paged_adamw_8bit, --optimizer adafactor, --optimizer lomo not tried"
+        in note
+    )

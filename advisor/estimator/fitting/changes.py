@@ -3,7 +3,7 @@
 What the trace at hand can say comes first: whether the weights and what is kept for them leave any room, then smaller
 micro-batches of the same effective batch, then shorter samples. Checkpointing needs a trace of its own, which is begun
 only while the search is young. The smallest recipe of a method has only checkpointing and optimizers with less state
-left.
+left. An optimizer with less state, which needs a trace too, is tried where its state alone could be what is too much.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ KEPT: Final = ("base weights", "adapter", "gradients", "optimizer state", "works
 """Parts that no smaller batch, shorter sample or checkpointing makes smaller."""
 
 
+LESS_STATE: Final = {
+    "adamw_8bit": "",
+    "paged_adamw_8bit": ", more where its state moves to the host",
+    "adafactor": ", at a learning rate of its own",
+    "lomo": ", as SGD, without clipping, at a learning rate of its own, and no study bears on its quality",
+}
+"""Optimizers to try, each with less on the device than the one before, and what each costs besides time."""
+
+
 Price = Callable[..., Candidate]
 """`advisor.estimator.estimate.price`, handed down, since that file lies above."""
 LargestMicroBatch = Callable[[Workload, Recipe, Hardware, ModelSpec, int], int | None]
@@ -55,25 +64,29 @@ def in_words(
     memory = candidate.memory
     kept = sum(memory.breakdown.get(name, 0) for name in KEPT)
     bound = max(kept, memory.allocated_after_step.mid + memory.breakdown.get("context", 0))
+    tries = _Tries(candidate, hardware, spec, price, largest)
+    notes: list[str] = []
     if bound > candidate.limit_bytes:
         parts = [name for name in KEPT if candidate.memory.breakdown.get(name, 0) > bound / 20]
         told = f"{', '.join(parts)} and smaller parts that stay take {gib(bound)} of {gib(candidate.limit_bytes)}"
-        return [], f"no smaller batch, shorter sample or checkpointing will do: {told}"
-    tries = _Tries(candidate, hardware, spec, price, largest)
-    tries.run()
+        notes.append(f"no smaller batch, shorter sample or checkpointing will do: {told}")
+    else:
+        tries.run()
+    tries.with_less_state()
     usual = candidate.time.step.mid
     said = [
         f"{change.options}: {gib(change.peak_device_bytes)}, each step {change.step_seconds / usual:.2g} times as long"
+        + LESS_STATE.get(change.recipe.optimizer, "")
         for change in tries.found
     ]
-    notes: list[str] = []
     if not tries.found and tries.missed:
         (what, peak), *others = sorted(tries.missed, key=lambda one: one[1])
         short = gib(peak - candidate.limit_bytes)
         notes.append(f"none found; nearest: {what}, {gib(peak)}, {short} too much")
         notes.extend(f"{what}: {gib(peak)}" for what, peak in others)
     if tries.untraced:
-        notes.append(f"{tries.untraced} not tried: its step was never traced, and {NEW_TRACE_SECONDS:g} s have passed")
+        which = ", ".join(tries.untraced)
+        notes.append(f"{which} not tried: its step was never traced, and {NEW_TRACE_SECONDS:g} s have passed")
     return said, "; ".join(notes)
 
 
@@ -89,7 +102,7 @@ class _Tries:
     begun: float = field(default_factory=time.monotonic)
     found: list[FittingChange] = field(default_factory=list[FittingChange])
     missed: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
-    untraced: str = ""
+    untraced: list[str] = field(default_factory=list[str])
 
     def run(self) -> None:
         """Try them all; a change that the recipe cannot take is none."""
@@ -109,13 +122,42 @@ class _Tries:
         from advisor.catalog.methods import check_recipe
 
         check_recipe(self.spec, checkpointed, self.candidate.workload)
-        known = known_trace(self.candidate.workload, checkpointed, self.hardware, self.spec) is not None
-        if not known and time.monotonic() - self.begun > NEW_TRACE_SECONDS:
-            self.untraced = "--gradient-checkpointing"
+        if not self._may_trace(checkpointed):
             return
         self._keep(checkpointed)
         if not self.found:
             self._smaller_batches(checkpointed)
+
+    def with_less_state(self) -> None:
+        """Under optimizers with less state, one at a time, where what they do without is as much as is too much."""
+        from advisor.catalog.library_support import check_support
+        from advisor.catalog.methods import find_method
+
+        candidate, recipe = self.candidate, self.candidate.recipe
+        method, parts = find_method(recipe.method), candidate.memory.breakdown
+        short = candidate.memory.peak_device.mid - candidate.limit_bytes
+        names = list(LESS_STATE)
+        if recipe.optimizer in names:
+            names = names[names.index(recipe.optimizer) + 1 :]
+        if method.optimizer is not None:
+            return
+        for name in names:
+            within = updates_in_backward(name)
+            if parts.get("optimizer state", 0) + (parts.get("gradients", 0) if within else 0) < short:
+                continue
+            changed = _with(recipe, {"optimizer": name})
+            with contextlib.suppress(BadRequest):
+                check_support(self.hardware.gpu, changed, method, candidate.workload.task)
+                if self._may_trace(changed):
+                    self._keep(changed)
+
+    def _may_trace(self, recipe: Recipe) -> bool:
+        """Whether a recipe's trace is at hand, or the search young enough to make one."""
+        known = known_trace(self.candidate.workload, recipe, self.hardware, self.spec) is not None
+        if known or time.monotonic() - self.begun <= NEW_TRACE_SECONDS:
+            return True
+        self.untraced.append(_options(self.candidate.recipe, recipe))
+        return False
 
     def _smaller_batches(self, recipe: Recipe) -> None:
         """The largest micro-batch that fits and divides the effective batch."""

@@ -52,7 +52,15 @@ def _refused(names: str, package: str, why: str, instead: str) -> list[Named]:
     return [Named(name, package, why, instead) for name in names.split()]
 
 
-_IN_BACKWARD: Final = "it updates weights within the backward pass, which is traced without it"
+_IN_BACKWARD: Final = "its package, which is not among those traced, updates weights within the backward pass"
+_COMPILED: Final = (
+    "torch.compile makes its step (torchao 0.18, optim/adam.py), whose buffers no step without a device shows; its "
+    "state alone is known: two moments in 4 or 8 bits each, with a float32 scale of every 256"
+)
+_TWO_MODES: Final = (
+    "it trains at other weights than it is scored and saved at (schedulefree 1.4, train() and eval()), and no trainer "
+    "here changes them when it scores"
+)
 _UNTRACED: Final = "its package {} is not among those traced, so its state and its steps would be a guess"
 
 OPTIMIZERS: Final[tuple[Named, ...]] = (
@@ -66,7 +74,7 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
     *_refused("adamw_torch_xla", "torch_xla", "it runs on XLA devices alone", "adamw_torch"),
     *_refused("adamw_torch_npu_fused", "torch_npu", "it runs on Ascend NPUs alone", "adamw_torch_fused"),
     *_refused("adamw_anyprecision", "torchdistx", _UNTRACED.format("torchdistx"), "adamw_torch"),
-    *_refused("adamw_torch_4bit adamw_torch_8bit", "torchao", _UNTRACED.format("torchao"), "adamw_8bit"),
+    *_refused("adamw_torch_4bit adamw_torch_8bit", "torchao", _COMPILED, "adamw_8bit"),
     *_refused(
         "galore_adamw galore_adamw_8bit galore_adafactor", "galore_torch", _UNTRACED.format("galore_torch"),
         "adamw_torch with the method galore, advisor's own form of it",
@@ -77,8 +85,7 @@ OPTIMIZERS: Final[tuple[Named, ...]] = (
     ),
     *_refused("grokadamw", "grokadamw", _UNTRACED.format("grokadamw"), "adamw_torch"),
     *_refused(
-        "schedule_free_radam schedule_free_adamw schedule_free_sgd", "schedulefree", _UNTRACED.format("schedulefree"),
-        "adamw_torch",
+        "schedule_free_radam schedule_free_adamw schedule_free_sgd", "schedulefree", _TWO_MODES, "adamw_torch",
     ),
     *_refused("apollo_adamw", "apollo_torch", _UNTRACED.format("apollo_torch"), "adafactor"),
     *_refused("apollo_adamw_layerwise", "apollo_torch", _IN_BACKWARD, "adafactor"),

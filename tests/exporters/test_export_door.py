@@ -164,18 +164,25 @@ def test_the_commands_name_the_file_as_it_was_written(tmp_path):
     assert placed_at(found, tmp_path) == found, "into a folder under its own name"
 
 
-def test_an_optimizer_of_another_package_is_named_with_what_installs_it():
-    case = {
-        "model": "meta-llama/Llama-3.2-1B",
-        "gpu": "A100",
-        "method": "full",
-        "optimizer": "stable_adamw",
-        "seq_len": 64,
-    }
-    made = advisor.export(case, to="hf")
-    assert made.recipe.dtype == "bfloat16"
-    assert any("pip install torch-optimi" in note for note in made.notes)
-    assert any("stable_adamw" in file.text for file in made.files)
+FULL = {"model": "meta-llama/Llama-3.2-1B", "method": "full", "seq_len": 64}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "package"), [("stable_adamw", "bfloat16", "torch-optimi"), ("lomo", "float32", "lomo-optim")]
+)
+def test_an_optimizer_of_another_package_is_named_with_what_installs_it(optimizer, dtype, package):
+    made = advisor.export({**FULL, "gpu": "A100", "optimizer": optimizer}, to="hf")
+    assert made.recipe.dtype == dtype
+    assert any(f"pip install {package}" in note for note in made.notes)
+    assert any(optimizer in file.text for file in made.files)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"), [("gradient_accumulation", 2, "accumulate"), ("weight_decay", 0.1, "no weight decay")]
+)
+def test_what_lomo_cannot_be_told_is_written_for_no_tool(field, value, reason):
+    with pytest.raises(IllegalRecipe, match=reason):
+        advisor.export({**FULL, "optimizer": "lomo", field: value}, to="hf")
 
 
 @pytest.mark.parametrize(("trainer", "library"), [("hf", "transformers"), ("trl", "trl")])

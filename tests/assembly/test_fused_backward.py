@@ -120,7 +120,10 @@ def test_adalomos_state_is_a_number_a_row_and_a_column_of_every_parameter_frozen
     assert numbers == (30 + 20) + 20 + 20 + 20
 
 
-def test_adalomo_over_more_than_rows_and_columns_is_refused():
+def test_adalomo_over_more_than_rows_and_columns_is_refused_where_they_are_trained():
+    frozen = nn.Conv2d(3, 4, 5, bias=False).to("meta").requires_grad_(False)
+    state = make_optimizer(frozen, Recipe(method="full", optimizer="adalomo")).state[frozen.weight]
+    assert [value.numel() for value in state.values()] == [4, 3]
     with pytest.raises(IllegalRecipe, match="has 4 dimensions"):
         make_optimizer(nn.Conv2d(3, 4, 5).to("meta"), Recipe(method="full", optimizer="adalomo"))
 

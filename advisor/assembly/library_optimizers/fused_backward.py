@@ -50,7 +50,7 @@ def fused_optimizer(name: str, model: nn.Module, lr: float, decay: float) -> tor
 
 def _refuse_tensors(model: nn.Module) -> None:
     for name, p in model.named_parameters():
-        if p.dim() in (1, 2):
+        if p.dim() in (1, 2) or (p.dim() > 2 and not p.requires_grad):
             continue
         raise IllegalRecipe(
             f"adalomo keeps statistics of rows and columns, and {name} has {p.dim()} dimensions",
@@ -117,7 +117,7 @@ class TracedAdaLomo(TracedLomo):
     def _prepare(self, model: nn.Module) -> None:
         for p in model.parameters():
             names = ("exp_avg_sq",) if p.dim() == 1 else ("exp_avg_sq_row", "exp_avg_sq_col")
-            for name, size in zip(names, p.shape, strict=True):
+            for name, size in zip(names, p.shape[:2], strict=True):
                 self.state[p][name] = torch.zeros(size, dtype=torch.float32, device=p.device)
 
     def _scaled(self, loss: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,14 @@
 """A model from its definition: on the meta device for tracing, or with real (random or loaded) weights.
 
 Depth can be cut to trace a few layers: `layer_fields()` says which config fields hold each stack's depth,
-and every per-layer list of the config is cut along.
+and every per-layer list of the config is cut along. `tower_fields()` says it of a vision tower.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from advisor.assembly.dtypes import torch_dtype
@@ -17,7 +17,7 @@ from advisor.catalog.models.checkpoint import quantisation_of, stored_base
 from advisor.catalog.models.spec import remote_code
 from advisor.catalog.models.tasks import task_for
 from advisor.domain.model import ModelSpec
-from advisor.domain.plain_values import is_list
+from advisor.domain.plain_values import is_list, is_mapping
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
 from advisor.errors import UnsupportedModel
@@ -76,12 +76,47 @@ def layer_fields(spec: ModelSpec) -> dict[str, int]:
     )
 
 
+TOWER = "vision_config"
+_OF_ONE_LAYER = re.compile(r"index|indic|layer_types|deepstack")
+
+
+def tower_fields(spec: ModelSpec) -> dict[str, int]:
+    """The depth of a vision tower by its dotted config field; {} without one, or where it names single layers.
+
+    Such are blocks with attention of their own, and layers whose output is read besides the last few.
+    """
+    tower = spec.config.get(TOWER)
+    if not is_mapping(tower):
+        return {}
+    read = spec.config.get("vision_feature_layer", -1)
+    named = any(is_list(value) and value and _OF_ONE_LAYER.search(str(name)) for name, value in tower.items())
+    if named or not isinstance(read, int) or read >= 0:
+        return {}
+    for field in (*DEPTH_FIELDS, "depth"):
+        layers = tower.get(field)
+        if isinstance(layers, int):
+            return {f"{TOWER}.{field}": layers}
+    return {}
+
+
+def field_of(path: str, fields: Collection[str]) -> str | None:
+    """Which of the fields holds the depth of the stack at a path; None where none does."""
+    if "vision" in path or "visual" in path:
+        return next((field for field in fields if "." in field), None)
+    own = [field for field in fields if "." not in field]
+    return own[1] if len(own) > 1 and "decoder" in path.split(".") else own[0]
+
+
 def cut_config(spec: ModelSpec, depth: Mapping[str, int]) -> dict[str, Any]:
     """The config with the depths given, and every list with one entry a layer cut to the same depth."""
     config = copy.deepcopy(spec.config)
     inner = config[spec.part] if isinstance(config.get(spec.part), dict) else config
     full = layer_fields(spec)
     for field, layers in depth.items():
+        part, _, own = field.rpartition(".")
+        if part:
+            config[part][own] = layers
+            continue
         for name, value in list(inner.items()):
             if is_list(value) and len(value) == full[field] and full[field] > 1:
                 inner[name] = value[:layers]

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from advisor.assembly.attach import attach_and_tell
-from advisor.assembly.base_model import build, layer_drop, layer_fields, stacks
+from advisor.assembly.base_model import build, field_of, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.library_optimizers.backward_pass import updates_in_backward
@@ -388,12 +388,10 @@ def _cut_stacks(
     """Which stacks the depths belong to: path -> traced layers."""
     found: dict[str, int] = {}
     depth = depth or layer_fields(spec)
-    fields = list(depth)
     for path, layers in watched.items():
-        for field in fields:
-            mine = len(fields) == 1 or ("decoder" in path.split(".")) == (field == fields[1])
-            if mine and len(layers) == depth[field] and "vision" not in path and "visual" not in path:
-                found[path] = depth[field]
+        field = field_of(path, depth)
+        if field is not None and len(layers) == depth[field]:
+            found[path] = depth[field]
     return found
 
 

@@ -334,18 +334,24 @@ def _op_row(
     )
 
 
-def plan_repeats(compiled: Compiled, full: dict[str, int], traced: dict[str, int], period: int) -> tuple[Repeat, ...]:
+def plan_repeats(
+    compiled: Compiled, full: dict[str, int], traced: dict[str, int], periods: dict[str, int]
+) -> tuple[Repeat, ...]:
     """How each cut stack grows to its true depth; the copied period must equal the one that follows it.
+
+    All by the stack: `full` layers, `traced` ones, and the period in which they repeat.
 
     Raises:
         Irregular: two neighbouring periods differ, so copying would be a guess.
     """
     repeats: list[Repeat] = []
     for stack, layers in traced.items():
+        period = periods[stack]
         extra, rest = divmod(full[stack] - layers, period)
         if rest:
             raise Irregular(f"{stack}: {full[stack]} layers are not {layers} and whole periods of {period}")
-        start = (layers // period - 1) // 2 * period
+        # in the middle; after a layer of each kind, whose backward pass ends what all of its kind share
+        start = max(period if period > 1 else 0, (layers - 2 * period) // 2)
         repeats.append(Repeat(stack=stack, first=start, period=period, extra=extra))
         _refuse_far_references(compiled, repeats[-1])
         for offset in range(period):

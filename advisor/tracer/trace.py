@@ -18,7 +18,7 @@ from advisor.domain.hardware import Gpu
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import KERNEL_FIELDS, Recipe, as_said_before
 from advisor.domain.trace.expand import expand
-from advisor.domain.trace.trace_schema import Trace
+from advisor.domain.trace.trace_schema import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe, UnsupportedModel
 from advisor.tracer.library_releases import SHIPPED_WITH, keyed_versions, other_series, patch_note, versions
@@ -75,7 +75,6 @@ _AS_BEFORE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 _log = logging.getLogger("advisor")
 _DEFAULT_CAPABILITY = 8.0
-_MOST_LAYERS_A_PERIOD = 6
 _WITH_COMPLETIONS = ((9, 3, 2), (17, 2, 1), (29, 3, 1), (11, 3, 2), (35, 2, 1))
 
 
@@ -241,47 +240,28 @@ def make_trace(
 
 
 def _make(spec: ModelSpec, workload: Workload, recipe: Recipe, gpu: Gpu | None, key: str, whole: bool) -> Trace:
+    from advisor.tracer.layer_cuts import cuts_of, depths_of, found_uneven
     from advisor.tracer.record_step import TraceRequest, whole_census
     from advisor.tracer.symbolic import Irregular
 
     asked = TraceRequest(spec, workload, recipe, capability_class(gpu), is_padded(recipe, workload))
     method = find_method(recipe.method)
-    full, period = _depths(asked)
-    if method.unrolls and not whole and period:
+    full, periods = depths_of(asked)
+    if method.unrolls and not whole and periods:
         # what the whole model refuses is refused here; what only a cut one cannot do is traced whole
         parameters: Census | None = None
-        for periods in sorted({method.fewest_layers, _MOST_LAYERS_A_PERIOD}):
-            depth = {field: _traced_layers(layers, period, periods) for field, layers in full.items()}
-            if any(depth[field] >= full[field] for field in full):
-                break
+        for depth in cuts_of(asked, method.fewest_layers, full, periods):
             parameters = whole_census(asked) if parameters is None else parameters
             try:
-                return _assemble(asked, depth, full, period, key, parameters)
+                return _assemble(asked, depth, full, periods, key, parameters)
             except (Irregular, IllegalRecipe):
                 # layers differ, some refer to others far away, or the method counts on more than were kept
+                found_uneven(asked, depth)
                 continue
             except (AdvisorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
                 _log.debug("%s with %s is traced whole: %s", spec.name, recipe.method, error)
                 break
-    return _assemble(asked, None, full, period, key)
-
-
-def _traced_layers(layers: int, period: int, periods: int) -> int:
-    return periods * period + layers % period
-
-
-def _depths(asked: TraceRequest) -> tuple[dict[str, int], int]:
-    """True depths by config field, and the period in which layers repeat (0: they do not)."""
-    from advisor.assembly.base_model import layer_fields
-    from advisor.tracer.layer_period import layer_period
-
-    key = json.dumps([_bare(asked.spec.config), asked.workload.task], sort_keys=True, default=str)
-    if key not in _periods:
-        _periods[key] = layer_period(asked)
-    return layer_fields(asked.spec), _periods[key]
-
-
-_periods: dict[str, int] = {}
+    return _assemble(asked, None, full, periods, key)
 
 
 def _expert_notes(recipe: Recipe, share: float, *, reached: bool) -> tuple[str, ...]:
@@ -313,19 +293,21 @@ def _assemble(
     asked: TraceRequest,
     depth: dict[str, int] | None,
     full: dict[str, int],
-    period: int,
+    periods: dict[str, int],
     key: str,
     whole: Census | None = None,
 ) -> Trace:
     """Record at two shapes, more where a size needs them, and compile.
 
     Args:
-        depth: traced layers by config field; None traces all.
+        depth: traced layers by config field, of the stacks that are cut; None traces all.
+        periods: in which the layers of each field repeat.
         whole: the whole model's parameters, which those of a cut model must stand for.
 
     Raises:
         Irregular: the layers cut off are not like those kept.
     """
+    from advisor.assembly.base_model import field_of
     from advisor.tracer.parameter_census import difference, expert_share, grown, totals
     from advisor.tracer.record_step import record
     from advisor.tracer.symbolic import Compiled, Irregular, Unresolved, compile_recordings, plan_repeats
@@ -356,8 +338,11 @@ def _assemble(
             cause=f"its values at the traced shapes: {unresolved}",
         )
     first = recordings[0]
-    deep = {stack: _full_depth(stack, full) for stack in first.depths}
-    repeats = plan_repeats(compiled, deep, first.depths, period) if depth else ()
+    fields = {stack: field_of(stack, depth or full) or "" for stack in first.depths}
+    deep = {stack: full[field] for stack, field in fields.items()}
+    repeats: tuple[Repeat, ...] = ()
+    if depth:
+        repeats = plan_repeats(compiled, deep, first.depths, {stack: periods[f] for stack, f in fields.items()})
     if whole is not None:
         unlike = difference(whole, first.parameters, first.depths, repeats)
         if unlike is not None:
@@ -391,10 +376,3 @@ def _assemble(
     except KeyError as error:
         raise Irregular(str(error)) from error
     return made
-
-
-def _full_depth(stack: str, full: dict[str, int]) -> int:
-    fields = list(full)
-    if len(fields) == 1:
-        return full[fields[0]]
-    return full[fields[1]] if "decoder" in stack.split(".") else full[fields[0]]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from advisor.assembly.base_model import tower_fields
 from advisor.catalog.models.image_tokens import sample_images
+from advisor.catalog.models.spec import spec_of
+from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
 from advisor.domain.workload import Workload
@@ -47,3 +52,54 @@ def test_traces_are_told_apart_by_their_pictures() -> None:
     recipe = Recipe(method="lora")
     keys = {trace_key(tiny("llava"), workload_of("llava", count), recipe) for count in (0, 1, 2)}
     assert len(keys) == 3
+
+
+DEEP = {"qwen2_vl": {"depth": 9}, "llava": {"num_hidden_layers": 9}, "paligemma": {"num_hidden_layers": 9}}
+"""Towers deep enough to be cut; llava reads the features of the last layer but one."""
+
+
+def deep(name: str) -> ModelSpec:
+    """The tiny model with nine layers in its tower and eight in its text."""
+    config = json.loads(json.dumps({"model_type": name, **CONFIGS[name]}))
+    text = config.get("text_config", config)
+    text["num_hidden_layers"] = 8
+    if "layer_types" in text:
+        text["layer_types"] = [text["layer_types"][-1]] * 8
+    config["vision_config"] |= DEEP[name]
+    return spec_of(config, name=f"deep-{name}", asked=name, source="folder", where="a test")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(DEEP))
+@pytest.mark.parametrize(("method", "checkpointing"), [("lora", False), ("full", True)])
+def test_a_tower_that_is_cut_gives_the_whole_ones_step(name: str, method: str, checkpointing: bool) -> None:
+    spec = deep(name)
+    asked = Workload(model=name, seq_len=640, images=sample_images(spec, 1, (140, 84)))
+    recipe = Recipe(method=method, dtype="float32", micro_batch_size=2, gradient_checkpointing=checkpointing)
+    cut, whole = make_trace(spec, asked, recipe), make_trace(spec, asked, recipe, whole=True)
+    assert {repeat.extra > 0 for repeat in cut.repeats} == {True}
+    assert len(cut.repeats) == 2, "the tower and the text"
+    assert (cut.trainable_parameters, cut.total_parameters) == (whole.trainable_parameters, whole.total_parameters)
+    one, other = expand(cut), expand(whole)
+    assert [one.names[i] for i in one.op_name] == [other.names[i] for i in other.op_name]
+    for batch in (1, 3):
+        assert one.bytes_of(batch, 640).tolist() == other.bytes_of(batch, 640).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, {"vision_config.num_hidden_layers": 2}),
+        ({"vision_feature_layer": -2}, {"vision_config.num_hidden_layers": 2}),
+        ({"vision_feature_layer": [1, 2]}, {}),
+        ({"vision_feature_layer": 1}, {}),
+        ({"vision_config": {"depth": 7, "fullatt_block_indexes": [1]}}, {}),
+        ({"vision_config": {"depth": 7, "deepstack_visual_indexes": []}}, {"vision_config.depth": 7}),
+        ({"vision_config": {"depth": "seven"}}, {}),
+        ({"vision_config": None}, {}),
+    ],
+    ids=str,
+)
+def test_a_tower_that_names_single_layers_is_never_cut(changes: dict[str, Any], found: dict[str, int]) -> None:
+    known = tiny("gemma3")
+    assert tower_fields(known.model_copy(update={"config": {**known.config, **changes}})) == found

@@ -20,6 +20,7 @@ from advisor.domain.trace.trace_schema import CATEGORIES, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnsupportedModel
 from advisor.tracer import trace as door
+from advisor.tracer.layer_cuts import traced_layers
 from advisor.tracer.record_step import BatchShape, TraceRequest, record, whole_census
 from advisor.tracer.symbolic import Irregular
 from advisor.tracer.trace import make_trace, trace, trace_key
@@ -289,3 +290,12 @@ def test_where_more_layers_are_traced_at_once_fewer_do_not_do(name: str):
     asked = TraceRequest(deep, workload(deep), recipe(method=name), 8.0, True)
     with pytest.raises(Irregular):
         door._assemble(asked, {"num_hidden_layers": 4}, {"num_hidden_layers": 12}, 1, "k", whole_census(asked))
+
+
+@pytest.mark.parametrize(
+    ("layers", "period", "least", "traced"),
+    [(32, 1, 4, 4), (32, 1, 6, 6), (34, 6, 4, 22), (34, 6, 6, 28), (12, 2, 4, 8), (24, 4, 4, 16), (24, 4, 6, 20)],
+)
+def test_so_few_layers_stand_for_all(layers: int, period: int, least: int, traced: int) -> None:
+    assert traced_layers(layers, period, least) == traced
+    assert (layers - traced) % period == 0, "what is left out are whole periods"

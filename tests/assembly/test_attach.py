@@ -105,6 +105,19 @@ def test_unknown_keys_of_a_newer_peft_are_left_out_and_said() -> None:
 
 
 @pytest.mark.parametrize(
+    "saved",
+    [
+        {"inference_mode": True},
+        {"auto_mapping": {"base_model_class": "LlamaForCausalLM", "parent_library": "transformers"}},
+        {"base_model_name_or_path": "elsewhere", "revision": "main", "peft_version": "0.18.0"},
+    ],
+)
+def test_an_adapter_config_as_peft_saved_it_trains_what_it_trained(saved: dict[str, Any]) -> None:
+    config = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}
+    assert trainable_parameters(tiny(method="lora", adapter_config=config | saved)) == 2 * 4 * (64 + 64)
+
+
+@pytest.mark.parametrize(
     ("recipe", "says"),
     [
         ({"method": "lora", "options": {"target_modules": ["qproj"]}}, "q_proj"),

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.training.checkpoints import COMMITTED, commit, newest
-from advisor.training.monitor import PROGRESS, STEPS_KEPT, STOP, WARM_UP_STEPS, Diverged, TrainingMonitor
+from advisor.training.monitor import (
+    OUT_OF_TIME,
+    PROGRESS,
+    STEPS_KEPT,
+    STOP,
+    WARM_UP_STEPS,
+    Diverged,
+    TrainingMonitor,
+)
+from advisor.tuner.storage.trials import rungs_of
+from tests.tuner.studies import toy_request
 
 
 def monitor(folder, scores, **more):
@@ -64,6 +75,21 @@ def test_a_training_without_gain_ends_early(tmp_path):
     stops = [made.after_step(step, 0.1).stop for step in range(1, 7)]
     assert stops == [False, False, False, False, False, True]
     assert made.stopped == "early"
+
+
+@pytest.mark.parametrize("evaluations", [1, 3, 4, 8])
+def test_a_study_prunes_at_the_shares_at_which_its_trainings_are_scored(tmp_path, evaluations):
+    request, _ = toy_request(evaluations=evaluations)
+    made, _ = monitor(tmp_path, [], steps=1000, evaluations=evaluations)
+    assert rungs_of(request) == tuple(made.rungs().values())
+
+
+@pytest.mark.parametrize(("step", "percent"), [(1, 12), (4, 50), (7, 87)])
+def test_a_training_whose_hours_end_unscored_is_scored_at_the_share_that_it_ran(tmp_path, step, percent):
+    made, _ = monitor(tmp_path, [0.5], evaluations=1, deadline=time.time() - 1)
+    assert made.after_step(step, 0.1).stop
+    assert made.curve == [(percent, 0.5)]
+    assert made.stopped == OUT_OF_TIME
 
 
 def test_the_workers_word_stops_it(tmp_path):

@@ -43,6 +43,9 @@ def test_a_completion_stays_whole_while_its_prompt_gives_way(decoder, prompt, co
     learned = [label for label in example.labels if label != IGNORED]
     assert learned == answer[: len(learned)]
     assert len(learned) == min(len(answer), limit)
+    # of a prompt the end stays, which the question stands at
+    kept = example.input_ids[: len(example.input_ids) - len(learned)]
+    assert kept == decoder(prompt)["input_ids"][len(decoder(prompt)["input_ids"]) - len(kept) :]
     assert example.cut == (len(decoder(prompt)["input_ids"]) + len(answer) > limit)
 
 
@@ -60,6 +63,20 @@ def test_only_the_assistants_turns_are_learned(decoder):
     assert learned.split() == ["w3", "</s>", "w5", "yes", "</s>"]
     assert example.reference == "w5 yes"
     assert decoder.decode(example.prompt).split()[-2:] == ["assistant", ":"]
+
+
+def test_where_a_template_writes_what_it_asks_with_otherwise_the_last_turn_alone_is_learned(tmp_path):
+    """A prompt that ends with a mark which no written turn has, as templates of reasoning models do."""
+    tokenizer = make_tokenizer(tmp_path, encoder=False)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %} {% endfor %}"
+        "{% if add_generation_prompt %}w9{% endif %}"
+    )
+    turns = [("user", "w1"), ("assistant", "w2 w3"), ("user", "w4"), ("assistant", "w5 yes")]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    [example] = Encoder(tokenizer, work(60), "messages", ()).encode([row])
+    assert tokenizer.decode([label for label in example.labels if label != IGNORED]).split() == ["w5", "yes", "</s>"]
+    assert tokenizer.decode(example.prompt).split()[-1] == "w4"
 
 
 def test_chats_without_a_template_are_refused(encoder):

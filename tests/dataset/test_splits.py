@@ -61,6 +61,18 @@ def test_one_class_is_refused():
         make_splits({"train": rows}, "text-label", seed=0)
 
 
+def test_one_text_with_two_labels_is_a_leak_and_never_on_both_sides_of_a_cut():
+    given = [{"text": "Same  text", "label": "good"}, *labelled(40)]
+    _, splits = make_splits(
+        {"train": given, "evaluation": [{"text": "same text", "label": "bad"}]}, "text-label", seed=0
+    )
+    assert any(note.startswith("leak: 1 of 1 evaluation rows are also train rows") for note in splits.notes)
+    twice = [{"text": f"t{i}", "label": label} for i in range(30) for label in ("good", "bad")]
+    for seed in range(3):
+        _, splits = make_splits({"train": twice}, "text-label", seed=seed)
+        assert not any("leak" in note for note in splits.notes)
+
+
 def test_a_label_no_training_row_has_is_refused():
     with pytest.raises(BadRequest, match="evaluation rows have labels that no training row has: unseen"):
         make_splits({"train": labelled(20), "evaluation": [{"text": "x", "label": "unseen"}]}, "text-label", seed=0)

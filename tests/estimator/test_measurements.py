@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor import store
+from advisor.domain.model import ModelSpec
+from advisor.domain.profile import Profile
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
-from advisor.estimator.measurements import calibration_of, fingerprint, plain_adapter
+from advisor.estimator.measurements import PROFILES, calibration_of, fingerprint, forget, plain_adapter, profile_of
 
 CONFIG = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"]}
 
@@ -62,3 +65,32 @@ def test_a_plain_adapter_is_plain_already(config):
 
 def test_a_device_never_measured_has_no_calibration():
     assert calibration_of("no such device") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, True),
+        ({"status": "failed"}, False),
+        ({"status": "oom"}, False),
+        ({"config_overrides": {"num_hidden_layers": 2}}, False),
+        ({"device": "another-card"}, False),
+        ({"model_config_sha256": "0" * 64}, False),
+        ({"model_config_sha256": "1" * 64}, True),
+    ],
+)
+def test_only_a_whole_run_of_this_model_on_this_device_is_told_as_the_measurement(tmp_path, monkeypatch, fields, found):
+    """A run of the model cut to a few layers has the name and the recipe of a whole one."""
+    monkeypatch.setenv("ADVISOR_HOME", str(tmp_path))
+    profile = Profile.model_validate(
+        {"id": "one", "device": "my-card", "device_reported": "a card", "status": "complete", "workload": workload(),
+         "recipe": recipe(), **fields}
+    )  # fmt: skip
+    store.write(profile, tmp_path / "data" / PROFILES / "my-card" / "one.json")
+    forget()
+    spec = ModelSpec.model_validate(
+        {"name": "m", "asked": "m", "source": "hub", "where": "the Hub", "config": {}, "task_class": "CausalLM",
+         "architecture": "decoder"}
+    )  # fmt: skip
+    monkeypatch.setattr(ModelSpec, "digests", property(lambda _: frozenset({"1" * 64})))
+    assert (profile_of(workload(), recipe(), "my-card", spec) is not None) == found

@@ -99,6 +99,20 @@ def test_the_tools_own_defaults_are_taken_and_not_ours(tmp_path):
     assert (case["learning_rate"], case["attn_implementation"]) == (2e-4, "flash_attention_2")
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "alpha"),
+    [
+        # twice the rank: LLaMA-Factory, hparams/finetuning_args.py
+        ("llamafactory.yaml", "", 16),
+        ("llamafactory.yaml", "lora_alpha: 12\n", 12),
+        ("axolotl.yaml", "", 32),
+    ],
+)
+def test_the_scale_of_an_adapter_is_what_the_tool_takes_where_a_config_is_silent(name, line, alpha, tmp_path):
+    case = read_config(put(tmp_path, TEXTS[name] + line)).case
+    assert case["adapter_config"]["lora_alpha"] == alpha
+
+
 @pytest.mark.parametrize("name", ["axolotl.yaml", "trl.yaml", "llamafactory.yaml"])
 def test_every_key_is_used_or_named(name, tmp_path):
     """A key that nobody reads is in the notes; taking one line out changes the case, or the notes name the key."""

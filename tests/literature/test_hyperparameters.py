@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from advisor.catalog.findings.method_names import KIND_OF
 from advisor.catalog.findings.task_types import TASK_TYPES
 from advisor.catalog.hyperparameters.published_settings import FILE, SettingsFile, load_settings
+from advisor.domain.findings import Finding
 from advisor.domain.recommendation import Setting
 from advisor.errors import BadRequest, UnknownName
+from advisor.literature.hyperparameters import steps_to_converge as steps_file
 from advisor.literature.hyperparameters.steps_to_converge import fewest_steps, steps_to_converge
 from advisor.literature.hyperparameters.suggest import recommend_settings
 from advisor.literature.hyperparameters.weighting import (
@@ -136,6 +139,27 @@ def test_learning_curves_give_steps_for_many_methods():
     curves = steps_to_converge()
     assert len(curves) > 30
     assert all(250 <= steps <= 5_000 and address for steps, address in curves.values())
+
+
+def test_a_method_needs_the_steps_of_its_quickest_curve_that_rises(monkeypatch):
+    def curve(settings, *points):
+        return [
+            Finding.model_validate(
+                {"table": "t", "model": "m", "architecture": "decoder", "task": "x", "task_type": "math",
+                 "method": "lora", "settings": settings, "aspect": "curve", "samples": steps * 4, "metric": "accuracy",
+                 "training": f"{steps} steps", "value": value, "address": settings}
+            )
+            for steps, value in points
+        ]  # fmt: skip
+
+    curves = [
+        *curve("slow", (250, 20.0), (500, 30.0), (1000, 50.0)),
+        *curve("quick", (250, 20.0), (500, 46.0), (1000, 50.0)),
+        *curve("never", (250, 1.0), (500, 1.0)),
+        *curve("slowest", (250, 10.0), (2000, 50.0)),
+    ]
+    monkeypatch.setattr(steps_file, "load_studies", lambda: (SimpleNamespace(findings=curves),))
+    assert steps_to_converge.__wrapped__() == {"lora": (500, "quick")}
 
 
 def test_a_repository_speaks_with_one_voice():

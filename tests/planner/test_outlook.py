@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -107,6 +107,18 @@ def test_open_hours_count_forwards_and_backwards(hours, days, offset, clock, wor
     end = float(calendar.finish(clock, work, 0.0))
     assert float(calendar.machine_time(end)) - opened == pytest.approx(work, abs=1e-4)
     assert float(calendar.finish(clock, work, reload)) >= end - 1e-6
+
+
+@pytest.mark.parametrize("day", range(7))
+@pytest.mark.parametrize(("hour", "minute"), [(0, 0), (7, 30), (23, 59)])
+def test_a_plan_knows_the_day_and_the_hour_of_the_week_at_which_it_begins(day: int, hour: int, minute: int):
+    monday = datetime(2026, 11, 30, tzinfo=UTC)
+    start = monday + timedelta(days=day, hours=hour, minutes=minute)
+    calendar = Calendar.from_start(open_spans("09:00-17:00", ("wed",)), start)
+    opens = start + timedelta(seconds=float(calendar.opens_at(0.0)))
+    assert opens.strftime("%a") == "Wed"
+    assert opens - start < timedelta(days=7)
+    assert (opens.hour, opens.minute) == (9, 0)
 
 
 def test_machines_close_once_a_day_seen_from_any_begin_of_the_plan():

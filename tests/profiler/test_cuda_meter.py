@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -213,6 +213,22 @@ def test_a_question_the_driver_refuses_leaves_the_others_answered(card, refused)
 def test_the_card_asked_is_the_one_cuda_may_see(card, monkeypatch, visible, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert (Card.visible() is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked"), [(None, 0), ("1", 1), ("2,0", 2), (" 3 , 1", 3), ("GPU-a,GPU-b", "GPU-a")]
+)
+def test_power_and_clocks_are_read_of_the_first_card_that_cuda_may_see(monkeypatch, visible, asked):
+    library: Any = ModuleType("pynvml")
+    library.NVMLError, library.nvmlInit = NvmlError, lambda: None
+    library.nvmlDeviceGetHandleByIndex = library.nvmlDeviceGetHandleByUUID = lambda which: which
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = Card.visible()
+    assert found is not None
+    assert found.handle == asked
 
 
 def starve(card: FakeCard, meter: CudaMeter) -> None:

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig
 
+from advisor.catalog.models import resolve_model
 from advisor.config_reader import LARGEST_CONFIG_BYTES, read_config_file
+from advisor.domain.recipe import Recipe
 from advisor.errors import AdvisorError, BadFile, BadRequest, IllegalRecipe
 from advisor.estimator.estimate import from_case
 from advisor.estimator.precision_request import recipe_asked
+from advisor.exporters.adapter_document import lora_settings
 from advisor.exporters.export_source import job_of
 from advisor.exporters.formats import EXPORTERS
 from advisor.exporters.from_config import read_config
@@ -109,8 +113,7 @@ def test_the_tools_own_defaults_are_taken_and_not_ours(tmp_path):
     ],
 )
 def test_the_scale_of_an_adapter_is_what_the_tool_takes_where_a_config_is_silent(name, line, alpha, tmp_path):
-    case = read_config(put(tmp_path, TEXTS[name] + line)).case
-    assert case["adapter_config"]["lora_alpha"] == alpha
+    assert read_config(put(tmp_path, TEXTS[name] + line)).case["options"]["alpha"] == alpha
 
 
 @pytest.mark.parametrize("name", ["axolotl.yaml", "trl.yaml", "llamafactory.yaml"])
@@ -271,3 +274,15 @@ def test_fused_kernels_are_written_where_the_tool_has_a_switch_for_just_these(as
         again, _ = recipe_asked(from_case(read.case), job.spec, None)
         assert (again.layer_kernels, again.fused_loss) == (job.recipe.layer_kernels, job.recipe.fused_loss)
         assert again.lora_kernels == job.recipe.lora_kernels == (priced.trainer == "axolotl")
+
+
+@pytest.mark.parametrize("said", [{}, {"r": 4}, {"lora_alpha": 5}, {"lora_dropout": 0.1}])
+def test_what_an_adapter_config_leaves_open_is_exported_as_pefts_own_default(said):
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "target_modules": ["q_proj"], **said}
+    known = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
+    recipe = Recipe(method="lora", adapter_config=config)
+    found, reason = lora_settings(resolve_model(MODEL), "causal-lm", recipe, known)
+    assert reason == ""
+    theirs = LoraConfig(**{key: value for key, value in config.items() if key != "peft_type"})
+    for key in ("r", "lora_alpha", "lora_dropout"):
+        assert found[key] == getattr(theirs, key), key

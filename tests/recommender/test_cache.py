@@ -50,6 +50,16 @@ def test_a_question_that_differs_in_what_matters_finds_nothing(fits, other):
     assert recall(question(**other)) == {}
 
 
+def test_rows_of_other_lengths_find_nothing_though_all_else_is_the_same(fits):
+    def with_lengths(*lengths):
+        asked = question()
+        return asked.model_copy(update={"workload": asked.workload.model_copy(update={"length_quantiles": lengths})})
+
+    keep(with_lengths(10, 20, 30), fits)
+    assert recall(with_lengths(10, 20, 30)) == fits
+    assert recall(with_lengths(15, 20, 25)) == recall(with_lengths(10, 20)) == recall(with_lengths()) == {}
+
+
 def test_what_is_only_weighed_later_does_not_matter(fits):
     keep(question(), fits)
     assert recall(question(tolerance_points=3.0, policy="cheapest", budget_usd=5.0, exclude=["dora"])) == fits

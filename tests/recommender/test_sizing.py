@@ -84,3 +84,24 @@ def test_a_method_is_turned_away_only_where_no_base_of_it_runs():
 )
 def test_reasons_are_said_once_each(reasons, named, said):
     assert said_by_base(reasons, named=named) == said
+
+
+class Timed:
+    """Costs under which every recipe fits, checkpointed ones at the whole batch, and takes the hours given for it."""
+
+    def __init__(self, make, plain, checkpointed):
+        self.make, self.hours = make, {False: plain, True: checkpointed}
+
+    def largest_micro_batch(self, workload, recipe, hardware, spec, at_most):
+        return at_most if recipe.gradient_checkpointing else 1
+
+    def price(self, workload, recipe, hardware, spec, *, thorough=True):
+        # what is priced in haste is the whole batch at once, which decides whether checkpointing is tried
+        hours = self.hours[recipe.gradient_checkpointing] if thorough else 0.1
+        return self.make(recipe.method, hours=hours).model_copy(update={"recipe": recipe})
+
+
+@pytest.mark.parametrize(("plain", "checkpointed"), [(1.0, 2.0), (2.0, 1.0)])
+def test_of_two_ways_that_fit_the_faster_is_taken(candidate, plain, checkpointed):
+    found = fit(question(method="lora"), "lora", Timed(candidate, plain, checkpointed)).candidate
+    assert found.recipe.gradient_checkpointing == (checkpointed < plain)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from advisor.assembly.base_model import tower_fields
+from advisor.catalog.models import resolve_model
 from advisor.catalog.models.image_tokens import sample_images
 from advisor.catalog.models.spec import spec_of
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.trace.expand import expand
-from advisor.domain.workload import Workload
+from advisor.domain.workload import SampleImages, Workload
 from advisor.tracer.trace import make_trace, trace_key
 from tests.selection import one_in
 from tests.vision_models import CONFIGS, tiny
@@ -103,3 +104,18 @@ def test_a_tower_that_is_cut_gives_the_whole_ones_step(name: str, method: str, c
 def test_a_tower_that_names_single_layers_is_never_cut(changes: dict[str, Any], found: dict[str, int]) -> None:
     known = tiny("gemma3")
     assert tower_fields(known.model_copy(update={"config": {**known.config, **changes}})) == found
+
+
+def test_pictures_that_cost_otherwise_have_another_key() -> None:
+    """A picture's size in pixels is not what is traced: its patches, tokens, tiles and marks are."""
+    spec = resolve_model("Qwen/Qwen2-VL-2B-Instruct")
+
+    def key(**changes: Any) -> str:
+        fields = {"count": 1, "width": 640, "height": 480, "grid": (4, 4), "tokens": 64, "marks": 0, "tiles": 1}
+        images = SampleImages.model_validate({**fields, **changes})
+        workload = Workload(model=spec.name, seq_len=512, images=images)
+        return trace_key(spec, workload, Recipe(method="lora"))
+
+    assert key(width=641) == key()
+    others = [{"count": 2}, {"grid": (4, 5)}, {"tokens": 65}, {"tiles": 4}, {"marks": 3}, {"tiles": 4, "marks": 3}]
+    assert len({key(), *(key(**one) for one in others)}) == 1 + len(others)

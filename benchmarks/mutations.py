@@ -15,7 +15,8 @@ with the tests they led to, and `verdict` is of these.
 
 Chance draws many faults that nobody would notice. `--chosen` tries those of a file instead, which a person chose by
 reading the code alone: a list of `{"path", "before", "after", "what"}`, where `before` is source text that occurs once
-and `what` says what a user would suffer. Their verdicts are kept in `results/chosen_faults.json`.
+and `what` says what a user would suffer. Their verdicts are kept in `results/chosen_faults.json`, where
+`asked_at_first` says which tests were asked of one that survived, if not all.
 """
 
 from __future__ import annotations

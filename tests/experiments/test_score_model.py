@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from advisor.experiments.experiment_findings import targets_of
 from advisor.experiments.plan import ExperimentPlan, draw
@@ -37,6 +38,19 @@ def test_a_training_narrows_its_own_method_most_and_others_by_what_they_share():
 def test_after_a_training_on_all_rows_its_own_noise_is_what_stays_open(variance: float):
     seen = [Observation(arm=1, size=400, points=80.0, variance=variance)]
     assert model(sd=20.0).given(seen).whole()[1][1] == pytest.approx(variance**0.5, rel=0.05)
+
+
+def test_a_decay_weighs_by_how_likely_it_makes_what_was_seen():
+    made = model()
+    seen = [Observation(0, 50, 60.0, 1.0), Observation(0, 200, 75.0, 1.0), Observation(1, 100, 70.0, 2.0)]
+    places = [made.at(one.arm, one.size) for one in seen]
+    points, noise = [one.points for one in seen], np.diag([one.variance for one in seen])
+    likely = [
+        multivariate_normal.logpdf(points, prior.mean[places], prior.covariance[np.ix_(places, places)] + noise)
+        for prior in made.given([]).parts
+    ]
+    expected = np.exp(np.array(likely) - max(likely))
+    assert [part.weight for part in made.given(seen).parts] == pytest.approx(expected / expected.sum(), rel=1e-6)
 
 
 def test_a_published_power_law_is_found_again_at_eight_times_the_rows():

@@ -144,6 +144,20 @@ def run(card: FakeCard, repetitions: int = 3) -> CudaMeter:
     return meter
 
 
+def test_a_step_begins_without_the_blocks_that_loading_left_and_later_stages_keep_theirs(card):
+    meter = CudaMeter()
+    with meter.watch():
+        card.take(12 * GIB)
+        card.allocated -= 2 * GIB
+        with meter.stage(STEP):
+            assert card.reserved == 10 * GIB
+            card.take(5 * GIB)
+            card.allocated -= 6 * GIB
+        with meter.stage(EVALUATION):
+            assert card.reserved == 15 * GIB
+    assert meter.facts()["reserved_at_start_bytes"] == 10 * GIB
+
+
 def test_step_time_is_the_time_between_its_events_and_phases_add_up_to_it(card):
     meter = run(card)
     assert meter.seconds == [0.1] * 3

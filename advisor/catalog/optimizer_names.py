@@ -33,8 +33,8 @@ class Named:
 
     @property
     def quality_unknown(self) -> str:
-        """Why no quality is predicted under it; "" where AdamW's studies are taken for it."""
-        if not self.in_backward:
+        """Why no quality is predicted under it; "" for AdamW, of which the studies are, in whatever bits of state."""
+        if "adamw" in self.name:
             return ""
         return f"no study in the catalogue compares methods under {self.name}, and what AdamW's say is not borrowed"
 

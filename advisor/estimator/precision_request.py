@@ -39,8 +39,21 @@ training_utils.py, UNSLOTH_MIXED_PRECISION)."""
 RATES: Final = {
     "lomo": "lomo steps by the gradient itself, as SGD",
     "adalomo": "adalomo scales its rate by the size of each parameter, as Adafactor can",
+    "sgd": "SGD steps by the gradient itself, whose size AdamW divides by",
+    "adagrad": "Adagrad's steps shrink as the squares of all gradients so far add up",
+    "rmsprop": "RMSprop has no first moment",
+    "lion": "Lion steps by a sign, and its authors take a third to a tenth of AdamW's (arXiv:2302.06675)",
+    "ademamix": "AdEMAMix adds a slower moment to the step (arXiv:2409.03137)",
+    "adafactor": "Adafactor holds no first moment and clips each update by its own size (arXiv:1804.04235)",
 }
-"""lomo-optim 0.1.1, lomo.py and adalomo.py."""
+"""Of lomo-optim 0.1.1, lomo.py and adalomo.py; of torch.optim and bitsandbytes; of transformers' Adafactor."""
+
+
+def _own_rate(name: str) -> str:
+    """Why an optimizer's rate is not AdamW's; "" where it is."""
+    found = [why for start, why in RATES.items() if name.removeprefix("paged_").startswith(start)]
+    return found[0] if found else ""
+
 
 INT8_CHECKPOINTED: Final = (
     "int8 base: checkpointing saves little: bitsandbytes' int8 layers keep their inputs where non-reentrant "
@@ -181,11 +194,10 @@ def optimizer_notes(recipe: Recipe) -> tuple[str, ...]:
     """What an optimizer does otherwise than a reader of its recipe would think, and what is not known of it."""
     name, unknown = recipe.optimizer, quality_under(recipe.optimizer)
     notes = [f"quality: {unknown}"] if unknown else []
-    if updates_in_backward(name):
+    if own := _own_rate(name):
         rate = "" if recipe.learning_rate is None else f", {recipe.learning_rate:g} or another,"
-        notes.append(
-            f"learning rate: the usual ones are AdamW's; {RATES[name]}, so the right one{rate} is to be searched for"
-        )
+        notes.append(f"learning rate: the usual ones are AdamW's; {own}, so the right one{rate} is to be searched for")
+    if updates_in_backward(name):
         notes.append(
             f"optimizer: {name} updates each parameter within the backward pass, in float32 and one at a time; no "
             "gradient is left to clip by its norm (max_grad_norm changes nothing), and none accumulates"

@@ -7,6 +7,7 @@ import pytest
 import advisor
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import resolve_model
+from advisor.catalog.optimizer_names import OPTIMIZERS
 from advisor.domain.public_run import PublicRun
 from advisor.domain.recipe import Recipe
 from advisor.errors import BadRequest, IllegalRecipe
@@ -169,3 +170,12 @@ def test_what_checkpointing_cannot_drop_beside_an_int8_base_is_told(base, checkp
     request = from_case({**case, "gpu": "A100"})
     _, notes = precision_request.recipe_asked(request, resolve_model(LLAMA), find_gpu("A100")[0])
     assert any("use_reentrant" in note for note in notes) == (base == "int8" and checkpointing)
+
+
+@pytest.mark.parametrize("name", [one.name for one in OPTIMIZERS if not one.refused])
+def test_what_the_studies_of_adamw_say_is_borrowed_by_adamw_alone(name):
+    """In whatever bits its state is: SGD at AdamW's rate would be told as full fine-tuning's own quality."""
+    notes = precision_request.optimizer_notes(Recipe.model_validate({"method": "full", "optimizer": name}))
+    own = "adamw" in name
+    assert any(note.startswith("quality: no study") for note in notes) != own
+    assert any(note.startswith("learning rate: the usual ones are AdamW's") for note in notes) != own

@@ -189,3 +189,12 @@ def test_an_unknown_method_names_the_near_ones():
 def test_all_values_are_finite():
     for study in load_studies():
         assert all(math.isfinite(finding.value) for finding in study.findings)
+
+
+@pytest.mark.parametrize(("name", "near"), [("lora", 4), ("zz", 0), ("q", 4)])
+def test_no_more_than_four_near_names_are_told(name, near):
+    """By their letters, else by what they hold; a list of all is a command away."""
+    known = [*(f"lora{k}" for k in range(6)), *(f"a-long-name-with-q-{k}" for k in range(6))]
+    found = UnknownName.of("method", name, known, list_with="advisor methods")
+    assert len(found.fields["near"]) == near
+    assert found.hints[-1] == "to list all: advisor methods"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -10,6 +12,7 @@ from advisor.experiments.experiment_findings import targets_of
 from advisor.experiments.plan import ExperimentPlan, draw
 from advisor.experiments.probe_answer import never_moved
 from advisor.experiments.probe_points import noise_of, points_of
+from advisor.experiments.probe_session import ProbeSession
 from advisor.experiments.score_model import Arm, Draws, Effects, Observation, ScoreModel, rows_for_more
 
 SIZES = (50, 100, 200, 400)
@@ -134,3 +137,17 @@ def test_targets_are_told_in_the_words_of_findings():
     assert [targets_of(name) for name in ("attention", "attention-qv", "all-linear", "mlp", "c_proj")] == [
         "attention", "attention", "all", "mlp", "",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "sizes"),
+    [
+        (6_400, ("a", "b"), (100, 200, 400, 800, 1_600, 3_200, 6_400)),
+        (100, ("a", "b"), (25, 50, 100)),
+        (100, tuple("abcdefghijklmnopqrst"), (50, 100)),
+        (10, ("a", "b"), (10,)),
+    ],
+)
+def test_sizes_are_all_rows_and_six_halvings_that_hold_two_rows_a_class(rows, labels, sizes):
+    asked = SimpleNamespace(request=SimpleNamespace(splits=SimpleNamespace(labels=labels)))
+    assert ProbeSession._ladder(asked, rows) == sizes

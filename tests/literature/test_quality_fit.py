@@ -207,6 +207,18 @@ def test_attention_alone_costs_what_pairs_that_differ_in_targets_lost():
     assert per_decade == pytest.approx(-3.5, abs=0.5)  # half of seven points a decade: one study's word
 
 
+def test_one_pair_says_no_more_than_it_saw():
+    """Half of it, and less for the prior of nothing: dividing by too little would say more than all of it."""
+    rows = [
+        finding("lora", 70 - 4 * attention, None, samples=10_000, targets="attention" if attention else "all")
+        for attention in (0, 1)
+    ]
+    study = Study(id="s", title="s", url="https://example.org", findings=tuple(rows))
+    at, per_decade, _ = attention_penalty(cells_of(study))
+    assert -0.5 * 4.0 < at < -0.4 * 4.0
+    assert per_decade == 0.0
+
+
 def test_no_pair_no_penalty():
     assert attention_penalty([]) == (0.0, 0.0, ())
 

@@ -149,3 +149,13 @@ def test_a_fault_of_the_search_is_not_lost_in_its_thread(monkeypatch):
     monkeypatch.setattr(Assignment, "relaxed", lambda self, seconds: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         solve(drawn(1, 6, 2), 5)
+
+
+def test_what_was_left_out_is_let_in_where_there_is_room():
+    problem = drawn(11, 12, 3, load=0.1)
+    search = Search(problem, np.full(problem.jobs, NOWHERE), time.monotonic() + 20)
+    search.let_in()
+    can = problem.alone.any(axis=1)
+    assert can.sum() > 6
+    assert (search.pools[can] != NOWHERE).mean() > 0.9
+    assert (search.pools[~can] == NOWHERE).all()

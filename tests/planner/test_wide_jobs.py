@@ -163,3 +163,11 @@ def test_what_contradicts_itself_is_refused():
         with pytest.raises(BadRequest) as refused:
             advisor.plan([{**job, **more}], FLEET, **START)
         assert says in str(refused.value.cause)
+
+
+@pytest.mark.parametrize(("earliest", "deadline", "cards"), [("0 h", "9 h", 1), ("3 h", "9 h", 2), ("5 h", "9 h", 4)])
+def test_the_time_a_job_has_runs_from_its_earliest_start(earliest, deadline, cards):
+    job = {"name": "a", "model": "Qwen/Qwen2.5-7B", "samples": 100, "max_gpus": 4}
+    fleet = [{"gpu": "L4", "kind": "owned", "count": 4, "usd_per_hour": 1.0}]
+    found = advisor.plan([job | {"earliest": earliest, "deadline": deadline}], fleet, prices=by_cards, **START)
+    assert len(found.placements[0].devices) == cards

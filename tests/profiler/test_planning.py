@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
 from advisor.profiler.campaign import Campaign, Grid
 from advisor.profiler.planning import cut_down, order_runs, plan_jobs
+from advisor.profiler.profile_job import ProfileJob
 from tests.profiler.conftest import CPU, make_job, tiny_spec
 
 
@@ -173,3 +177,14 @@ def test_wrong_scores_are_a_mistake_of_the_caller(scores):
     jobs, _ = plan_jobs(campaign(batch_size=[1, 2]), CPU)
     with pytest.raises(ValueError, match="scores"):
         order_runs(jobs, scores)
+
+
+@pytest.mark.parametrize(("field", "least", "most"), [("steps", 1, 10**5), ("warmup", 1, 10**4), ("threads", 1, 4096)])
+def test_a_run_measures_one_step_or_more(field, least, most):
+    """And warms up: the first step allocates what later ones find."""
+    limits = ProfileJob.model_fields[field].metadata
+    checked = TypeAdapter(Annotated[int, *limits])
+    assert [checked.validate_python(value) for value in (least, most)] == [least, most]
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValidationError):
+            checked.validate_python(value)

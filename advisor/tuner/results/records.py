@@ -91,7 +91,6 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
     """The scores as a study of the user's own: the best trial of each method, in points where the metric has them."""
     best: dict[str, Finding] = {}
     tuned = tuned_methods(study)
-    full = max((t.values[0] for t in study.trials if t.method == "full" and t.values), default=None)
     scale = 1.0 if study.metric in ("loss", "perplexity") else 100.0
     sign = 1.0 if study.higher_is_better else -1.0
     index = study.objectives.index("quality")
@@ -121,7 +120,6 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
                 "value": value * scale,
                 "spread": again.spread * scale if again and again.spread is not None else None,
                 "seeds": max(1, len(again.scores) - 1) if again else request.seeds,
-                "full_value": full * scale if full is not None else None,
                 "learning_rate_tuned": trial.method in tuned,
                 "own_method": False,
                 "address": f"file:{study.folder}",
@@ -132,13 +130,15 @@ def findings_of(request: TuneRequest, study: TunedStudy) -> Study | None:
         )
     if not best:
         return None
+    full = best.get("full")
+    beside = tuple(one if full is None else one.model_copy(update={"full_value": full.value}) for one in best.values())
     return Study(
         id=f"own-{study_id(request)}",
         title=f"advisor tune: {study.name}",
         url=f"file:{study.folder}",
         confidence="own measurement, one data set",
         own=True,
-        findings=tuple(best.values()),
+        findings=beside,
     )
 
 

@@ -106,6 +106,7 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
         BadFile: a file of the folder is cut off, garbage, or may not be read; fields of its config are no such fields.
         ValueError, KeyError, RuntimeError: as transformers says it.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     folder = Path(folder)
@@ -118,8 +119,8 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
         )
     except (OSError, SafetensorError) as error:
         raise _bad(folder, f"holds no weights that can be loaded: {_line(error)}") from error
-    except (AttributeError, TypeError, IndexError, RecursionError) as error:
-        # what transformers stumbles over in a config whose fields are of the wrong kind
+    except (AttributeError, TypeError, IndexError, RecursionError, StrictDataclassError) as error:
+        # what transformers refuses or stumbles over in a config whose fields are of the wrong kind
         raise _bad(folder, f"holds no model that can be loaded: {type(error).__name__}: {_line(error)}") from error
     except ValueError as error:
         if _is_about_code(error):

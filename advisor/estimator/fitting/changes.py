@@ -36,7 +36,7 @@ KEPT: Final = ("base weights", "adapter", "gradients", "optimizer state", "works
 LESS_STATE: Final = {
     "adamw_8bit": "",
     "paged_adamw_8bit": ", more where its state moves to the host",
-    "adafactor": ", at a learning rate of its own",
+    "adafactor": ", at a learning rate of its own, and no study bears on its quality",
     "lomo": ", as SGD, without clipping, at a learning rate of its own, and no study bears on its quality",
 }
 """Optimizers to try, each with less on the device than the one before, and what each costs besides time."""

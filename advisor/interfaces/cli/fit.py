@@ -48,7 +48,8 @@ def fitting_table(found: Fitting) -> Iterator[Any]:
     yield ""
     columns = (found.vary, "fits", "needs", "takes", "USD/h", "cost")
     rows = [_row(row) for row in found.tried]
-    yield from fitted(columns, rows[:MOST_ROWS], first_out=("cost", "USD/h", "takes"), right="USD/h")
+    leaving = ("cost", "USD/h", "takes")
+    yield from fitted(columns, rows[:MOST_ROWS], first_out=leaving, right="USD/h", wraps={"needs": 26})
     if len(rows) > MOST_ROWS:
         yield f"... and {len(rows) - MOST_ROWS} more: --json"
     yield from (f"note     {note}" for note in found.notes)

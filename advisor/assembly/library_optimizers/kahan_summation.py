@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import torch
 
+from advisor.assembly.library_optimizers.stand_in_kernels import define_kernels
 from advisor.errors import MissingExtra
 
 BETAS: Final = (0.9, 0.999)
@@ -40,18 +40,6 @@ def stable_adamw(parameters: list[Any], lr: float, decay: float) -> torch.optim.
     return made
 
 
-@cache
-def _define_kernels() -> None:
-    library: Any = torch.library
-    for name, signature in SIGNATURES.items():
-        library.define(f"optimi::{name}", signature)
-        library.register_fake(f"optimi::{name}", _gives_nothing)
-
-
-def _gives_nothing(*_: Any, **__: Any) -> None:
-    pass
-
-
 class TracedStableAdamW(torch.optim.Optimizer):
     """What StableAdamW allocates and launches on a card that runs Triton: its state, then two kernels a parameter.
 
@@ -60,7 +48,7 @@ class TracedStableAdamW(torch.optim.Optimizer):
 
     def __init__(self, params: Any, lr: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        _define_kernels()
+        define_kernels("optimi", SIGNATURES)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore

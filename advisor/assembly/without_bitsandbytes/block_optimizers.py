@@ -6,10 +6,11 @@ Source: bitsandbytes 0.50.2, optim/optimizer.py (Optimizer1State, Optimizer2Stat
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import torch
+
+from advisor.assembly.library_optimizers.stand_in_kernels import define_kernels
 
 SMALLEST_IN_8_BITS: Final = 4096
 """Elements from which a state is held in 8 bits."""
@@ -30,17 +31,9 @@ SIGNATURES: Final = {
 }
 
 
-@cache
 def define_updates() -> None:
     """Make the two kernels known to torch; they change their arguments and give nothing."""
-    library: Any = torch.library
-    for name, signature in SIGNATURES.items():
-        library.define(f"bitsandbytes::{name}", signature)
-        library.register_fake(f"bitsandbytes::{name}", _gives_nothing)
-
-
-def _gives_nothing(*_: Any, **__: Any) -> None:
-    pass
+    define_kernels("bitsandbytes", SIGNATURES)
 
 
 class Blockwise(torch.optim.Optimizer):

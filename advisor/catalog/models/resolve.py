@@ -7,6 +7,7 @@ from typing import Any
 
 from advisor import store
 from advisor.catalog.models import hub
+from advisor.catalog.models.denoisers import find_denoiser, refuse_denoiser
 from advisor.catalog.models.index import ModelEntry, lookup, unknown
 from advisor.catalog.models.spec import same_sizes, spec_of
 from advisor.domain.model import ModelSpec
@@ -36,7 +37,7 @@ def resolve_model(name: str) -> ModelSpec:
 
     Raises:
         UnknownName: none of these has it; the field `near` holds names that exist.
-        UnsupportedModel: a definition was found that lacks a field every model needs, or is none.
+        UnsupportedModel: a definition was found that lacks a field every model needs, or is none; a diffusion model.
     """
     asked = name
     name = name.strip()
@@ -44,6 +45,9 @@ def resolve_model(name: str) -> ModelSpec:
     if local is not None:
         return local
     entry = lookup(name)
+    denoiser = find_denoiser(name) if entry is None else None
+    if denoiser is not None:
+        raise refuse_denoiser(denoiser, asked)
     why = "it is no name the Hub could have"
     if hub.is_repo_id(name):
         found = _of_hub(name, asked, entry)
@@ -106,7 +110,9 @@ def _local(name: str, asked: str) -> ModelSpec | None:
 def _no_definition(folder: Path) -> UnsupportedModel:
     adapter, gguf = folder / "adapter_config.json", sorted(folder.glob("*.gguf"))
     hint = "give the folder that holds the model's config.json"
-    if adapter.is_file():
+    if (folder / "model_index.json").is_file():
+        hint = "its model_index.json is a diffusion pipeline's: give the name of the model it came from"
+    elif adapter.is_file():
         hint = "it holds an adapter: give the base model it names, and the file as --adapter-config to advisor estimate"
     elif gguf:
         hint = f"{gguf[0].name} has its definition inside: load it with transformers (gguf_file=) and save the model"

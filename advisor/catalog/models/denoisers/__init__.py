@@ -1,0 +1,10 @@
+"""Denoisers of diffusion models, which diffusers builds: what the catalogue knows of each, and names for them."""
+
+from advisor.catalog.models.denoisers.denoiser_index import (
+    DenoiserEntry,
+    denoisers,
+    find_denoiser,
+    refuse_denoiser,
+)
+
+__all__ = ["DenoiserEntry", "denoisers", "find_denoiser", "refuse_denoiser"]

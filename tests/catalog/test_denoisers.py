@@ -1,0 +1,47 @@
+"""Diffusion models of the catalogue: each name means one model, and each command says so by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+import advisor
+from advisor.catalog.models import models, resolve_model
+from advisor.catalog.models.denoisers import denoisers, find_denoiser
+from advisor.errors import UnsupportedModel
+
+
+def test_no_name_means_two_models():
+    names = Counter(name.lower() for entry in denoisers() for name in (entry.id, *entry.aliases))
+    assert [name for name, times in names.items() if times > 1] == []
+    assert not {name.lower() for entry in models() for name in (entry.id, *entry.aliases)} & names.keys()
+
+
+def test_every_name_is_found_whatever_the_case():
+    for entry in denoisers():
+        for name in (entry.id, *entry.aliases):
+            assert find_denoiser(f" {name.upper()} ") is entry
+
+
+def test_published_counts_are_the_numbers_of_the_built_class_or_rounded():
+    for entry in denoisers():
+        if not entry.count_rule.startswith("rounded"):
+            assert entry.parameters == entry.published, entry.id
+        assert abs(entry.parameters / entry.published - 1) < 0.12, entry.id
+
+
+@pytest.mark.parametrize("name", ["black-forest-labs/FLUX.1-dev", "sdxl", "FLUX.2-klein-base-4B"])
+def test_a_diffusion_model_is_refused_by_name_and_is_not_called_unknown(name: str):
+    with pytest.raises(UnsupportedModel, match="is a diffusion model") as caught:
+        resolve_model(name)
+    assert caught.value.hints
+    with pytest.raises(UnsupportedModel, match="is a diffusion model"):
+        advisor.fit(name, "L40S", method="lora")
+
+
+def test_a_pipeline_folder_says_what_it_is(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UnsupportedModel, match=r"no config\.json") as caught:
+        resolve_model(str(tmp_path))
+    assert "diffusion pipeline" in " ".join(caught.value.hints)

@@ -202,6 +202,9 @@ def optimizer_notes(recipe: Recipe) -> tuple[str, ...]:
             f"optimizer: {name} updates each parameter within the backward pass, in float32 and one at a time; no "
             "gradient is left to clip by its norm (max_grad_norm changes nothing), and none accumulates"
         )
+    if name == "adalomo":
+        # lomo-optim 0.1.1, adalomo.py: its statistics are attributes, which `state_dict` does not hold
+        notes.append("optimizer: adalomo saves no statistics with a checkpoint, so a resumed run begins them anew")
     return tuple(notes)
 
 

@@ -57,7 +57,7 @@ def asked(monkeypatch):
     def ask(costs: Costs, *, micro: int = 4, length: int = 1024) -> tuple[list[str], str]:
         recipe = make_candidate("full" if isinstance(costs, Full) else "lora", micro=micro).recipe
         if isinstance(costs, Full):
-            recipe = recipe.model_copy(update={"gradient_accumulation": 1})
+            recipe = recipe.model_copy(update={"gradient_accumulation": 1, "optimizer": costs.optimizer})
         workload = Workload(model="meta-llama/Llama-3.2-3B", seq_len=length)
         first = costs.price(workload, recipe, hardware, spec)
         assert not first.fits
@@ -124,6 +124,10 @@ KEEPS = {
 class Full(Costs):
     """Full fine-tuning of so many GiB of weights: gradients as large, AdamW's state twice, what others keep of both."""
 
+    def __init__(self, kept: float, each: float, optimizer: str = "adamw_torch") -> None:
+        super().__init__(kept, each)
+        self.optimizer = optimizer
+
     def price(self, workload: Workload, recipe, hardware, spec, *, thorough: bool = True) -> Candidate:
         made = super().price(workload, recipe, hardware, spec)
         gradients, state = (round(share * self.kept * GIB) for share in KEEPS[recipe.optimizer])
@@ -132,6 +136,13 @@ class Full(Costs):
         device = made.memory.peak_device.times(peak / made.memory.peak_device.mid, "B", "by hand")
         memory = made.memory.model_copy(update={"breakdown": parts, "peak_device": device})
         return made.model_copy(update={"memory": memory, "fits": peak <= LIMIT * GIB})
+
+
+def test_where_no_gradient_accumulates_another_effective_batch_is_named_as_one(asked):
+    said, _ = asked(Full(kept=10, each=4, optimizer="lomo"), micro=8)
+    assert said[0].startswith("--batch-size 2 --gradient-accumulation 1: 18.0 GiB")
+    assert said[0].endswith(", an effective batch of 2, not 8")
+    assert not any("effective" in one for one in said[1:])
 
 
 def test_an_optimizer_with_less_state_is_named_with_what_it_costs(asked):

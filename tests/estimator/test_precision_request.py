@@ -179,3 +179,13 @@ def test_what_the_studies_of_adamw_say_is_borrowed_by_adamw_alone(name):
     own = "adamw" in name
     assert any(note.startswith("quality: no study") for note in notes) != own
     assert any(note.startswith("learning rate: the usual ones are AdamW's") for note in notes) != own
+
+
+def test_an_optimizer_whose_statistics_no_checkpoint_holds_is_told():
+    """lomo-optim 0.1.1 keeps AdaLomo's as attributes, of which `state_dict` says nothing; LOMO has none."""
+    told = {
+        name: any("resumed run" in note for note in precision_request.optimizer_notes(asked))
+        for name in ("adalomo", "lomo", "adamw_torch")
+        for asked in [Recipe.model_validate({"method": "full", "optimizer": name})]
+    }
+    assert told == {"adalomo": True, "lomo": False, "adamw_torch": False}

@@ -77,6 +77,7 @@ def in_words(
     said = [
         f"{change.options}: {gib(change.peak_device_bytes)}, each step {change.step_seconds / usual:.2g} times as long"
         + LESS_STATE.get(change.recipe.optimizer, "")
+        + _other_batch(candidate.recipe, change.recipe)
         for change in tries.found
     ]
     if not tries.found and tries.missed:
@@ -163,12 +164,21 @@ class _Tries:
         """The largest micro-batch that fits and divides the effective batch."""
         together = recipe.micro_batch_size * recipe.gradient_accumulation
         fewest = find_objective(self.candidate.workload.objective).fewest_rows
-        whole = updates_in_backward(recipe.optimizer)
-        if whole or recipe.micro_batch_size <= fewest or together % fewest:
+        if recipe.micro_batch_size <= fewest or together % fewest:
+            return
+        if updates_in_backward(recipe.optimizer):
+            self._smaller_effective_batches(recipe, fewest)
             return
         size = self.largest(self.candidate.workload, recipe, self.hardware, self.spec, together)
         if size is None or size < recipe.micro_batch_size:
             self._keep(_split(recipe, size or fewest))
+
+    def _smaller_effective_batches(self, recipe: Recipe, fewest: int) -> None:
+        """The largest half, quarter and so on of a batch that no gradient accumulates over: the training is another."""
+        size = recipe.micro_batch_size // 2
+        while size >= fewest and not self.found:
+            self._keep(_with(recipe, {"micro_batch_size": size}))
+            size //= 2
 
     def _shorter(self) -> None:
         """The longest samples that fit, to a sixteenth of their length."""
@@ -246,6 +256,12 @@ def less_state_that_fits(
 def _change(before: Recipe, after: Candidate) -> FittingChange:
     options = _options(before, after.recipe)
     return FittingChange(options, after.memory.peak_device.mid, after.time.step.mid, after.recipe)
+
+
+def _other_batch(before: Recipe, after: Recipe) -> str:
+    """That the effective batch is another, where it is."""
+    asked, now = (one.micro_batch_size * one.gradient_accumulation for one in (before, after))
+    return "" if asked == now else f", an effective batch of {now}, not {asked}"
 
 
 def _split(recipe: Recipe, size: int) -> Recipe:

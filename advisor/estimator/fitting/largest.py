@@ -132,10 +132,13 @@ def largest_model(
             high = middle
     if best is None:
         nearest = next(iter(rows.values()), Fitted(name=specs[0].name, refusal="its weights alone are too large"))
-        raise _nothing(f"the smallest of {len(specs)} models", nearest, hardware)
+        which = f"the smallest of {len(specs)} models" if len(specs) > 1 else specs[0].name
+        raise _nothing(which, nearest, hardware)
     name = best.workload.model
     above = _needs(rows[able[high].name], able[high].name) if high < len(able) else ""
     said = f"the largest of {len(specs)} models that fits {hardware.gpu.name}: {name}{above}"
+    if len(specs) == 1:
+        said = f"{name} fits {hardware.gpu.name}"
     over = len(specs) - len(able)
     notes = (f"{over} models whose weights alone exceed {gib(hardware.limit_bytes)} were not traced",) if over else ()
     return Fitting(vary="model", value=name, says=said, found=best, tried=tuple(rows.values()), notes=notes)

@@ -13,6 +13,7 @@ reads the sources and finds no other place that does.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -103,7 +104,8 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Raises:
         UnsupportedModel: it needs code of its own, or its weights are pickled.
-        BadFile: a file of the folder is cut off, garbage, or may not be read; fields of its config are no such fields.
+        BadFile: a file of the folder is cut off, garbage, or may not be read; fields of its config are no such fields,
+            or it has no config.
         ValueError, KeyError, RuntimeError: as transformers says it.
     """
     from huggingface_hub.errors import StrictDataclassError
@@ -125,6 +127,9 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
     except ValueError as error:
         if _is_about_code(error):
             raise _foreign(folder, "model") from error
+        if re.search(r"model[ _]type|Unrecognized", str(error)):
+            # no config.json, or one that names no kind of model, or none that transformers knows
+            raise _bad(folder, f"holds no model that can be loaded: {_line(error)}") from error
         raise
 
 

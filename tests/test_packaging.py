@@ -99,6 +99,12 @@ def test_ci_runs_linters_types_advisories_and_both_sets_of_tests():
     assert [text.index(step) for step in (*steps, ".ci/matrix")]
 
 
+def test_a_test_that_is_marked_slow_says_so_in_its_own_file():
+    """`.ci/run` looks for slow tests in the files that name the mark."""
+    marked = [p for p in (ROOT / "tests").rglob("*.py") if "mark.slow" in p.read_text(encoding="utf-8")]
+    assert all(p.name.startswith("test_") for p in marked)
+
+
 def test_the_default_run_leaves_out_the_marks_that_ci_runs_apart():
     options = CONFIG["tool"]["pytest"]["ini_options"]
     assert "-m 'not gpu and not slow and not exhaustive'" in options["addopts"]

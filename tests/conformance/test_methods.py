@@ -188,7 +188,7 @@ def test_gradients_are_the_same_under_checkpointing_or_it_is_refused(method: Met
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", one_in(3, [pytest.param(m, id=m.name) for m in METHODS.values()]))
+@pytest.mark.parametrize("method", one_in(6, [pytest.param(m, id=m.name) for m in METHODS.values()]))
 def test_the_loss_falls_at_the_default_rate(method: Method) -> None:
     tiny = home(method)
     recipe = recipe_of(method, learning_rate=method.learning_rate.default)

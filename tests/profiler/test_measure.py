@@ -158,7 +158,9 @@ def test_trls_fused_head_computes_the_models_own_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "reference"), [("dpo", "copy"), ("kto", "adapter-off"), ("orpo", None)])
+@pytest.mark.parametrize(
+    ("objective", "reference"), one_in(2, [("dpo", "copy"), ("kto", "adapter-off"), ("orpo", None)])
+)
 def test_a_run_of_a_preference_objective_is_measured(objective: str, reference: str | None):
     job = make_job(trainer="trl")
     workload = job.workload.model_copy(update={"objective": objective})

@@ -56,7 +56,7 @@ def test_a_recorded_run_tells_where_when_and_with_what(profile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", one_in(3, COMPARABLE), ids=lambda p: p.id)
+@pytest.mark.parametrize("profile", one_in(6, COMPARABLE), ids=lambda p: p.id)
 def test_todays_trace_allocates_what_was_measured(profile):
     made = trace(spec_of(profile), profile.workload, profile.recipe)
     peak, after = alive_in_steps(expand(made), profile.recipe, profile.workload)

@@ -71,7 +71,7 @@ def deep(name: str) -> ModelSpec:
 
 
 CUT = [(name, method) for name in DEEP for method in ("lora", "full")]
-IN_CI = [("llava", "lora"), ("qwen2_vl", "full")]
+IN_CI = [("qwen2_vl", "full")]
 
 
 @pytest.mark.slow

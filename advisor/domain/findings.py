@@ -53,6 +53,9 @@ class Finding(Value):
     suspect: bool = Field(
         False, description="its own source contradicts it or warns against comparing it; listed, never fitted on"
     )
+    copied_from: str = Field(
+        "", description="the earlier paper whose figure this repeats; listed, never fitted on, so that it counts once"
+    )
 
 
 class Study(Stored):

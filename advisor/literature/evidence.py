@@ -132,13 +132,13 @@ def _nearness(
 ) -> float:
     """1 where sizes agree, falling by e for each decade between them; unknown sizes count as a decade away.
 
-    Findings without full fine-tuning beside them say less, suspect ones least.
+    Findings without full fine-tuning beside them say less, suspect ones and those of another paper least.
     """
     away = 0.0
     for mine, theirs in ((parameters, finding.model_parameters), (samples, finding.samples)):
         if mine is not None:
             away += abs(math.log10(mine / theirs)) if theirs else 1.0
-    if finding.suspect:
+    if finding.suspect or finding.copied_from:
         away += 1.0
     if finding.full_value is None:
         away += 0.3

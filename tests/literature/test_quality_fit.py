@@ -180,7 +180,13 @@ def test_a_lone_method_without_full_fine_tuning_says_nothing():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"suspect": True}, {"aspect": "cost"}, {"higher_is_better": False}, {"unit": "nats"}],
+    [
+        {"suspect": True},
+        {"copied_from": "an earlier paper"},
+        {"aspect": "cost"},
+        {"higher_is_better": False},
+        {"unit": "nats"},
+    ],
 )
 def test_what_cannot_be_compared_is_not_fitted(changes):
     study = Study(id="s", title="s", url="https://example.org", findings=(finding("lora", 50, 60, **changes),))

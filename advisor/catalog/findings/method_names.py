@@ -38,14 +38,15 @@ _METHODS: Final[dict[Kind, str]] = {
         adapter-lin adapter-scaled-parallel adapter-parallel-mh compacter compacter-plus krona adakron
         learned-adapter lst llm-adapters convpass repadapter dtl hst last sct snf""",
     "low rank": """lora qlora dora rslora lora-plus lora-fa pissa olora eva corda lora-ga loftq mica velora kasa
-        monteclora bd-lora lora-orthogonal adalora dylora sora salora alora miss delora gralora hira lily deft glora
-        loha lokr randlora xlora poly peanut supertuning adamss hydra milora init-ab keeplora""",
-    "shared basis": "vera pvera nola vblora unilora tinylora fourierft waveft c3a intrinsic-said fact",
-    "orthogonal": "oft boft qoft hra psoft road frod svft",
+        monteclora lora-xs lora-sb lora-pro flat-lora mora melora rasa qdora bd-lora lora-orthogonal adalora dylora
+        sora salora alora miss delora gralora hira lily deft glora loha lokr randlora xlora poly peanut supertuning
+        adamss hydra milora init-ab keeplora""",
+    "shared basis": "vera pvera nola tied-lora vblora unilora tinylora fourierft waveft c3a intrinsic-said fact",
+    "orthogonal": "oft boft qoft hra psoft road frod svft ssvd goft qgoft ether ether-plus clover",
     "scaling": "ia3 ssf",
     "bias or norm": "bitfit beft layernorm-tuning difffit",
-    "partial": """partial linear-probe trainable-tokens embedding-tuning cross-attention-tuning far osf galore apollo
-        shadow""",
+    "partial": """partial linear-probe trainable-tokens embedding-tuning cross-attention-tuning far osf galore q-galore
+        apollo shadow""",
     "mask": "fish-mask diff-pruning lt-sft child-tuning pafi spt-selective shira gps",
     "intervention": "loreft direft noreft red",
     "hybrid": "mam unipelt autopeft noah s4 ssp lora-prefix-tuning prefix-tuning-lora lora-prompt-tuning",

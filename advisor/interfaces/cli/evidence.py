@@ -125,7 +125,7 @@ def _evidence_table(found: Evidence) -> list[Any]:
             f"{bearing.finding.value:.4g} {bearing.finding.metric}",
             "" if bearing.effect is None else f"{bearing.effect:+.1f}",
             f"{bearing.finding.learning_rate:g}" if bearing.finding.learning_rate else "",
-            "suspect" if bearing.finding.suspect else "",
+            "suspect" if bearing.finding.suspect else "copied" if bearing.finding.copied_from else "",
         )
         for bearing in found.bearing
     ]

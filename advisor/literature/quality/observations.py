@@ -35,12 +35,13 @@ class QualityObservation:
 
 
 def usable(finding: Finding) -> bool:
-    """A quality score in points that its source stands by, of a method rather than of the untouched model."""
+    """A quality score in points that its source stands by and measured itself, of a method rather than of no tuning."""
     return (
         finding.aspect == "quality"
         and finding.unit == "points"
         and finding.higher_is_better
         and not finding.suspect
+        and not finding.copied_from
         and KIND_OF[finding.method] not in ("full", "none")
     )
 

@@ -65,9 +65,9 @@ def put_in_cache(tmp_path: Path, repo: str, config: Any, *extra: str) -> Path:
 
 
 def test_all_models_and_aliases_are_there():
-    assert len(models()) == 161
-    assert sum(len(entry.aliases) for entry in models()) == 523
-    assert Counter(entry.verified for entry in models()) == {"yes": 154, "rounded": 6, "no": 1}
+    assert len(models()) == 197
+    assert sum(len(entry.aliases) for entry in models()) == 561
+    assert Counter(entry.verified for entry in models()) == {"yes": 190, "rounded": 6, "no": 1}
 
 
 def test_no_name_means_two_models():

@@ -13,6 +13,7 @@ from advisor.dataset.columns import Column, Columns, as_float
 from advisor.dataset.examples import Label, Layout
 from advisor.dataset.files import bad
 from advisor.dataset.folders import Placed, find_files
+from advisor.dataset.media import picture_sizes
 from advisor.dataset.readers import plain_suffix, table_of
 from advisor.dataset.recognisers import (
     CHATS,
@@ -128,14 +129,25 @@ def _chat(seen: Columns, roles: Roles, role: str) -> bool:
 
 
 def _not_trained(path: Path, entry: RowFormat, roles: Roles) -> BadRequest:
-    sentence, instead = entry.refusal(roles)
+    sentence, instead = entry.refusal(roles | (pictures := _pictures(path, roles)))
     return BadRequest(
         f"the rows of {path} {sentence}",
-        hints=[*instead, f"what can be trained on: {UNDERSTOOD}"],
+        hints=[*pictures.get("told", ()), *instead, f"what can be trained on: {UNDERSTOOD}"],
         path=str(path),
         row_format=entry.name,
         columns={role: list(names) for role, names in roles.items()},
     )
+
+
+def _pictures(path: Path, roles: Roles) -> dict[str, tuple[str, ...]]:
+    """How many pictures of which size a hint names: the most and the largest, which memory is for; examples else."""
+    if "media" not in roles:
+        return {}
+    found = picture_sizes(path, roles["media"])
+    if found is None:
+        return {"count": ("1",), "size": ("1024x768",)}
+    width, height = found.largest or (1024, 768)
+    return {"count": (str(found.most),), "size": (f"{width}x{height}",), "told": (str(found),)}
 
 
 def for_task(layout: Layout, task: str | None) -> Layout:

@@ -65,8 +65,8 @@ ROW_FORMATS: Final[tuple[RowFormat, ...]] = (
         (
             "for the text alone: --columns messages={chat}",
             "for the text alone: --columns text={text}",
-            "with pictures of one size beside the text: --columns messages={chat} --images 1 --image-size 1024x768",
-            "with pictures of one size beside the text: --columns text={text} --images 1 --image-size 1024x768",
+            "with pictures of one size beside the text: --columns messages={chat} --images {count} --image-size {size}",
+            "with pictures of one size beside the text: --columns text={text} --images {count} --image-size {size}",
         ),
     ),
     RowFormat(

@@ -53,12 +53,19 @@ def families() -> list[ModelEntry]:
     return list({entry.model_type: entry for entry in reversed(models())}.values())
 
 
+def _turned(rope: dict[str, Any]) -> dict[str, Any]:
+    """Rotary settings for heads of 16: in Qwen-VL's whole half of a head is shared out among time, height and width."""
+    sections = rope.get("mrope_section", ())
+    whole = sum(sections) == 64
+    return {**rope, "mrope_section": [one // 8 for one in sections]} if whole else rope
+
+
 def _cut(config: dict[str, Any]) -> dict[str, Any]:
     config = copy.deepcopy(config)
     layers = next((config[f] for f in ("num_hidden_layers", "n_layer", "num_layers") if f in config), None)
     for field, value in list(config.items()):
         if isinstance(value, dict):
-            config[field] = _cut(value) if field.endswith("_config") else value
+            config[field] = _cut(value) if field.endswith("_config") else _turned(value)
         elif isinstance(value, list) and layers is not None and len(value) == layers:
             config[field] = value[:1] + value[-1:]
         elif field in _SIZES and isinstance(value, int) and not isinstance(value, bool):

@@ -55,15 +55,21 @@ def over_limits(question: ResolvedRequest, candidate: Candidate) -> Refusal | No
     return None
 
 
-def may_exceed(question: ResolvedRequest, choice: Candidate) -> list[str]:
-    """Warnings where a limit is kept by the expected value and not by the upper end of the interval."""
+def kept_limits(question: ResolvedRequest, choice: Candidate) -> list[str]:
+    """How the choice keeps the budget and the deadline: by its whole interval, or by the expected value alone."""
     said: list[str] = []
     cost, budget = training_usd(choice, spot=question.request.spot), question.request.budget_usd
-    if cost is not None and budget is not None and cost.high > budget:
-        said.append(f"the budget is kept by the expected cost, not by its upper end, {cost.high:.2f} USD")
+    if cost is not None and budget is not None:
+        if cost.high > budget:
+            said.append(f"the budget is kept by the expected cost, not by its upper end, {cost.high:.2f} USD")
+        else:
+            said.append(f"the budget of {budget:g} USD is kept, by the upper end of the cost too")
     time, deadline = choice.time.wall(spot=question.request.spot), question.deadline_seconds
-    if time is not None and deadline is not None and time.high > deadline:
-        said.append(f"the deadline is kept by the expected time, not by its upper end, {duration(time.high)}")
+    if time is not None and deadline is not None:
+        if time.high > deadline:
+            said.append(f"the deadline is kept by the expected time, not by its upper end, {duration(time.high)}")
+        else:
+            said.append(f"the deadline of {duration(deadline)} is kept, by the upper end of the time too")
     return said
 
 

@@ -15,7 +15,7 @@ from advisor.domain.units import HOUR
 from advisor.errors import BadRequest, DoesNotFit
 from advisor.estimator.precision_request import optimizer_notes, to_train_here
 from advisor.literature.side_effects import side_effects
-from advisor.recommender.constraints import check_limits, may_exceed, nothing_within_limits, over_limits
+from advisor.recommender.constraints import check_limits, kept_limits, nothing_within_limits, over_limits
 from advisor.recommender.criteria import training_usd
 from advisor.recommender.explain import drop_dominated, risks_of, study_setting, why, would_change
 from advisor.recommender.gpu_search.cards import MachineAsked, cards_asked, several_asked
@@ -187,7 +187,7 @@ def answer(
             *excluded_in_vain(question),
             *short_training_note(question),
             *_samples_note(question),
-            *may_exceed(question, choice),
+            *kept_limits(question, choice),
             *optimizer_notes(choice.recipe),
             *((missing,) if (missing := to_train_here(choice.recipe)) else ()),
             *_notes(choice, spot=spot),

@@ -219,6 +219,9 @@ def test_a_size_reads_as_a_number_or_as_text(size):
         ("8e9", 8 * 10**9),
         ("~151M", 151 * 10**6),
         ("2,000", 2000),
+        ("1,234,567", 1_234_567),
+        ("2.5K", 2500),
+        ("2.0", 2),
         ("20-70", 37),
         ("1-3B", 1_732_050_808),
         ("7B-8B", 7_483_314_774),
@@ -227,3 +230,9 @@ def test_a_size_reads_as_a_number_or_as_text(size):
 )
 def test_a_size_reads_as_people_write_it(text, size):
     assert size_of(text, "n") == size
+
+
+@pytest.mark.parametrize("text", ["1,5", "1,50", "12,3456", "1.5", "0,5", "1,000,5", "1,,000", "2,000.5"])
+def test_a_decimal_comma_makes_no_size_ten_times_as_large(text):
+    with pytest.raises(BadRequest):
+        size_of(text, "n")

@@ -9,7 +9,7 @@ import pytest
 
 from advisor.domain.candidate import Money
 from advisor.errors import BadRequest
-from advisor.recommender.constraints import may_exceed, over_limits
+from advisor.recommender.constraints import kept_limits, over_limits
 
 
 @pytest.fixture
@@ -56,7 +56,17 @@ def test_a_limit_is_kept_by_the_price_and_the_hours_that_were_asked_for(
     ("budget", "spot", "told"), [(31, False, True), (34, False, False), (13, True, True), (31, True, False)]
 )
 def test_a_budget_that_the_upper_end_breaks_is_told(priced: Any, budget: float, spot: bool, told: bool):
-    assert bool(may_exceed(asked(budget=budget, spot=spot), priced)) == told
+    (said,) = kept_limits(asked(budget=budget, spot=spot), priced)
+    assert ("not by its upper end" in said) == told
+
+
+@pytest.mark.parametrize(("hours", "told"), [(10.5, True), (100, False)])
+def test_a_deadline_is_said_to_be_kept_and_by_what(priced: Any, hours: float, told: bool):
+    """Where it changes no figure, nobody could tell whether it was used."""
+    (said,) = kept_limits(asked(hours=hours), priced)
+    assert said.startswith("the deadline")
+    assert ("not by its upper end" in said) == told
+    assert kept_limits(asked(), priced) == []
 
 
 @pytest.mark.parametrize("spot", [True, False])

@@ -11,6 +11,8 @@ from advisor.errors import BadRequest
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SIZE: Final = re.compile(r"~?\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([KMBT]?)", re.IGNORECASE)
+_GROUPED: Final = re.compile(r"(?<![\d.,])\d{1,3}(,\d{3})+(?![\d,])")
+"""Thousands set apart; any other comma is a decimal point elsewhere, and would be ten times as many here."""
 _UNITS: Final = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 MOST: Final = 10**15
 """No model has as many parameters and no data set as many samples: a size above is a slip of the pen."""
@@ -87,7 +89,7 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         raise BadRequest(f"{name} must be a number, not {short(value)}", field=name)
     typed = value
     if isinstance(value, str):
-        plain = re.sub(r"\s*\(.*\)$", "", value.strip()).replace(",", "")
+        plain = _GROUPED.sub(lambda found: found[0].replace(",", ""), re.sub(r"\s*\(.*\)$", "", value.strip()))
         ends = [_SIZE.fullmatch(end.strip()) for end in plain.split("-")]
         if not 1 <= len(ends) <= 2 or None in ends:
             raise BadRequest(
@@ -99,6 +101,8 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         numbers = [
             float(end[1]) * _UNITS[unit or units[-1]] for end, unit in zip(ends, units, strict=True) if end is not None
         ]
+        if len(numbers) == 1 and abs(numbers[0] - round(numbers[0])) > 1e-9 * numbers[0]:
+            raise BadRequest(f"{name} must be a whole number, not {short(value)}", field=name)
         value = math.prod(numbers) ** (1 / len(numbers))
     if not least <= value <= MOST:
         raise BadRequest(

@@ -8,7 +8,7 @@ imported, so that `--help` answers at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
 from advisor.domain.request.argument import Argument, VerbDetail
 from advisor.domain.request.rollout_options import RolloutOptions
@@ -180,7 +180,9 @@ GradientCheckpointing = Annotated[bool, Argument("Recompute activations.")]
 AttnImplementation = Annotated[
     Attention, Argument("sdpa, eager or flash_attention_2.", metavar="NAME", shown_default="sdpa")
 ]
-LearningRate = Annotated[float, Argument("Of the optimizer; a search starts there.", gt=0)]
+HIGHEST_RATE: Final = 100.0
+"""The largest published is 50, of visual prompts under SGD (arXiv:2203.12119, table 6): beyond is a slip of the pen."""
+LearningRate = Annotated[float, Argument("Of the optimizer; a search starts there.", gt=0, le=HIGHEST_RATE)]
 
 OneMethod = Annotated[str, Argument("A method of the catalogue: see `advisor methods`.", metavar="NAME")]
 OneBase = Annotated[
@@ -208,7 +210,7 @@ Schedule = Annotated[
     str, Argument("Of the learning rate, as transformers names it.", metavar="NAME", shown_default="cosine")
 ]
 WarmupRatio = Annotated[float, Argument("Share of all steps.", shown_default="0.03", ge=0, le=1)]
-HeadLearningRate = Annotated[float, Argument("The learning rate of a new classification head.", gt=0)]
+HeadLearningRate = Annotated[float, Argument("The learning rate of a new classification head.", gt=0, le=HIGHEST_RATE)]
 MaxGradNorm = Annotated[float, Argument("Clip gradients to this norm; 0: never.", shown_default="1", ge=0)]
 WeightDecay = Annotated[
     float, Argument("Of the optimizer; above 0 each step has one more operation.", shown_default="0", ge=0, lt=1)

@@ -101,7 +101,7 @@ def size_of(value: Any, name: str, *, least: int = 1) -> int | None:
         numbers = [
             float(end[1]) * _UNITS[unit or units[-1]] for end, unit in zip(ends, units, strict=True) if end is not None
         ]
-        if len(numbers) == 1 and abs(numbers[0] - round(numbers[0])) > 1e-9 * numbers[0]:
+        if len(numbers) == 1 and numbers[0] <= MOST and abs(numbers[0] - round(numbers[0])) > 1e-9 * numbers[0]:
             raise BadRequest(f"{name} must be a whole number, not {short(value)}", field=name)
         value = math.prod(numbers) ** (1 / len(numbers))
     if not least <= value <= MOST:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from advisor.assembly.denoisers.denoiser_model import build_denoiser
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.trainer_casts import prepare_base
 from advisor.catalog.models.checkpoint import quantisation_of, stored_base
@@ -38,6 +39,8 @@ DEPTH_FIELDS = (
     "decoder_layers",
 )
 _ENCODER_DECODER_FIELDS = (("num_layers", "num_decoder_layers"), ("encoder_layers", "decoder_layers"))
+_DENOISER_FIELDS = ("num_layers", "num_single_layers")
+"""Keywords of diffusers' transformers; FLUX has two stacks. A U-Net has neither: its blocks are all unlike."""
 
 
 _LAYER_DROP_FIELDS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
@@ -46,6 +49,8 @@ _LAYER_DROP_FIELDS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
 
 def layer_drop(spec: ModelSpec) -> tuple[str, ...]:
     """What is said of a model that would skip layers at random: here it skips none."""
+    if spec.task_class == "Denoising":
+        return ()
     config = load_config(spec)
     given = {field: getattr(config, field, None) for field in _LAYER_DROP_FIELDS}
     told = ", ".join(f"{field} {value:g}" for field, value in given.items() if value)
@@ -55,12 +60,16 @@ def layer_drop(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def layer_fields(spec: ModelSpec) -> dict[str, int]:
-    """The config fields that hold a depth, with the depth of each: one field, or two for encoder-decoders.
+    """The config fields that hold a depth, with the depth of each: one field, two for encoder-decoders and FLUX.
+
+    None for a U-Net.
 
     Raises:
         UnsupportedModel: no field known to hold a depth.
     """
     config = spec.text_config
+    if spec.architecture == "denoiser":
+        return {field: config[field] for field in _DENOISER_FIELDS if field in config}
     if spec.architecture == "encoder-decoder":
         for encoder, decoder in _ENCODER_DECODER_FIELDS:
             if isinstance(config.get(encoder), int):
@@ -104,7 +113,10 @@ def field_of(path: str, fields: Collection[str]) -> str | None:
     if "vision" in path or "visual" in path:
         return next((field for field in fields if "." in field), None)
     own = [field for field in fields if "." not in field]
-    return own[1] if len(own) > 1 and "decoder" in path.split(".") else own[0]
+    if not own:
+        return None
+    second = "decoder" in path.split(".") or "single_transformer_blocks" in path
+    return own[1] if len(own) > 1 and second else own[0]
 
 
 def cut_config(spec: ModelSpec, depth: Mapping[str, int]) -> dict[str, Any]:
@@ -196,6 +208,8 @@ def build(
         UnsupportedModel, BadRequest: the model cannot be built, or not for this task.
         MissingExtra: a quantised base without bitsandbytes.
     """
+    if spec.task_class == "Denoising":
+        return build_denoiser(spec, recipe, device=device, depth=depth)
     import torch
 
     config = load_config(spec, depth)

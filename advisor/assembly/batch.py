@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from advisor.assembly.denoisers.denoiser_batch import denoiser_batch
 from advisor.assembly.image_batch import image_inputs
 from advisor.assembly.objectives.preference_batch import preference_batch
 from advisor.assembly.objectives.rollout_batch import rollout_batch, scored_before
@@ -33,9 +34,9 @@ def make_batch(
 
     Text: input_ids[B,S], labels ([B,S], [B] or [B,T]) and, when padded, attention_mask[B,S] with a zero in it,
     so that no model takes the shortcut it has for full batches. Images: pixel_values; audio:
-    input_features; both in `dtype`. Texts with pictures: see `image_inputs`. Other objectives have batches of their
-    own (`preference_batch`, `rollout_batch`, where T is a completion's length), in which what the `recipe` computes
-    beforehand stands.
+    input_features; both in `dtype`. Texts with pictures: see `image_inputs`. Diffusion models (`denoiser_batch`) and
+    other objectives have batches of their own (`preference_batch`, `rollout_batch`, where T is a completion's length),
+    in which what the `recipe` computes beforehand stands.
     """
     import torch
 
@@ -52,6 +53,8 @@ def make_batch(
             return torch.empty(*shape, device="meta", dtype=of)
         return torch.randn(*shape, generator=make).to(device=device, dtype=of)
 
+    if spec.task_class == "Denoising":
+        return denoiser_batch(spec, batch, length, target, floats, dtype)
     inputs: dict[str, torch.Tensor] = {}
     if workload.rollout is not None and recipe is not None:
         scored = scored_before(workload, recipe)

@@ -19,9 +19,15 @@ def config_sha256(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-Architecture = Literal["decoder", "encoder", "encoder-decoder"]
+Architecture = Literal["decoder", "encoder", "encoder-decoder", "denoiser"]
 TaskClass = Literal[
-    "CausalLM", "Seq2SeqLM", "SequenceClassification", "ImageTextToText", "ImageClassification", "SpeechSeq2Seq"
+    "CausalLM",
+    "Seq2SeqLM",
+    "SequenceClassification",
+    "ImageTextToText",
+    "ImageClassification",
+    "SpeechSeq2Seq",
+    "Denoising",
 ]
 ModelSource = Literal["folder", "hub-cache", "hub", "catalogue"]
 
@@ -32,6 +38,7 @@ TASK_OF: Final[Mapping[TaskClass, Task]] = {
     "SpeechSeq2Seq": "seq2seq",
     "SequenceClassification": "sequence-classification",
     "ImageClassification": "sequence-classification",
+    "Denoising": "denoising",
 }
 """What a model is for, as its task class says."""
 
@@ -39,6 +46,7 @@ TASKS_ON: Final[Mapping[Architecture, tuple[Task, ...]]] = {
     "decoder": ("causal-lm", "sequence-classification", "seq2seq"),
     "encoder": ("sequence-classification",),
     "encoder-decoder": ("seq2seq",),
+    "denoiser": ("denoising",),
 }
 """The tasks each architecture can be trained for here, the usual one first."""
 
@@ -81,7 +89,8 @@ class ModelSpec(Value):
     @property
     def part(self) -> str:
         """The name of the part of a multimodal config that is trained."""
-        return "vision_config" if self.task_class == "ImageClassification" else "text_config"
+        parts: dict[TaskClass, str] = {"ImageClassification": "vision_config", "Denoising": "denoiser"}
+        return parts.get(self.task_class, "text_config")
 
     @property
     def task(self) -> Task:

@@ -90,7 +90,7 @@ def quick_estimate(model: str, gpu: str | None = None, **options: Unpack[Estimat
     from advisor.catalog.models import resolve_model
 
     request = from_case({"model": model, "gpu": gpu, **options})
-    hardware, spec = hardware_of(request), resolve_model(request.model)
+    hardware, spec = hardware_of(request), resolve_model(request.model, denoisers=True)
     recipe, _ = recipe_asked(request, spec, hardware.gpu)
     workload, _ = workload_of(request, spec, recipe)
     traced = recipe if hardware.sharding is None else traced_as(recipe, hardware.sharding)
@@ -103,14 +103,14 @@ def answer(request: EstimateRequest) -> Candidate:
     """The candidate a request describes. Raises as `estimate`."""
     from advisor.catalog.models import resolve_model
 
-    return answer_on(request, hardware_of(request), resolve_model(request.model))
+    return answer_on(request, hardware_of(request), resolve_model(request.model, denoisers=True))
 
 
 def answer_with_changes(request: EstimateRequest) -> Candidate:
     """As `answer`; on one device also the changes that make fit what does not. Raises as `estimate`."""
     from advisor.catalog.models import resolve_model
 
-    hardware, spec = hardware_of(request), resolve_model(request.model)
+    hardware, spec = hardware_of(request), resolve_model(request.model, denoisers=True)
     found = answer_on(request, hardware, spec)
     if found.fits or hardware.count > 1:
         return found
@@ -204,7 +204,7 @@ def price(
     method = find_method(recipe.method)
     warning = precision_warning(method, recipe, workload.task)
     warnings = tuple(said for said in (warning, batching_warning(recipe)) if said)
-    unstudied = quality_unknown(workload.objective)
+    unstudied = quality_unknown(workload)
     return Candidate(
         workload=workload,
         recipe=recipe,
@@ -327,7 +327,7 @@ def _of_rank(workload: Workload, recipe: Recipe, hardware: Hardware, spec: Model
 
 def _quality(workload: Workload, recipe: Recipe, spec: ModelSpec, trace: Trace, warning: str) -> Quality | None:
     """None without a number of samples, which the effect hangs on, of what does not train at all, and unstudied."""
-    if workload.samples is None or quality_unknown(workload.objective) or quality_under(recipe.optimizer):
+    if workload.samples is None or quality_unknown(workload) or quality_under(recipe.optimizer):
         return None
     if warning and recipe.dtype == "float16":
         return None

@@ -10,8 +10,9 @@ from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
 from advisor.catalog.models.checkpoint import with_stored_base
+from advisor.catalog.models.denoisers import usual_targets
 from advisor.catalog.models.tasks import task_for
-from advisor.catalog.objectives import rollout_for, task_of, under_objective
+from advisor.catalog.objectives import rollout_for, task_of, trainer_for, under_objective
 from advisor.catalog.optimizer_names import PACKAGES, optimizer_named, quality_under, updates_in_backward
 from advisor.catalog.training_precision import needs_float32_weights, usual_precision
 from advisor.domain.hardware import Gpu
@@ -76,6 +77,11 @@ def recipe_asked(request: EstimateRequest, spec: ModelSpec, gpu: Gpu | None) -> 
         as `recipe_of`.
     """
     recipe = recipe_of(request)
+    if spec.task_class == "Denoising":
+        trainer = trainer_for(request.objective or "sft", request.trainer_said, spec.task)
+        options = {**usual_targets(spec, find_method(recipe.method).options), **recipe.options}
+        as_asked = recipe.options if recipe.adapter_config is not None else options
+        recipe = recipe.model_copy(update={"trainer": trainer, "options": as_asked})
     if request.base is None:
         recipe = with_stored_base(spec, recipe)
     objective = request.objective or "sft"

@@ -13,7 +13,7 @@ def model_of(candidate: Candidate) -> ModelSpec | None:
     from advisor.catalog.models import resolve_model
 
     try:
-        return resolve_model(str(candidate.facts.get("model_asked") or candidate.workload.model))
+        return resolve_model(str(candidate.facts.get("model_asked") or candidate.workload.model), denoisers=True)
     except AdvisorError:
         return None
 

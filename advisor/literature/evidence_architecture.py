@@ -6,7 +6,7 @@ from advisor.domain.model import ModelSpec
 
 
 def evidence_architecture(spec: ModelSpec) -> str:
-    """`vision` of picture classifiers, `other` of models of speech, else the architecture."""
+    """`vision` of picture classifiers, `other` of models of speech and diffusion, else the architecture."""
     if spec.task_class == "ImageClassification":
         return "vision"
-    return "other" if spec.task_class == "SpeechSeq2Seq" else spec.architecture
+    return "other" if spec.task_class in ("SpeechSeq2Seq", "Denoising") else spec.architecture

@@ -88,7 +88,7 @@ def _refuse_for_all(shared: Mapping[str, Any]) -> tuple[ModelSpec, Gpu]:
     request = from_case({**shared, "method": "lora"})
     gpu = hardware_of(request).gpu
     check_attention(gpu, request.attn_implementation)
-    spec = resolve_model(request.model)
+    spec = resolve_model(request.model, denoisers=True)
     workload_of(request, spec, recipe_of(request))
     return spec, gpu
 

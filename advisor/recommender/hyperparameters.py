@@ -15,6 +15,7 @@ from advisor.catalog.methods.method import Method, Option
 from advisor.domain.candidate import Candidate
 from advisor.domain.recommendation import Setting
 from advisor.domain.units import plural
+from advisor.literature.hyperparameters.denoising_rates import denoising_settings
 from advisor.literature.hyperparameters.objective_rates import objective_settings
 from advisor.literature.hyperparameters.speech_rates import speech_settings
 from advisor.literature.hyperparameters.training_length import (
@@ -55,7 +56,7 @@ def with_usual_length(question: ResolvedRequest) -> ResolvedRequest:
     One length for all methods, so that their costs compare; LoRA's, because most runs are known of it.
     """
     request, workload = question.request, question.workload
-    if workload.objective != "sft":
+    if workload.objective != "sft" or workload.task == "denoising":
         return question
     update: dict[str, Any] = {}
     note = ""
@@ -85,6 +86,8 @@ def _too_short(question: ResolvedRequest) -> bool:
     """Whether the length the user asked for leaves LoRA, the yardstick of all, unconverged."""
     if question.request.epochs is None or question.workload.objective != "sft":
         return False
+    if question.workload.task == "denoising":
+        return False
     own_head = any(setting.name == "head_learning_rate" for setting in _published(question, YARDSTICK))
     return too_short(YARDSTICK, question.workload, own_head=own_head)
 
@@ -94,6 +97,8 @@ def _published(question: ResolvedRequest, name: str) -> tuple[Setting, ...]:
         return objective_settings(find_method(name), question.workload.objective)
     if question.spec.task_class == "SpeechSeq2Seq":
         return speech_settings(find_method(name))
+    if question.spec.task_class == "Denoising":
+        return denoising_settings(find_method(name))
     # imported here: reading the published settings takes longer than many an answer
     from advisor.literature.hyperparameters.suggest import settings_published_for
 

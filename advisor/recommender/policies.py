@@ -56,7 +56,7 @@ class Policy:
             return self.rule(candidates, tolerance)
         near = _by_cost(candidates)
         first = _incumbent(candidates) or near[0]
-        unknown = quality_unknown(first.workload.objective) or quality_under(first.recipe.optimizer)
+        unknown = quality_unknown(first.workload) or quality_under(first.recipe.optimizer)
         reason = unknown or "without a number of samples no quality can be predicted"
         because = f"{_name(first)} by default: {reason}"
         return _led_by(first, near, candidates, because)

@@ -11,6 +11,7 @@ from advisor.catalog.methods import check_recipe, find_method, methods
 from advisor.catalog.methods.method import Method
 from advisor.catalog.methods.registry import not_on_stored
 from advisor.catalog.models.checkpoint import stored_base
+from advisor.catalog.models.denoisers import usual_targets
 from advisor.catalog.objectives import find_objective, trainer_for, under_objective
 from advisor.catalog.optimizer_names import updates_in_backward
 from advisor.catalog.training_precision import usual_precision
@@ -204,12 +205,12 @@ def make_recipe(
     request, objective = question.request, question.workload.objective
     fields: dict[str, Any] = {
         "method": method.name,
-        "options": question.options.get(method.name, {}),
+        "options": {**usual_targets(question.spec, method.options), **question.options.get(method.name, {})},
         "base": base,
         "prepare_kbit_training": base != "dtype" and bool(request.prepare_kbit_training),
         "gradient_checkpointing": checkpointing,
         "attention": request.attn_implementation,
-        "trainer": trainer_for(objective, request.trainer_said),
+        "trainer": trainer_for(objective, request.trainer_said, question.workload.task),
         "expandable_segments": request.expandable_segments,
         "gradient_accumulation": question.batch_of_rank,
         **question.training.get(method.name, {}),

@@ -237,7 +237,7 @@ def weighed_again(
 
 def _with_quality(question: ResolvedRequest, candidate: Candidate, costs: Costs) -> Candidate:
     """The estimator predicts no quality without a number of samples; to compare methods an average over it will do."""
-    if quality_unknown(question.workload.objective) or quality_under(candidate.recipe.optimizer):
+    if quality_unknown(question.workload) or quality_under(candidate.recipe.optimizer):
         return candidate.model_copy(update={"quality": None})
     if candidate.quality is not None:
         return candidate
@@ -274,7 +274,7 @@ def _within_limits(question: ResolvedRequest, priced: Sequence[Candidate]) -> tu
 def _samples_note(question: ResolvedRequest) -> list[str]:
     if question.workload.samples is not None:
         return []
-    if quality_unknown(question.workload.objective):
+    if quality_unknown(question.workload):
         return ["no number of samples was given (--samples or --data): no time and no cost"]
     return ["quality: over all numbers of samples, since none was given (--samples or --data); no time and no cost"]
 

@@ -81,6 +81,7 @@ from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.estimator.spending.interruptions import interruptions_asked
+from advisor.literature.hyperparameters.denoising_rates import USUAL_BATCH as USUAL_PICTURES
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.recommender.checked_once import check_base, check_precision
 from advisor.recommender.objective_rows import (
@@ -213,7 +214,7 @@ def resolve_on(request: RecommendRequest, gpu: Card, note: str = "") -> Resolved
     """The same on a card that is known already; `note` says how its name was read. Raises as `resolve`."""
     from advisor.catalog.models import resolve_model
 
-    spec = resolve_model(request.model)
+    spec = resolve_model(request.model, denoisers=True)
     check_base(request.base, spec)
     machine = _machine(request, spec, gpu, note)
     workload, notes, row_lengths = _workload(request, spec)
@@ -263,6 +264,12 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
 
 def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, list[str], TokenLengths | None]:
     refuse_beside(request.length_file, data=request.data, mean_seq_len=request.mean_seq_len)
+    if request.data and spec.task_class == "Denoising":
+        raise BadRequest(
+            f"{spec.name} learns from pictures with texts, which are not read here",
+            hints=["leave --data out and say how many pictures there are: --samples 20", "and how large: --image-size"],
+            data=str(request.data),
+        )
     found, notes, lengths = _from_data(request, spec) if request.data else ({}, [], None)
     if request.length_file is not None:
         found, notes = lengths_from(request.length_file, request.seq_len, spec.context_length)
@@ -274,13 +281,13 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
         if value is not None:
             fields[name] = value
     objective = fields.setdefault("objective", request.objective or "sft")
-    trainer_for(objective, request.trainer_said)
+    trainer_for(objective, request.trainer_said, spec.task)
     rollout = fields["rollout"] = rollout_for(objective, request)
     epochs, why = usual_epochs(objective)
     if epochs is not None and "epochs" not in fields:
         fields["epochs"] = epochs
         notes.append(why)
-    usual = usual_effective_batch(objective, rollout) or _usual_batch(fields.get("samples"))
+    usual = usual_effective_batch(objective, rollout) or _usual_batch(fields.get("samples"), spec)
     fields.setdefault("effective_batch_size", usual)
     check_effective_batch(objective, fields["effective_batch_size"], rollout)
     asked = request.task if objective != "sft" else request.task or fields.get("task")
@@ -414,6 +421,7 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
     return prompts_of(fields, rollout), notes, lengths
 
 
-def _usual_batch(samples: int | None) -> int:
+def _usual_batch(samples: int | None, spec: ModelSpec) -> int:
     """Rows of a step where nobody says: no more than there are."""
-    return USUAL_BATCH if samples is None else max(1, min(USUAL_BATCH, samples))
+    usual = USUAL_PICTURES if spec.task_class == "Denoising" else USUAL_BATCH
+    return usual if samples is None else max(1, min(usual, samples))

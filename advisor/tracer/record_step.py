@@ -22,6 +22,7 @@ from torch import nn
 from advisor.assembly.attach import attach_and_tell
 from advisor.assembly.base_model import build, field_of, layer_drop, layer_fields, stacks
 from advisor.assembly.batch import make_batch
+from advisor.assembly.denoisers.denoiser_model import checkpoint_denoiser
 from advisor.assembly.dtypes import torch_dtype
 from advisor.assembly.library_optimizers.backward_pass import updates_in_backward
 from advisor.assembly.objectives.objective_loss import FUSED_OUTPUTS, fuses_head, loss_of, prepare_policy
@@ -225,7 +226,9 @@ def assemble(
     if asked.recipe.trainer != "loop" and hasattr(model, "config"):
         setting: Any = model.config
         setting.use_cache = False
-    if asked.recipe.gradient_checkpointing:
+    if asked.recipe.gradient_checkpointing and asked.spec.task_class == "Denoising":
+        checkpoint_denoiser(model, autocast.recomputing if autocast is not None else None)
+    elif asked.recipe.gradient_checkpointing:
         # random state is kept on the host and costs no device memory; meta has none to keep
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}

@@ -21,7 +21,15 @@ from advisor.domain.trace.expand import expand
 from advisor.domain.trace.trace_schema import Repeat, Trace
 from advisor.domain.workload import Workload
 from advisor.errors import AdvisorError, IllegalRecipe, UnsupportedModel
-from advisor.tracer.library_releases import SHIPPED_WITH, keyed_versions, other_series, patch_note, versions
+from advisor.libraries import installed_versions
+from advisor.tracer.library_releases import (
+    SHIPPED_WITH,
+    keyed_versions,
+    other_series,
+    patch_note,
+    series,
+    versions,
+)
 from advisor.tracer.shipped_traces import shipped_keys, shipped_trace
 
 if TYPE_CHECKING:
@@ -48,6 +56,13 @@ KERNELS = 1
 
 IMAGES = 1
 """The same for steps of vision-language models with pictures."""
+
+SUMS_NEED = 4
+"""Shapes at which a step is recorded where one sequence holds a picture's positions and its text's: a size that is a
+sum of both lengths passes, at two shapes, for one length with a shift."""
+
+DENOISING = 3
+"""The same for steps of diffusion models, which diffusers' series settles too."""
 
 UNPADDED = 2
 """The same for FlashAttention on padded batches: 2 takes the padding out before the kernel, as transformers does, and
@@ -141,6 +156,8 @@ def trace_key(
         asked["base_model"] = BASE_MODEL
     if spec.own_head:
         asked["own_head"] = True
+    if workload.task == "denoising":
+        asked["denoising"] = [DENOISING, series((installed or installed_versions(["diffusers"])).get("diffusers", ""))]
     if workload.image_size is not None and workload.image_size != spec.text_config.get("image_size"):
         asked["image_size"] = workload.image_size
     if workload.images is not None:
@@ -317,7 +334,7 @@ def _assemble(
     compiled: Compiled | None = None
     for shape in _shapes(asked.spec, asked):
         recordings.append(record(asked, shape, depth))
-        if len(recordings) < 2:
+        if len(recordings) < (SUMS_NEED if asked.workload.task == "denoising" else 2):
             continue
         try:
             compiled = compile_recordings(recordings)

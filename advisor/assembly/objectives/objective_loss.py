@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from advisor.assembly.denoisers.denoising_loss import denoising_loss
 from advisor.assembly.objectives.policy_losses import POLICY_OUTPUTS, grpo_loss, rloo_loss, scoring_of
 from advisor.assembly.objectives.reference_free_losses import SelectiveLogSoftmax, cpo_loss, orpo_loss, reward_loss
 from advisor.assembly.objectives.reference_model import ReferencePass, disable_dropout
@@ -50,6 +51,8 @@ def loss_of(
 ) -> Loss | None:
     """The loss of a step, from the model and its inputs; None: the model's own."""
     objective = workload.objective
+    if workload.task == "denoising":
+        return denoising_loss
     if objective in ("dpo", "ipo"):
         return lambda model, inputs: dpo_loss(model, inputs, reference, ipo=objective == "ipo")
     if objective == "kto":

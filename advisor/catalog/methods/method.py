@@ -61,8 +61,8 @@ class Method:
     attach: str | None = None
     default_base: Base = "dtype"
     bases: frozenset[Base] = frozenset({"dtype"})
-    architectures: frozenset[Architecture] = frozenset({"decoder", "encoder", "encoder-decoder"})
-    tasks: frozenset[Task] = frozenset({"causal-lm", "sequence-classification", "seq2seq"})
+    architectures: frozenset[Architecture] = frozenset({"decoder", "encoder", "encoder-decoder", "denoiser"})
+    tasks: frozenset[Task] = frozenset({"causal-lm", "sequence-classification", "seq2seq", "denoising"})
     optimizer: str | None = None
     """An optimizer the method is defined by (`loraplus`, `lorafa`, `galore`); None: any."""
     trains_in_base_dtype: bool = False

@@ -279,6 +279,8 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
         ]
         where = ", ".join(sorted(method.architectures))
         return f"{spec.name} is {_article(spec.architecture)} model; it runs on {where}", _instead(others)
+    if spec.architecture == "denoiser" and (reason := against_denoiser(method, recipe)):
+        return reason, _instead([m.name for m in methods() if m.core and not against_denoiser(m, recipe)])
     if method.prompt and spec.task_class in ("ImageClassification", "SpeechSeq2Seq"):
         others = [m.name for m in methods() if m.core and not m.prompt and spec.architecture in m.architectures]
         takes = "pixels" if spec.task_class == "ImageClassification" else "audio features"
@@ -310,6 +312,19 @@ def _why_not(method: Method, spec: ModelSpec, recipe: Recipe, task: Task) -> tup
         return "it does not work under gradient checkpointing", ["nearest legal choice: --no-gradient-checkpointing"]
     reason = method.refuse(spec, recipe, task) if method.refuse is not None else None
     return (reason, []) if reason else None
+
+
+def against_denoiser(method: Method, recipe: Recipe) -> str:
+    """Why a method does not run on a diffusion model here; "" where it does."""
+    if method.prompt:
+        return "a diffusion model takes latents, and peft puts prompts before token embeddings"
+    if method.needs_data:
+        return "it starts from batches of training rows, and those of a diffusion model are not read here"
+    if method.peft_type is None and method.family != "full":
+        return "its module is advisor's own, made for blocks of language models"
+    if recipe.base != "dtype" or method.default_base != "dtype":
+        return "quantised diffusion models are not modelled"
+    return ""
 
 
 def not_on_stored(method: Method, spec: ModelSpec) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from advisor.catalog.models.checkpoint import head_outputs
+from advisor.catalog.models.denoisers.latent_size import cached_note, entry_of, latent_side
 from advisor.catalog.models.tasks import not_used
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.typed_numbers import picture_size
@@ -46,7 +47,7 @@ class SampleSize:
 
 def modality_of(spec: ModelSpec) -> Modality:
     """What one sample of a model is; pictures beside texts are tokens of one sequence with them."""
-    if spec.task_class == "ImageClassification":
+    if spec.task_class in ("ImageClassification", "Denoising"):
         return "image"
     return "audio" if spec.task_class == "SpeechSeq2Seq" else "text"
 
@@ -75,7 +76,12 @@ def sample_size(
         raise _other_unit(spec, "--audio-seconds", audio_seconds)
     if kind == "text":
         return None
-    size = _picture(spec, _one_side(spec, sides)) if kind == "image" else _recording(spec, target_len, audio_seconds)
+    if spec.task_class == "Denoising":
+        size = _latents(spec, _one_side(spec, sides))
+    else:
+        size = (
+            _picture(spec, _one_side(spec, sides)) if kind == "image" else _recording(spec, target_len, audio_seconds)
+        )
     if lengths_told or (seq_len is not None and seq_len != size.seq_len):
         given = f"--seq-len {seq_len}" if seq_len is not None else "a length of texts"
         unit = "--image-size" if kind == "image" else "--audio-seconds"
@@ -139,6 +145,14 @@ def _picture(spec: ModelSpec, asked: int | None) -> SampleSize:
     tokens = (side // patch) ** 2 + before
     says = f"a picture of {shown} is {tokens:,} tokens, in patches of {patch}"
     return SampleSize(tokens, image_size=side, says=says, notes=tuple(notes))
+
+
+def _latents(spec: ModelSpec, asked: int | None) -> SampleSize:
+    """A picture as a diffusion model reads it: latent positions, and a text's embeddings as its target."""
+    side, positions, notes = latent_side(spec, asked)
+    texts = entry_of(spec).text_tokens
+    says = f"a picture of {side} x {side} pixels is {positions**2:,} latent positions, its text {texts} embeddings"
+    return SampleSize(positions**2, texts, image_size=side, says=says, notes=(*notes, cached_note(spec)))
 
 
 def _recording(spec: ModelSpec, target_len: int | None, asked: float | None) -> SampleSize:

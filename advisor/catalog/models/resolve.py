@@ -7,7 +7,7 @@ from typing import Any
 
 from advisor import store
 from advisor.catalog.models import hub
-from advisor.catalog.models.denoisers import find_denoiser, refuse_denoiser
+from advisor.catalog.models.denoisers import find_denoiser, refuse_denoiser, spec_of_denoiser
 from advisor.catalog.models.index import ModelEntry, lookup, unknown
 from advisor.catalog.models.spec import same_sizes, spec_of
 from advisor.domain.model import ModelSpec
@@ -26,7 +26,7 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.gguf")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "*.gguf")
 
 
-def resolve_model(name: str) -> ModelSpec:
+def resolve_model(name: str, *, denoisers: bool = False) -> ModelSpec:
     """The definition of a model and where it was found; `where` says which, and why nothing nearer was used.
 
     1. A local folder with a `config.json`, or the path of such a file.
@@ -35,9 +35,13 @@ def resolve_model(name: str) -> ModelSpec:
        that is remembered for ten minutes, so that a catalogue name answers at once on a machine without network.
     4. The catalogue: id or alias, whatever the case; the owner may be left out where only one model is called so.
 
+    Args:
+        denoisers: the caller takes diffusion models too, which are the catalogue's alone.
+
     Raises:
         UnknownName: none of these has it; the field `near` holds names that exist.
-        UnsupportedModel: a definition was found that lacks a field every model needs, or is none; a diffusion model.
+        UnsupportedModel: a definition was found that lacks a field every model needs, or is none; a diffusion model
+            where those are not taken.
     """
     asked = name
     name = name.strip()
@@ -47,6 +51,8 @@ def resolve_model(name: str) -> ModelSpec:
     entry = lookup(name)
     denoiser = find_denoiser(name) if entry is None else None
     if denoiser is not None:
+        if denoisers:
+            return spec_of_denoiser(denoiser, asked)
         raise refuse_denoiser(denoiser, asked)
     why = "it is no name the Hub could have"
     if hub.is_repo_id(name):

@@ -14,6 +14,7 @@ PEFT_TASK_TYPES: Final[Mapping[Task, str]] = {
     "sequence-classification": "SEQ_CLS",
     "seq2seq": "SEQ_2_SEQ_LM",
 }
+"""Of the tasks for which peft has a wrapper."""
 
 
 def task_for(spec: ModelSpec, asked: Task | str | None) -> Task:
@@ -75,6 +76,8 @@ def peft_task_type(spec: ModelSpec, task: Task) -> str | None:
         return None  # peft's wrapper for seq2seq passes token ids, which a speech model does not take
     if spec.task_class == "ImageClassification":
         return None  # peft's wrapper for classification passes a text's mask, and its guide for pictures has none
+    if task == "denoising":
+        return None  # no wrapper of peft's for a task passes latents on, and its own comparison takes none
     if task == "seq2seq" and spec.architecture == "decoder":
         return "CAUSAL_LM"  # a decoder learns the pairs as one sequence
     return PEFT_TASK_TYPES[task]

@@ -45,14 +45,22 @@ def task_of(objective: Objective | None, spec: ModelSpec, asked: Task | None) ->
     return found.task
 
 
-def trainer_for(objective: Objective, asked: Trainer | None) -> Trainer:
-    """TRL's for every objective but supervised learning.
+def trainer_for(objective: Objective, asked: Trainer | None, task: Task | None = None) -> Trainer:
+    """TRL's for every objective but supervised learning; a plain loop, as diffusers' scripts have, for denoising.
 
     Args:
         asked: what the user said, None: nothing.
     Raises:
         IllegalRecipe: another trainer was asked for.
     """
+    if task == "denoising":
+        if asked not in (None, "loop"):
+            raise IllegalRecipe(
+                f"diffusion models are trained in a loop, that of diffusers' scripts, not by the trainer {asked!r}",
+                hints=["nearest legal choice: --trainer loop, or leave it out"],
+                trainer=asked,
+            )
+        return "loop"
     if objective == "sft":
         return asked or "hf"
     if asked not in (None, "trl"):

@@ -10,6 +10,7 @@ from advisor.catalog.objectives.objective import TrainingObjective
 from advisor.catalog.objectives.with_generation import GRPO, RLOO
 from advisor.catalog.objectives.without_a_reference import CPO, ORPO, REWARD, SIMPO_OBJECTIVE
 from advisor.domain.request.vocabulary import Objective
+from advisor.domain.workload import Workload
 from advisor.errors import IllegalRecipe, UnknownName
 
 SFT = TrainingObjective(name="sft", says="supervised fine-tuning: next tokens, targets or classes")
@@ -55,8 +56,13 @@ def usual_epochs(objective: Objective) -> tuple[float | None, str]:
     return None, ""
 
 
-def quality_unknown(objective: Objective) -> str:
-    """Why no quality is predicted for an objective; "" for supervised learning, of which the evidence is."""
-    if objective == "sft":
+def quality_unknown(workload: Workload) -> str:
+    """Why no quality is predicted for what is learned; "" for supervised learning, of which the evidence is."""
+    if workload.task == "denoising":
+        return (
+            "one study compares methods on a diffusion model, each in a single run on pictures of one cat: too little "
+            "to predict from"
+        )
+    if workload.objective == "sft":
         return ""
-    return f"no study in the catalogue compares methods under {objective}, and what SFT's say is not borrowed"
+    return f"no study in the catalogue compares methods under {workload.objective}, and what SFT's say is not borrowed"

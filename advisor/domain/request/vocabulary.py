@@ -64,7 +64,7 @@ a score met on the way through one run (`curve`: samples seen so far, not sample
 Family = Literal["full", "additive", "selective", "reparameterised", "hybrid"]
 """The families of methods of Han et al. 2024 (arXiv:2403.14608), and full fine-tuning."""
 
-Task = Literal["causal-lm", "sequence-classification", "seq2seq"]
+Task = Literal["causal-lm", "sequence-classification", "seq2seq", "denoising"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 TaskType = Literal[

@@ -132,7 +132,7 @@ def prepare(
             progress(number, len(chosen), profile.id)
         try:
             gpu = device_of(profile)
-            spec = _as_run(resolve_model(profile.workload.model), profile)
+            spec = _as_run(resolve_model(profile.workload.model, denoisers=True), profile)
             asked = question(profile.workload, profile.recipe, Hardware.model_validate({"gpu": gpu}), spec)
         except BadFile:
             raise

@@ -1,4 +1,4 @@
-"""What stands in the place of a model's own ops: kernels of Liger, unsloth, axolotl and FlashAttention."""
+"""What stands in the place of a model's own ops: kernels of torch, Liger, unsloth, axolotl and FlashAttention."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from advisor.domain.recipe import Recipe
 from advisor.tracer.fused_kernels.flash_attention import flash_attention_2
 from advisor.tracer.fused_kernels.liger_layers import liger_layers
 from advisor.tracer.fused_kernels.lora_kernels import lora_kernels
+from advisor.tracer.fused_kernels.rms_norm import fused_rms_norms
 
 if TYPE_CHECKING:
     from advisor.tracer.dispatch_recorder import Recorder
@@ -26,6 +27,8 @@ def own_kernels(model: nn.Module, spec: ModelSpec, recipe: Recipe, recorder: Rec
     by_hand = recipe.trainer == "unsloth" and spec.model_type in FAST_OF_UNSLOTH
     if recipe.layer_kernels == "liger" or by_hand:
         kernels.enter_context(liger_layers(model, spec.model_type, recorder))
+    if spec.task_class == "Denoising":
+        kernels.enter_context(fused_rms_norms(model, recorder))
     if recipe.attention == "flash_attention_2" and padded:
         kernels.enter_context(flash_attention_2(model, torch_dtype(recipe.compute_dtype)))
     if recipe.lora_kernels:

@@ -5,6 +5,8 @@ from advisor.catalog.models.denoisers.denoiser_index import (
     denoisers,
     find_denoiser,
     refuse_denoiser,
+    spec_of_denoiser,
+    usual_targets,
 )
 
-__all__ = ["DenoiserEntry", "denoisers", "find_denoiser", "refuse_denoiser"]
+__all__ = ["DenoiserEntry", "denoisers", "find_denoiser", "refuse_denoiser", "spec_of_denoiser", "usual_targets"]

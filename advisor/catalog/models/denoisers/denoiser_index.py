@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from advisor import store
+from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Stored, Value
 from advisor.errors import UnsupportedModel
 
@@ -71,6 +73,30 @@ def denoisers() -> tuple[DenoiserEntry, ...]:
 def find_denoiser(name: str) -> DenoiserEntry | None:
     """The entry of an id or alias, whatever the case, with or without the owner; None where no model is called so."""
     return _names().get("-".join(name.lower().split()))
+
+
+def spec_of_denoiser(entry: DenoiserEntry, asked: str) -> ModelSpec:
+    """The model that is trained of a diffusion model: its denoiser, under `denoiser` of the spec's config."""
+    alias = "" if asked.strip().lower() == entry.id.lower() else ", of which that is another name"
+    return ModelSpec.model_validate(
+        {
+            "name": entry.id,
+            "asked": asked,
+            "source": "catalogue",
+            "where": f"catalogue entry {entry.id}{alias}",
+            "config": {"model_type": entry.class_name, "denoiser": entry.config, "targets": list(entry.targets)},
+            "task_class": "Denoising",
+            "architecture": "denoiser",
+            "parameters": entry.parameters,
+        }
+    )
+
+
+def usual_targets(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers that a diffusion model's scripts adapt, for a method whose `options` name layers; {} for others."""
+    if spec.task_class != "Denoising" or "target_modules" not in options:
+        return {}
+    return {"target_modules": list(spec.config["targets"])}
 
 
 def refuse_denoiser(entry: DenoiserEntry, asked: str) -> UnsupportedModel:

@@ -1,0 +1,1 @@
+"""Diffusion models: the denoiser, its batch and the loss of its step."""

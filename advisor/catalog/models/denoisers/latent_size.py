@@ -1,0 +1,62 @@
+"""How many latent positions a picture of a diffusion model is, and what else its training keeps or drops."""
+
+from __future__ import annotations
+
+from advisor.catalog.models.denoisers.denoiser_index import DenoiserEntry, find_denoiser
+from advisor.domain.model import ModelSpec
+from advisor.domain.units import gib
+from advisor.errors import BadRequest, UnsupportedModel
+
+
+def entry_of(spec: ModelSpec) -> DenoiserEntry:
+    """The catalogue's entry of a model that was resolved.
+
+    Raises:
+        UnsupportedModel: it is none of the catalogue's.
+    """
+    found = find_denoiser(spec.name)
+    if found is None:
+        raise UnsupportedModel(f"{spec.name} is no diffusion model of the catalogue", model=spec.name)
+    return found
+
+
+def latent_side(spec: ModelSpec, side: int | None) -> tuple[int, int, tuple[str, ...]]:
+    """Pixels and latent positions of one side of a square picture, and what was assumed.
+
+    Args:
+        side: as asked for, in pixels; None takes that of diffusers' training script.
+
+    Raises:
+        BadRequest: the picture does not divide into positions; says the nearest size that does.
+    """
+    entry = entry_of(spec)
+    notes: tuple[str, ...] = ()
+    if side is None:
+        side = entry.resolution
+        notes = (f"no --image-size was given: {side} x {side} pixels, as diffusers' training script takes",)
+    step = entry.pixels_a_side * (2 ** (len(entry.config.get("down_block_types", "1234")) - 1) if _plane(entry) else 1)
+    if side % step:
+        nearest = max(step, round(side / step) * step)
+        raise BadRequest(
+            f"pictures of {side} x {side} pixels do not divide into what {spec.name} reads, {step} pixels at a time",
+            hints=[f"nearest possible: --image-size {nearest}"],
+            model=spec.name,
+            image_size=side,
+        )
+    return side, side // entry.pixels_a_side, notes
+
+
+def _plane(entry: DenoiserEntry) -> bool:
+    """Whether the denoiser halves the plane of latents as it goes down, as U-Nets do."""
+    return entry.class_name.startswith("UNet")
+
+
+def cached_note(spec: ModelSpec) -> str:
+    """That text encoders and the autoencoder are not in memory, and what they would take."""
+    entry = entry_of(spec)
+    parameters = sum(part.parameters for part in entry.encoders) + entry.autoencoder_parameters
+    names = ", ".join(part.name for part in entry.encoders)
+    return (
+        f"latents and text embeddings are taken as computed beforehand: {names} and the autoencoder are not in memory, "
+        f"where they would take {gib(2 * parameters)} in 16 bits; neither is trained"
+    )

@@ -32,7 +32,7 @@ EXPORTERS: Final[tuple[Exporter, ...]] = (
     TRAINING_SCRIPT,
 )
 
-REFUSED: Final = {"diffusers": "training of diffusion models is not priced, so no recipe of one can be exported"}
+REFUSED: Final = {"diffusers": "recipes of diffusion models are priced, and no script of diffusers is written from them yet"}
 """Names that people will try -> why there is no such exporter."""
 
 

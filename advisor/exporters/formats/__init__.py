@@ -32,7 +32,9 @@ EXPORTERS: Final[tuple[Exporter, ...]] = (
     TRAINING_SCRIPT,
 )
 
-REFUSED: Final = {"diffusers": "recipes of diffusion models are priced, and no script of diffusers is written from them yet"}
+REFUSED: Final = {
+    "diffusers": "recipes of diffusion models are priced, and no script of diffusers is written from them yet"
+}
 """Names that people will try -> why there is no such exporter."""
 
 

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from advisor.catalog.objectives import check_groups, find_objective
 from advisor.dataset.rows import Rows
+from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Objective
 from advisor.domain.workload import Rollout
 from advisor.errors import BadRequest
+from advisor.literature.hyperparameters.denoising_rates import USUAL_BATCH as USUAL_PICTURES
+from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 
 INFERRED: Final[dict[str, Objective]] = {"preference": "dpo", "kto": "kto"}
 """The objective of rows of a format where nobody names one."""
@@ -54,6 +57,26 @@ def _named(objective: Objective) -> str:
 def samples_of(rows: Rows, objective: Objective) -> int:
     """Samples of a training: rows, or both answers of each where KTO takes pairs apart."""
     return rows.usable if objective == "kto" else rows.samples
+
+
+def refuse_rows(spec: ModelSpec, data: object) -> None:
+    """Refuse a file of rows for a diffusion model.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    if data and spec.task_class == "Denoising":
+        raise BadRequest(
+            f"{spec.name} learns from pictures with texts, which are not read here",
+            hints=["leave --data out and say how many pictures there are: --samples 20", "and how large: --image-size"],
+            data=str(data),
+        )
+
+
+def usual_batch(samples: int | None, spec: ModelSpec) -> int:
+    """Rows of a step where nobody says: no more than there are."""
+    usual = USUAL_PICTURES if spec.task_class == "Denoising" else USUAL_BATCH
+    return usual if samples is None else max(1, min(usual, samples))
 
 
 def usual_effective_batch(objective: Objective, rollout: Rollout | None) -> int | None:

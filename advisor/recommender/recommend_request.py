@@ -81,15 +81,15 @@ from advisor.domain.workload import DEFAULT_SEQ_LEN, Workload
 from advisor.errors import BadRequest
 from advisor.estimator.gpu_request import dtype_asked, gpu_asked
 from advisor.estimator.spending.interruptions import interruptions_asked
-from advisor.literature.hyperparameters.denoising_rates import USUAL_BATCH as USUAL_PICTURES
-from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 from advisor.recommender.checked_once import check_base, check_precision
 from advisor.recommender.objective_rows import (
     check_effective_batch,
     formats_for,
     objective_of,
     prompts_of,
+    refuse_rows,
     samples_of,
+    usual_batch,
     usual_effective_batch,
 )
 
@@ -264,12 +264,7 @@ def _machine(request: RecommendRequest, spec: ModelSpec, gpu: Card, note: str) -
 
 def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, list[str], TokenLengths | None]:
     refuse_beside(request.length_file, data=request.data, mean_seq_len=request.mean_seq_len)
-    if request.data and spec.task_class == "Denoising":
-        raise BadRequest(
-            f"{spec.name} learns from pictures with texts, which are not read here",
-            hints=["leave --data out and say how many pictures there are: --samples 20", "and how large: --image-size"],
-            data=str(request.data),
-        )
+    refuse_rows(spec, request.data)
     found, notes, lengths = _from_data(request, spec) if request.data else ({}, [], None)
     if request.length_file is not None:
         found, notes = lengths_from(request.length_file, request.seq_len, spec.context_length)
@@ -287,7 +282,7 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     if epochs is not None and "epochs" not in fields:
         fields["epochs"] = epochs
         notes.append(why)
-    usual = usual_effective_batch(objective, rollout) or _usual_batch(fields.get("samples"), spec)
+    usual = usual_effective_batch(objective, rollout) or usual_batch(fields.get("samples"), spec)
     fields.setdefault("effective_batch_size", usual)
     check_effective_batch(objective, fields["effective_batch_size"], rollout)
     asked = request.task if objective != "sft" else request.task or fields.get("task")
@@ -419,9 +414,3 @@ def _from_data(request: RecommendRequest, spec: ModelSpec) -> tuple[dict[str, An
         said = long_rows(lengths, rows.usable, FAR_LONGER * lengths.p95)
         notes.append(f"data: the longest sample, {lengths.max} tokens, decides memory; {said}")
     return prompts_of(fields, rollout), notes, lengths
-
-
-def _usual_batch(samples: int | None, spec: ModelSpec) -> int:
-    """Rows of a step where nobody says: no more than there are."""
-    usual = USUAL_PICTURES if spec.task_class == "Denoising" else USUAL_BATCH
-    return usual if samples is None else max(1, min(usual, samples))

@@ -101,7 +101,10 @@ CheckpointMinutes = Annotated[float, Argument("... training between checkpoints,
 RestartMinutes = Annotated[float, Argument("... until the training goes on.", ge=0, le=10**6)]
 
 TaskName = Annotated[
-    Task, Argument("causal-lm, sequence-classification or seq2seq.", metavar="TASK", shown_default="by model or rows")
+    Task,
+    Argument(
+        "causal-lm, sequence-classification, seq2seq or denoising.", metavar="TASK", shown_default="by model or rows"
+    ),
 ]
 ObjectiveName = Annotated[
     Objective,

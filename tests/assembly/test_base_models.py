@@ -43,7 +43,7 @@ def first_of_each_type() -> set[str]:
 
 
 def entries() -> list[Any]:
-    quick = first_of_each_type()
+    quick = set(sorted(first_of_each_type())[::2])
     return [
         pytest.param(entry, id=entry.id, marks=() if entry.id in quick else pytest.mark.exhaustive)
         for entry in models()

@@ -68,9 +68,9 @@ def put_in_cache(tmp_path: Path, repo: str, config: Any, *extra: str) -> Path:
 
 
 def test_all_models_and_aliases_are_there():
-    assert len(models()) == 340
-    assert sum(len(entry.aliases) for entry in models()) == 656
-    assert Counter(entry.verified for entry in models()) == {"yes": 321, "rounded": 18, "no": 1}
+    assert len(models()) == 406
+    assert sum(len(entry.aliases) for entry in models()) == 865
+    assert Counter(entry.verified for entry in models()) == {"yes": 377, "rounded": 28, "no": 1}
 
 
 def test_no_name_means_two_models():

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from advisor.catalog.models import ModelEntry, hub, models, resolve_model, tokenizer_folder
 from advisor.catalog.models.index import FOLDER, lookup, names
-from advisor.catalog.models.spec import kind_of, spec_of
+from advisor.catalog.models.spec import context_of, kind_of, spec_of
 from advisor.errors import AdvisorError, UnknownName, UnsupportedModel
 from tests.selection import one_in
 
@@ -68,9 +68,9 @@ def put_in_cache(tmp_path: Path, repo: str, config: Any, *extra: str) -> Path:
 
 
 def test_all_models_and_aliases_are_there():
-    assert len(models()) == 406
-    assert sum(len(entry.aliases) for entry in models()) == 865
-    assert Counter(entry.verified for entry in models()) == {"yes": 377, "rounded": 28, "no": 1}
+    assert len(models()) == 409
+    assert sum(len(entry.aliases) for entry in models()) == 868
+    assert Counter(entry.verified for entry in models()) == {"yes": 380, "rounded": 28, "no": 1}
 
 
 def test_no_name_means_two_models():
@@ -398,6 +398,24 @@ def test_a_multimodal_definition_is_answered_from_its_text_part():
     config = {"model_type": "pair", "text_config": TINY, "vision_config": {"hidden_size": 8}}
     spec = spec_of(config, name="n", asked="n", source="folder", where="here")
     assert (spec.task_class, spec.hidden, spec.context_length) == ("ImageTextToText", 64, 128)
+
+
+def test_rows_of_positions_that_no_token_reaches_do_not_count():
+    import torch
+    from transformers import MPNetConfig, MPNetModel
+
+    entry = lookup("sentence-transformers/all-mpnet-base-v2")
+    assert entry is not None
+    assert context_of(entry.load()) == entry.context_length == 512
+    tiny = MPNetConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=10,
+    )  # fmt: skip
+    model, longest = MPNetModel(tiny), context_of(tiny.to_dict())
+    assert longest == 8
+    model(input_ids=torch.full((1, longest), 5))
+    with pytest.raises(IndexError):
+        model(input_ids=torch.full((1, longest + 1), 5))
 
 
 def test_resolving_needs_no_torch_and_no_transformers():

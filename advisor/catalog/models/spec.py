@@ -18,6 +18,12 @@ ENCODERS = frozenset(
 )
 """transformers' model types whose `AutoModelForSequenceClassification` reads in both directions."""
 
+NUMBERED_FROM_PADDING = frozenset(
+    """camembert data2vec-text ibert longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl
+    xmod""".split()  # noqa: SIM905
+)
+"""RoBERTa's kin: the first token has position `pad_token_id` + 1 in transformers' embeddings, 2 in every checkpoint."""
+
 VISION_ENCODERS = frozenset(["beit", "convnext", "convnextv2", "deit", "dinov2", "swin", "swinv2", "vit", "vit_msn"])
 SPEECH = frozenset({"whisper", "speech_to_text"})
 ENCODER_DECODERS = frozenset(
@@ -113,9 +119,8 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     for field in ("max_position_embeddings", "n_positions", "max_source_positions", "seq_length", "max_seq_len"):
         value = text.get(field)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            # RoBERTa numbers positions from pad_token_id + 1, so that many rows are never reached.
-            skipped = 2 if "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert" else 0
-            return value - skipped
+            # positions are numbered from pad_token_id + 1, so that many rows are never reached
+            return value - 2 if config.get("model_type") in NUMBERED_FROM_PADDING else value
     return None
 
 

@@ -66,7 +66,7 @@ def ignored(option: str, whole: dict[str, Any], less: dict[str, Any]) -> bool:
     if option in DESCRIBES or _figures(whole) != _figures(less):
         return False
     said = " ".join(_texts(whole)).lower().replace("-", " ").replace("_", " ")
-    return option.replace("_", " ") not in said
+    return option.removesuffix("_hours").removesuffix("_usd").replace("_", " ") not in said
 
 
 _ECHOED = ("workload", "recipe", "notes", "assumptions", "settings", "why", "would_change", "policy")

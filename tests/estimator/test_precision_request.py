@@ -189,3 +189,11 @@ def test_an_optimizer_whose_statistics_no_checkpoint_holds_is_told():
         for asked in [Recipe.model_validate({"method": "full", "optimizer": name})]
     }
     assert told == {"adalomo": True, "lomo": False, "adamw_torch": False}
+
+
+@pytest.mark.parametrize(("method", "over"), [("qlora", "a nf4 base"), ("full", "plain weights in float32")])
+def test_the_earlier_word_for_mixed_precision_is_told_for_what_it_is(method, over):
+    """Over a quantised base it may change no figure: nobody could tell whether it was read."""
+    request = from_case({"model": LLAMA, "method": method, "autocast": True, "gpu": "L4", **ASKED})
+    _, notes = precision_request.recipe_asked(request, resolve_model(LLAMA), find_gpu("L4")[0])
+    assert f"precision: --autocast, the earlier word, is --mixed-precision bf16 over {over}" in notes

@@ -151,8 +151,9 @@ def _settled(
     if settled.trainer == "trl" and mixed is None and autocast is None and not settled.mixed:
         said += ("mixed precision: no; TRL's own default (SFTConfig) is bf16: --mixed-precision bf16 prices it",)
     if autocast and settled.mixed:
-        what = "plain weights in float32" if recipe.base == "dtype" else f"a {recipe.base} base"
-        said += (f"precision: --autocast, the earlier word, is --mixed-precision {settled.mixed_precision} over {what}",)
+        over = "plain weights in float32" if recipe.base == "dtype" else f"a {recipe.base} base"
+        flag = f"--mixed-precision {settled.mixed_precision}"
+        said += (f"precision: --autocast, the earlier word, is {flag} over {over}",)
     if autocast and not settled.mixed:
         said += ("--autocast changes nothing: in float32 the products are in it already",)
     if settled.base == "int8" and settled.gradient_checkpointing:

@@ -90,8 +90,9 @@ def facts(candidate: Candidate, *, spot: bool = False) -> Iterator[Fact]:
         effect, within = candidate.quality.effect, candidate.quality.within_one_point
         interval = f" ({span(effect)})" if effect.low < effect.high else ""
         yield "quality", f"{amount(effect.mid, 'score')} points against full{interval}, {within:.0%} to lose under 1"
-    recipe, longest = candidate.recipe, candidate.workload.seq_len
-    batch = f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples of up to {longest} tokens"
+    recipe, workload = candidate.recipe, candidate.workload
+    size = workload.size_in_words if workload.task == "denoising" else f"up to {workload.seq_len} tokens"
+    batch = f"{recipe.micro_batch_size} x {recipe.gradient_accumulation} samples of {size}"
     yield "train", f"{batch}, {recipe.precision}, {'' if recipe.gradient_checkpointing else 'no '}checkpointing"
     yield "sure", sureness(candidate)
     told = (*candidate.facts.get("to_fit", ()), candidate.facts.get("to_fit_note"))

@@ -14,7 +14,9 @@ from advisor.assembly.batch import make_batch
 from advisor.assembly.denoisers.denoiser_model import checkpoint_denoiser
 from advisor.assembly.denoisers.denoising_loss import denoising_loss
 from advisor.assembly.optimizers import make_optimizer
+from advisor.assembly.parameter_count import total_parameters
 from advisor.catalog.methods import find_method
+from advisor.catalog.models.denoisers import denoisers, spec_of_denoiser
 from advisor.domain.model import ModelSpec
 from advisor.domain.recipe import Recipe
 from advisor.domain.workload import Workload
@@ -76,6 +78,17 @@ def two_steps(kind: str, recipe: Recipe, device: str) -> tuple[int, int]:
             optimizer.step()
             optimizer.zero_grad()
     return counted.total, counted.peak
+
+
+@pytest.mark.slow
+def test_every_denoiser_of_the_catalogue_is_built_with_as_many_parameters_as_it_says() -> None:
+    for entry in denoisers():
+        spec = spec_of_denoiser(entry, entry.id)
+        model = build(spec, Workload(model=entry.id, task="denoising"), Recipe(method="full"), device="meta")
+        assert total_parameters(model) == entry.parameters, entry.id
+        names = [name for name, _ in model.named_modules()]
+        for target in entry.targets:
+            assert any(name == target or name.endswith(f".{target}") for name in names), (entry.id, target)
 
 
 @pytest.mark.slow

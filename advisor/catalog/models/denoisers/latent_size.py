@@ -56,7 +56,8 @@ def cached_note(spec: ModelSpec) -> str:
     entry = entry_of(spec)
     parameters = sum(part.parameters for part in entry.encoders) + entry.autoencoder_parameters
     names = ", ".join(part.name for part in entry.encoders)
+    beside = "; the workspace of cuDNN's convolutions is not counted" if _plane(entry) else ""
     return (
         f"latents and text embeddings are taken as computed beforehand: {names} and the autoencoder are not in memory, "
-        f"where they would take {gib(2 * parameters)} in 16 bits; neither is trained"
+        f"where they would take {gib(2 * parameters)} in 16 bits; neither is trained{beside}"
     )

@@ -68,9 +68,9 @@ def put_in_cache(tmp_path: Path, repo: str, config: Any, *extra: str) -> Path:
 
 
 def test_all_models_and_aliases_are_there():
-    assert len(models()) == 409
+    assert len(models()) == 412
     assert sum(len(entry.aliases) for entry in models()) == 868
-    assert Counter(entry.verified for entry in models()) == {"yes": 380, "rounded": 28, "no": 1}
+    assert Counter(entry.verified for entry in models()) == {"yes": 383, "rounded": 28, "no": 1}
 
 
 def test_no_name_means_two_models():

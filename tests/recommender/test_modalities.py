@@ -68,6 +68,7 @@ def test_a_picture_has_the_positions_that_its_model_gives_it(name: str):
 def test_positions_are_those_of_the_published_models():
     assert sized(resolve_model(VIT)).seq_len == 197
     assert sized(resolve_model(VIT), image_size=384).seq_len == 577
+    assert sized(resolve_model("google/siglip-so400m-patch14-384")).seq_len == 27**2
     whisper = sized(resolve_model(WHISPER))
     assert (whisper.seq_len, whisper.target_len) == (1500, 448)
 

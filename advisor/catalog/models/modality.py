@@ -126,7 +126,8 @@ def _picture(spec: ModelSpec, asked: int | None) -> SampleSize:
     side = asked or (own if isinstance(own, int) else USUAL_PIXELS)
     step = patch if isinstance(patch, int) else 1
     step *= 8 * int(config.get("window_size") or 7) if spec.model_type.startswith("swin") else 1
-    if side % step:
+    # a model's own size is right as it is: SigLIP's towers of 384 pixels drop what 27 patches of 14 leave over
+    if side % step and side != own:
         nearest = max(step, round(side / step) * step)
         raise BadRequest(
             f"pictures of {side} x {side} pixels do not divide into what {spec.name} reads, {step} pixels at a time",

@@ -25,12 +25,12 @@ from advisor.literature.quality.features import StudySetting
 from advisor.literature.quality.hierarchical_fit import (
     HeldOutStudy,
     cells_for_fit,
-    design,
     fit_spread,
     leave_studies_out,
 )
 from advisor.literature.quality.leave_study_out import blind, settings
 from advisor.literature.quality.posterior import posterior
+from advisor.literature.quality.study_blocks import design
 
 SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 TOLERANCE = 1.0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
+from collections import Counter, defaultdict
 from copy import deepcopy
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from advisor.catalog.findings.study_files import FOLDER, broken_laws, load_studi
 from advisor.catalog.methods import methods
 from advisor.domain.findings import Study
 from advisor.errors import BadFile, UnknownName
+from advisor.literature.quality.observations import usable
 
 GOOD: dict[str, Any] = {
     "schema": "study/1",
@@ -58,8 +62,32 @@ def test_every_study_that_ships_keeps_every_law():
 
 def test_all_studies_and_results_are_there():
     studies = load_studies()
-    assert len(studies) >= 30
-    assert sum(len(study.findings) for study in studies) >= 6_900
+    assert len(studies) >= 67
+    assert sum(len(study.findings) for study in studies) >= 11_200
+
+
+def test_fifteen_studies_ran_full_fine_tuning_beside_three_methods_at_two_sizes():
+    rich = 0
+    for study in load_studies():
+        sizes: dict[int, set[str]] = defaultdict(set)
+        for finding in study.findings:
+            if usable(finding) and finding.samples and finding.full_value is not None:
+                sizes[finding.samples].add(finding.method)
+        rich += sum(len(methods) >= 3 for methods in sizes.values()) >= 2
+    assert rich >= 15
+
+
+def test_a_row_that_repeats_another_studys_is_marked_as_copied():
+    """Five equal results of one method in two studies are one table printed twice: one of the two says so."""
+    said: dict[tuple[str, str, float], set[tuple[str, str, str, str]]] = defaultdict(set)
+    for study in load_studies():
+        for finding in study.findings:
+            if usable(finding):
+                task = re.sub(r"glue/|vtab-?1k/|[-_ ]", "", finding.task.lower())
+                place = (study.id, finding.table, finding.model, finding.settings)
+                said[finding.method, task, finding.value].add(place)
+    together = Counter(pair for places in said.values() for pair in combinations(sorted(places), 2))
+    assert [pair for pair, times in together.items() if times >= 5 and pair[0][0] != pair[1][0]] == []
 
 
 def test_no_study_is_left_out_of_the_folder():

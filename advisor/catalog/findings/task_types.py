@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from advisor.domain.request.vocabulary import TaskType
@@ -40,6 +41,7 @@ _TASK_ALIASES: Final[dict[str, TaskType]] = {
 }
 
 
+@cache
 def task_type_of(name: str) -> TaskType:
     """Our task type for a study's or a user's word for it; raises `UnknownName` with the near names."""
     plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())

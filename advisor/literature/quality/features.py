@@ -110,6 +110,8 @@ GROUPS: Final = (
     "own",
     "untuned",
     "kind untuned",
+    "little capacity",
+    "skill",
     "soft small n",
     "encoder small n",
     "large n",
@@ -120,6 +122,13 @@ all kinds but FLAT_KINDS: one for each kind rests on a single study and ordered 
 
 FLAT_KINDS: Final = ("adapter", "hybrid")
 """Bottleneck adapters, and hybrids that hold them, stayed with full fine-tuning at every size (findings 3 and 25)."""
+
+LITTLE_CAPACITY: Final = ("soft prompt", "bias or norm", "partial")
+"""Kinds that learn inputs, offsets or a few layers only. Their common loss has a feature of its own: as part of the
+kinds' variance it made every kind that few studies tell of look promising."""
+
+SKILLS: Final = ("math", "code", "pretraining", "instruction")
+"""Task types that teach a model what it could not do, where full fine-tuning leads by more (Biderman et al. 2024)."""
 
 
 def features(question: StudySetting) -> dict[tuple[str, str], float]:
@@ -134,6 +143,8 @@ def features(question: StudySetting) -> dict[tuple[str, str], float]:
         ("own", ""): question.own,
         ("untuned", ""): question.untuned,
         ("kind untuned", kind): question.untuned,
+        ("little capacity", ""): float(kind in LITTLE_CAPACITY),
+        ("skill", ""): float(question.task_type in SKILLS),
         ("large n", ""): min(2.0, max(0.0, n - 5)),
     }
     if kind == "soft prompt":
@@ -153,6 +164,8 @@ def prior_features(methods: list[str]) -> list[tuple[str, str]]:
         ("own", ""),
         ("untuned", ""),
         *(("kind untuned", kind) for kind in kinds),
+        ("little capacity", ""),
+        ("skill", ""),
         ("soft small n", ""),
         ("encoder small n", ""),
         ("large n", ""),
@@ -177,6 +190,6 @@ def spread_features(question: StudySetting, mean: float) -> dict[str, float]:
         "small n": 1.5 if question.samples is None else min(2.5, max(0.0, 4.5 - question.log_samples)),
         "soft prompt": float(question.kind == "soft prompt"),
         "text encoder": float(question.architecture == "encoder"),
-        "skill": float(question.task_type in ("math", "code", "pretraining", "instruction")),
+        "skill": float(question.task_type in SKILLS),
         "size of effect": min(abs(mean), 4.0) - 1.0,
     }

@@ -20,100 +20,39 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import optimize
 
 from advisor.domain.findings import Study
 from advisor.literature.quality.features import (
-    GROUPS,
     SPREAD_FEATURES,
     StudyDefaults,
     StudySetting,
     at_possible_sizes,
-    features,
-    prior_features,
     spread_features,
 )
 from advisor.literature.quality.observations import QualityObservation, all_cells, usual
+from advisor.literature.quality.study_blocks import (
+    STUDY_TERMS,
+    Design,
+    Feature,
+    Floats,
+    group_index,
+    matrix,
+    negative_likelihood,
+    solve,
+)
 
-Floats = NDArray[np.float64]
-Feature = tuple[str, str]
-
-STUDY_TERMS: Final = ("study", "study x kind", "study x method", "study x setting")
 SPREAD_RIDGE: Final = 0.5
 """Prior standard deviation of a spread coefficient: 1.6-fold more or less spread is common, 3-fold is not."""
 SHRINK: Final = 0.5
 """Share of a contrast that one study's word moves us."""
 MOST_DOUBT: Final = 25.0
 """Points^2. cosh grows without bound where a mean is far below 0, the doubt about it does not."""
-STRETCH: Final = 1.2
+STRETCH: Final = 1.05
 """How far quantiles are moved outwards; chosen so that nested leave-one-study-out coverage is near 0.90 both over
 studies and over rows (benchmarks/quality_loso.py)."""
-FREE_LEVEL: Final = 1e3
-"""Prior variance of the level of a setting without full fine-tuning: large enough to say nothing."""
 LEVELS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 """Quantiles of the standardised residual that are stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """Cells as arrays. `x`[N,P], `y`[N]; `blocks` the N x N indicator of each study term; `repeats`[N] rows a cell."""
-
-    cells: tuple[QualityObservation, ...]
-    names: tuple[Feature, ...]
-    x: Floats
-    y: Floats
-    blocks: tuple[Floats, ...]
-    free: Floats
-    repeats: Floats
-
-    def without(self, study: str) -> Design:
-        return self._take([i for i, cell in enumerate(self.cells) if cell.study != study])
-
-    def _take(self, keep: list[int]) -> Design:
-        grid = np.ix_(keep, keep)
-        return Design(
-            tuple(self.cells[i] for i in keep),
-            self.names,
-            self.x[keep],
-            self.y[keep],
-            tuple(block[grid] for block in self.blocks),
-            self.free[grid],
-            self.repeats[keep],
-        )
-
-
-def design(cells: Sequence[QualityObservation], groups: Iterable[str] = GROUPS) -> Design:
-    """Arrays of the cells, with the features of `groups` only (a simpler model is a shorter list)."""
-    wanted = set(groups)
-    methods = sorted({cell.question.method for cell in cells})
-    names = tuple(name for name in prior_features(methods) if name[0] in wanted)
-    y = np.arcsinh(np.array([cell.effect for cell in cells]))
-    study = np.array([cell.study for cell in cells])
-    kind = np.array([cell.question.kind for cell in cells])
-    method = np.array([cell.question.method for cell in cells])
-    setting = np.array([cell.setting for cell in cells])
-    free = np.array([not cell.referenced for cell in cells])
-
-    def same(values: NDArray[np.str_]) -> Floats:
-        return (values[:, None] == values[None, :]).astype(float)
-
-    of_study, of_setting = same(study), same(setting)
-    blocks = (of_study, of_study * same(kind), of_study * same(method), of_setting)
-    repeats = np.array([max(1, len(cell.effects)) for cell in cells], dtype=float)
-    return Design(tuple(cells), names, matrix(names, [c.question for c in cells]), y, blocks,
-                  of_setting * free[:, None], repeats)  # fmt: skip
-
-
-def matrix(names: Sequence[Feature], questions: Sequence[StudySetting]) -> Floats:
-    """[len(questions), P] feature values; what the model has no name for is left out."""
-    index = {name: i for i, name in enumerate(names)}
-    out = np.zeros((len(questions), len(names)))
-    for row, question in enumerate(questions):
-        for name, value in features(question).items():
-            if name in index:
-                out[row, index[name]] = value
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,60 +76,19 @@ class Location:
         return mean, variance
 
 
-def _group_index(data: Design) -> tuple[list[str], NDArray[np.intp]]:
-    present = [group for group in GROUPS if any(name[0] == group for name in data.names)]
-    return present, np.array([present.index(name[0]) for name in data.names])
-
-
-def _noise(data: Design) -> Floats:
-    """Share of the noise variance left in each cell's mean: rows of one cell are far from independent."""
-    return 0.3 + 0.7 / data.repeats
-
-
-def _factor(covariance: Floats) -> Floats:
-    """The lower Cholesky factor of a covariance [N, N]; above its diagonal lies what was there before."""
-    return np.asarray(linalg.cho_factor(covariance, lower=True, check_finite=False)[0], dtype=np.float64)
-
-
-def _solve(factor: Floats, right: Floats) -> Floats:
-    """covariance^-1 right, [N] or [N, K], by its Cholesky factor."""
-    return np.asarray(linalg.cho_solve((factor, True), right, check_finite=False), dtype=np.float64)
-
-
 def _minimum(loss: Callable[..., Any], start: Floats | list[float], **more: Any) -> Floats:
     """Where L-BFGS-B, begun at `start`, finds the least loss; `more` is scipy's."""
     return np.asarray(optimize.minimize(loss, start, method="L-BFGS-B", **more).x, dtype=float)
 
 
-def _objective(log_variances: Floats, data: Design, kernels: list[Floats]) -> tuple[float, Floats]:
-    """Negative log marginal likelihood and its gradient, with a weak prior that keeps variances within reason."""
-    variances = np.exp(log_variances)
-    covariance = FREE_LEVEL * data.free
-    for variance, kernel in zip(variances, kernels, strict=False):
-        covariance = covariance + variance * kernel
-    noise = variances[-1] * _noise(data)
-    covariance[np.diag_indices_from(covariance)] += noise + 1e-3
-    factor = _factor(covariance)
-    weights = _solve(factor, data.y)
-    value = 0.5 * data.y @ weights + np.log(np.diag(factor)).sum()
-    middle = _solve(factor, np.eye(len(data.y))) - np.outer(weights, weights)
-    gradient: list[float] = [
-        0.5 * variance * np.sum(middle * kernel) for variance, kernel in zip(variances, kernels, strict=False)
-    ]
-    gradient.append(0.5 * np.sum(np.diag(middle) * noise))
-    pull = (log_variances - np.log(0.5)) / 9
-    return float(value + 0.5 * pull @ (log_variances - np.log(0.5))), np.array(gradient) + pull
-
-
 def fit_variances(data: Design, start: Floats | None = None, iterations: int = 60) -> Floats:
     """Log variances [G + study terms + noise] that maximise the marginal likelihood."""
-    groups, of = _group_index(data)
-    kernels = [data.x[:, of == i] @ data.x[:, of == i].T for i in range(len(groups))] + list(data.blocks)
-    first = np.full(len(kernels) + 1, np.log(0.5)) if start is None else start
+    groups, _ = group_index(data)
+    first = np.full(len(groups) + len(STUDY_TERMS) + 1, np.log(0.5)) if start is None else start
     return _minimum(
-        _objective,
+        negative_likelihood,
         first,
-        args=(data, kernels),
+        args=(data,),
         jac=True,
         bounds=[(-7.0, 4.0)] * len(first),
         options={"maxiter": iterations},
@@ -199,20 +97,13 @@ def fit_variances(data: Design, start: Floats | None = None, iterations: int = 6
 
 def fit_location(data: Design, log_variances: Floats) -> Location:
     """The coefficients given the variances: closed form."""
-    groups, of = _group_index(data)
-    variances = np.exp(log_variances)
-    prior = variances[of]
-    covariance = FREE_LEVEL * data.free + (data.x * prior) @ data.x.T
-    for variance, block in zip(variances[len(groups) : -1], data.blocks, strict=True):
-        covariance = covariance + variance * block
-    covariance[np.diag_indices_from(covariance)] += variances[-1] * _noise(data) + 1e-3
-    factor = _factor(covariance)
-    weights = _solve(factor, data.y)
-    gain = data.x * prior
-    posterior = np.diag(prior) - gain.T @ _solve(factor, gain)
-    study = np.array([cell.study for cell in data.cells])
-    by_study = {str(s): gain[study == s].T @ weights[study == s] for s in sorted(set(study))}
-    return Location(data.names, log_variances, gain.T @ weights, posterior, by_study)
+    _, of = group_index(data)
+    prior = np.exp(log_variances)[of]
+    solved = solve(data, log_variances)
+    posterior = np.diag(prior) - prior[:, None] * solved.inner * prior
+    shares = zip(data.blocks, solved.weights, strict=True)
+    by_study = {block.study: prior * (block.x.T @ weights) for block, weights in shares}
+    return Location(data.names, log_variances, prior * solved.pull, posterior, by_study)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +133,11 @@ def leave_studies_out(
     `assume` says of the others' cells what the blind question takes a new study to be.
     """
     out: list[HeldOutStudy] = []
-    for study in sorted({cell.study for cell in data.cells}):
-        rest = data.without(study)
+    for block in data.blocks:
+        rest = data.without(block.study)
         variances = fit_variances(rest, log_variances, refit) if refit else log_variances
         location = fit_location(rest, variances)
-        held = [cell for cell in data.cells if cell.study == study]
+        held = block.cells
         others = assume(rest.cells)
         blind = [others.blind(cell.question) for cell in held]
         mean, variance = location.predict(blind)

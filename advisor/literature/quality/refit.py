@@ -21,7 +21,6 @@ from advisor.literature.quality.hierarchical_fit import (
     Spread,
     attention_penalty,
     cells_for_fit,
-    design,
     fit_location,
     fit_spread,
     fit_variances,
@@ -40,6 +39,7 @@ from advisor.literature.quality.leave_study_out import (
 )
 from advisor.literature.quality.observations import QualityObservation, usual
 from advisor.literature.quality.posterior import FILE, QualityFit, StudyShare
+from advisor.literature.quality.study_blocks import design
 
 
 def hash_of(study_id: str) -> str:
@@ -52,7 +52,7 @@ def hash_of(study_id: str) -> str:
 
 
 def fit_quality(studies: Sequence[Study] | None = None) -> QualityFit:
-    """The whole fit: variances, coefficients, spread, held-out figures. About two minutes on two cores."""
+    """The whole fit: variances, coefficients, spread, held-out figures. A minute or two of CPU."""
     studies = load_studies() if studies is None else studies
     data = design(cells_for_fit(studies))
     variances = fit_variances(data)

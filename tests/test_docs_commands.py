@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICK = {"evidence.md"}
 NOT_RUN = {
     r"^advisor profile\b": "measures a GPU",
-    r"^advisor (tune|probe)\b": "trains a model",
+    r"^advisor (tune|probe|study)\b": "trains a model, whose weights are fetched",
     r"^advisor (web|mcp)\b": "serves until it is stopped",
 }
 """Commands that are not run -> why; that they parse is asked in test_docs_site.py and test_readme.py."""

@@ -57,13 +57,13 @@ def test_a_catalogue_model_has_the_parameters_that_are_published(entry: ModelEnt
     assert built == entry.parameters
     head = sum(count(model.get_submodule(name)) for name in heads(model))
     said = {
-        "total": built,
-        "total-classifier": built - head,
-        "total+stored_tied_head": built + count(model.get_input_embeddings()),
-        "AutoModel": count(model.base_model),
+        "total": lambda: built,
+        "total-classifier": lambda: built - head,
+        "total+stored_tied_head": lambda: built + count(model.get_input_embeddings()),
+        "AutoModel": lambda: count(model.base_model),
     }
     if entry.count_rule in said:
-        assert said[entry.count_rule] == entry.published_parameters
+        assert said[entry.count_rule]() == entry.published_parameters
     elif entry.verified == "rounded":
         assert built == pytest.approx(entry.published_parameters, rel=0.03)
 

@@ -10,7 +10,7 @@ from advisor.catalog.library_support import allocator_note, check_support
 from advisor.catalog.methods import find_method
 from advisor.catalog.methods.method import Method
 from advisor.catalog.models.checkpoint import with_stored_base
-from advisor.catalog.models.denoisers import usual_targets
+from advisor.catalog.models.denoisers import peak_note, usual_targets
 from advisor.catalog.models.tasks import task_for
 from advisor.catalog.objectives import rollout_for, task_of, trainer_for, under_objective
 from advisor.catalog.optimizer_names import PACKAGES, optimizer_named, quality_under, updates_in_backward
@@ -94,7 +94,7 @@ def recipe_asked(request: EstimateRequest, spec: ModelSpec, gpu: Gpu | None) -> 
     if objective != "sft":
         refuse_beside_objective(settled, objective, liger=liger, loss=loss)
     settled, more = with_kernels(settled, spec, task, gpu, liger=liger, loss=loss, lora=lora)
-    return settled, (*said, *notes, *more, *_not_of_trl(settled, spec, task))
+    return settled, (*said, *notes, *more, *_not_of_trl(settled, spec, task), *peak_note(task, settled.method))
 
 
 def _not_of_trl(recipe: Recipe, spec: ModelSpec, task: Task) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from advisor.catalog.methods import find_method
+from advisor.catalog.models.denoisers import peak_note
 from advisor.catalog.objectives import quality_unknown, under_objective
 from advisor.catalog.optimizer_names import quality_under
 from advisor.domain.candidate import Candidate
@@ -189,6 +190,7 @@ def answer(
             *_samples_note(question),
             *kept_limits(question, choice),
             *optimizer_notes(choice.recipe),
+            *peak_note(question.workload.task, choice.recipe.method),
             *((missing,) if (missing := to_train_here(choice.recipe)) else ()),
             *_notes(choice, spot=spot),
         ),

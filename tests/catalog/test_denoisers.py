@@ -45,3 +45,17 @@ def test_a_pipeline_folder_says_what_it_is(tmp_path):
     with pytest.raises(UnsupportedModel, match=r"no config\.json") as caught:
         resolve_model(str(tmp_path))
     assert "diffusion pipeline" in " ".join(caught.value.hints)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [("frod", "36% less"), ("waveft", "10% more"), ("fourierft", "9% more"), ("lora", "")]
+)
+def test_a_peak_that_a_public_run_did_not_meet_is_told(method: str, said: str):
+    from advisor.estimator.estimate_request import from_case
+    from advisor.estimator.precision_request import recipe_asked
+
+    model = resolve_model("flux2-klein", denoisers=True)
+    request = from_case({"model": "flux2-klein", "method": method, "gpu": "L40S", "batch_size": 2})
+    notes = [note for note in recipe_asked(request, model, None)[1] if "public run" in note]
+    assert len(notes) == bool(said)
+    assert all(said in note for note in notes)

@@ -7,6 +7,8 @@ from typing import Any, Unpack
 
 from advisor.catalog.objectives import find_objective
 from advisor.catalog.optimizer_names import optimizer_named
+from advisor.domain.candidate import Candidate
+from advisor.domain.recommendation import Recommendation
 from advisor.domain.request.export_options import ExportOptions
 from advisor.domain.request.validation import check_names
 from advisor.errors import BadRequest, IllegalRecipe, UnknownName
@@ -112,11 +114,13 @@ def exported(job: ExportJob, exporter: Exporter, launcher: str | None = None) ->
 def tools_for(source: Source) -> tuple[str, ...]:
     """The tools that can train a source's recipe, one built on the trainer that it was priced for first.
 
-    None for trainings by preference and reinforcement, which are priced and not exported yet.
+    None for diffusion models and for trainings by preference and reinforcement: priced and not exported yet.
 
     Raises:
         BadFile, BadRequest: the source holds no recipe, or several.
     """
+    if isinstance(source, Recommendation | Candidate) and source.workload.task == "denoising":
+        return ()
     job = job_of(source)
     if job.workload.objective != "sft":
         return ()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from advisor.catalog.objectives import check_groups, find_objective
+from advisor.catalog.objectives import check_groups, find_objective, usual_epochs
 from advisor.dataset.rows import Rows
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.vocabulary import Objective
 from advisor.domain.workload import Rollout
 from advisor.errors import BadRequest
 from advisor.literature.hyperparameters.denoising_rates import USUAL_BATCH as USUAL_PICTURES
+from advisor.literature.hyperparameters.denoising_rates import usual_epochs_of_pictures
 from advisor.literature.hyperparameters.training_length import USUAL_BATCH
 
 INFERRED: Final[dict[str, Objective]] = {"preference": "dpo", "kto": "kto"}
@@ -71,6 +72,13 @@ def refuse_rows(spec: ModelSpec, data: object) -> None:
             hints=["leave --data out and say how many pictures there are: --samples 20", "and how large: --image-size"],
             data=str(data),
         )
+
+
+def epochs_of(objective: Objective, samples: int | None, spec: ModelSpec) -> tuple[float | None, str]:
+    """Epochs where nobody says, and the sentence about them; None where the method decides."""
+    if spec.task_class == "Denoising" and samples is not None:
+        return usual_epochs_of_pictures(samples)
+    return usual_epochs(objective)
 
 
 def usual_batch(samples: int | None, spec: ModelSpec) -> int:

@@ -20,7 +20,6 @@ from advisor.catalog.objectives import (
     rollout_for,
     task_of,
     trainer_for,
-    usual_epochs,
 )
 from advisor.catalog.objectives.rollout_request import RolloutRequest
 from advisor.dataset.length_file import lengths_from, quantiles_of, refuse_beside
@@ -84,6 +83,7 @@ from advisor.estimator.spending.interruptions import interruptions_asked
 from advisor.recommender.checked_once import check_base, check_precision
 from advisor.recommender.objective_rows import (
     check_effective_batch,
+    epochs_of,
     formats_for,
     objective_of,
     prompts_of,
@@ -278,7 +278,7 @@ def _workload(request: RecommendRequest, spec: ModelSpec) -> tuple[Workload, lis
     objective = fields.setdefault("objective", request.objective or "sft")
     trainer_for(objective, request.trainer_said, spec.task)
     rollout = fields["rollout"] = rollout_for(objective, request)
-    epochs, why = usual_epochs(objective)
+    epochs, why = epochs_of(objective, fields.get("samples"), spec)
     if epochs is not None and "epochs" not in fields:
         fields["epochs"] = epochs
         notes.append(why)

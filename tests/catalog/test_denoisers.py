@@ -59,3 +59,23 @@ def test_a_peak_that_a_public_run_did_not_meet_is_told(method: str, said: str):
     notes = [note for note in recipe_asked(request, model, None)[1] if "public run" in note]
     assert len(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+def test_a_recommendation_of_a_diffusion_model_ends_without_an_export(monkeypatch: pytest.MonkeyPatch):
+    from advisor.exporters.export import tools_for
+    from advisor.interfaces.terminal.answer import exportable
+    from tests.recommender.conftest import make_candidate
+
+    priced = make_candidate("lora")
+    workload = priced.workload.model_copy(update={"model": "flux2-klein", "task": "denoising"})
+    candidate = priced.model_copy(update={"workload": workload})
+    assert tools_for(candidate) == ()
+    monkeypatch.setattr("advisor.exporters.export.tools_for", lambda found: ())
+    assert exportable(candidate) == ""  # type: ignore[arg-type]
+
+
+def test_few_pictures_are_seen_as_often_as_a_published_training_sees_its_own():
+    from advisor.literature.hyperparameters.denoising_rates import usual_epochs_of_pictures
+
+    assert usual_epochs_of_pictures(20)[0] == 75
+    assert usual_epochs_of_pictures(10**6)[0] == 1

@@ -140,9 +140,10 @@ def _wrapped(name: str, text: str, indent: int | None = None) -> Iterator[str]:
 def exportable(found: Recommendation) -> str:
     """The first tool that can train the choice; a script of advisor's own method is left to `advisor tune`.
 
-    Empty where the objective is priced and not exported.
+    Empty where the training is priced and not exported.
     """
     from advisor.exporters.export import tools_for
 
-    other = "script" if found.workload.objective == "sft" else ""
+    asked = found.workload
+    other = "script" if asked.objective == "sft" and asked.task != "denoising" else ""
     return next(iter(tools_for(found)), other)

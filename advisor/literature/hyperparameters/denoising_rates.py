@@ -13,6 +13,8 @@ _PEFT: Final = "github:huggingface/peft@54fbfdd8 method_comparison/image-gen/def
 _PEFT_FULL: Final = (
     "github:huggingface/peft@dd5afc5c method_comparison/image-gen/results/full-finetuning--flux2-klein-default.json"
 )
+PICTURES_SEEN: Final = 1500
+"""In a training of peft's comparison on FLUX.2: 750 steps of 2 pictures."""
 USUAL_BATCH: Final = 4
 """Pictures of a step where nobody says: `--train_batch_size` of diffusers' scripts."""
 FULL: Final = Setting(
@@ -39,6 +41,15 @@ _CONSTANT: Final = Setting(
     sources=(_DIFFUSERS, _PEFT),
 )
 _NO_WARM_UP: Final = Setting(name="warmup_ratio", value=0.0, why="peft's comparison has none", sources=(_PEFT,))
+
+
+def usual_epochs_of_pictures(samples: int) -> tuple[float, str]:
+    """Passes over so many pictures where nobody says, and the sentence about them."""
+    epochs = float(max(1, round(PICTURES_SEEN / samples)))
+    return epochs, (
+        f"epochs: {epochs:g}, as a training of peft's comparison on FLUX.2 sees {PICTURES_SEEN:,} pictures "
+        "(750 steps of 2)"
+    )
 
 
 def denoising_settings(method: Method) -> tuple[Setting, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from advisor.catalog.models.checkpoint import head_outputs
-from advisor.catalog.models.denoisers.latent_size import cached_note, entry_of, latent_side
+from advisor.catalog.models.denoisers.latent_size import cached_note, check_divides, entry_of, latent_side
 from advisor.catalog.models.tasks import not_used
 from advisor.domain.model import ModelSpec
 from advisor.domain.request.typed_numbers import picture_size
@@ -127,14 +127,8 @@ def _picture(spec: ModelSpec, asked: int | None) -> SampleSize:
     step = patch if isinstance(patch, int) else 1
     step *= 8 * int(config.get("window_size") or 7) if spec.model_type.startswith("swin") else 1
     # a model's own size is right as it is: SigLIP's towers of 384 pixels drop what 27 patches of 14 leave over
-    if side % step and side != own:
-        nearest = max(step, round(side / step) * step)
-        raise BadRequest(
-            f"pictures of {side} x {side} pixels do not divide into what {spec.name} reads, {step} pixels at a time",
-            hints=[f"nearest possible: --image-size {nearest}"],
-            model=spec.name,
-            image_size=side,
-        )
+    if side != own:
+        check_divides(spec, side, step)
     shown = f"{side} x {side} pixels"
     notes: list[str] = []
     if asked is not None and isinstance(own, int) and asked != own:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import itertools
 import struct
@@ -11,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from advisor import store
 from advisor.dataset.folders import find_files
 from advisor.dataset.media.media_kinds import media_of
 from advisor.domain.plain_values import is_list, is_mapping
@@ -96,27 +94,31 @@ def _size(picture: str | bytes, folder: Path) -> Size | None:
     import imagesize
 
     try:
-        content = picture if isinstance(picture, bytes) else _content(picture, folder)
-        if content is None or not content.startswith(HEADS):
-            return None
-        width, height = imagesize.get(io.BytesIO(content))
-    except (OSError, ValueError, struct.error, binascii.Error, IndexError, KeyError):
+        with _opened(picture, folder) as stream:
+            if not stream.read(4).startswith(HEADS):
+                return None
+            stream.seek(0)
+            width, height = imagesize.get(stream)
+    except (OSError, ValueError, struct.error, IndexError, KeyError):
         return None
     return (width, height) if 0 < width <= 10**5 and 0 < height <= 10**5 else None
 
 
-def _content(picture: str, folder: Path) -> bytes | None:
-    """The bytes that a text stands for; None where it is an address, or nothing is there."""
+def _opened(picture: str | bytes, folder: Path) -> BinaryIO:
+    """What a cell stands for, of which no more is read than the reader of headers asks for.
+
+    Raises:
+        OSError: nothing is there, or it is an address.
+        ValueError: it is no base64.
+    """
+    if isinstance(picture, bytes):
+        return io.BytesIO(picture)
     if picture.startswith(("data:image/", "/9j/", "iVBOR")):
-        return base64.b64decode(picture.partition(",")[2] or picture)
-    if "://" in picture and not picture.startswith("file://"):
-        return None
+        return io.BytesIO(base64.b64decode(picture.partition(",")[2] or picture))
     path = folder / picture.removeprefix("file://")
-    if not path.is_file():
-        return None
-    store.refuse_pipe(path)
-    with open(path, "rb") as stream:
-        return stream.read(2**22)
+    if "://" in picture.removeprefix("file://") or not path.is_file():
+        raise FileNotFoundError(path)
+    return open(path, "rb")
 
 
 def _side(size: Size) -> str:

@@ -27,10 +27,9 @@ class FrozenPart(Value):
 class DenoiserEntry(Value):
     """One diffusion model. `config` holds the keywords of diffusers' class `class_name` that differ from its own.
 
-    A picture is `pixels_a_side` pixels for each latent position of a side, patches counted in. Where `image_tokens`,
-    the model takes latents as a sequence of positions, else as a plane. `resolution` is the side that diffusers'
-    training script takes where nobody says, `targets` what its LoRA adapts. `parameters` is the number of the class
-    built from `config`; `published` what its makers say, under `count_rule`.
+    A picture is `pixels_a_side` pixels for each latent position of a side, patches counted in. `resolution` is the side
+    that diffusers' training script takes where nobody says, `targets` what its LoRA adapts. `parameters` is the number
+    of the class built from `config`; `published` what its makers say, under `count_rule`.
     """
 
     id: str
@@ -44,9 +43,7 @@ class DenoiserEntry(Value):
     published: int = Field(gt=0)
     count_rule: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    prediction: Literal["flow", "noise"]
     pixels_a_side: int = Field(gt=0)
-    image_tokens: bool
     text_tokens: int = Field(gt=0)
     text_source: str
     resolution: int = Field(gt=0)

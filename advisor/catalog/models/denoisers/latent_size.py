@@ -42,6 +42,16 @@ def latent_side(spec: ModelSpec, side: int | None) -> tuple[int, int, tuple[str,
         side = entry.resolution
         notes = (f"no --image-size was given: {side} x {side} pixels, as diffusers' training script takes",)
     step = entry.pixels_a_side * (2 ** (len(entry.config.get("down_block_types", "1234")) - 1) if _plane(entry) else 1)
+    check_divides(spec, side, step)
+    return side, side // entry.pixels_a_side, notes
+
+
+def check_divides(spec: ModelSpec, side: int, step: int) -> None:
+    """Refuse pictures whose side is no multiple of `step` pixels.
+
+    Raises:
+        BadRequest: says the nearest size that is.
+    """
     if side % step:
         nearest = max(step, round(side / step) * step)
         raise BadRequest(
@@ -50,7 +60,6 @@ def latent_side(spec: ModelSpec, side: int | None) -> tuple[int, int, tuple[str,
             model=spec.name,
             image_size=side,
         )
-    return side, side // entry.pixels_a_side, notes
 
 
 def _plane(entry: DenoiserEntry) -> bool:

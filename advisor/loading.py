@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from advisor import store
 from advisor.domain.plain_values import is_object
-from advisor.errors import AdvisorError, BadFile, MissingExtra, UnsupportedModel
+from advisor.errors import AdvisorError, BadFile, UnsupportedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -92,15 +92,9 @@ def auto_model(head: str) -> Any:
 
 
 def denoiser_class(name: str) -> Any:
-    """diffusers' class of that name, which builds a denoiser with random weights from its own keywords.
+    """diffusers' class of that name, which builds a denoiser with random weights from its own keywords."""
+    import diffusers
 
-    Raises:
-        MissingExtra: diffusers is not installed.
-    """
-    try:
-        import diffusers
-    except ImportError as error:
-        raise MissingExtra.of("diffusers", extra="diffusion", why="diffusion models") from error
     return getattr(diffusers, name)
 
 

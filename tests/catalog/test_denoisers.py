@@ -9,7 +9,7 @@ import pytest
 import advisor
 from advisor.catalog.models import models, resolve_model
 from advisor.catalog.models.denoisers import denoisers, find_denoiser
-from advisor.errors import UnsupportedModel
+from advisor.errors import MissingExtra, UnsupportedModel
 
 
 def test_no_name_means_two_models():
@@ -79,3 +79,11 @@ def test_few_pictures_are_seen_as_often_as_a_published_training_sees_its_own():
 
     assert usual_epochs_of_pictures(20)[0] == 75
     assert usual_epochs_of_pictures(10**6)[0] == 1
+
+
+def test_without_diffusers_what_to_install_is_said_before_anything_is_priced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("advisor.catalog.models.denoisers.denoiser_index.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="diffusers"):
+        advisor.recommend(model="flux-dev", gpu="L40S", samples=20)
+    with pytest.raises(MissingExtra, match="diffusers"):
+        advisor.estimate(model="flux-dev", gpu="L40S", method="lora")

@@ -25,7 +25,6 @@ def build_denoiser(
 
     Raises:
         UnsupportedModel: diffusers does not build it from these keywords.
-        MissingExtra: diffusers is not installed.
     """
     import torch
     from torch import nn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from advisor import store
 from advisor.domain.model import ModelSpec
 from advisor.domain.stored import Stored, Value
-from advisor.errors import UnsupportedModel
+from advisor.errors import MissingExtra, UnsupportedModel
 
 FOLDER: Final = Path(__file__).parent
 
@@ -73,7 +74,13 @@ def find_denoiser(name: str) -> DenoiserEntry | None:
 
 
 def spec_of_denoiser(entry: DenoiserEntry, asked: str) -> ModelSpec:
-    """The model that is trained of a diffusion model: its denoiser, under `denoiser` of the spec's config."""
+    """The model that is trained of a diffusion model: its denoiser, under `denoiser` of the spec's config.
+
+    Raises:
+        MissingExtra: diffusers is not installed, without which no method of it can be priced.
+    """
+    if find_spec("diffusers") is None:
+        raise MissingExtra.of("diffusers", extra="diffusion", why="diffusion models")
     alias = "" if asked.strip().lower() == entry.id.lower() else ", of which that is another name"
     return ModelSpec.model_validate(
         {

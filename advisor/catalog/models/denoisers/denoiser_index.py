@@ -80,7 +80,7 @@ def spec_of_denoiser(entry: DenoiserEntry, asked: str) -> ModelSpec:
         MissingExtra: diffusers is not installed, without which no method of it can be priced.
     """
     if find_spec("diffusers") is None:
-        raise MissingExtra.of("diffusers", extra="diffusion", why="diffusion models")
+        raise MissingExtra.of("diffusers", extra="diffusion", why="a diffusion model")
     alias = "" if asked.strip().lower() == entry.id.lower() else ", of which that is another name"
     return ModelSpec.model_validate(
         {
